@@ -1,0 +1,1 @@
+"""Small helpers without a model in them: files, logs, processes, checkpoints."""

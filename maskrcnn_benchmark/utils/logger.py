@@ -1,0 +1,60 @@
+"""Where log lines go: the terminal and a file, from one process only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+_FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
+
+
+class _TerminalHandler(logging.Handler):
+    """Writes lines to what ``sys.stdout`` is at that moment, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except Exception:  # noqa: BLE001  # logging's own rule: a log call never raises
+            self.handleError(record)
+
+
+def setup_logger(
+    name: str,
+    save_dir: str | Path | None,
+    distributed_rank: int,
+    filename: str = "log.txt",
+) -> logging.Logger:
+    """The logger ``name``, writing to the terminal and to ``save_dir/filename`` on rank 0.
+
+    Other ranks only tell of errors, on the terminal. Calling it again for the same name replaces
+    the handlers of the earlier call, so that lines never come twice.
+
+    Args:
+        name: logger to set up; ``"maskrcnn_benchmark"`` covers the whole package.
+        save_dir: folder of the log file (made when missing), or a false value for no file.
+        distributed_rank: number of this process.
+        filename: name of the log file; lines are added to what it holds.
+    """
+    logger = close_logger(name)
+    logger.setLevel(logging.INFO if distributed_rank == 0 else logging.ERROR)
+    handlers: list[logging.Handler] = [_TerminalHandler()]
+    if save_dir and distributed_rank == 0:
+        Path(save_dir).mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(Path(save_dir) / filename, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        logger.addHandler(handler)
+    return logger
+
+
+def close_logger(name: str) -> logging.Logger:
+    """The logger ``name`` with its handlers removed and closed."""
+    logger = logging.getLogger(name)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    return logger
