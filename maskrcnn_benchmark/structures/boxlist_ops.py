@@ -1,0 +1,136 @@
+"""Functions of one or several BoxLists.
+
+Shapes: K boxes, N boxes of the first list, M of the second.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.layers import ml_nms, nms
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+
+
+def boxlist_nms(
+    boxlist: BoxList,
+    nms_thresh: float,
+    max_proposals: int = -1,
+    score_field: str = "scores",
+) -> BoxList:
+    """The boxes that survive non-maximum suppression, in their original order.
+
+    Args:
+        boxlist: K boxes of one image, any mode.
+        nms_thresh: a box goes if its inclusive IoU with a better one is greater; a value <= 0
+            switches the suppression off (and ``max_proposals`` with it, as in the original).
+        max_proposals: at most so many of the best survivors; <= 0 keeps all.
+        score_field: name of the field that ranks the boxes.
+    """
+    scores: Tensor = boxlist.get_field(score_field)
+    return _suppress(boxlist, scores, nms_thresh, max_proposals, nms)
+
+
+def boxlist_ml_nms(
+    boxlist: BoxList,
+    nms_thresh: float,
+    max_proposals: int = -1,
+    score_field: str = "scores",
+    label_field: str = "labels",
+) -> BoxList:
+    """As ``boxlist_nms``, but only boxes of the same class suppress each other.
+
+    Args:
+        boxlist: K boxes of one image, any mode.
+        nms_thresh: see ``boxlist_nms``.
+        max_proposals: see ``boxlist_nms``; counted over all classes.
+        score_field: name of the field that ranks the boxes.
+        label_field: name of the field with the classes.
+    """
+    scores: Tensor = boxlist.get_field(score_field)
+    labels: Tensor = boxlist.get_field(label_field)
+
+    def same_class_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+        return ml_nms(boxes, scores, labels, threshold)
+
+    return _suppress(boxlist, scores, nms_thresh, max_proposals, same_class_nms)
+
+
+def _suppress(
+    boxlist: BoxList,
+    scores: Tensor,
+    nms_thresh: float,
+    max_proposals: int,
+    nms_function: Callable[[Tensor, Tensor, float], Tensor],
+) -> BoxList:
+    if nms_thresh <= 0:
+        return boxlist
+    keep = nms_function(boxlist.convert("xyxy").bbox, scores, nms_thresh)
+    if 0 < max_proposals < keep.numel():
+        # UPSTREAM: boxlist_ops.py kept the first indices, which are the best ones only if the
+        # boxes come sorted by score. The best are kept here whatever the order.
+        best = scores[keep].argsort(descending=True, stable=True)[:max_proposals]
+        keep = keep[best].sort().values
+    return boxlist[keep]
+
+
+def remove_small_boxes(boxlist: BoxList, min_size: float) -> BoxList:
+    """The boxes whose inclusive width and height are both at least ``min_size`` px."""
+    widths_heights = boxlist.convert("xywh").bbox[:, 2:]
+    return boxlist[(widths_heights >= min_size).all(dim=1)]
+
+
+def boxlist_iou(boxlist1: BoxList, boxlist2: BoxList) -> Tensor:
+    """(N, M) intersection over union of every pair, widths and heights inclusive.
+
+    Args:
+        boxlist1: N boxes, any mode.
+        boxlist2: M boxes of an image of the same size, any mode.
+
+    Raises:
+        ValueError: the image sizes differ.
+    """
+    if boxlist1.size != boxlist2.size:
+        raise ValueError(
+            f"boxes of images of different size: {boxlist1.size} and {boxlist2.size} (w, h)"
+        )
+    first, second = boxlist1.convert("xyxy"), boxlist2.convert("xyxy")
+    top_left = torch.maximum(first.bbox[:, None, :2], second.bbox[:, :2])  # (N, M, 2)
+    bottom_right = torch.minimum(first.bbox[:, None, 2:], second.bbox[:, 2:])
+    sides = (bottom_right - top_left + LEGACY_PIXEL_OFFSET).clamp(min=0)
+    intersection = sides[..., 0] * sides[..., 1]
+    return intersection / (first.area()[:, None] + second.area() - intersection)
+
+
+def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:
+    """One BoxList with the boxes and fields of all, in order.
+
+    Args:
+        bboxes: at least one BoxList, of equal image size, mode and field names.
+
+    Raises:
+        ValueError: no BoxList, or image sizes, modes or field names that differ.
+        TypeError: a field that is not a tensor, with more than one BoxList.
+    """
+    if not bboxes:
+        raise ValueError("cat_boxlist needs at least one BoxList")
+    first = bboxes[0]
+    for boxes in bboxes[1:]:
+        if boxes.size != first.size or boxes.mode != first.mode:
+            raise ValueError(f"cannot concatenate {first} and {boxes}: size or mode differ")
+        if set(boxes.fields()) != set(first.fields()):
+            raise ValueError(f"cannot concatenate {first} and {boxes}: fields differ")
+    joined = BoxList(torch.cat([boxes.bbox for boxes in bboxes]), first.size, first.mode)
+    for name in first.fields():
+        joined.add_field(name, _cat_field(name, [boxes.get_field(name) for boxes in bboxes]))
+    return joined
+
+
+def _cat_field(name: str, parts: list[Any]) -> Any:  # noqa: ANN401 - a field of any kind
+    if len(parts) == 1:
+        return parts[0]
+    if not all(isinstance(part, Tensor) for part in parts):
+        raise TypeError(f"field {name!r} is a {type(parts[0]).__name__}, not a tensor")
+    return torch.cat(parts)
