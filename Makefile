@@ -1,0 +1,87 @@
+# Everything happens inside .venv; nothing is installed outside this folder.
+# `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Extra words for pip, pytest and the demo, for example: make test PYTEST_ARGS="-k nms"
+PIP_ARGS    ?=
+PYTEST_ARGS ?=
+DEMO_ARGS   ?=
+
+REQUIREMENTS := $(wildcard requirements/*.txt)
+CSRC         := $(shell find csrc -type f 2>/dev/null)
+CXX_FILES    := $(filter %.cpp %.h %.cu %.cuh,$(CSRC))
+
+INSTALLED := $(VENV)/.installed
+BUILT     := $(VENV)/.built
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-slow lint format type bench docs clean
+
+help:
+	@echo "make setup      create .venv, install the pinned packages, build the operators"
+	@echo "make demo       train, evaluate and draw on the bundled photos (CPU is enough)"
+	@echo "make test       the test suite"
+	@echo "make test-slow  the tests that take longer than a few seconds"
+	@echo "make lint       ruff, clang-format and codespell; changes nothing"
+	@echo "make format     let ruff and clang-format lay the files out"
+	@echo "make type       mypy --strict"
+	@echo "make bench      time the operators on this machine"
+	@echo "make docs       write the generated pages and check every link"
+	@echo "make clean      remove what was built (not .venv, not output)"
+
+setup: $(BUILT)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); 3.10 or newer is needed: make setup PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(REQUIREMENTS) | $(BIN)/python
+	$(BIN)/python -m pip install $(PIP_ARGS) -r requirements/dev.txt
+	@touch $@
+
+# The operators first, then the package itself: `pip install -e` only links to this folder.
+$(BUILT): $(INSTALLED) setup.py pyproject.toml $(CSRC)
+	CENTERMASK_BUILD=auto $(BIN)/python setup.py build_ext --inplace
+	CENTERMASK_BUILD=skip $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	$(BIN)/python tools/quickstart.py $(DEMO_ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow and not gpu" $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	$(BIN)/codespell
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+type: setup
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+docs: setup
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m pytest tests/contract/test_docs.py
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(BUILT)
+	find maskrcnn_benchmark -name '*.so' -delete
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
