@@ -1,0 +1,34 @@
+"""Operators, losses and small modules without configuration; the importable names of the layers."""
+
+from torch.nn import BatchNorm2d, Conv2d, ConvTranspose2d
+from torch.nn.functional import interpolate
+
+from maskrcnn_benchmark.layers._ops import OpsStatus, ops_status
+from maskrcnn_benchmark.layers.attention import SpatialAttention
+from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.iou_loss import IOULoss
+from maskrcnn_benchmark.layers.nms import ml_nms, nms
+from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
+from maskrcnn_benchmark.layers.scale import Scale
+from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
+from maskrcnn_benchmark.layers.smooth_l1_loss import smooth_l1_loss
+
+__all__ = [
+    "BatchNorm2d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "FrozenBatchNorm2d",
+    "IOULoss",
+    "OpsStatus",
+    "ROIAlign",
+    "Scale",
+    "SigmoidFocalLoss",
+    "SpatialAttention",
+    "interpolate",
+    "ml_nms",
+    "nms",
+    "ops_status",
+    "roi_align",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
+]

@@ -1,0 +1,72 @@
+"""Greedy non-maximum suppression.
+
+Shape symbols: K boxes. Two boxes overlap by the IoU of their inclusive areas (a box from x1 to x2
+is x2 - x1 + 1 wide); a box goes when its IoU with a kept box of higher rank *exceeds* the
+threshold. Rank is by score, descending; of equal scores the lower index ranks higher.
+"""
+
+import torch
+from torch import Tensor
+
+
+def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes: expected shape (K, 4), got {tuple(boxes.shape)}")
+    for name, values in (("scores", scores), ("labels", labels)):
+        if values is not None and values.shape != boxes.shape[:1]:
+            wanted = f"({boxes.shape[0]},), one value a box"
+            raise ValueError(f"{name}: expected shape {wanted}, got {tuple(values.shape)}")
+
+
+def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
+    _check(boxes, scores, labels)
+    order = scores.detach().argsort(descending=True, stable=True)
+    ranked_boxes = boxes.detach()[order]
+    if ranked_boxes.dtype != torch.float64:
+        ranked_boxes = ranked_boxes.float()
+    ranked_labels = None if labels is None else labels[order]
+    ranked_keep = torch.ops.centermask.nms_keep(ranked_boxes, ranked_labels, threshold)
+    keep = torch.empty_like(ranked_keep)
+    keep[order] = ranked_keep
+    kept_inds: Tensor = keep.nonzero().squeeze(1)
+    return kept_inds
+
+
+def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Indices of the boxes that survive suppression, (kept,) int64, ascending.
+
+    Args:
+        boxes: (K, 4) floating, xyxy inclusive px. Half precision is compared in float32.
+        scores: (K,) floating.
+        threshold: largest IoU that two kept boxes may have, usually in [0, 1].
+
+    Returns:
+        Indices in ascending order, not in score order.
+
+    Raises:
+        ValueError: shapes other than (K, 4) and (K,).
+
+    Source: behaviour of maskrcnn-benchmark's CUDA operator.
+    """
+    # UPSTREAM: the original's CPU operator suppressed at IoU >= threshold, its CUDA one at >.
+    return _kept_indices(boxes, scores, None, threshold)
+
+
+def ml_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
+    """Indices of the boxes that survive class-wise suppression, (kept,) int64, ascending.
+
+    Args:
+        boxes: (K, 4) floating, xyxy inclusive px. Half precision is compared in float32.
+        scores: (K,) floating.
+        labels: (K,) integers; only boxes of equal label suppress each other.
+        threshold: largest IoU that two kept boxes of one label may have, usually in [0, 1].
+
+    Returns:
+        Indices in ascending order, not in score order.
+
+    Raises:
+        ValueError: shapes other than (K, 4) and (K,).
+
+    Source: "multi-label" suppression of FCOS (Tian et al. 2019), kept by CenterMask.
+    """
+    return _kept_indices(boxes, scores, labels.long(), threshold)

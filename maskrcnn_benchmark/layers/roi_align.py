@@ -1,0 +1,83 @@
+"""RoIAlign in the legacy, un-aligned variant of Mask R-CNN.
+
+Shape symbols: N images, C channels, H x W feature map, R rois, P x Q pooled size.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def _check(input: Tensor, rois: Tensor, pooled_hw: tuple[int, int], spatial_scale: float) -> None:
+    if input.dim() != 4:
+        raise ValueError(f"input: expected shape (N, C, H, W), got {tuple(input.shape)}")
+    if rois.dim() != 2 or rois.shape[1] != 5:
+        raise ValueError(f"rois: expected shape (R, 5), got {tuple(rois.shape)}")
+    if min(pooled_hw) < 1:
+        raise ValueError(f"output_size: expected positive sides, got {pooled_hw}")
+    if spatial_scale <= 0:
+        raise ValueError(f"spatial_scale: expected a positive number, got {spatial_scale}")
+
+
+def roi_align(
+    input: Tensor,
+    rois: Tensor,
+    output_size: int | tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+) -> Tensor:
+    """Features of each roi resampled to a fixed grid, (R, C, P, Q) in the type of the input.
+
+    A roi's corners are scaled and not shifted by half a pixel, its sides are at least one cell
+    long; each bin averages bilinear samples on a regular grid. Samples more than one cell outside
+    the map count as zero. Differentiable (twice) in `input`; deterministic on the CPU.
+
+    Args:
+        input: (N, C, H, W) floating. Half precision and autocast compute in float32.
+        rois: (R, 5): image index in [0, N), then x1, y1, x2, y2 in px of the padded batch.
+            Not differentiable.
+        output_size: side, or (P, Q) = height and width, of the pooled map.
+        spatial_scale: 1 / stride of the feature map.
+        sampling_ratio: samples along each side of a bin; 0: one per started cell of the bin.
+
+    Raises:
+        ValueError: wrong shape or non-positive size or scale.
+        RuntimeError: image index out of range (compiled CPU operator).
+
+    Source: Mask R-CNN (He et al. 2017), section 3.
+    """
+    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    _check(input, rois, (height, width), spatial_scale)
+    precise = input if input.dtype == torch.float64 else input.float()
+    pooled: Tensor = torch.ops.centermask.roi_align(
+        precise, rois.to(precise.dtype), spatial_scale, height, width, sampling_ratio
+    )
+    return pooled.to(input.dtype)
+
+
+class ROIAlign(nn.Module):
+    """Module form of `roi_align`; the arguments have the same meaning.
+
+    Args:
+        output_size: side, or (height, width), of the pooled map.
+        spatial_scale: 1 / stride of the feature map.
+        sampling_ratio: samples along each side of a bin, 0 = adaptive.
+    """
+
+    def __init__(
+        self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int
+    ) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Features of each roi, (R, C, P, Q)."""
+        return roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio)
+
+    def extra_repr(self) -> str:
+        """Arguments, for printing the module."""
+        return (
+            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
+            f"sampling_ratio={self.sampling_ratio}"
+        )

@@ -1,0 +1,67 @@
+"""Sigmoid focal loss.
+
+Shape symbols: L locations, C foreground classes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def _check(logits: Tensor, targets: Tensor) -> None:
+    if logits.dim() != 2:
+        raise ValueError(f"logits: expected shape (L, C), got {tuple(logits.shape)}")
+    if targets.shape != logits.shape[:1]:
+        wanted = f"({logits.shape[0]},), one class a location"
+        raise ValueError(f"targets: expected shape {wanted}, got {tuple(targets.shape)}")
+    if targets.is_floating_point() or targets.dtype == torch.bool:
+        raise ValueError(f"targets: expected integers, got {targets.dtype}")
+
+
+def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
+    """Focal loss of every location and class, (L, C), in the type of the logits.
+
+    -alpha_t (1 - p_t)^gamma log(p_t), computed in logarithms: finite for all finite logits.
+
+    Args:
+        logits: (L, C) floating. Half precision and autocast compute in float32.
+        targets: (L,) integers: k is class k, in column k - 1; 0 is background (every column
+            negative); -1 is ignored (loss and gradient 0).
+        gamma: focusing exponent, >= 0.
+        alpha: weight of positive entries, in [0, 1]; negative entries weigh 1 - alpha.
+
+    Raises:
+        ValueError: wrong shapes, or targets that are not integers.
+        RuntimeError: a target outside [-1, C] (compiled CPU operator).
+
+    Source: Focal Loss for Dense Object Detection (Lin et al. 2017), eq. 5.
+    """
+    _check(logits, targets)
+    precise = logits if logits.dtype == torch.float64 else logits.float()
+    loss: Tensor = torch.ops.centermask.sigmoid_focal_loss(
+        precise, targets.long(), float(gamma), float(alpha)
+    )
+    return loss.to(logits.dtype)
+
+
+class SigmoidFocalLoss(nn.Module):
+    """Summed sigmoid focal loss.
+
+    Args:
+        gamma: focusing exponent, >= 0.
+        alpha: weight of positive entries, in [0, 1].
+    """
+
+    def __init__(self, gamma: float, alpha: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Sum over locations and classes, a scalar; arguments as in `sigmoid_focal_loss`."""
+        # Summed in float32 at least: a half precision sum over all locations would overflow.
+        precise = logits if logits.dtype == torch.float64 else logits.float()
+        return sigmoid_focal_loss(precise, targets, self.gamma, self.alpha).sum()
+
+    def extra_repr(self) -> str:
+        """Arguments, for printing the module."""
+        return f"gamma={self.gamma}, alpha={self.alpha}"
