@@ -1,0 +1,114 @@
+"""The tree of all settings with their defaults; `docs/config_reference.md` is made from it.
+
+The comment in front of a key is its documentation: meaning, unit, allowed values.
+"""
+
+from maskrcnn_benchmark.config import defaults_heads, defaults_model
+from maskrcnn_benchmark.config.node import CfgNode as CN
+
+_C = CN()
+
+_C.MODEL = CN({**defaults_model._C.MODEL, **defaults_heads._C.MODEL})
+
+_C.INPUT = CN()
+# Lengths of the shorter image side in px; training draws one for each image.
+_C.INPUT.MIN_SIZE_TRAIN = (800,)
+# First and last of a range of lengths (both included) to draw from instead; -1: not used.
+_C.INPUT.MIN_SIZE_RANGE_TRAIN = (-1, -1)
+# Greatest length of the longer image side in training, px.
+_C.INPUT.MAX_SIZE_TRAIN = 1333
+# Length of the shorter image side in evaluation, px.
+_C.INPUT.MIN_SIZE_TEST = 800
+# Greatest length of the longer image side in evaluation, px.
+_C.INPUT.MAX_SIZE_TEST = 1333
+# Subtracted from the channels: in the order B, G, R on 0..255 if TO_BGR255, else R, G, B on 0..1.
+_C.INPUT.PIXEL_MEAN = [102.9801, 115.9465, 122.7717]
+# Divides the channels, after the mean is subtracted.
+_C.INPUT.PIXEL_STD = [1.0, 1.0, 1.0]
+# True: images enter as BGR, 0..255 (Caffe weights); False: as RGB, 0..1.
+_C.INPUT.TO_BGR255 = True
+# Probability of a left-right flip in training, 0..1.
+_C.INPUT.FLIP_PROB_TRAIN = 0.5
+
+_C.DATASETS = CN()
+# Names of the data sets to train on, as in `paths_catalog.DatasetCatalog`.
+_C.DATASETS.TRAIN = ()
+# Names of the data sets to evaluate on.
+_C.DATASETS.TEST = ()
+
+_C.DATALOADER = CN()
+# Processes that read images; 0: the main process reads them.
+_C.DATALOADER.NUM_WORKERS = 4
+# Height and width of a batch are padded to a multiple of this many px (32 for pyramids); 0: off.
+_C.DATALOADER.SIZE_DIVISIBILITY = 0
+# True: a batch holds either landscape or portrait images, which wastes less padding.
+_C.DATALOADER.ASPECT_RATIO_GROUPING = True
+
+_C.SOLVER = CN()
+# Number of iterations (batches).
+_C.SOLVER.MAX_ITER = 40000
+# Learning rate after the warm-up.
+_C.SOLVER.BASE_LR = 0.001
+# Factor of the learning rate of every parameter that has "bias" in its name.
+_C.SOLVER.BIAS_LR_FACTOR = 2
+# Momentum of SGD.
+_C.SOLVER.MOMENTUM = 0.9
+# Weight decay of the other parameters.
+_C.SOLVER.WEIGHT_DECAY = 0.0005
+# Weight decay of the parameters that have "bias" in their name.
+_C.SOLVER.WEIGHT_DECAY_BIAS = 0
+# Factor of the learning rate at each of the STEPS.
+_C.SOLVER.GAMMA = 0.1
+# Iterations at which the learning rate falls (LR_SCHEDULE "multistep").
+_C.SOLVER.STEPS = (30000,)
+# Factor of the learning rate at the start of the warm-up.
+_C.SOLVER.WARMUP_FACTOR = 1.0 / 3
+# Length of the warm-up in iterations; 0: none.
+_C.SOLVER.WARMUP_ITERS = 500
+# How the factor goes to 1: "linear", or "constant" until the end of the warm-up.
+_C.SOLVER.WARMUP_METHOD = "linear"
+# Iterations between two checkpoints.
+_C.SOLVER.CHECKPOINT_PERIOD = 10000
+# Iterations between two evaluations during training; 0: none.
+_C.SOLVER.TEST_PERIOD = 0
+# Images of a batch over all processes; a multiple of their number.
+_C.SOLVER.IMS_PER_BATCH = 16
+# "SGD" (as published) or "AdamW".
+_C.SOLVER.OPTIMIZER = "SGD"
+# After the warm-up: "multistep" (falls by GAMMA at each of the STEPS) or "cosine" (to 0 at
+# MAX_ITER).
+_C.SOLVER.LR_SCHEDULE = "multistep"
+# Gradients are scaled down to this norm over all parameters; 0: off.
+_C.SOLVER.CLIP_GRAD_NORM = 0.0
+# Iterations between two lines of the log.
+_C.SOLVER.LOG_PERIOD = 20
+
+_C.TEST = CN()
+# Results to check after an evaluation: entries [task, metric, mean, standard deviation], e.g.
+# ["segm", "AP", 36.4, 0.2], in percent. Empty: no check.
+_C.TEST.EXPECTED_RESULTS = []
+# How many standard deviations a result may be away.
+_C.TEST.EXPECTED_RESULTS_SIGMA_TOL = 4
+# Images of a batch over all processes; a multiple of their number.
+_C.TEST.IMS_PER_BATCH = 8
+# Detections kept for an image (FCOS and RetinaNet; two-stage: ROI_HEADS.DETECTIONS_PER_IMG).
+_C.TEST.DETECTIONS_PER_IMG = 50
+# Program that computes COCO's numbers: "hotcoco" (fast) or "pycocotools" (the reference).
+_C.TEST.COCO_BACKEND = "hotcoco"
+
+# Folder of logs, checkpoints and results.
+_C.OUTPUT_DIR = "."
+# Seed of initial weights, sampling and augmentation.
+_C.SEED = 0
+# Python file with `DatasetCatalog` and `ModelCatalog`, relative to the current folder; the
+# default stands for the package's own.
+_C.PATHS_CATALOG = "maskrcnn_benchmark/config/paths_catalog.py"
+
+_C.freeze()
+
+
+def get_default_config() -> CN:
+    """A fresh tree of all settings with their defaults."""
+    config = _C.clone()
+    config.defrost()
+    return config

@@ -1,0 +1,135 @@
+"""The tree of settings: yacs' CfgNode with ``_BASE_`` files and helpful errors."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, NamedTuple, NoReturn
+
+from yacs.config import CfgNode as YacsCfgNode
+
+from maskrcnn_benchmark.config.coerce import coerce, decode
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.yaml_files import read_with_bases
+
+
+class _Assignment(NamedTuple):
+    node: "CfgNode"
+    name: str
+    value: Any
+
+
+class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
+    """A node of the tree of settings: a dict whose entries are attributes too.
+
+    Merging checks everything before it changes anything, and raises `ConfigError` for unknown
+    keys and for values of the wrong type.
+    """
+
+    def merge_from_file(self, cfg_filename: str | PathLike[str]) -> None:
+        """Take over the settings of a YAML file; ``_BASE_`` in it names a file to merge before.
+
+        Args:
+            cfg_filename: path of the file; paths after ``_BASE_`` are relative to it.
+
+        Raises:
+            ConfigError: for a file that cannot be read, an unknown key or an unfit value.
+        """
+        assignments: list[_Assignment] = []
+        for path, content in read_with_bases(cfg_filename):
+            try:
+                assignments.extend(self._assignments(content))
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from error
+        self._apply(assignments)
+
+    def merge_from_other_cfg(self, cfg_other: Mapping[str, Any]) -> None:
+        """Take over the settings of another tree, which may be a part of a whole one.
+
+        Raises:
+            ConfigError: for an unknown key or an unfit value.
+        """
+        self._apply(list(self._assignments(cfg_other)))
+
+    def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
+        """Take over settings given as ``[key, value, key, value, ...]``, as on a command line.
+
+        Raises:
+            ConfigError: for a key without value, an unknown key or an unfit value.
+        """
+        if len(cfg_list) % 2:
+            raise ConfigError(
+                f"settings come in pairs of key and value, got {len(cfg_list)} items: "
+                f"{list(cfg_list)!r}"
+            )
+        assignments: list[_Assignment] = []
+        for key, value in zip(cfg_list[::2], cfg_list[1::2], strict=True):
+            assignments.extend(self._assignments(_nest(str(key), value)))
+        self._apply(assignments)
+
+    def leaves(self) -> Iterator[tuple[str, Any]]:
+        """All settings below this node as pairs of full name ("SOLVER.BASE_LR") and value."""
+        for name, value in self.items():
+            if isinstance(value, CfgNode):
+                yield from ((f"{name}.{rest}", leaf) for rest, leaf in value.leaves())
+            else:
+                yield name, value
+
+    def _assignments(
+        self, settings: Mapping[str, Any], root: "CfgNode | None" = None, prefix: str = ""
+    ) -> Iterator[_Assignment]:
+        root = self if root is None else root
+        for name, raw in settings.items():
+            key = f"{prefix}{name}"
+            if name not in self:
+                if self.is_new_allowed():
+                    value = decode(raw)
+                    yield _Assignment(self, name, CfgNode(value) if _is_tree(value) else value)
+                elif not root.key_is_deprecated(key):
+                    root._raise_unknown(key)
+            elif isinstance(section := self[name], CfgNode):
+                yield from section._assignments(_as_tree(raw, key), root, f"{key}.")
+            else:
+                yield _Assignment(self, name, coerce(raw, self[name], key))
+
+    def _raise_unknown(self, key: str) -> NoReturn:
+        if self.key_is_renamed(key):
+            self.raise_key_rename_error(key)
+        raise ConfigError(f"unknown key {key}; the nearest known key is {self._nearest(key)}")
+
+    def _nearest(self, key: str) -> str:
+        def similarity(known: str) -> float:
+            ratio = difflib.SequenceMatcher(None, key.upper(), known).ratio()
+            names = key.upper().rpartition(".")[2], known.rpartition(".")[2]
+            return ratio + difflib.SequenceMatcher(None, *names).ratio()
+
+        return max((known for known, _ in self.leaves()), key=similarity, default="none")
+
+    def _apply(self, assignments: list[_Assignment]) -> None:
+        if self.is_frozen():
+            raise ConfigError("this configuration is frozen: defrost() it, or a clone() of it")
+        for node, name, value in assignments:
+            node[name] = value
+
+    @classmethod
+    def _load_cfg_py_source(cls, filename: str) -> NoReturn:
+        raise ConfigError(f"{filename}: a configuration is YAML; Python files are not executed")
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _is_tree(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _as_tree(raw: Any, key: str) -> Mapping[str, Any]:
+    value = decode(raw)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key} is a section of keys, got {type(value).__name__} {value!r}")
+    return value

@@ -1,0 +1,151 @@
+"""Every registry of the package: names that YAML files use -> builders of model parts.
+
+Backbone builders are called as ``builder(cfg)``, all others as ``builder(cfg, in_channels)``,
+level mappers as ``builder(k_min, k_max)``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+from torch import nn
+
+from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+ModuleBuilder = Callable[..., nn.Module]
+
+
+class Registry(Generic[T]):
+    """A table from the names used in configurations to the things that build them.
+
+    Args:
+        kind: what the entries are, in singular, for error messages ("backbone").
+        not_yet: names that exist in published configurations but have no implementation yet,
+            each with what it needs. An entry registered under such a name takes precedence.
+    """
+
+    def __init__(self, kind: str, not_yet: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+        self._not_yet = dict(not_yet or {})
+
+    def register(self, name: str, entry: T | None = None) -> Callable[[Item], Item]:
+        """A decorator that enters the decorated object under ``name`` and returns it unchanged.
+
+        Decorators can be stacked to enter one object under several names. ``entry`` given
+        directly (``registry.register("name", builder)``) is entered at once.
+
+        Raises:
+            ValueError: when another object already has that name.
+        """
+
+        def enter(item: Item) -> Item:
+            known: object = self._entries.setdefault(name, cast(T, item))
+            if known is not item:
+                raise ValueError(f"{self.kind} {name!r} is already registered as {known!r}")
+            return item
+
+        if entry is not None:
+            enter(entry)
+        return enter
+
+    def __getitem__(self, name: str) -> T:
+        return self.get(name)
+
+    def get(self, name: str) -> T:
+        """The entry registered under ``name``.
+
+        Raises:
+            NotYetAvailableError: when the name is a published one that has no implementation yet.
+            ConfigError: when the name is unknown; the message lists the known ones.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        if name in self._not_yet:
+            raise NotYetAvailableError(name, self._not_yet[name])
+        known = ", ".join(self.names()) or "none"
+        raise ConfigError(f"unknown {self.kind} {name!r}; known: {known}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def names(self) -> tuple[str, ...]:
+        """The registered names in alphabetical order."""
+        return tuple(sorted(self._entries))
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind}: {', '.join(self.names())})"
+
+
+_FBNET = "the FBNet search-space blocks"
+_TWO_STAGE_BOX = "the box head of the two-stage models"
+_C4 = "the C4 backbones and their shared fifth stage"
+_KEYPOINT = "the keypoint head"
+_VOVNET = "the VoVNetV2 backbones"
+
+BACKBONES: Registry[ModuleBuilder] = Registry(
+    "backbone (MODEL.BACKBONE.CONV_BODY)",
+    not_yet={
+        "R-50-C4": _C4,
+        "R-50-C5": _C4,
+        "R-101-C4": _C4,
+        "R-101-C5": _C4,
+        "R-50-FPN": "the P2..P6 pyramid of the two-stage models",
+        "R-101-FPN": "the P2..P6 pyramid of the two-stage models",
+        "R-152-FPN": "the P2..P6 pyramid of the two-stage models",
+        "FBNet": _FBNET,
+        "V-19-eSE-FPN-RETINANET": _VOVNET,
+        "V-39-eSE-FPN-RETINANET": _VOVNET,
+        "V-57-eSE-FPN-RETINANET": _VOVNET,
+        "V-99-eSE-FPN-RETINANET": _VOVNET,
+    },
+)
+RPN_HEADS: Registry[ModuleBuilder] = Registry(
+    "RPN head (MODEL.RPN.RPN_HEAD)",
+    not_yet={"SingleConvRPNHead": "the region proposal network", "FBNet.rpn_head": _FBNET},
+)
+ROI_BOX_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
+    "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)",
+    not_yet={
+        "ResNet50Conv5ROIFeatureExtractor": _C4,
+        "FPN2MLPFeatureExtractor": _TWO_STAGE_BOX,
+        "FPNXconv1fcFeatureExtractor": _TWO_STAGE_BOX,
+        "FBNet.roi_head": _FBNET,
+    },
+)
+ROI_BOX_PREDICTOR: Registry[ModuleBuilder] = Registry(
+    "box predictor (MODEL.ROI_BOX_HEAD.PREDICTOR)",
+    not_yet={"FastRCNNPredictor": _TWO_STAGE_BOX, "FPNPredictor": _TWO_STAGE_BOX},
+)
+ROI_MASK_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
+    "mask feature extractor (MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR)",
+    not_yet={"ResNet50Conv5ROIFeatureExtractor": _C4, "FBNet.roi_head_mask": _FBNET},
+)
+ROI_MASK_PREDICTOR: Registry[ModuleBuilder] = Registry(
+    "mask predictor (MODEL.ROI_MASK_HEAD.PREDICTOR)",
+    not_yet={"MaskRCNNConv1x1Predictor": "the mask predictor without upsampling"},
+)
+ROI_MASKIOU_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
+    "mask-IoU feature extractor (MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR)"
+)
+ROI_MASKIOU_PREDICTOR: Registry[ModuleBuilder] = Registry(
+    "mask-IoU predictor (MODEL.ROI_MASKIOU_HEAD.PREDICTOR)"
+)
+ROI_KEYPOINT_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
+    "keypoint feature extractor (MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR)",
+    not_yet={"KeypointRCNNFeatureExtractor": _KEYPOINT, "FBNet.roi_head_keypoints": _FBNET},
+)
+ROI_KEYPOINT_PREDICTOR: Registry[ModuleBuilder] = Registry(
+    "keypoint predictor (MODEL.ROI_KEYPOINT_HEAD.PREDICTOR)",
+    not_yet={"KeypointRCNNPredictor": _KEYPOINT},
+)
+LEVEL_MAPPERS: Registry[Callable[..., Any]] = Registry(
+    "level mapper (MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION)"
+)
