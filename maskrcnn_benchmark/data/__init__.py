@@ -1,0 +1,1 @@
+"""Reading data sets and serving batches of them."""

@@ -1,0 +1,127 @@
+"""Reading photos of every common kind as 8-bit RGB."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn_benchmark.data.errors import ImageReadError
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["ImageReadError", "read_image"]
+
+_EXIF_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = 1
+_TRANSPOSE_OF_ORIENTATION: Final = MappingProxyType(
+    {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+)
+"""What makes an image upright, by its EXIF orientation."""
+
+_MAX_16_BIT: Final = 65535
+_STEPS_16_TO_8_BIT: Final = 257
+"""65535 / 255: what one step of an 8-bit channel is worth in 16 bits."""
+
+_BACKGROUND_RGBA: Final = (255, 255, 255, 255)
+"""What shows through transparent pixels: white, as in most viewers."""
+
+
+def read_image(
+    path: str | os.PathLike[str], expected_wh: tuple[int, int] | None = None
+) -> Image.Image:
+    """The image in a file as an 8-bit RGB image, upright.
+
+    Grayscale, palette, CMYK and other colour modes are converted; 16-bit channels are scaled to
+    8 bits (65535 becomes 255); transparent pixels are laid on white. The EXIF orientation is
+    applied, unless ``expected_wh`` says that the annotations were made on the pixels as stored.
+
+    Args:
+        path: a file that Pillow can read.
+        expected_wh: (width, height) that annotations were drawn on. Where the stored pixels have
+            that size, they are taken as they are (COCO's annotations ignore the EXIF
+            orientation); else the turned image must have it.
+
+    Raises:
+        ImageReadError: the file is missing, corrupt, cut off, suspiciously large (Pillow's
+            decompression bomb limit), holds pixels without a known range, or has another size
+            than ``expected_wh``.
+    """
+    name = os.fspath(path)
+    try:
+        with Image.open(name) as image:
+            image.load()
+            orientation = _orientation(image, name)
+            rgb = _to_rgb(image)
+    except FileNotFoundError:
+        raise ImageReadError(f"no such image file: {name}") from None
+    # Pillow's decoders let many unrelated types escape on damaged files.
+    except Exception as error:
+        reason = str(error).replace(name, "").strip() or type(error).__name__
+        raise ImageReadError(f"cannot read the image {name}: {reason}") from error
+    return _orient(rgb, orientation, expected_wh, name)
+
+
+def _orient(
+    image: Image.Image, orientation: int, expected_wh: tuple[int, int] | None, name: str
+) -> Image.Image:
+    if expected_wh is not None and image.size == tuple(expected_wh):
+        return image
+    upright = _turn(image, orientation)
+    if expected_wh is None or upright.size == tuple(expected_wh):
+        return upright
+    raise ImageReadError(
+        f"the image {name} is {image.width} x {image.height} px (width x height), but its "
+        f"annotations say {expected_wh[0]} x {expected_wh[1]}"
+    )
+
+
+def _orientation(image: Image.Image, name: str) -> int:
+    """The EXIF orientation tag, 1 (upright) where there is none or its block is damaged."""
+    try:
+        orientation: int = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
+    except (struct.error, SyntaxError, ValueError, TypeError, LookupError, OSError) as error:
+        logger.warning("%s: the EXIF block is damaged (%s); taken as upright", name, error)
+        return _UPRIGHT
+    return orientation
+
+
+def _turn(image: Image.Image, orientation: int) -> Image.Image:
+    """The image turned as an EXIF orientation tag asks; unknown values change nothing."""
+    method = _TRANSPOSE_OF_ORIENTATION.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if image.mode.startswith("I"):
+        return _from_16_bit(image).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        background = Image.new("RGBA", image.size, _BACKGROUND_RGBA)
+        return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """A 16-bit grayscale image as an 8-bit one."""
+    values: np.ndarray[Any, np.dtype[np.int64]] = np.asarray(image).astype(np.int64)
+    if values.size and (values.min() < 0 or values.max() > _MAX_16_BIT):
+        raise ValueError(f"pixels must lie in 0..{_MAX_16_BIT}, not {values.min()}..{values.max()}")
+    rounded = (values + _STEPS_16_TO_8_BIT // 2) // _STEPS_16_TO_8_BIT
+    return Image.fromarray(rounded.astype(np.uint8))

@@ -1,0 +1,191 @@
+"""read_image on every kind of file that users have."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
+from maskrcnn_benchmark.data.image_io import read_image
+from tests.golden_data import GOLDEN_DIR
+
+ORIENTATION = 0x0112
+
+
+def gradient(height=3, width=5):
+    """(height, width, 3) uint8 pixels that differ in every place and channel."""
+    return np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
+
+
+def save(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def pixels(path, **kwargs):
+    image = read_image(path, **kwargs)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def test_rgb_pixels_come_unchanged(tmp_path):
+    path = save(tmp_path / "a.png", gradient())
+    np.testing.assert_array_equal(pixels(path), gradient())
+    np.testing.assert_array_equal(pixels(str(path)), gradient())
+
+
+def test_grayscale_has_three_equal_channels(tmp_path):
+    gray = gradient()[..., 0]
+    result = pixels(save(tmp_path / "a.png", gray))
+    np.testing.assert_array_equal(result, np.stack([gray] * 3, axis=-1))
+
+
+def test_bilevel_becomes_black_and_white(tmp_path):
+    bits = np.array([[True, False, True]])
+    result = pixels(save(tmp_path / "a.png", bits))
+    np.testing.assert_array_equal(result[..., 0], [[255, 0, 255]])
+
+
+def test_transparent_pixels_lie_on_white(tmp_path):
+    rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], dtype=np.uint8)
+    result = pixels(save(tmp_path / "a.png", rgba))
+    # The third pixel is a fifth black on white: 255 * (1 - 51 / 255) = 204.
+    np.testing.assert_array_equal(result, [[[10, 20, 30], [255, 255, 255], [204, 204, 204]]])
+
+
+def test_gray_with_alpha(tmp_path):
+    path = tmp_path / "a.png"
+    Image.merge("LA", [Image.new("L", (2, 1), 7), Image.new("L", (2, 1), 255)]).save(path)
+    np.testing.assert_array_equal(pixels(path), np.full((1, 2, 3), 7))
+
+
+def test_palette_with_a_transparent_entry(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([9, 8, 7, 50, 60, 70])
+    image.putpixel((1, 0), 1)
+    path = tmp_path / "a.png"
+    image.save(path, transparency=0)
+    np.testing.assert_array_equal(pixels(path), [[[255, 255, 255], [50, 60, 70]]])
+
+
+def test_rgb_with_a_transparent_colour(tmp_path):
+    path = tmp_path / "a.png"
+    array = np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8)
+    Image.fromarray(array).save(path, transparency=(1, 2, 3))
+    np.testing.assert_array_equal(pixels(path), [[[255, 255, 255], [4, 5, 6]]])
+
+
+def test_cmyk_jpeg(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=95)
+    np.testing.assert_allclose(pixels(path)[8, 8], [255, 0, 0], atol=6)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grayscale_is_scaled(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    cv2.imwrite(str(path), np.array([[0, 257, 385, 386, 32768, 65535]], dtype=np.uint16))
+    # 385 / 257 = 1.498 and 386 / 257 = 1.502: rounded to the nearest.
+    np.testing.assert_array_equal(pixels(path)[0, :, 1], [0, 1, 1, 2, 128, 255])
+
+
+def test_16_bit_colour_is_scaled(tmp_path):
+    path = tmp_path / "a.png"
+    bgr = np.array([[[0, 32896, 65535]]], dtype=np.uint16)
+    cv2.imwrite(str(path), bgr)
+    np.testing.assert_allclose(pixels(path), [[[255, 128, 0]]], atol=1)
+
+
+def test_32_bit_integers_within_16_bit_are_scaled_and_others_refused(tmp_path):
+    path = save(tmp_path / "a.tif", np.array([[0, 65535]], dtype=np.int32))
+    np.testing.assert_array_equal(pixels(path)[0, :, 0], [0, 255])
+    with pytest.raises(ImageReadError, match=r"0\.\.65535, not 0\.\.70000"):
+        read_image(save(tmp_path / "b.tif", np.array([[0, 70000]], dtype=np.int32)))
+
+
+def test_float_pixels_are_refused(tmp_path):
+    path = save(tmp_path / "a.tif", np.zeros((2, 2), dtype=np.float32))
+    with pytest.raises(ImageReadError, match=r"a\.tif.*no fixed range"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = save(tmp_path / "a.png", gradient(), exif=exif)
+    with Image.open(path) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored))
+    np.testing.assert_array_equal(pixels(path), expected)
+
+
+def test_annotations_made_on_stored_pixels_switch_the_orientation_off(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = save(tmp_path / "a.png", gradient(3, 5), exif=exif)
+    np.testing.assert_array_equal(pixels(path, expected_wh=(5, 3)), gradient(3, 5))
+    turned = np.rot90(gradient(3, 5), k=-1)
+    np.testing.assert_array_equal(pixels(path, expected_wh=(3, 5)), turned)
+
+
+def test_an_unknown_orientation_changes_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 77
+    path = save(tmp_path / "a.png", gradient(), exif=exif)
+    np.testing.assert_array_equal(pixels(path), gradient())
+
+
+def test_a_damaged_exif_block_does_not_hide_the_pixels(tmp_path, caplog):
+    path = save(tmp_path / "a.png", gradient(), exif=b"Exif\x00\x00MM\x00*\x00\x00")
+    np.testing.assert_array_equal(pixels(path), gradient())
+    assert "a.png: the EXIF block is damaged" in caplog.text
+
+
+def test_another_size_than_annotated_is_an_error(tmp_path):
+    path = save(tmp_path / "a.png", gradient(3, 5))
+    with pytest.raises(ImageReadError, match=r"a\.png is 5 x 3 px .* say 6 x 3"):
+        read_image(path, expected_wh=(6, 3))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ImageReadError, match=r"no such image file: .*gone\.jpg"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_a_folder_is_no_image(tmp_path):
+    with pytest.raises(ImageReadError, match="cannot read the image"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
+def test_truncated_file_names_itself(tmp_path, kind, kept):
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, kind)
+    path = tmp_path / f"cut.{kind}"
+    path.write_bytes(stream.getvalue()[: int(kept * stream.tell())])
+    with pytest.raises(ImageReadError, match=rf"cannot read the image .*cut\.{kind}: \w+"):
+        read_image(path)
+
+
+def test_text_is_no_image(tmp_path):
+    path = tmp_path / "page.jpg"
+    path.write_text("<html>404</html>")
+    with pytest.raises(DatasetError, match=r"page\.jpg: cannot identify image file"):
+        read_image(path)
+
+
+def test_decompression_bomb(tmp_path, monkeypatch):
+    path = save(tmp_path / "big.png", np.zeros((100, 100), dtype=np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageReadError, match=r"big\.png: .*decompression bomb"):
+        read_image(path)
+
+
+def test_golden_photo_needs_no_conversion():
+    path = GOLDEN_DIR / "images" / "000000005001.jpg"
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(pixels(path, expected_wh=(640, 480)), np.asarray(image))
