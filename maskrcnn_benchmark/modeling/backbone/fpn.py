@@ -1,0 +1,88 @@
+"""Feature pyramid network (Lin et al., arXiv 1612.03144).
+
+Shapes: N images, Ci channels of body level i, F pyramid channels.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.modeling.make_layers import init_kaiming_uniform
+
+ConvFactory = Callable[[int, int, int], nn.Module]
+
+
+class FPN(nn.Module):
+    """Pyramid maps from body maps: lateral 1x1 convolutions, top-down sums, 3x3 smoothing.
+
+    Args:
+        in_channels_list: channels of the body's maps, finest first; 0 leaves a level out (its
+            number stays reserved, so `fpn_inner2` is C3 in every model).
+        out_channels: channels F of every pyramid map.
+        conv_block: (in_channels, out_channels, kernel_size) -> layer.
+        top_blocks: makes the levels above the last one.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels_list: Sequence[int],
+        out_channels: int,
+        conv_block: ConvFactory,
+        top_blocks: "LastLevelP6P7 | LastLevelMaxPool | None" = None,
+    ) -> None:
+        super().__init__()
+        self.levels = [i for i, channels in enumerate(in_channels_list, 1) if channels > 0]
+        for level in self.levels:
+            in_channels = in_channels_list[level - 1]
+            self.add_module(f"fpn_inner{level}", conv_block(in_channels, out_channels, 1))
+            self.add_module(f"fpn_layer{level}", conv_block(out_channels, out_channels, 3))
+        self.top_blocks = top_blocks
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Pyramid maps (N, F, Hi, Wi), finest first, from body maps (N, Ci, Hi, Wi)."""
+        inner: Tensor | None = None
+        pyramid: list[Tensor] = []
+        for level in reversed(self.levels):
+            lateral = self.get_submodule(f"fpn_inner{level}")(features[level - 1])
+            if inner is not None:
+                lateral = lateral + F.interpolate(inner, size=lateral.shape[-2:], mode="nearest")
+            inner = lateral
+            pyramid.insert(0, self.get_submodule(f"fpn_layer{level}")(inner))
+        if self.top_blocks is not None:
+            pyramid.extend(self.top_blocks(features[-1], pyramid[-1]))
+        return tuple(pyramid)
+
+
+class LastLevelMaxPool(nn.Module):
+    """One coarser map: every second cell of the last pyramid map (Mask R-CNN's P6)."""
+
+    def forward(self, _c5: Tensor, p5: Tensor) -> list[Tensor]:
+        """[P6] of shape (N, F, ceil(H5 / 2), ceil(W5 / 2))."""
+        return [F.max_pool2d(p5, kernel_size=1, stride=2, padding=0)]
+
+
+class LastLevelP6P7(nn.Module):
+    """Two coarser maps by stride-2 convolutions (RetinaNet, arXiv 1708.02002, section 4).
+
+    Args:
+        c5_channels: channels of C5.
+        out_channels: channels F of the pyramid.
+        use_c5: P6 comes from C5; otherwise from P5 (FCOS, CenterMask).
+    """
+
+    def __init__(self, *, c5_channels: int, out_channels: int, use_c5: bool) -> None:
+        super().__init__()
+        in_channels = c5_channels if use_c5 else out_channels
+        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+        self.use_c5 = use_c5
+        for conv in (self.p6, self.p7):
+            init_kaiming_uniform(conv)
+
+    def forward(self, c5: Tensor, p5: Tensor) -> list[Tensor]:
+        """[P6, P7], each half the size of the one before (rounded up)."""
+        p6 = self.p6(c5 if self.use_c5 else p5)
+        return [p6, self.p7(torch.relu(p6))]

@@ -1,0 +1,116 @@
+"""MobileNetV2 body (Sandler et al., arXiv 1801.04381), width 1.0, with frozen batch norm."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal
+
+
+class InvertedResidualSpec(NamedTuple):
+    """One row of the paper's Table 2."""
+
+    expansion: int
+    channels: int
+    repeats: int
+    stride: int
+
+
+STEM_CHANNELS = 32
+INVERTED_RESIDUALS = (
+    InvertedResidualSpec(1, 16, 1, 1),
+    InvertedResidualSpec(6, 24, 2, 2),
+    InvertedResidualSpec(6, 32, 3, 2),
+    InvertedResidualSpec(6, 64, 4, 2),
+    InvertedResidualSpec(6, 96, 3, 1),
+    InvertedResidualSpec(6, 160, 3, 2),
+    InvertedResidualSpec(6, 320, 1, 1),
+)
+# The blocks whose outputs are C2, C3, C4 and C5 (strides 4, 8, 16, 32), and their channels.
+STAGE_ENDS = (3, 6, 13, 17)
+STAGE_CHANNELS = (24, 32, 96, 320)
+# Index behind the last block of (stem, C2, C3, C4, C5): what FREEZE_CONV_BODY_AT counts.
+_FREEZE_ENDS = (0, 2, 4, 7, 14, 18)
+
+
+def _conv_norm(
+    in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    conv = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=kernel_size // 2,
+        groups=groups,
+        bias=False,
+    )
+    init_kaiming_normal(conv)
+    return [conv, FrozenBatchNorm2d(out_channels)]
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, 3x3 depthwise and linear 1x1 projection, added to the input if it fits."""
+
+    def __init__(self, *, in_channels: int, out_channels: int, expansion: int, stride: int) -> None:
+        super().__init__()
+        hidden = in_channels * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers += [*_conv_norm(in_channels, hidden, kernel_size=1), nn.ReLU6(inplace=True)]
+        layers += [
+            *_conv_norm(hidden, hidden, kernel_size=3, stride=stride, groups=hidden),
+            nn.ReLU6(inplace=True),
+            *_conv_norm(hidden, out_channels, kernel_size=1),
+        ]
+        self.conv = nn.Sequential(*layers)
+        self.has_identity = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Block output (N, out_channels, H / stride, W / stride)."""
+        return x + self.conv(x) if self.has_identity else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """The body without its classifier; maps C2..C5 have strides 4, 8, 16 and 32.
+
+    Args:
+        freeze_at: the first `freeze_at` of (stem, C2, C3, C4, C5) get no gradient, 0..5.
+    """
+
+    def __init__(self, *, freeze_at: int = 0) -> None:
+        super().__init__()
+        stem = _conv_norm(3, STEM_CHANNELS, kernel_size=3, stride=2)
+        blocks: list[nn.Module] = [nn.Sequential(*stem, nn.ReLU6(inplace=True))]
+        in_channels = STEM_CHANNELS
+        for spec in INVERTED_RESIDUALS:
+            for repeat in range(spec.repeats):
+                blocks.append(
+                    InvertedResidual(
+                        in_channels=in_channels,
+                        out_channels=spec.channels,
+                        expansion=spec.expansion,
+                        stride=spec.stride if repeat == 0 else 1,
+                    )
+                )
+                in_channels = spec.channels
+        self.features = nn.Sequential(*blocks)
+        for block in self.features[: _FREEZE_ENDS[freeze_at]]:
+            block.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "MobileNetV2":
+        """A body with the frozen stages of MODEL.BACKBONE.FREEZE_CONV_BODY_AT."""
+        return cls(freeze_at=min(max(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT, 0), 5))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps (C2, C3, C4, C5) of an image batch (N, 3, H, W)."""
+        x = images
+        features = []
+        for index, block in enumerate(self.features):
+            x = block(x)
+            if index in STAGE_ENDS:
+                features.append(x)
+        return tuple(features)

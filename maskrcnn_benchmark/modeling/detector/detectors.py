@@ -1,0 +1,27 @@
+"""Models by configuration."""
+
+from maskrcnn_benchmark.config import CfgNode, ConfigError
+from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.roi_heads.roi_heads import build_roi_heads
+from maskrcnn_benchmark.modeling.rpn.rpn import build_rpn
+
+
+def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
+    """The model that the configuration describes, in training mode, on the CPU.
+
+    Raises:
+        ConfigError: for settings that contradict each other or name unknown parts.
+        NotYetAvailableError: for parts that are not there yet.
+    """
+    if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN":
+        raise ConfigError(
+            "MODEL.META_ARCHITECTURE: expected 'GeneralizedRCNN', "
+            f"got {cfg.MODEL.META_ARCHITECTURE!r}"
+        )
+    backbone = build_backbone(cfg)
+    return GeneralizedRCNN(
+        backbone=backbone,
+        rpn=build_rpn(cfg, backbone.out_channels),
+        roi_heads=build_roi_heads(cfg, backbone.out_channels),
+    )

@@ -1,0 +1,72 @@
+"""The meta-architecture: backbone, proposal stage, heads."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+
+
+class GeneralizedRCNN(nn.Module):
+    """Wires the three stages; does no arithmetic and changes none of its arguments.
+
+    Args:
+        backbone: images (N, 3, H, W) -> maps, finest first.
+        rpn: (images, maps, targets) -> ProposalOutput.
+        roi_heads: (maps, proposals, targets) -> ROIHeadsOutput, or None.
+    """
+
+    def __init__(
+        self, *, backbone: nn.Module, rpn: nn.Module, roi_heads: CombinedROIHeads | None
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.rpn = rpn
+        if roi_heads is not None:
+            self.roi_heads = roi_heads
+        self.has_roi_heads = roi_heads is not None
+
+    def forward(
+        self,
+        images: ImageList | Tensor | Sequence[Tensor],
+        targets: Sequence[BoxList] | None = None,
+    ) -> dict[str, Tensor] | list[BoxList]:
+        """Scalar losses by name in training; one BoxList an image in evaluation.
+
+        Args:
+            images: normalised images (3, H, W) or a batch of them.
+            targets: one BoxList an image, px of the resized image, with the fields `labels` and,
+                where the model has a mask head, `masks`; required in training.
+
+        Raises:
+            ValueError: if targets are missing in training, or not one an image.
+        """
+        image_list = to_image_list(images)
+        if self.training:
+            return self._losses(image_list, self._check_targets(image_list, targets))
+        features = self.backbone(image_list.tensors)
+        detections: list[BoxList] = self.rpn(image_list, features).proposals
+        if self.has_roi_heads:
+            detections = self.roi_heads(features, detections).detections
+        return detections
+
+    def _losses(self, images: ImageList, targets: Sequence[BoxList]) -> dict[str, Tensor]:
+        features = self.backbone(images.tensors)
+        proposals, proposal_losses = self.rpn(images, features, targets)
+        losses: dict[str, Tensor] = {}
+        if self.has_roi_heads:
+            losses.update(self.roi_heads(features, proposals, targets).losses)
+        losses.update(proposal_losses)
+        return losses
+
+    @staticmethod
+    def _check_targets(images: ImageList, targets: Sequence[BoxList] | None) -> Sequence[BoxList]:
+        if targets is None or len(targets) != len(images.image_sizes):
+            got = "none" if targets is None else f"{len(targets)}"
+            raise ValueError(
+                f"targets: training needs one BoxList for each of the {len(images.image_sizes)} "
+                f"images, got {got}"
+            )
+        return targets

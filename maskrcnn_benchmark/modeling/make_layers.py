@@ -1,0 +1,124 @@
+"""Builders of convolutions, norms and linear layers with the original's initialisation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.layers import Conv2d
+
+NormFactory = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNormSettings:
+    """How channels are grouped; calling it with a channel count returns the layer.
+
+    Args:
+        num_groups: number of groups, or -1 when `channels_per_group` decides.
+        channels_per_group: channels of one group, or -1 when `num_groups` decides.
+        epsilon: added to the variance.
+
+    Raises:
+        ConfigError: unless exactly one of the two counts is positive.
+    """
+
+    num_groups: int = 32
+    channels_per_group: int = -1
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if (self.num_groups > 0) == (self.channels_per_group > 0):
+            raise ConfigError(
+                "MODEL.GROUP_NORM: set exactly one of NUM_GROUPS and DIM_PER_GP to a positive "
+                f"number (the other to -1), got {self.num_groups} and {self.channels_per_group}"
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "GroupNormSettings":
+        """Settings read from MODEL.GROUP_NORM."""
+        group_norm = cfg.MODEL.GROUP_NORM
+        return cls(
+            num_groups=group_norm.NUM_GROUPS,
+            channels_per_group=group_norm.DIM_PER_GP,
+            epsilon=group_norm.EPSILON,
+        )
+
+    def __call__(self, channels: int) -> nn.GroupNorm:
+        """Group normalisation of `channels` channels, with learnable scale and shift.
+
+        Raises:
+            ConfigError: if the channels cannot be divided into these groups.
+        """
+        size = self.channels_per_group if self.channels_per_group > 0 else self.num_groups
+        if channels % size != 0:
+            raise ConfigError(
+                f"MODEL.GROUP_NORM: {channels} channels cannot be divided by {size} "
+                "(NUM_GROUPS, or DIM_PER_GP where it is set)"
+            )
+        groups = channels // size if self.channels_per_group > 0 else size
+        return nn.GroupNorm(groups, channels, self.epsilon)
+
+
+def init_kaiming_uniform(layer: nn.Conv2d | nn.Linear) -> None:
+    """Initialises weights as Caffe2's XavierFill (a=1) and zeroes the bias."""
+    nn.init.kaiming_uniform_(layer.weight, a=1)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def init_kaiming_normal(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Initialises weights as Caffe2's MSRAFill (fan out, ReLU) and zeroes the bias."""
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def init_normal(layer: nn.Conv2d | nn.Linear, std: float) -> None:
+    """Initialises weights from N(0, std) and zeroes the bias."""
+    nn.init.normal_(layer.weight, std=std)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def make_conv(
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel_size: int,
+    stride: int = 1,
+    dilation: int = 1,
+    norm: NormFactory | None = None,
+    relu: bool = False,
+    init: Callable[[nn.Conv2d], None] = init_kaiming_uniform,
+) -> nn.Module:
+    """A same-padded convolution, followed by `norm` and ReLU where they are asked for.
+
+    The convolution has a bias only without `norm`. A lone convolution is returned bare, so that
+    its checkpoint keys are `<name>.weight` and `<name>.bias`, as in the original.
+    """
+    conv = Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=dilation * (kernel_size - 1) // 2,
+        dilation=dilation,
+        bias=norm is None,
+    )
+    init(conv)
+    layers: list[nn.Module] = [conv]
+    if norm is not None:
+        layers.append(norm(out_channels))
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers) if len(layers) > 1 else conv
+
+
+def make_fc(in_features: int, out_features: int) -> nn.Linear:
+    """A fully connected layer, initialised as in the original's box and mask-IoU heads."""
+    layer = nn.Linear(in_features, out_features)
+    init_kaiming_uniform(layer)
+    return layer

@@ -1,0 +1,30 @@
+"""Selection steps shared by all detectors."""
+
+from collections.abc import Sequence
+
+import torch
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
+
+
+def keep_best(boxlist: BoxList, limit: int) -> BoxList:
+    """The boxes whose `scores` reach the limit-th best one, in their order.
+
+    Ties with that score are kept, so there may be more than `limit`; a limit of 0 keeps all.
+    """
+    if limit <= 0 or len(boxlist) <= limit:
+        return boxlist
+    scores = boxlist.get_field("scores")
+    lowest = scores.topk(limit).values[-1]
+    return boxlist[torch.nonzero(scores >= lowest).squeeze(1)]
+
+
+def append_ground_truth(proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> list[BoxList]:
+    """Proposals of each image followed by its ground-truth boxes, with `labels` and score 1."""
+    result = []
+    for boxes, target in zip(proposals, targets, strict=True):
+        truth = target.convert("xyxy").copy_with_fields(["labels"])
+        truth.add_field("scores", torch.ones_like(truth.bbox[:, 0]))
+        result.append(cat_boxlist([boxes.copy_with_fields(["labels", "scores"]), truth]))
+    return result

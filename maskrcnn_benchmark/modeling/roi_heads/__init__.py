@@ -1,0 +1,1 @@
+"""Heads that look at one region of interest at a time."""

@@ -1,0 +1,64 @@
+"""From mask logits to instance masks."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import select_class_masks
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.paste import paste_masks
+
+
+def attach_masks(detections: Sequence[BoxList], mask_logits: Tensor) -> list[BoxList]:
+    """The detections with the field `mask`: (K, 1, M, M) probabilities of their own class.
+
+    Args:
+        detections: one BoxList an image with the field `labels`.
+        mask_logits: (R, C, M, M) of all detections of all images, in their order.
+    """
+    labels = torch.cat([boxes.get_field("labels") for boxes in detections])
+    probs = select_class_masks(mask_logits, labels).sigmoid()[:, None]
+    results = []
+    for boxes, masks in zip(detections, probs.split([len(b) for b in detections]), strict=True):
+        result = boxes.copy_with_fields(boxes.fields())
+        result.add_field("mask", masks)
+        results.append(result)
+    return results
+
+
+class Masker:
+    """Pastes masks of boxes into images.
+
+    Whole images of masks cost N x H x W bytes: evaluation and drawing paste inside the boxes
+    instead (`structures.paste`). This class is for scripts that want the full maps.
+
+    Args:
+        threshold: probability above which a pixel belongs to the instance.
+        padding: px added around the M x M map before it is resized.
+    """
+
+    def __init__(self, threshold: float = 0.5, padding: int = 1) -> None:
+        self.threshold = threshold
+        self.padding = padding
+
+    def __call__(
+        self, masks: Tensor | Sequence[Tensor], boxes: BoxList | Sequence[BoxList]
+    ) -> list[Tensor]:
+        """Masks (K, 1, H, W) uint8 of each image.
+
+        Args:
+            masks: (K, 1, M, M) probabilities of each image.
+            boxes: the boxes they belong to, px of the image to paste into.
+
+        Raises:
+            ValueError: if the numbers of images, or of masks and boxes, differ.
+        """
+        boxlists = [boxes] if isinstance(boxes, BoxList) else list(boxes)
+        per_image = [masks] if isinstance(masks, Tensor) else list(masks)
+        if len(boxlists) != len(per_image):
+            raise ValueError(f"masks of {len(per_image)} images for boxes of {len(boxlists)}")
+        return [
+            paste_masks(image_masks, boxlist, threshold=self.threshold, padding=self.padding)
+            for image_masks, boxlist in zip(per_image, boxlists, strict=True)
+        ]

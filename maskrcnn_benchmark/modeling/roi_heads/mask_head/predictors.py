@@ -1,0 +1,59 @@
+"""The last layers of the mask head.
+
+Shapes: R rois, D input channels, M side of the input map, C classes with background.
+"""
+
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.layers import ConvTranspose2d
+from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, init_normal
+from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
+
+
+class MaskRCNNC4Predictor(nn.Module):
+    """A 2x2 stride-2 transposed convolution, ReLU and a 1x1 convolution to one map a class.
+
+    Args:
+        in_channels: D.
+        hidden_channels: channels between the two layers.
+        num_classes: C.
+        logits_std: standard deviation of the last layer's weights at the start; 0 takes the
+            original's Kaiming initialisation, whose logits are so large that the first steps can
+            switch the head off (see docs/training.md).
+    """
+
+    def __init__(
+        self, *, in_channels: int, hidden_channels: int, num_classes: int, logits_std: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.conv5_mask = ConvTranspose2d(in_channels, hidden_channels, 2, 2, 0)
+        self.mask_fcn_logits = nn.Conv2d(hidden_channels, num_classes, 1)
+        init_kaiming_normal(self.conv5_mask)
+        if logits_std > 0:
+            init_normal(self.mask_fcn_logits, logits_std)
+        else:
+            init_kaiming_normal(self.mask_fcn_logits)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mask logits (R, C, 2M, 2M) of features (R, D, M, M)."""
+        logits: Tensor = self.mask_fcn_logits(self.conv5_mask(features).relu())
+        return logits
+
+
+@ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")
+def build_mask_rcnn_c4_predictor(cfg: CfgNode, in_channels: int) -> MaskRCNNC4Predictor:
+    """The predictor with upsampling."""
+    head = cfg.MODEL.ROI_MASK_HEAD
+    return MaskRCNNC4Predictor(
+        in_channels=in_channels,
+        hidden_channels=head.CONV_LAYERS[-1],
+        num_classes=ArchitectureSpec.from_config(cfg).num_classes,
+        logits_std=head.LOGITS_INIT_STD,
+    )
+
+
+def build_roi_mask_predictor(cfg: CfgNode, in_channels: int) -> nn.Module:
+    """The predictor that MODEL.ROI_MASK_HEAD.PREDICTOR names."""
+    return ROI_MASK_PREDICTOR[cfg.MODEL.ROI_MASK_HEAD.PREDICTOR](cfg, in_channels)

@@ -1,0 +1,1 @@
+"""The mask-IoU head: predicts how good each mask is."""
