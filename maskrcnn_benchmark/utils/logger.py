@@ -12,14 +12,29 @@ _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
 class _TerminalHandler(logging.Handler):
-    """Writes lines to what ``sys.stdout`` is at that moment, above a progress bar if there is one."""
+    """Writes lines to today's ``sys.stdout``, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "told_by_bar", False) and _person_watches():
+            return
         try:
             tqdm.write(self.format(record), file=sys.stdout)
             sys.stdout.flush()
         except Exception:  # noqa: BLE001  # logging's own rule: a log call never raises
             self.handleError(record)
+
+
+def _person_watches() -> bool:
+    """Whether both streams go to a terminal, so that a bar and the lines would be seen together."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def progress_extra() -> dict[str, bool]:
+    """The ``extra`` of a log call whose content a progress bar on the terminal shows anyway.
+
+    Such lines always reach the log file; on a terminal that shows the bar they are left out.
+    """
+    return {"told_by_bar": True}
 
 
 def setup_logger(

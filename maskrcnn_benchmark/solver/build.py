@@ -1,0 +1,128 @@
+"""Optimizer and learning-rate schedule from the ``SOLVER`` settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.solver.lr_scheduler import (
+    WARMUP_METHODS,
+    WarmupCosineLR,
+    WarmupLR,
+    WarmupMultiStepLR,
+)
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.config import CfgNode
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSettings:
+    """Base learning rate and weight decay of one parameter."""
+
+    lr: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, slots=True)
+class SolverSettings:
+    """How learning rate and weight decay depend on a parameter's name.
+
+    ``bias_lr_factor`` multiplies ``base_lr`` for biases; ``weight_decay_bias`` is theirs.
+    """
+
+    base_lr: float
+    weight_decay: float
+    bias_lr_factor: float
+    weight_decay_bias: float
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> SolverSettings:
+        """The settings of ``cfg.SOLVER``."""
+        solver = cfg.SOLVER
+        return cls(
+            base_lr=solver.BASE_LR,
+            weight_decay=solver.WEIGHT_DECAY,
+            bias_lr_factor=solver.BIAS_LR_FACTOR,
+            weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        )
+
+
+def parameter_settings(name: str, settings: SolverSettings) -> ParameterSettings:
+    """Learning rate and weight decay of the parameter ``name``.
+
+    A parameter with "bias" anywhere in its name is a bias; so GroupNorm's weights decay and its
+    biases do not, as in maskrcnn-benchmark.
+    """
+    if "bias" in name:
+        return ParameterSettings(
+            settings.base_lr * settings.bias_lr_factor, settings.weight_decay_bias
+        )
+    return ParameterSettings(settings.base_lr, settings.weight_decay)
+
+
+def parameter_groups(model: nn.Module, settings: SolverSettings) -> list[dict[str, Any]]:
+    """One optimizer group a trainable parameter, in the model's order.
+
+    One group each, because optimizer states of released checkpoints are laid out so.
+    """
+    groups: list[dict[str, Any]] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            own = parameter_settings(name, settings)
+            groups.append({"params": [parameter], "lr": own.lr, "weight_decay": own.weight_decay})
+    return groups
+
+
+def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW, over the trainable parameters of ``model``.
+
+    Reads ``SOLVER.OPTIMIZER``, ``BASE_LR``, ``BIAS_LR_FACTOR``, ``WEIGHT_DECAY``,
+    ``WEIGHT_DECAY_BIAS`` and, for SGD, ``MOMENTUM``.
+
+    Raises:
+        ConfigError: another optimizer, or nothing to train.
+    """
+    groups = parameter_groups(model, SolverSettings.from_config(cfg))
+    if not groups:
+        raise ConfigError("make_optimizer: expected trainable parameters, but all are frozen")
+    name = cfg.SOLVER.OPTIMIZER
+    if name == "SGD":
+        return torch.optim.SGD(groups, lr=cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM)
+    if name == "AdamW":
+        return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR)
+    raise ConfigError(f"SOLVER.OPTIMIZER: expected 'SGD' or 'AdamW', got {name!r}")
+
+
+def make_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> WarmupLR:
+    """The schedule ``SOLVER.LR_SCHEDULE`` for ``optimizer``; step it after each optimizer step.
+
+    "multistep" reads ``SOLVER.STEPS`` and ``GAMMA``, "cosine" reads ``MAX_ITER``; both read
+    ``WARMUP_FACTOR``, ``WARMUP_ITERS`` and ``WARMUP_METHOD``.
+
+    Raises:
+        ConfigError: an unknown schedule or warm-up, or steps that do not ascend.
+    """
+    solver = cfg.SOLVER
+    if solver.WARMUP_METHOD not in WARMUP_METHODS:
+        raise ConfigError(
+            f"SOLVER.WARMUP_METHOD: expected one of {WARMUP_METHODS}, got {solver.WARMUP_METHOD!r}"
+        )
+    warmup = {
+        "warmup_factor": solver.WARMUP_FACTOR,
+        "warmup_iters": solver.WARMUP_ITERS,
+        "warmup_method": solver.WARMUP_METHOD,
+    }
+    if solver.LR_SCHEDULE == "multistep":
+        if list(solver.STEPS) != sorted(solver.STEPS):
+            raise ConfigError(f"SOLVER.STEPS: expected ascending iterations, got {solver.STEPS}")
+        return WarmupMultiStepLR(optimizer, solver.STEPS, solver.GAMMA, **warmup)
+    if solver.LR_SCHEDULE == "cosine":
+        return WarmupCosineLR(optimizer, solver.MAX_ITER, **warmup)
+    raise ConfigError(
+        f"SOLVER.LR_SCHEDULE: expected 'multistep' or 'cosine', got {solver.LR_SCHEDULE!r}"
+    )

@@ -1,0 +1,35 @@
+"""Importing a Python file by its path."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def import_file(
+    module_name: str, file_path: str | Path, make_importable: bool = False
+) -> ModuleType:
+    """The module that the Python file ``file_path`` makes.
+
+    Args:
+        module_name: name that the module gets.
+        file_path: the file; its code runs.
+        make_importable: also enter it into ``sys.modules``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: its name does not end like a Python file's.
+    """
+    path = Path(file_path)
+    if not path.is_file():
+        raise FileNotFoundError(f"import_file: no file {str(path)!r}")
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"import_file: {str(path)!r} is no Python file (expected *.py)")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if make_importable:
+        sys.modules[module_name] = module
+    return module
