@@ -1,10 +1,11 @@
 """How a value from YAML or the command line becomes a value of a key's type."""
 
 import ast
-from collections.abc import Sequence
-from typing import Any
+from typing import TypeGuard
 
 from maskrcnn_benchmark.config.errors import ConfigError
+
+Entries = list[object] | tuple[object, ...]
 
 # Keys whose default happens to be a whole number although any number makes sense.
 REAL_VALUED_KEYS = frozenset(
@@ -12,7 +13,7 @@ REAL_VALUED_KEYS = frozenset(
 )
 
 
-def decode(raw: Any) -> Any:
+def decode(raw: object) -> object:
     """The Python literal that a string spells, or the string itself; other values unchanged."""
     if not isinstance(raw, str):
         return raw
@@ -22,7 +23,7 @@ def decode(raw: Any) -> Any:
         return raw
 
 
-def coerce(raw: Any, default: Any, key: str) -> Any:
+def coerce(raw: object, default: object, key: str) -> object:
     """``raw`` as a value of the type of ``default``.
 
     Strings that spell a literal are decoded, lists and tuples and whole numbers and floats are
@@ -49,11 +50,11 @@ def coerce(raw: Any, default: Any, key: str) -> Any:
     return value
 
 
-def _mismatch(key: str, expected: str, value: Any) -> ConfigError:
+def _mismatch(key: str, expected: str, value: object) -> ConfigError:
     return ConfigError(f"{key} expects {expected}, got {type(value).__name__} {value!r}")
 
 
-def _to_str(raw: Any, key: str) -> str:
+def _to_str(raw: object, key: str) -> str:
     if raw is None:
         return ""
     if not isinstance(raw, str):
@@ -62,7 +63,7 @@ def _to_str(raw: Any, key: str) -> str:
     return unquoted if isinstance(unquoted, str) else raw
 
 
-def _to_bool(value: Any, key: str) -> bool:
+def _to_bool(value: object, key: str) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
@@ -70,9 +71,8 @@ def _to_bool(value: Any, key: str) -> bool:
     return value
 
 
-def _to_number(value: Any, number: type[int] | type[float], key: str) -> int | float:
-    if not _is_number(value):
-        raise _mismatch(key, "a number", value)
+def _to_number(value: object, number: type[int] | type[float], key: str) -> int | float:
+    value = _checked_number(value, key)
     if number is float:
         return float(value)
     if float(value).is_integer():
@@ -82,27 +82,26 @@ def _to_number(value: Any, number: type[int] | type[float], key: str) -> int | f
     return float(value)
 
 
-def _to_sequence(value: Any, default: Sequence[Any], key: str) -> Sequence[Any]:
+def _to_sequence(value: object, default: Entries, key: str) -> Entries:
     if value is None:
         value = ()
     if not isinstance(value, (list, tuple)):
         hint = ' (one entry is written with a comma: ("name",))' if isinstance(value, str) else ""
         raise _mismatch(key, f"a sequence such as {tuple(default)!r}{hint}", value)
-    entries = type(default)(value)
+    name = f"an entry of {key}"
+    entries = list(value)
     if default and all(isinstance(entry, bool) for entry in default):
-        return type(default)(_to_bool(entry, f"an entry of {key}") for entry in entries)
-    if default and all(_is_number(entry) for entry in default):
-        return _numbers(entries, key)
-    return entries
+        entries = [_to_bool(decode(entry), name) for entry in entries]
+    elif default and all(_is_number(entry) for entry in default):
+        entries = [_checked_number(decode(entry), name) for entry in entries]
+    return type(default)(entries)
 
 
-def _numbers(entries: Sequence[Any], key: str) -> Sequence[Any]:
-    decoded = [decode(entry) for entry in entries]
-    for entry in decoded:
-        if not _is_number(entry):
-            raise _mismatch(f"an entry of {key}", "a number", entry)
-    return type(entries)(decoded)  # type: ignore[call-arg]
+def _checked_number(value: object, name: str) -> int | float:
+    if not _is_number(value):
+        raise _mismatch(name, "a number", value)
+    return value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -4,13 +4,13 @@ The comment in front of a key is its documentation: meaning, unit, allowed value
 """
 
 from maskrcnn_benchmark.config import defaults_heads, defaults_model
-from maskrcnn_benchmark.config.node import CfgNode as CN
+from maskrcnn_benchmark.config.node import CfgNode
 
-_C = CN()
+_C = CfgNode()
 
-_C.MODEL = CN({**defaults_model._C.MODEL, **defaults_heads._C.MODEL})
+_C.MODEL = CfgNode({**defaults_model._C.MODEL, **defaults_heads._C.MODEL})
 
-_C.INPUT = CN()
+_C.INPUT = CfgNode()
 # Lengths of the shorter image side in px; training draws one for each image.
 _C.INPUT.MIN_SIZE_TRAIN = (800,)
 # First and last of a range of lengths (both included) to draw from instead; -1: not used.
@@ -30,13 +30,13 @@ _C.INPUT.TO_BGR255 = True
 # Probability of a left-right flip in training, 0..1.
 _C.INPUT.FLIP_PROB_TRAIN = 0.5
 
-_C.DATASETS = CN()
+_C.DATASETS = CfgNode()
 # Names of the data sets to train on, as in `paths_catalog.DatasetCatalog`.
 _C.DATASETS.TRAIN = ()
 # Names of the data sets to evaluate on.
 _C.DATASETS.TEST = ()
 
-_C.DATALOADER = CN()
+_C.DATALOADER = CfgNode()
 # Processes that read images; 0: the main process reads them.
 _C.DATALOADER.NUM_WORKERS = 4
 # Height and width of a batch are padded to a multiple of this many px (32 for pyramids); 0: off.
@@ -44,7 +44,7 @@ _C.DATALOADER.SIZE_DIVISIBILITY = 0
 # True: a batch holds either landscape or portrait images, which wastes less padding.
 _C.DATALOADER.ASPECT_RATIO_GROUPING = True
 
-_C.SOLVER = CN()
+_C.SOLVER = CfgNode()
 # Number of iterations (batches).
 _C.SOLVER.MAX_ITER = 40000
 # Learning rate after the warm-up.
@@ -83,7 +83,7 @@ _C.SOLVER.CLIP_GRAD_NORM = 0.0
 # Iterations between two lines of the log.
 _C.SOLVER.LOG_PERIOD = 20
 
-_C.TEST = CN()
+_C.TEST = CfgNode()
 # Results to check after an evaluation: entries [task, metric, mean, standard deviation], e.g.
 # ["segm", "AP", 36.4, 0.2], in percent. Empty: no check.
 _C.TEST.EXPECTED_RESULTS = []
@@ -107,8 +107,8 @@ _C.PATHS_CATALOG = "maskrcnn_benchmark/config/paths_catalog.py"
 _C.freeze()
 
 
-def get_default_config() -> CN:
+def get_default_config() -> CfgNode:
     """A fresh tree of all settings with their defaults."""
-    config = _C.clone()
+    config: CfgNode = _C.clone()
     config.defrost()
     return config

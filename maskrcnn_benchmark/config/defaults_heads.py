@@ -1,11 +1,11 @@
 """Defaults of MODEL: proposal stages (RPN, FCOS, RetinaNet) and RoI heads."""
 
-from maskrcnn_benchmark.config.node import CfgNode as CN
+from maskrcnn_benchmark.config.node import CfgNode
 
-_C = CN()
-_C.MODEL = CN()
+_C = CfgNode()
+_C.MODEL = CfgNode()
 
-_C.MODEL.RPN = CN()
+_C.MODEL.RPN = CfgNode()
 # True: proposals on every pyramid level, each with one anchor size.
 _C.MODEL.RPN.USE_FPN = False
 # Sides of the anchors in px: all on one map, or (USE_FPN) one for each level, finest first.
@@ -44,7 +44,7 @@ _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TEST = 2000
 # Name of the head, a key of `registry.RPN_HEADS`.
 _C.MODEL.RPN.RPN_HEAD = "SingleConvRPNHead"
 
-_C.MODEL.FCOS = CN()
+_C.MODEL.FCOS = CfgNode()
 # Number of classes, background included; see MODEL.NUM_CLASSES.
 _C.MODEL.FCOS.NUM_CLASSES = 81
 # Strides of the pyramid levels in px, finest first.
@@ -82,7 +82,7 @@ _C.MODEL.FCOS.RESIDUAL_CONNECTION = False
 # both ends included. -1: no lower end.
 _C.MODEL.FCOS.TARGET_ASSIGN = [[-1, 64], [64, 128], [128, 256], [256, 512], [512, 100000000]]
 
-_C.MODEL.RETINANET = CN()
+_C.MODEL.RETINANET = CfgNode()
 # Number of classes, background included; see MODEL.NUM_CLASSES.
 _C.MODEL.RETINANET.NUM_CLASSES = 81
 # Sides of the smallest anchor of each level in px.
@@ -123,7 +123,7 @@ _C.MODEL.RETINANET.INFERENCE_TH = 0.05
 # NMS within a class suppresses at an IoU greater than this.
 _C.MODEL.RETINANET.NMS_TH = 0.4
 
-_C.MODEL.ROI_HEADS = CN()
+_C.MODEL.ROI_HEADS = CfgNode()
 # True: RoIs are pooled from the pyramid level that fits their size.
 _C.MODEL.ROI_HEADS.USE_FPN = False
 # A proposal is positive at an IoU >= this with a ground truth.
@@ -143,7 +143,7 @@ _C.MODEL.ROI_HEADS.NMS = 0.5
 # Detections kept for an image (two-stage models; others: TEST.DETECTIONS_PER_IMG).
 _C.MODEL.ROI_HEADS.DETECTIONS_PER_IMG = 100
 
-_C.MODEL.ROI_BOX_HEAD = CN()
+_C.MODEL.ROI_BOX_HEAD = CfgNode()
 # Name of the feature extractor, a key of `registry.ROI_BOX_FEATURE_EXTRACTORS`.
 _C.MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR = "ResNet50Conv5ROIFeatureExtractor"
 # Name of the predictor, a key of `registry.ROI_BOX_PREDICTOR`.
@@ -167,7 +167,7 @@ _C.MODEL.ROI_BOX_HEAD.CONV_HEAD_DIM = 256
 # Number of its convolutions (FPNXconv1fcFeatureExtractor).
 _C.MODEL.ROI_BOX_HEAD.NUM_STACKED_CONVS = 4
 
-_C.MODEL.ROI_MASK_HEAD = CN()
+_C.MODEL.ROI_MASK_HEAD = CfgNode()
 # Name of the feature extractor, a key of `registry.ROI_MASK_FEATURE_EXTRACTORS`.
 _C.MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR = "ResNet50Conv5ROIFeatureExtractor"
 # Name of the predictor, a key of `registry.ROI_MASK_PREDICTOR`.
@@ -202,7 +202,7 @@ _C.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION = "MASKRCNNLevelMapFunc"
 # from; small values start the mask loss near ln 2. 0: Kaiming initialisation, as published.
 _C.MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD = 0.0
 
-_C.MODEL.ROI_KEYPOINT_HEAD = CN()
+_C.MODEL.ROI_KEYPOINT_HEAD = CfgNode()
 # Name of the feature extractor, a key of `registry.ROI_KEYPOINT_FEATURE_EXTRACTORS`.
 _C.MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR = "KeypointRCNNFeatureExtractor"
 # Name of the predictor, a key of `registry.ROI_KEYPOINT_PREDICTOR`.
@@ -224,7 +224,7 @@ _C.MODEL.ROI_KEYPOINT_HEAD.NUM_CLASSES = 17
 # True: the keypoint head works on the box head's features.
 _C.MODEL.ROI_KEYPOINT_HEAD.SHARE_BOX_FEATURE_EXTRACTOR = True
 
-_C.MODEL.ROI_MASKIOU_HEAD = CN()
+_C.MODEL.ROI_MASKIOU_HEAD = CfgNode()
 # Name of the feature extractor, a key of `registry.ROI_MASKIOU_FEATURE_EXTRACTORS`.
 _C.MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR = "MaskIoUFeatureExtractor"
 # Name of the predictor, a key of `registry.ROI_MASKIOU_PREDICTOR`.

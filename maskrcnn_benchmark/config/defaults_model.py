@@ -1,9 +1,9 @@
 """Defaults of MODEL: the flags that choose the architecture, and the backbones."""
 
-from maskrcnn_benchmark.config.node import CfgNode as CN
+from maskrcnn_benchmark.config.node import CfgNode
 
-_C = CN()
-_C.MODEL = CN()
+_C = CfgNode()
+_C.MODEL = CfgNode()
 
 # True: the proposal stage's boxes are the detections, there is no box head. FCOS and RetinaNet
 # models say True too, with or without a mask head. False: a two-stage model with a box head.
@@ -38,7 +38,7 @@ _C.MODEL.FCOS_MASK = False
 # positive it decides, and those keys must hold the same number or be left at their default.
 _C.MODEL.NUM_CLASSES = 0
 
-_C.MODEL.BACKBONE = CN()
+_C.MODEL.BACKBONE = CfgNode()
 # Name of the convolutional body, a key of `registry.BACKBONES`, e.g. "R-50-FPN-RETINANET"
 # (P3..P7), "R-50-FPN" (P2..P6), "R-50-C4" (one map of stride 16).
 _C.MODEL.BACKBONE.CONV_BODY = "R-50-C4"
@@ -49,7 +49,7 @@ _C.MODEL.BACKBONE.FREEZE_CONV_BODY_AT = 2
 _C.MODEL.BACKBONE.USE_GN = False
 
 # Settings of a neck that no published model has; kept for old YAMLs, read by nothing.
-_C.MODEL.NECK = CN()
+_C.MODEL.NECK = CfgNode()
 # Channels of the input maps, finest first.
 _C.MODEL.NECK.IN_CHANNELS = (32, 64, 128, 256)
 # Channels of every output map.
@@ -63,13 +63,13 @@ _C.MODEL.NECK.SHARING_CONV = False
 # Number of output maps.
 _C.MODEL.NECK.NUM_OUTS = 5
 
-_C.MODEL.FPN = CN()
+_C.MODEL.FPN = CfgNode()
 # True: group norm after the convolutions of the feature pyramid, which then have no bias.
 _C.MODEL.FPN.USE_GN = False
 # True: ReLU after the convolutions of the feature pyramid.
 _C.MODEL.FPN.USE_RELU = False
 
-_C.MODEL.GROUP_NORM = CN()
+_C.MODEL.GROUP_NORM = CfgNode()
 # Channels of a group; -1: NUM_GROUPS decides. Exactly one of the two is positive.
 _C.MODEL.GROUP_NORM.DIM_PER_GP = -1
 # Number of groups; -1: DIM_PER_GP decides.
@@ -77,7 +77,7 @@ _C.MODEL.GROUP_NORM.NUM_GROUPS = 32
 # Added to the variance.
 _C.MODEL.GROUP_NORM.EPSILON = 1e-5
 
-_C.MODEL.RESNETS = CN()
+_C.MODEL.RESNETS = CfgNode()
 # Groups of the 3x3 convolutions. 1: ResNet; more: ResNeXt (32 in X-101-32x8d).
 _C.MODEL.RESNETS.NUM_GROUPS = 1
 # Channels of a group in the first residual stage (ResNet: 64; X-101-32x8d: 8).
@@ -98,7 +98,7 @@ _C.MODEL.RESNETS.RES2_OUT_CHANNELS = 256
 # Channels of the stem's output.
 _C.MODEL.RESNETS.STEM_OUT_CHANNELS = 64
 
-_C.MODEL.VOVNET = CN()
+_C.MODEL.VOVNET = CfgNode()
 # Kept for old YAMLs; read by nothing (MODEL.WEIGHT names the weights).
 _C.MODEL.VOVNET.PRETRAINED = ""
 # True: group norm instead of frozen batch norm.
@@ -116,8 +116,8 @@ _C.MODEL.VOVNET.DEFORMABLE_GROUPS = 1
 
 # Settings of HRNet, which the original announced but never had; kept for old YAMLs, read by
 # nothing.
-_C.MODEL.HRNET = CN()
-_C.MODEL.HRNET.FPN = CN()
+_C.MODEL.HRNET = CfgNode()
+_C.MODEL.HRNET.FPN = CfgNode()
 # Kind of the pyramid.
 _C.MODEL.HRNET.FPN.TYPE = "HRFPN"
 # Channels of every output map.
@@ -125,7 +125,7 @@ _C.MODEL.HRNET.FPN.OUT_CHANNEL = 256
 # Stride of its convolutions, in cells.
 _C.MODEL.HRNET.FPN.CONV_STRIDE = 2
 
-_C.MODEL.FBNET = CN()
+_C.MODEL.FBNET = CfgNode()
 # Name of a built-in architecture: "default", "xirb16d_dsmask", "cham_v1a", "cham_v2", ...
 _C.MODEL.FBNET.ARCH = "default"
 # An architecture of one's own as JSON text; "": ARCH decides.

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from yacs.config import CfgNode as YacsCfgNode
@@ -36,10 +37,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         """
         assignments: list[_Assignment] = []
         for path, content in read_with_bases(cfg_filename):
-            try:
-                assignments.extend(self._assignments(content))
-            except ConfigError as error:
-                raise ConfigError(f"{path}: {error}") from error
+            assignments.extend(self._assignments_of_file(path, content))
         self._apply(assignments)
 
     def merge_from_other_cfg(self, cfg_other: Mapping[str, Any]) -> None:
@@ -74,6 +72,12 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             else:
                 yield name, value
 
+    def _assignments_of_file(self, path: Path, content: dict[str, Any]) -> list[_Assignment]:
+        try:
+            return list(self._assignments(content))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
     def _assignments(
         self, settings: Mapping[str, Any], root: "CfgNode | None" = None, prefix: str = ""
     ) -> Iterator[_Assignment]:
@@ -83,7 +87,8 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             if name not in self:
                 if self.is_new_allowed():
                     value = decode(raw)
-                    yield _Assignment(self, name, CfgNode(value) if _is_tree(value) else value)
+                    is_section = isinstance(value, Mapping)
+                    yield _Assignment(self, name, CfgNode(value) if is_section else value)
                 elif not root.key_is_deprecated(key):
                     root._raise_unknown(key)
             elif isinstance(section := self[name], CfgNode):
@@ -115,18 +120,12 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         raise ConfigError(f"{filename}: a configuration is YAML; Python files are not executed")
 
 
-def _nest(key: str, value: Any) -> dict[str, Any]:
-    for name in reversed(key.split(".")):
-        value = {name: value}
-    nested: dict[str, Any] = value
-    return nested
+def _nest(key: str, value: object) -> dict[str, object]:
+    section, _, rest = key.partition(".")
+    return {section: _nest(rest, value) if rest else value}
 
 
-def _is_tree(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _as_tree(raw: Any, key: str) -> Mapping[str, Any]:
+def _as_tree(raw: object, key: str) -> Mapping[str, Any]:
     value = decode(raw)
     if value is None:
         return {}

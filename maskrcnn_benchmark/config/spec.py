@@ -1,5 +1,7 @@
 """What the flags of a configuration mean together: the only reader of the ``*_ON`` keys."""
 
+import functools
+import operator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,12 +49,9 @@ class ArchitectureSpec:
     @property
     def iou_types(self) -> tuple[str, ...]:
         """The COCO tasks that the detections can be evaluated in, "bbox" first."""
-        types = ("bbox",)
-        if "mask" in self.roi_heads:
-            types += ("segm",)
-        if "keypoint" in self.roi_heads:
-            types += ("keypoints",)
-        return types
+        segm = ("segm",) if "mask" in self.roi_heads else ()
+        keypoints = ("keypoints",) if "keypoint" in self.roi_heads else ()
+        return ("bbox", *segm, *keypoints)
 
     @property
     def box_only(self) -> bool:
@@ -119,7 +118,5 @@ def _num_classes(cfg: CfgNode, proposal: Proposal, roi_heads: tuple[str, ...]) -
 
 
 def _lookup(cfg: CfgNode, key: str) -> int:
-    node = cfg
-    for name in key.split("."):
-        node = node[name]
-    return int(node)  # type: ignore[call-overload]
+    count: int = functools.reduce(operator.getitem, key.split("."), cfg)
+    return count
