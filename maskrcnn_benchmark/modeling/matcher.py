@@ -1,0 +1,79 @@
+"""Assignment of ground truths to predictions by a quality such as the IoU.
+
+Shapes: G ground truths, K predictions.
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+
+class Matcher:
+    """Gives each prediction the ground truth of highest quality, or none.
+
+    Source: Faster R-CNN (Ren et al. 2015), section 3.1.2.
+
+    Args:
+        high_threshold: quality at or above which the best ground truth is taken.
+        low_threshold: quality below which a prediction is a negative; what lies between the two is
+            to be ignored. At most ``high_threshold``.
+        allow_low_quality_matches: also give each ground truth's best predictions (all ties) a
+            match, whatever their quality.
+
+    Raises:
+        ValueError: ``low_threshold`` above ``high_threshold``.
+    """
+
+    BELOW_LOW_THRESHOLD: Final = -1
+    BETWEEN_THRESHOLDS: Final = -2
+
+    def __init__(
+        self,
+        high_threshold: float,
+        low_threshold: float,
+        allow_low_quality_matches: bool = False,
+    ) -> None:
+        if low_threshold > high_threshold:
+            raise ValueError(
+                f"low_threshold must be at most high_threshold, not {low_threshold} and "
+                f"{high_threshold}"
+            )
+        self.high_threshold = high_threshold
+        self.low_threshold = low_threshold
+        self.allow_low_quality_matches = allow_low_quality_matches
+
+    def __call__(self, match_quality_matrix: Tensor) -> Tensor:
+        """(K,) int64 index of each prediction's ground truth, or a negative code.
+
+        Args:
+            match_quality_matrix: (G, K) qualities >= 0; with G = 0 every prediction is a negative.
+
+        Returns:
+            The index in [0, G); ``BELOW_LOW_THRESHOLD`` (-1) for a negative;
+            ``BETWEEN_THRESHOLDS`` (-2) for a prediction to ignore. Of equal qualities the first
+            ground truth wins.
+        """
+        num_gt, num_predictions = match_quality_matrix.shape
+        if num_gt == 0:
+            return torch.full(
+                (num_predictions,), self.BELOW_LOW_THRESHOLD, device=match_quality_matrix.device
+            )
+        quality, best_gt = match_quality_matrix.max(dim=0)
+        matches = best_gt.masked_fill(quality < self.high_threshold, self.BETWEEN_THRESHOLDS)
+        matches = matches.masked_fill(quality < self.low_threshold, self.BELOW_LOW_THRESHOLD)
+        if self.allow_low_quality_matches and num_predictions > 0:
+            matches = torch.where(_best_of_some_gt(match_quality_matrix), best_gt, matches)
+        return matches
+
+
+def _best_of_some_gt(match_quality_matrix: Tensor) -> Tensor:
+    """(K,) bool: predictions that no other one beats on some ground truth.
+
+    Such a prediction gets *its own* best ground truth, which may be another one.
+    """
+    best_quality = match_quality_matrix.max(dim=1, keepdim=True).values  # (G, 1)
+    # UPSTREAM: matcher.py took a ground truth that overlaps nothing as tied with every prediction
+    # of quality 0, and so made positives of all of them. It gets no match here.
+    is_best = (match_quality_matrix == best_quality) & (best_quality > 0)
+    return is_best.any(dim=0)

@@ -1,0 +1,204 @@
+"""RoI features from the feature pyramid level that fits each box.
+
+Shapes: N images, R boxes of all images, C channels, M side of the pooled map.
+Frame: boxes are px of the resized, unpadded image, xyxy inclusive.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.layers import ROIAlign
+from maskrcnn_benchmark.modeling.registry import LEVEL_MAPPERS
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+LevelMap: TypeAlias = Callable[[list[BoxList]], Tensor]
+
+
+@LEVEL_MAPPERS.register("MASKRCNNLevelMapFunc")
+class LevelMapper:
+    """Maps boxes to levels by their own size.
+
+    Source: FPN (Lin et al. 2017), Eq. (1); CenterMask, Eq. (1).
+
+    Args:
+        k_min: finest level, log2 of its stride.
+        k_max: coarsest level.
+        canonical_scale: side in px of a square box that belongs to ``canonical_level``.
+        canonical_level: see ``canonical_scale``.
+        eps: added to the size ratio, so that exact powers of two do not fall below their level.
+    """
+
+    def __init__(
+        self,
+        k_min: int,
+        k_max: int,
+        canonical_scale: float = 224,
+        canonical_level: int = 4,
+        eps: float = 1e-6,
+    ) -> None:
+        self.k_min = k_min
+        self.k_max = k_max
+        self.canonical_scale = canonical_scale
+        self.canonical_level = canonical_level
+        self.eps = eps
+
+    def __call__(self, boxes: list[BoxList]) -> Tensor:
+        """(R,) int64 level of each box, 0 = the finest, in [0, k_max - k_min].
+
+        Args:
+            boxes: boxes of N images.
+        """
+        sides = _cat([_areas(boxes_per_image).sqrt() for boxes_per_image in boxes])
+        levels = self.canonical_level + torch.log2(sides / self.canonical_scale + self.eps)
+        return _as_level_index(levels.floor(), self.k_min, self.k_max)
+
+
+@LEVEL_MAPPERS.register("CenterMaskLevelMapFunc")
+class LevelMapperwithArea:
+    """Maps boxes to levels by their share of the image's area.
+
+    Source: CenterMask (Lee and Park 2020), Eq. (2): k = ceil(k_max - log2(A_image / A_box)).
+
+    Args:
+        k_min: finest level, log2 of its stride.
+        k_max: coarsest level; boxes of half the image or more go there.
+        eps: added to the area ratio, as in the original.
+    """
+
+    def __init__(self, k_min: int, k_max: int, eps: float = 1e-6) -> None:
+        self.k_min = k_min
+        self.k_max = k_max
+        self.eps = eps
+
+    def __call__(self, boxes: list[BoxList]) -> Tensor:
+        """(R,) int64 level of each box, 0 = the finest, in [0, k_max - k_min].
+
+        Args:
+            boxes: boxes of N images; the image's area is that of ``BoxList.size``, without padding.
+        """
+        ratios = _cat([math.prod(per_image.size) / _areas(per_image) for per_image in boxes])
+        levels = self.k_max - torch.log2(ratios + self.eps)
+        return _as_level_index(levels.ceil(), self.k_min, self.k_max)
+
+
+def _areas(boxes: BoxList) -> Tensor:
+    """(K,) areas; inverted boxes count as empty, their logarithm would be NaN."""
+    return boxes.area().clamp(min=0)
+
+
+def _cat(values_per_image: list[Tensor]) -> Tensor:
+    return torch.cat(values_per_image) if values_per_image else torch.zeros(0)
+
+
+def _as_level_index(levels: Tensor, k_min: int, k_max: int) -> Tensor:
+    return levels.clamp(min=k_min, max=k_max).to(torch.int64) - k_min
+
+
+class Pooler(nn.Module):
+    """RoIAlign over a feature pyramid, each box from one level.
+
+    Args:
+        output_size: (height, width) of the pooled maps.
+        scales: size of each level's feature map relative to the image (1 / stride), finest first.
+        sampling_ratio: samples a bin and side; 0 means as many as it takes.
+        level_mapper: gives each box its level; needed only with several scales.
+
+    Raises:
+        ValueError: several scales without a level mapper, or no scale.
+    """
+
+    def __init__(
+        self,
+        output_size: tuple[int, int],
+        scales: Sequence[float],
+        sampling_ratio: int,
+        level_mapper: LevelMap | None = None,
+    ) -> None:
+        super().__init__()
+        if not scales:
+            raise ValueError("scales must name at least one level")
+        if len(scales) > 1 and level_mapper is None:
+            raise ValueError(f"level_mapper is needed to choose among the scales {tuple(scales)}")
+        self.output_size = output_size
+        self.level_mapper = level_mapper
+        self.poolers = nn.ModuleList(
+            ROIAlign(output_size, spatial_scale=scale, sampling_ratio=sampling_ratio)
+            for scale in scales
+        )
+
+    def forward(self, features: Sequence[Tensor], boxes: list[BoxList]) -> Tensor:
+        """(R, C, M, M) features of all boxes, in the order of the concatenated lists.
+
+        Args:
+            features: (N, C, H_i, W_i) maps, one a scale (further, coarser ones are ignored).
+            boxes: boxes of each of the N images; lists may be empty.
+
+        Raises:
+            ValueError: fewer feature maps than scales.
+        """
+        if len(features) < len(self.poolers):
+            raise ValueError(f"{len(features)} feature maps for {len(self.poolers)} scales")
+        rois = to_rois(boxes, features[0].device)
+        if self.level_mapper is None or len(self.poolers) == 1:
+            single: Tensor = self.poolers[0](features[0], rois)
+            return single
+        levels = self.level_mapper(boxes).to(rois.device)
+        by_level = levels.argsort(stable=True)
+        # One synchronisation for all levels instead of one each.
+        counts = levels.bincount(minlength=len(self.poolers)).tolist()
+        rois_per_level = torch.split(rois[by_level], counts)
+        pooled = torch.cat(
+            [
+                pooler(feature, level_rois)
+                for pooler, feature, level_rois in zip(
+                    self.poolers, features, rois_per_level, strict=False
+                )
+            ]
+        )
+        return pooled[by_level.argsort()]
+
+
+def to_rois(boxes: list[BoxList], device: torch.device) -> Tensor:
+    """(R, 5) boxes of all images as (image index, x1, y1, x2, y2)."""
+    rois = [torch.zeros((0, 5), device=device)]
+    for image_index, boxes_per_image in enumerate(boxes):
+        corners = boxes_per_image.convert("xyxy").bbox
+        index = torch.full_like(corners[:, :1], image_index)
+        rois.append(torch.cat([index, corners], dim=1))
+    return torch.cat(rois)
+
+
+def make_level_mapper(cfg: CfgNode, scales: Sequence[float]) -> LevelMap:
+    """The level mapper ``MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION`` for the levels of ``scales``.
+
+    Args:
+        cfg: configuration.
+        scales: see ``Pooler``; powers of two, finest first.
+    """
+    k_min, k_max = (int(-math.log2(scale)) for scale in (scales[0], scales[-1]))
+    mapper: LevelMap = LEVEL_MAPPERS[cfg.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION](k_min, k_max)
+    return mapper
+
+
+def make_pooler(cfg: CfgNode, head_name: str) -> Pooler:
+    """The pooler of a RoI head.
+
+    Args:
+        cfg: configuration.
+        head_name: section of ``MODEL`` with the POOLER keys, such as "ROI_MASK_HEAD".
+    """
+    section = cfg.MODEL[head_name]
+    resolution: int = section.POOLER_RESOLUTION
+    scales: tuple[float, ...] = tuple(section.POOLER_SCALES)
+    # UPSTREAM: every head, the box head too, reads the mask head's level map function.
+    return Pooler(
+        output_size=(resolution, resolution),
+        scales=scales,
+        sampling_ratio=section.POOLER_SAMPLING_RATIO,
+        level_mapper=make_level_mapper(cfg, scales),
+    )
