@@ -1,0 +1,65 @@
+"""From settings to transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maskrcnn_benchmark.config import CfgNode, ConfigError
+from maskrcnn_benchmark.data.transforms.transforms import (
+    Compose,
+    Normalize,
+    RandomHorizontalFlip,
+    Resize,
+    ToTensor,
+)
+
+
+def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
+    """The transforms that turn a photo into the model's input, as ``cfg.INPUT`` says.
+
+    Args:
+        cfg: settings; the keys under INPUT are read.
+        is_train: with random sizes and flips.
+
+    Raises:
+        ConfigError: a value of INPUT that makes no sense.
+    """
+    settings = cfg.INPUT
+    min_sizes: Sequence[int] = (settings.MIN_SIZE_TEST,)
+    max_size, flip_prob = settings.MAX_SIZE_TEST, 0.0
+    if is_train:
+        min_sizes = _train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN)
+        max_size, flip_prob = settings.MAX_SIZE_TRAIN, settings.FLIP_PROB_TRAIN
+    try:
+        return Compose(
+            [
+                Resize(min_sizes, max_size),
+                # UPSTREAM: data/transforms/build.py fixed the probability at 0.5 and left
+                # INPUT.FLIP_PROB_TRAIN commented out; the key exists here, 0.5 by default.
+                RandomHorizontalFlip(flip_prob),
+                ToTensor(),
+                Normalize(settings.PIXEL_MEAN, settings.PIXEL_STD, settings.TO_BGR255),
+            ]
+        )
+    except ValueError as error:
+        split = "TRAIN" if is_train else "TEST"
+        raise ConfigError(
+            f"INPUT (one of MIN_SIZE_{split}, MAX_SIZE_{split}, FLIP_PROB_TRAIN, PIXEL_MEAN, "
+            f"PIXEL_STD): {error}"
+        ) from error
+
+
+def _train_min_sizes(choices: int | Sequence[int], bounds: Sequence[int]) -> Sequence[int]:
+    """The shorter sides to draw from: every integer within bounds, if there are bounds."""
+    if len(bounds) != 2:
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_RANGE_TRAIN must be (low, high) or (-1, -1), not {tuple(bounds)}"
+        )
+    low, high = bounds
+    if low == -1:
+        return (choices,) if isinstance(choices, int) else tuple(choices)
+    if not 1 <= low <= high:
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_RANGE_TRAIN must hold 1 <= low <= high, not {tuple(bounds)}"
+        )
+    return range(low, high + 1)

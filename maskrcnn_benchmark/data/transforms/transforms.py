@@ -1,0 +1,215 @@
+"""Changes of an image together with its target.
+
+Every transform is called as ``transform(image, target)`` and returns the pair. A
+``RandomTransform`` also takes the generator to draw from, ``transform(image, target, rng)``;
+without it, Python's global one is used.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+import torch
+import torchvision.transforms.functional as F
+from PIL import Image
+from torch import Tensor
+
+from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, BoxList
+
+ImageLike: TypeAlias = "Image.Image | Tensor"
+Sample: TypeAlias = "tuple[Any, BoxList | None]"
+Transform: TypeAlias = Callable[..., Sample]
+
+_MAX_8_BIT: Final = 255
+
+
+class RandomTransform:
+    """A transform that draws from a generator."""
+
+    def __call__(
+        self,
+        image: Any,  # noqa: ANN401 - a PIL image or a tensor
+        target: BoxList | None = None,
+        rng: random.Random | None = None,
+    ) -> Sample:
+        """The changed (image, target).
+
+        Args:
+            image: a PIL image.
+            target: its boxes, or None where there are none to follow.
+            rng: the generator to draw from; None takes Python's global one.
+        """
+        raise NotImplementedError
+
+
+class Compose(RandomTransform):
+    """Several transforms, one after the other.
+
+    Args:
+        transforms: callables ``(image, target) -> (image, target)``; those of class
+            ``RandomTransform`` are also given the generator.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+
+    def __call__(
+        self,
+        image: Any,  # noqa: ANN401 - a PIL image or a tensor
+        target: BoxList | None = None,
+        rng: random.Random | None = None,
+    ) -> Sample:
+        """The (image, target) after all transforms; arguments as in ``RandomTransform``."""
+        for transform in self.transforms:
+            if isinstance(transform, RandomTransform):
+                image, target = transform(image, target, rng)
+            else:
+                image, target = transform(image, target)
+        return image, target
+
+    def __repr__(self) -> str:
+        lines = "".join(f"    {transform}\n" for transform in self.transforms)
+        return f"{type(self).__name__}(\n{lines})"
+
+
+class Resize(RandomTransform):
+    """Bilinear resize of the shorter side, the longer one bounded; the aspect ratio is kept.
+
+    Args:
+        min_size: length of the shorter side in px, or several of which each call draws one.
+        max_size: px that the longer side should not exceed (by more than rounding).
+
+    Raises:
+        ValueError: no size, or a size below 1.
+    """
+
+    def __init__(self, min_size: int | Sequence[int], max_size: int) -> None:
+        sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
+        if not sizes or min(sizes) < 1 or max_size < 1:
+            raise ValueError(
+                f"min_size and max_size must be at least 1 px, not {min_size} and {max_size}"
+            )
+        self.min_size = sizes
+        self.max_size = max_size
+
+    def __call__(
+        self,
+        image: Image.Image,
+        target: BoxList | None = None,
+        rng: random.Random | None = None,
+    ) -> Sample:
+        """The resized (image, target); arguments as in ``RandomTransform``."""
+        min_size = (rng or random).choice(self.min_size)
+        height, width = resized_hw(image.size, min_size, self.max_size)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return image, None if target is None else target.resize(image.size)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(min_size={self.min_size}, max_size={self.max_size})"
+
+
+class RandomHorizontalFlip(RandomTransform):
+    """A left-right flip of image and target with a probability.
+
+    Args:
+        prob: probability of the flip, in [0, 1].
+
+    Raises:
+        ValueError: ``prob`` is outside [0, 1].
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f"prob must lie in [0, 1], not {prob}")
+        self.prob = prob
+
+    def __call__(
+        self,
+        image: Image.Image,
+        target: BoxList | None = None,
+        rng: random.Random | None = None,
+    ) -> Sample:
+        """The (image, target), flipped or not; arguments as in ``RandomTransform``."""
+        if (rng or random).random() >= self.prob:
+            return image, target
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return image, None if target is None else target.transpose(FLIP_LEFT_RIGHT)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(prob={self.prob})"
+
+
+class ToTensor:
+    """A PIL image as a (3, H, W) float tensor in [0, 1], RGB; the target is passed on."""
+
+    def __call__(self, image: Image.Image, target: BoxList | None = None) -> Sample:
+        """The (image, target) with the image as a tensor."""
+        return F.to_tensor(image), target
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Normalize:
+    """An RGB image tensor in [0, 1] with the mean subtracted and divided by the deviation.
+
+    Args:
+        mean: one value a channel, in the scale and channel order after conversion.
+        std: likewise, positive.
+        to_bgr255: convert to BGR in [0, 255] first, which Caffe2's weights expect.
+
+    Raises:
+        ValueError: not three values each, or a ``std`` that is not positive.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], to_bgr255: bool = True) -> None:
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(
+                f"mean and std must be three values, std positive, not {mean} and {std}"
+            )
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.to_bgr255 = to_bgr255
+
+    def __call__(self, image: Tensor, target: BoxList | None = None) -> Sample:
+        """The (image, target) with the image normalised.
+
+        Args:
+            image: (3, H, W) float RGB in [0, 1].
+            target: passed on.
+        """
+        if self.to_bgr255:
+            image = image.flip(0) * _MAX_8_BIT
+        mean = torch.tensor(self.mean, dtype=image.dtype, device=image.device)
+        std = torch.tensor(self.std, dtype=image.dtype, device=image.device)
+        return (image - mean[:, None, None]) / std[:, None, None], target
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(mean={self.mean}, std={self.std}, to_bgr255={self.to_bgr255})"
+        )
+
+
+def resized_hw(size_wh: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
+    """The (height, width) of an image after ``Resize``.
+
+    The shorter side becomes ``min_size``, unless the longer one would pass ``max_size``: then the
+    shorter becomes ``round(max_size * shorter / longer)``. The longer side is truncated to whole
+    pixels, so that it may pass ``max_size`` by a few pixels where the shorter was rounded up.
+
+    Args:
+        size_wh: (width, height) before.
+        min_size: px of the shorter side.
+        max_size: px that the longer side should not exceed.
+    """
+    width, height = size_wh
+    shorter, longer = min(size_wh), max(size_wh)
+    if longer / shorter * min_size > max_size:
+        min_size = max(round(max_size * shorter / longer), 1)
+    if shorter == min_size:
+        return height, width
+    if width < height:
+        return int(min_size * height / width), min_size
+    return min_size, int(min_size * width / height)

@@ -1,0 +1,64 @@
+"""build_transforms: which settings reach which transform."""
+
+import pytest
+
+from maskrcnn_benchmark.config import ConfigError, get_default_config
+from maskrcnn_benchmark.data.transforms import build_transforms
+
+
+def stages(is_train, *options):
+    cfg = get_default_config()
+    cfg.merge_from_list(list(options))
+    return build_transforms(cfg, is_train).transforms
+
+
+def test_defaults_are_those_of_the_original():
+    resize, flip, _, normalize = stages(True)
+    assert (resize.min_size, resize.max_size) == ((800,), 1333)
+    assert flip.prob == 0.5
+    assert normalize.mean == (102.9801, 115.9465, 122.7717)
+    assert normalize.std == (1.0, 1.0, 1.0)
+    assert normalize.to_bgr255 is True
+
+
+def test_evaluation_never_flips_and_has_its_own_sizes():
+    resize, flip, _, _ = stages(
+        False, "INPUT.MIN_SIZE_TEST", 320, "INPUT.MAX_SIZE_TEST", 544, "INPUT.MIN_SIZE_TRAIN", (9,)
+    )
+    assert (resize.min_size, resize.max_size) == ((320,), 544)
+    assert flip.prob == 0.0
+
+
+def test_training_draws_from_the_listed_sizes():
+    resize, *_ = stages(True, "INPUT.MIN_SIZE_TRAIN", (640, 672), "INPUT.MAX_SIZE_TRAIN", 1000)
+    assert (resize.min_size, resize.max_size) == ((640, 672), 1000)
+
+
+def test_a_range_means_every_integer_in_it_and_wins_over_the_list():
+    resize, *_ = stages(True, "INPUT.MIN_SIZE_RANGE_TRAIN", (580, 600))
+    assert resize.min_size == tuple(range(580, 601))
+
+
+def test_flip_probability_is_read():
+    """UPSTREAM: the original ignored INPUT.FLIP_PROB_TRAIN."""
+    assert stages(True, "INPUT.FLIP_PROB_TRAIN", 0.0)[1].prob == 0.0
+
+
+def test_rgb_input():
+    *_, normalize = stages(True, "INPUT.TO_BGR255", False)
+    assert normalize.to_bgr255 is False
+
+
+@pytest.mark.parametrize("bounds", [(600, 580), (0, 10), (-2, 5)])
+def test_an_impossible_range_names_its_key(bounds):
+    with pytest.raises(ConfigError, match=r"INPUT\.MIN_SIZE_RANGE_TRAIN"):
+        stages(True, "INPUT.MIN_SIZE_RANGE_TRAIN", bounds)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("FLIP_PROB_TRAIN", 2.0), ("MAX_SIZE_TRAIN", 0), ("PIXEL_STD", [1.0, 0.0, 1.0])],
+)
+def test_an_impossible_value_names_its_key_and_itself(key, value):
+    with pytest.raises(ConfigError, match=rf"(?s){key}.*not .*{value}".replace("[", r"\[")):
+        stages(True, f"INPUT.{key}", value)
