@@ -1,0 +1,181 @@
+"""Where data sets and pretrained weights live: names of configurations -> files and URLs.
+
+A configuration can point to a file of its own with the same two classes (PATHS_CATALOG).
+"""
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+
+# The quickstart photos and weights travel with the source, wherever the other data sets are.
+_QUICKSTART = Path(__file__).resolve().parents[2] / "datasets" / "quickstart"
+_QUICKSTART_WEIGHTS = _QUICKSTART / "mobilenet_v2_imagenet_u8_features.npz"
+
+_READERS_TO_COME = {"PascalVOCDataset": "the reader of PASCAL VOC's XML annotations"}
+
+
+def _coco(img_dir: str, annotations: str) -> dict[str, str]:
+    return {"img_dir": f"coco/{img_dir}", "ann_file": f"coco/annotations/{annotations}.json"}
+
+
+def _coco_2014(kind: str) -> dict[str, dict[str, str]]:
+    splits = {"train": "train", "val": "val", "minival": "val", "valminusminival": "val"}
+    return {
+        split: _coco(f"{images}2014", f"{kind}_{split}2014") for split, images in splits.items()
+    }
+
+
+def _voc(year: int, split: str) -> dict[str, str]:
+    return {"factory": "PascalVOCDataset", "data_dir": f"voc/VOC{year}", "split": split}
+
+
+def _voc_cocostyle(year: int, split: str) -> dict[str, str]:
+    root = f"voc/VOC{year}"
+    return {
+        "img_dir": f"{root}/JPEGImages",
+        "ann_file": f"{root}/Annotations/pascal_{split}{year}.json",
+    }
+
+
+def _cityscapes(split: str) -> dict[str, str]:
+    annotations = f"instancesonly_filtered_gtFine_{split}.json"
+    return {"img_dir": "cityscapes/images", "ann_file": f"cityscapes/annotations/{annotations}"}
+
+
+def _quickstart(split: str) -> dict[str, str]:
+    return {
+        "img_dir": str(_QUICKSTART / split),
+        "ann_file": str(_QUICKSTART / "annotations" / f"instances_{split}.json"),
+    }
+
+
+class DatasetCatalog:
+    """The known data sets.
+
+    Attributes:
+        DATA_DIR: the folder that relative paths start from: the environment variable
+            CENTERMASK_DATASETS if set, else "datasets".
+        DATASETS: name -> paths. An entry with ``img_dir`` and ``ann_file`` is a data set in
+            COCO's format, one with ``factory`` names its reader class and gives its arguments;
+            a script may add entries of both kinds.
+    """
+
+    DATA_DIR: ClassVar[str] = os.environ.get("CENTERMASK_DATASETS") or "datasets"
+    DATASETS: ClassVar[dict[str, dict[str, str]]] = {
+        "coco_2017_train": _coco("train2017", "instances_train2017"),
+        "coco_2017_val": _coco("val2017", "instances_val2017"),
+        "coco_2017_test_dev": _coco("test2017", "image_info_test-dev2017"),
+        **{f"coco_2014_{split}": entry for split, entry in _coco_2014("instances").items()},
+        **{
+            f"keypoints_coco_2014_{split}": entry
+            for split, entry in _coco_2014("person_keypoints").items()
+        },
+        **{
+            f"voc_{year}_{split}": _voc(year, split)
+            for year in (2007, 2012)
+            for split in ("train", "val", "test")
+        },
+        # The annotations of VOC2012's test split were never published.
+        **{
+            f"voc_{year}_{split}_cocostyle": _voc_cocostyle(year, split)
+            for year, split in (
+                *((2007, split) for split in ("train", "val", "test")),
+                *((2012, split) for split in ("train", "val")),
+            )
+        },
+        **{
+            f"cityscapes_fine_instanceonly_seg_{split}_cocostyle": _cityscapes(split)
+            for split in ("train", "val", "test")
+        },
+        **{f"quickstart_{split}": _quickstart(split) for split in ("train", "val")},
+    }
+
+    @classmethod
+    def get(cls, name: str) -> dict[str, Any]:
+        """The reader class of a data set and its arguments: ``{"factory": ..., "args": ...}``.
+
+        COCO-format data sets have the arguments ``root`` (folder of the images) and
+        ``ann_file``.
+
+        Raises:
+            NotYetAvailableError: when the reader of that data set is not there yet.
+            ConfigError: for an unknown name.
+        """
+        if name not in cls.DATASETS:
+            known = ", ".join(sorted(cls.DATASETS))
+            raise ConfigError(f"unknown data set {name!r} in DATASETS; known: {known}")
+        entry = dict(cls.DATASETS[name])
+        factory = entry.pop("factory", "COCODataset")
+        if factory in _READERS_TO_COME:
+            raise NotYetAvailableError(name, _READERS_TO_COME[factory])
+        if factory == "COCODataset":
+            entry = {"root": entry["img_dir"], "ann_file": entry["ann_file"]}
+        paths = {"root", "ann_file", "data_dir"}
+        args = {
+            key: os.path.join(cls.DATA_DIR, value) if key in paths else value
+            for key, value in entry.items()
+        }
+        return {"factory": factory, "args": args}
+
+
+class ModelCatalog:
+    """The weights that ``catalog://NAME`` stands for.
+
+    Source: the lists of ImageNet and COCO models in Detectron's model zoo.
+    """
+
+    S3_C2_DETECTRON_URL: ClassVar[str] = "https://dl.fbaipublicfiles.com/detectron"
+    C2_IMAGENET_MODELS: ClassVar[dict[str, str]] = {
+        "MSRA/R-50": "ImageNetPretrained/MSRA/R-50.pkl",
+        "MSRA/R-50-GN": "ImageNetPretrained/47261647/R-50-GN.pkl",
+        "MSRA/R-101": "ImageNetPretrained/MSRA/R-101.pkl",
+        "MSRA/R-101-GN": "ImageNetPretrained/47592356/R-101-GN.pkl",
+        "FAIR/20171220/X-101-32x8d": "ImageNetPretrained/20171220/X-101-32x8d.pkl",
+    }
+    # Detectron's run number and model -> time and random part of the name of the run's folder.
+    C2_DETECTRON_MODELS: ClassVar[dict[str, str]] = {
+        "35857197/e2e_faster_rcnn_R-50-C4_1x": "01_33_49.iAX0mXvW",
+        "35857345/e2e_faster_rcnn_R-50-FPN_1x": "01_36_30.cUF7QR7I",
+        "35857890/e2e_faster_rcnn_R-101-FPN_1x": "01_38_50.sNxI7sX7",
+        "36761737/e2e_faster_rcnn_X-101-32x8d-FPN_1x": "06_31_39.5MIHi1fZ",
+        "35858791/e2e_mask_rcnn_R-50-C4_1x": "01_45_57.ZgkA7hPB",
+        "35858933/e2e_mask_rcnn_R-50-FPN_1x": "01_48_14.DzEQe4wC",
+        "35861795/e2e_mask_rcnn_R-101-FPN_1x": "02_31_37.KqyEK4tT",
+        "36761843/e2e_mask_rcnn_X-101-32x8d-FPN_1x": "06_35_59.RZotkLKI",
+        "37129812/e2e_mask_rcnn_X-152-32x8d-FPN-IN5k_1.44x": "09_35_36.8pzTQKYK",
+        "37697547/e2e_keypoint_rcnn_R-50-FPN_1x": "08_42_54.kdzV35ao",
+    }
+    LOCAL_MODELS: ClassVar[dict[str, str]] = {"quickstart/mobilenet_v2": str(_QUICKSTART_WEIGHTS)}
+
+    @classmethod
+    def get(cls, name: str) -> str:
+        """The URL or local path of the weights called ``name`` (without ``catalog://``).
+
+        Raises:
+            ConfigError: for an unknown name; the message lists the known ones.
+        """
+        weights = {
+            **cls.LOCAL_MODELS,
+            **{
+                f"ImageNetPretrained/{model}": f"{cls.S3_C2_DETECTRON_URL}/{path}"
+                for model, path in cls.C2_IMAGENET_MODELS.items()
+            },
+            **{f"Caffe2Detectron/COCO/{run}": cls._run_url(run) for run in cls.C2_DETECTRON_MODELS},
+        }
+        if name not in weights:
+            known = ", ".join(sorted(weights))
+            raise ConfigError(f"unknown weights catalog://{name} in MODEL.WEIGHT; known: {known}")
+        return weights[name]
+
+    @classmethod
+    def _run_url(cls, run: str) -> str:
+        number, model = run.split("/")
+        kind = "keypoints_" if "keypoint" in model else ""
+        return (
+            f"{cls.S3_C2_DETECTRON_URL}/{number}/12_2017_baselines/"
+            f"{model}.yaml.{cls.C2_DETECTRON_MODELS[run]}/output/train/"
+            f"{kind}coco_2014_train%3A{kind}coco_2014_valminusminival/"
+            "generalized_rcnn/model_final.pkl"
+        )
