@@ -48,7 +48,7 @@ def test_distances_are_the_exponential_of_the_scaled_prediction():
 
 
 def test_centerness_sits_on_the_box_tower():
-    # upstream: centerness-on-box-tower
+    # UPSTREAM(centerness-on-box-tower): the class tower has no say.
     head = make_head()
     features = make_features()
     before = head(features)
