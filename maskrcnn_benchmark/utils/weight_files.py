@@ -1,0 +1,156 @@
+"""Reading every kind of weight file that a model can start from."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.utils.c2_model_loading import load_caffe2_weights
+from maskrcnn_benchmark.utils.imagenet_weights import (
+    BackboneWeights,
+    convert_backbone,
+    read_quantized_mobilenet,
+)
+from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.utils.model_serialization import strip_prefix_if_present
+
+_ZIP_MAGIC = b"PK\x03\x04"
+# How torch names what it refuses: "... unsupported GLOBAL posix.system whose module ...".
+_FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """What a weight file holds.
+
+    Attributes:
+        tensors: name to tensor, on the CPU.
+        kind: what it is, in words.
+        is_backbone: whether its names are those inside a backbone, so that they match by suffix.
+        bn_eps: epsilon of the batch norms it was trained with, where ours have none.
+        ignored: names of the file that no detector needs.
+        entries: whatever a checkpoint holds beside its model.
+    """
+
+    tensors: dict[str, Tensor]
+    kind: str
+    is_backbone: bool = False
+    bn_eps: float = 0.0
+    ignored: tuple[str, ...] = ()
+    entries: dict[str, Any] = field(default_factory=dict)
+
+
+def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -> WeightFile:
+    """The content of a weight file; its name's ending says how to read it.
+
+    ``.pkl`` is a Caffe2 Detectron file, ``.npz`` an 8-bit MobileNetV2, anything else what
+    ``torch.save`` has written: a checkpoint (a dictionary with ``"model"``), the state dict of a
+    whole model, or that of an ImageNet classifier.
+
+    Args:
+        path: the file.
+        model_names: names in the model's state dict; a bare state dict that shares one of them
+            belongs to a whole model.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, would run code, or holds no tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file (looked for {path.absolute()})")
+    if path.suffix == ".pkl":
+        return _from_backbone(load_caffe2_weights(path))
+    if path.suffix == ".npz":
+        return _from_backbone(read_quantized_mobilenet(path))
+    return _sort_content(read_torch_file(path), path, model_names)
+
+
+def read_torch_file(path: Path) -> object:
+    """The object that ``torch.save`` wrote to the file, on the CPU, read without running code.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds more than tensors and plain containers.
+    """
+    _check_archive(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        forbidden = _FORBIDDEN_NAME.search(str(error))
+        if forbidden:
+            raise CheckpointError(
+                f"{path}: refused. Besides tensors and plain containers it holds "
+                f"{forbidden[1]}, and reading that could run code. If you trust its source, save "
+                "its state dict alone to a new file and use that"
+            ) from error
+        raise CheckpointError(f"{path}: {_damage(path)}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an incomplete or altered archive; torch itself does not look at the check sums."""
+    with open(path, "rb") as file:
+        if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
+    if damaged is not None:
+        raise CheckpointError(f"{path}: {_damage(path)} (wrong check sum of {damaged})")
+
+
+def _damage(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(64).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return "a web page, not a weight file; the download went wrong"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the weight file itself; run `git lfs pull`"
+    text = "damaged or incomplete"
+    others = [other for other in path.parent.glob("*.pth") if other.name != path.name]
+    if others:
+        newest = max(others, key=lambda other: other.stat().st_mtime)
+        text += f"; the newest other checkpoint beside it is {newest.name}"
+    return text
+
+
+def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> WeightFile:
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: expected a dictionary, found a {type(content).__name__}")
+    entries = dict(content)
+    if isinstance(entries.get("model"), Mapping):
+        return WeightFile(_tensors(entries.pop("model"), path), "a checkpoint", entries=entries)
+    state_dict = entries.get("state_dict")
+    tensors = _tensors(state_dict if isinstance(state_dict, Mapping) else content, path)
+    if not tensors.keys().isdisjoint(model_names):
+        return WeightFile(tensors, "a bare state dict")
+    return _from_backbone(convert_backbone(tensors))
+
+
+def _tensors(state_dict: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    tensors = {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
+    if not tensors:
+        names = ", ".join(map(str, list(state_dict)[:8])) or "nothing"
+        raise CheckpointError(f"{path}: no tensors in it, only {names}")
+    return strip_prefix_if_present(tensors, "module.")
+
+
+def _from_backbone(weights: BackboneWeights) -> WeightFile:
+    return WeightFile(
+        tensors=weights.tensors,
+        kind=weights.kind,
+        is_backbone=True,
+        bn_eps=weights.bn_eps,
+        ignored=weights.ignored,
+    )
