@@ -1,0 +1,85 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.config import ConfigError, get_default_config
+from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSettings
+
+
+def make_tiny(**options):
+    """A narrow network of one block a stage."""
+    torch.manual_seed(0)
+    options = {"blocks_per_stage": (1, 1, 1, 1), "stem_channels": 8, "res2_channels": 16} | options
+    return ResNet(settings=ResNetSettings(width_per_group=4, **options))
+
+
+def test_strides_and_channels():
+    maps = make_tiny()(torch.randn(2, 3, 64, 96))
+    assert [tuple(m.shape) for m in maps] == [
+        (2, 16, 16, 24),
+        (2, 32, 8, 12),
+        (2, 64, 4, 6),
+        (2, 128, 2, 3),
+    ]
+
+
+@pytest.mark.parametrize("freeze_at", range(6))
+def test_frozen_stages(freeze_at):
+    body = make_tiny(freeze_at=freeze_at)
+    stages = ["stem", "layer1", "layer2", "layer3", "layer4"]
+    for index, stage in enumerate(stages):
+        trainable = any(p.requires_grad for p in body.get_submodule(stage).parameters())
+        assert trainable == (index >= freeze_at)
+
+
+@pytest.mark.parametrize("in_1x1", [True, False])
+def test_place_of_the_stride(in_1x1):
+    block = make_tiny(stride_in_1x1=in_1x1).layer2[0]
+    strides = block.conv1.stride[0], block.conv2.stride[0]
+    assert strides == ((2, 1) if in_1x1 else (1, 2))
+
+
+def test_bottleneck_by_hand():
+    block = make_tiny().layer1[0]
+    x = torch.randn(1, 8, 5, 5)
+    for module in block.modules():
+        if hasattr(module, "running_mean"):
+            module.running_mean.normal_()
+    out = F.conv2d(x, block.conv1.weight) - block.bn1.running_mean[:, None, None]
+    out = F.conv2d(out.relu(), block.conv2.weight, padding=1)
+    out = (out - block.bn2.running_mean[:, None, None]).relu()
+    out = F.conv2d(out, block.conv3.weight) - block.bn3.running_mean[:, None, None]
+    shortcut = F.conv2d(x, block.downsample[0].weight)
+    shortcut = shortcut - block.downsample[1].running_mean[:, None, None]
+    torch.testing.assert_close(block(x), (out + shortcut).relu())
+
+
+def test_groups_of_resnext():
+    body = make_tiny(num_groups=2)
+    assert body.layer1[0].conv2.groups == 2
+    assert body.layer1[0].conv2.weight.shape == (8, 4, 3, 3)
+
+
+def from_config(**resnets):
+    cfg = get_default_config()
+    for key, value in resnets.items():
+        cfg.MODEL.RESNETS[key] = value
+    return ResNet.from_config(cfg, (1, 1, 1, 1))
+
+
+def test_group_normalised_variant_has_no_running_statistics():
+    body = from_config(
+        STEM_FUNC="StemWithGN",
+        TRANS_FUNC="BottleneckWithGN",
+        STEM_OUT_CHANNELS=32,
+        RES2_OUT_CHANNELS=64,
+        WIDTH_PER_GROUP=32,
+    )
+    assert not [name for name, _ in body.named_buffers()]
+    assert body(torch.zeros(1, 3, 64, 64))[-1].shape == (1, 512, 2, 2)
+
+
+@pytest.mark.parametrize("key", ["STEM_FUNC", "TRANS_FUNC"])
+def test_unknown_function_is_named(key):
+    with pytest.raises(ConfigError, match=rf"RESNETS\.{key}.*FixedBatchNorm.*WithGN.*'Other'"):
+        from_config(**{key: "Other"})

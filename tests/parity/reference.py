@@ -1,0 +1,109 @@
+"""Runs our model on a reference case of the original program; shared by the parity tests."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.data.datasets import COCODataset
+from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import to_image_list
+from tests.golden.deterministic_weights import deterministic_state_dict
+from tests.golden_data import GOLDEN_DIR, golden_json, golden_npz
+
+CASES = (
+    "centermask_M_v2_FPN_lite_res600_ms_bs16_4x",
+    "centermask_R_50_FPN_1x",
+    "centermask_R_50_FPN_lite_res600_ms_bs16_4x",
+    "fcos_R_50_FPN_1x",
+)
+CASES_WITH_TRACE = (CASES[0], CASES[2])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that one evaluation of the two reference photos gives."""
+
+    features: tuple[Tensor, ...]
+    head: Any
+    detections: list[BoxList]
+
+
+def make_config(case: str, *extra: Any) -> Any:
+    """The settings of a case."""
+    cfg = get_default_config()
+    info = golden_json(case)
+    cfg.merge_from_file(info["config"])
+    cfg.merge_from_list([*info["overrides"], *extra])
+    return cfg
+
+
+@cache
+def make_dataset(case: str) -> COCODataset:
+    """The two photos with the preprocessing of a case."""
+    return COCODataset(
+        str(GOLDEN_DIR / "annotations.json"),
+        str(GOLDEN_DIR / "images"),
+        remove_images_without_annotations=False,
+        transforms=build_transforms(make_config(case), is_train=False),
+    )
+
+
+def make_batch(case: str) -> tuple[Any, list[BoxList]]:
+    """Images and targets of a case."""
+    examples = [make_dataset(case)[i] for i in range(2)]
+    divisor = make_config(case).DATALOADER.SIZE_DIVISIBILITY
+    images = to_image_list([example[0] for example in examples], divisor)
+    return images, [example[1] for example in examples]
+
+
+def make_model(case: str) -> GeneralizedRCNN:
+    """A new model with the reference weights.
+
+    UPSTREAM(all-polygons): the reference counted only the first polygon of an instance in its
+    mask-IoU targets; the comparison switches our correction off.
+    """
+    model = build_detection_model(make_config(case))
+    model.load_state_dict(deterministic_state_dict(model.state_dict()))
+    if model.has_roi_heads and "maskiou" in model.roi_heads:
+        model.roi_heads["maskiou"].loss.first_polygon_only = True
+    return model
+
+
+@cache
+def evaluate(case: str) -> Evaluation:
+    """Features, head outputs and detections of a case."""
+    model = make_model(case).eval()
+    images, _ = make_batch(case)
+    with torch.inference_mode():
+        features = model.backbone(images.tensors)
+        return Evaluation(features, model.rpn.head(features), model(images))
+
+
+def sample(case: str, name: str, tensor: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Ours and the reference's samples of a tensor."""
+    step = golden_json(case)["tensors"][name]["step"]
+    assert list(tensor.shape) == golden_json(case)["tensors"][name]["shape"]
+    return tensor.flatten()[::step].numpy(), golden_npz(case)[name]
+
+
+def match_detections(case: str, image: int, detections: BoxList) -> list[tuple[int, int]]:
+    """Pairs (ours, reference) of the same label with the nearest boxes."""
+    data = golden_npz(case)
+    boxes, labels = data[f"det{image}_boxes"], data[f"det{image}_labels"]
+    ours, our_labels = detections.bbox.numpy(), detections.labels.numpy()
+    pairs = []
+    for reference, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        distance = np.abs(ours - box).max(axis=1)
+        distance[our_labels != label] = np.inf
+        nearest = int(distance.argmin())
+        if distance[nearest] < 0.05:
+            pairs.append((nearest, reference))
+    assert len({pair[0] for pair in pairs}) == len(pairs), "two references share a detection"
+    return pairs

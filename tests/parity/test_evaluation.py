@@ -1,0 +1,113 @@
+"""Evaluation equals the original program's, within the tolerances of its reference outputs."""
+
+import numpy as np
+import pytest
+
+from tests.golden_data import golden_json, golden_npz
+from tests.parity.reference import (
+    CASES,
+    evaluate,
+    make_batch,
+    make_model,
+    match_detections,
+    sample,
+)
+
+pytestmark = pytest.mark.golden
+LEVELS = range(5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_state_dict_keys_shapes_and_trainable_parameters(case):
+    model = make_model(case)
+    info = golden_json(case)
+    ours = [
+        [key, list(value.shape), str(value.dtype).removeprefix("torch.")]
+        for key, value in model.state_dict().items()
+    ]
+    assert ours == info["state_dict"]
+    trainable = [name for name, value in model.named_parameters() if value.requires_grad]
+    assert trainable == info["trainable"]
+    num_values = sum(parameter.numel() for parameter in model.parameters())
+    assert num_values == info["num_parameters"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reference_weights_are_the_same(case):
+    state = make_model(case).state_dict()
+    for name, (mean, std) in golden_json(case)["weight_check"].items():
+        assert state[name].double().mean().item() == pytest.approx(mean, abs=1e-7)
+        assert state[name].double().std(correction=0).item() == pytest.approx(std, rel=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_preprocessing(case):
+    images, targets = make_batch(case)
+    info, data = golden_json(case), golden_npz(case)
+    assert list(images.tensors.shape) == info["batch_shape"]
+    for index, reference in enumerate(info["images"]):
+        height, width = reference["transformed_hw"]
+        assert tuple(images.image_sizes[index]) == (height, width)
+        image = images.tensors[index, :, :height, :width].double()
+        assert image.mean().item() == pytest.approx(reference["mean"], abs=0.02)
+        assert image.std().item() == pytest.approx(reference["std"], abs=0.02)
+        corner = images.tensors[index, :, :8, :8].numpy()
+        assert np.abs(corner - data[f"input{index}_corner"]).max() <= 3  # JPEG decoders differ
+        np.testing.assert_allclose(targets[index].bbox, data[f"gt{index}_boxes"], atol=1e-3)
+        np.testing.assert_array_equal(targets[index].labels, data[f"gt{index}_labels"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_features_and_head_outputs(case):
+    result = evaluate(case)
+    for level in LEVELS:
+        tensors = {
+            f"fpn{level}": result.features[level],
+            f"cls_logits{level}": result.head.logits[level],
+            f"bbox_pred{level}": result.head.ltrb[level],
+            f"centerness{level}": result.head.centerness[level],
+        }
+        for name, tensor in tensors.items():
+            ours, reference = sample(case, name, tensor)
+            np.testing.assert_allclose(ours, reference, rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("image", [0, 1])
+def test_detections(case, image):
+    detections, data = evaluate(case).detections[image], golden_npz(case)
+    num_reference = len(data[f"det{image}_boxes"])
+    pairs = match_detections(case, image, detections)
+    assert len(pairs) >= num_reference - 1  # one tie at the cut-off may fall the other way
+    assert len(detections) <= num_reference + 1
+    ours, reference = (list(inds) for inds in zip(*pairs, strict=True))
+    fields = ["scores"] + ["mask_scores"] * detections.has_field("mask_scores")
+    for field in fields:
+        np.testing.assert_allclose(
+            detections.get_field(field)[ours], data[f"det{image}_{field}"][reference], atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("centermask")])
+@pytest.mark.parametrize("image", [0, 1])
+def test_masks(case, image):
+    detections, data = evaluate(case).detections[image], golden_npz(case)
+    reference_masks = data[f"det{image}_masks"]
+    masks = detections.get_field("mask").numpy()
+    compared = 0
+    for ours, reference in match_detections(case, image, detections):
+        if reference < len(reference_masks):
+            np.testing.assert_allclose(masks[ours], reference_masks[reference], atol=2e-3)
+            compared += 1
+    assert compared >= len(reference_masks) - 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fields(case):
+    expected = {"labels", "scores"}
+    if case.startswith("centermask"):
+        expected |= {"mask"}
+    if case.startswith("centermask_R"):
+        expected |= {"mask_scores"}
+    for detections in evaluate(case).detections:
+        assert set(detections.fields()) == expected

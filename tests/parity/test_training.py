@@ -1,0 +1,87 @@
+"""Losses, gradients and optimizer steps equal the original program's."""
+
+import numpy as np
+import pytest
+import torch
+
+from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
+from tests.golden_data import golden_json, golden_npz
+from tests.parity.reference import (
+    CASES,
+    CASES_WITH_TRACE,
+    make_batch,
+    make_config,
+    make_model,
+)
+
+pytestmark = pytest.mark.golden
+
+
+def assert_losses(ours, reference, rtol, maskiou_rtol):
+    assert set(ours) == set(reference)
+    for name, value in reference.items():
+        tolerance = maskiou_rtol if name == "loss_maskiou" else rtol
+        assert ours[name] == pytest.approx(value, rel=tolerance), name
+
+
+def batch_for_training(case):
+    images, targets = make_batch(case)
+    assert list(images.tensors.shape) == golden_json(case)["train"]["batch_shape"]
+    return images, targets
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_losses_and_gradients(case):
+    model = make_model(case).train()
+    losses = model(*batch_for_training(case))
+    info = golden_json(case)
+    values = {name: loss.item() for name, loss in losses.items()}
+    assert_losses(values, info["train"]["losses"], rtol=1e-4, maskiou_rtol=1e-3)
+    sum(losses.values()).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert list(gradients) == info["grad_names"]
+    norms = [gradient.norm().item() for gradient in gradients.values()]
+    reference = golden_npz(case)["grad_norms"]
+    # Biases in front of group normalisation have no true gradient, hence the absolute part.
+    np.testing.assert_allclose(norms, reference, rtol=2e-3, atol=1e-4 * reference.max())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("centermask")])
+def test_training_proposals_and_targets(case):
+    model = make_model(case).train()
+    images, targets = batch_for_training(case)
+    info, data = golden_json(case)["train"], golden_npz(case)
+    with torch.no_grad():
+        proposals = model.rpn(images, model.backbone(images.tensors), targets).proposals
+    assert [len(boxes) for boxes in proposals] == info["mask_proposals"]
+    for image, boxes in enumerate(proposals):
+        distances = torch.cdist(torch.from_numpy(data[f"train_boxes{image}"]), boxes.bbox)
+        assert distances.amin(dim=1).max() < 0.1
+    mask_targets = model.roi_heads["mask"].assigner(proposals, targets)
+    assert [len(boxes) for boxes in mask_targets.proposals] == info["mask_positives"]
+    per_image = mask_targets.masks.sum(dim=(1, 2)).split(info["mask_positives"])
+    sums = [image.sum().item() for image in per_image]
+    np.testing.assert_allclose(sums, info["mask_target_sum"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES_WITH_TRACE)
+def test_sgd_trace(case):
+    trace = golden_json(case)["sgd_trace"]
+    cfg = make_config(case, *trace["overrides"])
+    model = make_model(case).train()
+    optimizer = make_optimizer(cfg, model)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    images, targets = batch_for_training(case)
+    for index, step in enumerate(trace["steps"]):
+        rates = {group["lr"] for group in optimizer.param_groups}
+        assert sorted(rates) == pytest.approx(sorted(set(step["lr"])), rel=1e-9)
+        losses = model(images, targets)
+        total = sum(losses.values())
+        rtol = 1e-3 if index < 3 else 5e-3
+        values = {name: loss.item() for name, loss in losses.items()}
+        assert_losses(values, step["losses"], rtol=rtol, maskiou_rtol=max(rtol, 5e-3))
+        assert total.item() == pytest.approx(step["total"], rel=rtol)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        scheduler.step()
