@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
 from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
 
 FLIP_LEFT_RIGHT: Final = 0
 FLIP_TOP_BOTTOM: Final = 1
 
 BoxMode: TypeAlias = Literal["xyxy", "xywh"]
-BoxIndex: TypeAlias = "int | slice | Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[bool]"
 
 
 @runtime_checkable
@@ -43,36 +43,6 @@ class InstanceField(Protocol):
     def transpose(self, method: int) -> InstanceField:
         """The field in the flipped image."""
         ...
-
-
-def as_index(item: BoxIndex, length: int, device: torch.device) -> slice | Tensor:
-    """``item`` as a slice or an index tensor that keeps the first dimension.
-
-    Args:
-        item: an int (negative counts from the end), a slice, or a bool / integer tensor, array or
-            list.
-        length: number of instances indexed.
-        device: where an index tensor has to live.
-
-    Raises:
-        IndexError: an int outside ``[-length, length)``, a mask that is not (length,), or an index
-            of several dimensions.
-    """
-    if isinstance(item, slice):
-        return item
-    if isinstance(item, int):
-        if not -length <= item < length:
-            raise IndexError(f"index {item} is out of range for {length} instances")
-        start = item % length
-        return slice(start, start + 1)
-    index = torch.as_tensor(item, device=device)
-    if index.numel() == 0 and index.dtype != torch.bool:
-        index = index.long()
-    if index.dtype == torch.bool and index.shape != (length,):
-        raise IndexError(f"a mask of shape {tuple(index.shape)} cannot index {length} instances")
-    if index.ndim > 1:
-        raise IndexError(f"an index must have one dimension, not the shape {tuple(index.shape)}")
-    return index.reshape(-1)
 
 
 class BoxList:
@@ -117,7 +87,7 @@ class BoxList:
     def __len__(self) -> int:
         return self.bbox.shape[0]
 
-    def __getitem__(self, item: BoxIndex) -> BoxList:
+    def __getitem__(self, item: InstanceIndex) -> BoxList:
         index = as_index(item, len(self), self.bbox.device)
         fields = {name: data[index] for name, data in self._fields.items()}
         return self._like(self.bbox[index], fields)

@@ -1,0 +1,44 @@
+"""One meaning of ``container[item]`` for boxes and the masks that go with them."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+InstanceIndex: TypeAlias = Union[
+    int, slice, Tensor, "np.ndarray[Any, Any]", Sequence[int], Sequence[bool]
+]
+
+
+def as_index(
+    item: InstanceIndex, length: int, device: torch.device | str = "cpu"
+) -> slice | Tensor:
+    """``item`` as a slice or a (n,) index tensor, so that the first dimension always stays.
+
+    Args:
+        item: an int (negative counts from the end), a slice, or a bool / integer tensor, array or
+            list.
+        length: number of instances indexed.
+        device: where an index tensor has to live.
+
+    Raises:
+        IndexError: an int outside ``[-length, length)``, a mask that is not (length,), or an index
+            of several dimensions.
+    """
+    if isinstance(item, slice):
+        return item
+    if isinstance(item, int):
+        if not -length <= item < length:
+            raise IndexError(f"index {item} is out of range for {length} instances")
+        start = item % length
+        return slice(start, start + 1)
+    index = torch.as_tensor(item, device=device)
+    if index.ndim > 1:
+        raise IndexError(f"an index must have one dimension, not the shape {tuple(index.shape)}")
+    if index.dtype == torch.bool and index.shape != (length,):
+        raise IndexError(f"a mask of shape {tuple(index.shape)} cannot index {length} instances")
+    if index.numel() == 0 and index.dtype != torch.bool:
+        index = index.long()
+    return index.reshape(-1)

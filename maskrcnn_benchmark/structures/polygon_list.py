@@ -1,0 +1,158 @@
+"""Instances as polygons.
+
+Frame: px of the image of ``size`` (w, h); x = 3.0 is the left edge of pixel column 3, x = 4.0 its
+right edge. Coordinates are float32, as in the original, so that rasterised masks are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pycocotools.mask as mask_utils
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT
+from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
+
+Polygon: TypeAlias = NDArray[np.float32]
+MIN_COORDINATES = 6
+
+
+class PolygonList:
+    """Instances of one image, each a group of polygons that are one mask together.
+
+    No method changes a PolygonList; the arrays may be shared, so treat them as read-only.
+
+    Args:
+        instances: for each instance its polygons, each flat as x1, y1, x2, y2, ... of three points
+            or more. An instance without polygons is an empty mask.
+        size: (w, h) of the image; fractional after a crop to a fractional box.
+
+    Attributes:
+        polygons: for each instance its polygons, (points, 2) float32 arrays.
+        size: as given.
+
+    Raises:
+        ValueError: a polygon with an odd number of coordinates, fewer than three points, or a
+            coordinate that is not finite.
+    """
+
+    def __init__(self, instances: Iterable[Iterable[ArrayLike]], size: tuple[float, float]) -> None:
+        self.polygons: tuple[tuple[Polygon, ...], ...] = tuple(
+            tuple(_as_points(polygon) for polygon in polygons) for polygons in instances
+        )
+        self.size = size
+
+    @classmethod
+    def _of_points(
+        cls, polygons: Iterable[tuple[Polygon, ...]], size: tuple[float, float]
+    ) -> PolygonList:
+        """A list of polygons that are known to be sound."""
+        made = cls((), size)
+        made.polygons = tuple(polygons)
+        return made
+
+    def __len__(self) -> int:
+        return len(self.polygons)
+
+    def __getitem__(self, item: InstanceIndex) -> PolygonList:
+        index = as_index(item, len(self))
+        if isinstance(index, slice):
+            return self._of_points(self.polygons[index], self.size)
+        if index.dtype == torch.bool:
+            index = index.nonzero()[:, 0]
+        return self._of_points((self.polygons[i] for i in index.tolist()), self.size)
+
+    def __repr__(self) -> str:
+        return f"PolygonList(num_instances={len(self)}, size={self.size})"
+
+    def _map(self, shift: Sequence[float], scale: Sequence[float]) -> list[tuple[Polygon, ...]]:
+        """Every point (x, y) as ((x, y) - shift) * scale, in float32."""
+        offset, factor = np.array(shift, dtype=np.float32), np.array(scale, dtype=np.float32)
+        return [
+            tuple((points - offset) * factor for points in polygons) for polygons in self.polygons
+        ]
+
+    def resize(self, size: tuple[int, int]) -> PolygonList:
+        """The instances in the image resized to ``size`` (w, h)."""
+        ratios = [new / old for new, old in zip(size, self.size, strict=True)]
+        return self._of_points(self._map((0, 0), ratios), size)
+
+    def crop(self, box: Sequence[float]) -> PolygonList:
+        """The instances relative to the upper left corner of ``box`` (xyxy), not clipped to it.
+
+        The new size is (x2 - x1, y2 - y1), each at least 1, as in the original.
+        """
+        left, top, right, bottom = (float(value) for value in box)
+        size = (max(right - left, 1.0), max(bottom - top, 1.0))
+        return self._of_points(self._map((left, top), (1, 1)), size)
+
+    def transpose(self, method: int) -> PolygonList:
+        """The instances in the image flipped by ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``."""
+        width, height = self.size
+        # UPSTREAM: segmentation_mask.py mirrored at size - 1, as is right for pixel indices, but
+        # not for edges: masks moved by a pixel against their flipped image.
+        if method == FLIP_LEFT_RIGHT:
+            return self._of_points(self._map((width, 0), (-1, 1)), self.size)
+        return self._of_points(self._map((0, height), (1, -1)), self.size)
+
+    def to_bitmasks(self) -> Tensor:
+        """(K, H, W) bool masks by COCO's rasteriser; a fractional size is rounded down."""
+        width, height = (int(length) for length in self.size)
+        return torch.from_numpy(rasterize(self.polygons, (height, width)))
+
+
+def rasterize(
+    instances: Sequence[Sequence[Polygon]], size_hw: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """(K, h, w) bool masks of polygon groups, by COCO's rasteriser.
+
+    Args:
+        instances: for each instance its (points, 2) polygons; parts outside are cut off.
+        size_hw: height and width of the masks.
+    """
+    if not instances:
+        return np.zeros((0, *size_hw), dtype=np.bool_)
+    stack = mask_utils.decode(_instance_rles(instances, size_hw))  # (h, w, K)
+    return np.ascontiguousarray(np.moveaxis(stack, 2, 0)).view(np.bool_)
+
+
+def rasterized_areas(instances: Sequence[Sequence[Polygon]], size_hw: tuple[int, int]) -> list[int]:
+    """Area in px^2 of each rasterised polygon group; see ``rasterize``."""
+    return [int(mask_utils.area(rle)) for rle in _instance_rles(instances, size_hw)]
+
+
+def _instance_rles(
+    instances: Sequence[Sequence[Polygon]], size_hw: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """One compressed RLE an instance, the union of its polygons."""
+    height, width = size_hw
+    flat = [points.ravel() for polygons in instances for points in polygons]
+    rles = iter(mask_utils.frPyObjects(flat, height, width) if flat else ())
+    return [_union([next(rles) for _ in polygons], height, width) for polygons in instances]
+
+
+def _union(rles: list[dict[str, Any]], height: int, width: int) -> dict[str, Any]:
+    if len(rles) == 1:
+        return rles[0]
+    if not rles:
+        rles = [{"size": [height, width], "counts": [height * width]}]
+        rles = mask_utils.frPyObjects(rles, height, width)
+    merged: dict[str, Any] = mask_utils.merge(rles)
+    return merged
+
+
+def _as_points(polygon: ArrayLike) -> Polygon:
+    flat = np.asarray(polygon, dtype=np.float32).ravel()
+    if len(flat) < MIN_COORDINATES or len(flat) % 2:
+        raise ValueError(
+            f"a polygon needs an even number of at least {MIN_COORDINATES} coordinates, "
+            f"not {len(flat)}"
+        )
+    if not np.isfinite(flat).all():
+        raise ValueError(f"a polygon has a coordinate that is not finite: {flat.tolist()}")
+    return flat.reshape(-1, 2)

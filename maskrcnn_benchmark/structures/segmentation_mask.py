@@ -1,0 +1,170 @@
+"""Ground-truth masks of the instances of one image, as polygons or as bitmaps.
+
+Shapes: K instances; H, W height and width of their image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from maskrcnn_benchmark.structures.binary_mask_list import (
+    BinaryMaskList,
+    decode_rle,
+    mask_to_polygons,
+    stack_masks,
+)
+from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
+from maskrcnn_benchmark.structures.indexing import InstanceIndex
+from maskrcnn_benchmark.structures.polygon_list import PolygonList, rasterize
+
+MaskMode: TypeAlias = Literal["poly", "mask"]
+Instance: TypeAlias = Sequence[ArrayLike] | Mapping[str, Any]
+
+
+class SegmentationMask:
+    """Masks of K instances; follows its ``BoxList`` as the field "masks".
+
+    No method changes a SegmentationMask. Polygons are the better ground truth for training (they
+    are cropped before they are rasterised, so nothing is lost); bitmaps hold anything.
+
+    Args:
+        instances: for each instance a list of flat polygons (x1, y1, x2, y2, ..., at least three
+            points) or a COCO RLE ``{"size": [H, W], "counts": list | str | bytes}``, in any
+            mixture; or a (K, H, W) tensor, 0 = background; or the ``PolygonList`` or
+            ``BinaryMaskList`` itself, whose kind must be that of ``mode``.
+        size: (w, h) of the image.
+        mode: "poly" or "mask": how the instances are kept. In "poly", RLEs and bitmaps become
+            their outer contours (holes are filled); in "mask", polygons are rasterised.
+
+    Attributes:
+        instances: ``PolygonList`` or ``BinaryMaskList``.
+
+    Raises:
+        ValueError: another mode, a malformed polygon, RLE or tensor.
+    """
+
+    def __init__(
+        self,
+        instances: Sequence[Instance] | Tensor | PolygonList | BinaryMaskList,
+        size: tuple[int, int],
+        mode: MaskMode = "poly",
+    ) -> None:
+        if mode not in ("poly", "mask"):
+            raise ValueError(f"mode must be 'poly' or 'mask', not {mode!r}")
+        self.mode: MaskMode = mode
+        self.instances: PolygonList | BinaryMaskList
+        if isinstance(instances, PolygonList | BinaryMaskList):
+            self.instances = instances
+        elif isinstance(instances, Tensor):
+            bitmaps = BinaryMaskList(instances, size)
+            self.instances = bitmaps if mode == "mask" else _as_polygon_list(bitmaps)
+        elif mode == "mask":
+            masks = stack_masks((_mask_of(instance, size) for instance in instances), size)
+            self.instances = BinaryMaskList(masks, size)
+        else:
+            self.instances = PolygonList((_polygons_of(each, size) for each in instances), size)
+        if isinstance(self.instances, PolygonList) != (mode == "poly"):
+            raise ValueError(f"{type(self.instances).__name__} is not of the mode {mode!r}")
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """(w, h) of the image; fractional after polygons were cropped to a fractional box."""
+        return self.instances.size
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def __getitem__(self, item: InstanceIndex) -> SegmentationMask:
+        return self._like(self.instances[item])
+
+    def __iter__(self) -> Iterator[SegmentationMask]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def __repr__(self) -> str:
+        width, height = self.size
+        return (
+            f"SegmentationMask(num_instances={len(self)}, image_width={width}, "
+            f"image_height={height}, mode={self.mode})"
+        )
+
+    def crop(self, box: Sequence[float] | Tensor) -> SegmentationMask:
+        """The masks relative to ``box`` (xyxy), in an image of (x2 - x1, y2 - y1), at least 1.
+
+        Polygons keep what is outside (rasterising cuts it off); bitmaps round the box.
+        """
+        return self._like(self.instances.crop([float(value) for value in box]))
+
+    def resize(self, size: tuple[int, int]) -> SegmentationMask:
+        """The masks in the image resized to ``size`` (w, h)."""
+        return self._like(self.instances.resize(size))
+
+    def transpose(self, method: int) -> SegmentationMask:
+        """The masks in the flipped image.
+
+        Args:
+            method: ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``.
+
+        Raises:
+            ValueError: another method.
+        """
+        if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
+            raise ValueError(f"method must be FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM, not {method!r}")
+        return self._like(self.instances.transpose(method))
+
+    def convert(self, mode: MaskMode) -> SegmentationMask:
+        """The same masks kept as polygons ("poly") or bitmaps ("mask").
+
+        Raises:
+            ValueError: another mode.
+        """
+        if mode == self.mode:
+            return self
+        bitmasks = self.to_bitmasks()
+        height, width = bitmasks.shape[1:]
+        return SegmentationMask(bitmasks, (width, height), mode)
+
+    def to(self, device: torch.device | str) -> SegmentationMask:
+        """The masks on a device; polygons always are on the CPU."""
+        if isinstance(self.instances, PolygonList):
+            return self
+        return self._like(self.instances.to(device))
+
+    def to_bitmasks(self) -> Tensor:
+        """(K, H, W) bool masks."""
+        return self.instances.to_bitmasks()
+
+    def get_mask_tensor(self) -> Tensor:
+        """(K, H, W) uint8 masks of 0 and 1, or (H, W) if K is 1."""
+        # UPSTREAM: one instance loses its first dimension; scripts index with it. Code here uses
+        # ``to_bitmasks``, whose shape does not depend on the data.
+        return self.to_bitmasks().to(torch.uint8).squeeze(0)
+
+    def _like(self, instances: PolygonList | BinaryMaskList) -> SegmentationMask:
+        made = object.__new__(SegmentationMask)
+        made.mode, made.instances = self.mode, instances
+        return made
+
+
+def _as_polygon_list(bitmaps: BinaryMaskList) -> PolygonList:
+    return PolygonList(bitmaps.to_polygons(), bitmaps.size)
+
+
+def _polygons_of(instance: Instance, size: tuple[int, int]) -> Sequence[ArrayLike]:
+    if isinstance(instance, Mapping):
+        return mask_to_polygons(decode_rle(instance, size))
+    return instance
+
+
+def _mask_of(instance: Instance, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if isinstance(instance, Mapping):
+        return decode_rle(instance, size)
+    width, height = size
+    mask: NDArray[np.bool_] = rasterize(PolygonList([instance], size).polygons, (height, width))[0]
+    return mask
