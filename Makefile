@@ -13,7 +13,9 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 CSRC         := $(shell find csrc -type f 2>/dev/null)
 CXX_FILES    := $(filter %.cpp %.h %.cu %.cuh,$(CSRC))
 
+# Stamps: requirements installed, package linked into the environment, operators built.
 INSTALLED := $(VENV)/.installed
+LINKED    := $(VENV)/.linked
 BUILT     := $(VENV)/.built
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,11 +47,15 @@ $(INSTALLED): $(REQUIREMENTS) | $(BIN)/python
 	$(BIN)/python -m pip install $(PIP_ARGS) -r requirements/dev.txt
 	@touch $@
 
-# The operators first, then the package itself: `pip install -e` only links to this folder.
-$(BUILT): $(INSTALLED) setup.py pyproject.toml $(CSRC)
-	CENTERMASK_BUILD=auto $(BIN)/python setup.py build_ext --inplace
-	CENTERMASK_BUILD=skip $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+# Links to this folder, so that edits take effect at once.
+$(LINKED): $(INSTALLED) pyproject.toml
+	CENTERMASK_BUILD=none $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Without a compiler this warns and leaves no stamp, so that every run warns until there is one.
+$(BUILT): $(LINKED) setup.py $(CSRC)
+	CENTERMASK_BUILD=auto $(BIN)/python setup.py build_ext --inplace
+	@if ls maskrcnn_benchmark/_C*.so >/dev/null 2>&1; then touch $@; fi
 
 demo: setup
 	$(BIN)/python tools/quickstart.py $(DEMO_ARGS)
@@ -82,6 +88,6 @@ docs: setup
 	$(BIN)/python -m pytest tests/contract/test_docs.py
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(BUILT)
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(LINKED) $(BUILT)
 	find maskrcnn_benchmark -name '*.so' -delete
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
