@@ -59,6 +59,22 @@ def all_gather(data: T) -> list[T]:
     return gathered  # type: ignore[return-value]  # every slot is filled now
 
 
+def gather_rows(values: Tensor) -> Tensor:
+    """The ``values`` of all P processes as rows (P, K) in order of rank, on every process.
+
+    Cheaper than ``all_gather`` for numbers; nothing flows back through the result.
+
+    Args:
+        values: (K,) of the same K and dtype everywhere.
+    """
+    values = values.detach()
+    if get_world_size() == 1:
+        return values[None]
+    rows = [torch.empty_like(values) for _ in range(get_world_size())]
+    dist.all_gather(rows, values)
+    return torch.stack(rows)
+
+
 def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[str, Tensor]:
     """The mean (or sum) over the processes of each scalar tensor; valid on rank 0 only.
 

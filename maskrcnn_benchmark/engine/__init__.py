@@ -1,0 +1,1 @@
+"""Training and inference: the loops around a model, and what they need to start."""

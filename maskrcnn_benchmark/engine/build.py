@@ -1,0 +1,128 @@
+"""Whole pieces of work from a configuration: a trained model, its scores."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
+from maskrcnn_benchmark.engine.launch import Run
+from maskrcnn_benchmark.engine.random_state import seed_everything
+from maskrcnn_benchmark.engine.trainer import do_train, make_evaluation
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
+from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
+
+logger = logging.getLogger(__name__)
+
+
+def build_trained_model(cfg: CfgNode, run: Run) -> nn.Module:
+    """The model of ``cfg`` after its training, which goes on from OUTPUT_DIR's last checkpoint.
+
+    Without one it starts from ``MODEL.WEIGHT``. Every process of ``run`` must call this.
+    """
+    if is_main_process():
+        _tidy_output_dir(Path(cfg.OUTPUT_DIR), cfg.dump())
+    model = build_detection_model(cfg).to(run.device)
+    optimizer = make_optimizer(cfg, model)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    checkpointer = DetectronCheckpointer(
+        cfg, model, optimizer, scheduler, cfg.OUTPUT_DIR, save_to_disk=is_main_process()
+    )
+    arguments: dict[str, Any] = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
+    distributed = run.place.is_distributed
+    data_loader = make_data_loader(
+        cfg, is_train=True, is_distributed=distributed, start_iter=arguments["iteration"]
+    )
+    data_loader_val = None
+    if cfg.SOLVER.TEST_PERIOD > 0 and cfg.DATASETS.TEST:
+        data_loader_val = make_data_loader(cfg, is_train=False, is_distributed=distributed)[0]
+    # Processes made the same model; from here on they draw different numbers.
+    seed_everything(cfg.SEED + run.place.rank)
+    do_train(
+        cfg,
+        _distribute(model, run, convert_batch_norm=cfg.MODEL.USE_SYNCBN),
+        data_loader,
+        data_loader_val,
+        optimizer,
+        scheduler,
+        checkpointer,
+        run.device,
+        cfg.SOLVER.CHECKPOINT_PERIOD,
+        cfg.SOLVER.TEST_PERIOD,
+        arguments,
+    )
+    return model
+
+
+def _tidy_output_dir(folder: Path, settings: str) -> None:
+    """Remove what killed runs left half written, and note the settings of this one."""
+    for path in remove_unfinished(folder):
+        logger.info("removed %s, which a killed run had not finished", path)
+    with atomic_write(folder / "config.yml", "w") as file:
+        file.write(settings)
+
+
+def _distribute(model: nn.Module, run: Run, *, convert_batch_norm: bool) -> nn.Module:
+    """``model``, wrapped so that its gradients are means over the processes if there are several.
+
+    Args:
+        model: on the device of ``run``.
+        run: this process.
+        convert_batch_norm: let batch norms share their statistics; they need CUDA for it.
+    """
+    if not run.place.is_distributed:
+        return model
+    on_cuda = run.device.type == "cuda"
+    if convert_batch_norm and on_cuda:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return DistributedDataParallel(
+        model, device_ids=[run.device] if on_cuda else None, broadcast_buffers=False
+    )
+
+
+def build_pretrained_model(cfg: CfgNode, run: Run, *, use_latest: bool) -> nn.Module:
+    """The model of ``cfg`` with weights from a checkpoint, in evaluation mode.
+
+    Args:
+        cfg: the settings.
+        run: this process.
+        use_latest: prefer OUTPUT_DIR's last checkpoint, if there is one, to ``MODEL.WEIGHT``.
+    """
+    model = build_detection_model(cfg).to(run.device)
+    checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer.load(cfg.MODEL.WEIGHT, use_latest=use_latest, strict=True)
+    return model.eval()
+
+
+def make_evaluations(
+    cfg: CfgNode, model: nn.Module, run: Run
+) -> dict[str, EvaluationResult | None]:
+    """The scores of ``model`` on each data set of ``DATASETS.TEST``; None but on rank 0.
+
+    Every process of ``run`` must call this. Results go to ``OUTPUT_DIR/inference/<data set>``.
+    """
+    if not cfg.DATASETS.TEST:
+        logger.warning("DATASETS.TEST is empty: nothing to evaluate")
+        return {}
+    if run.device.type == "cuda":
+        torch.cuda.empty_cache()
+    data_loaders = make_data_loader(cfg, is_train=False, is_distributed=run.place.is_distributed)
+    results: dict[str, EvaluationResult | None] = {}
+    for name, data_loader in zip(cfg.DATASETS.TEST, data_loaders, strict=True):
+        evaluate = make_evaluation(cfg, model, name, data_loader, run.device)
+        results[name] = evaluate(
+            expected_results=cfg.TEST.EXPECTED_RESULTS,
+            expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,
+        )
+        synchronize()
+    return results

@@ -1,0 +1,140 @@
+"""What happens around the steps of a training: checkpoints and evaluations.
+
+``progress`` has the hooks that tell how it goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from maskrcnn_benchmark.engine.random_state import capture_random_state, preserved_random_state
+from maskrcnn_benchmark.utils.comm import all_gather, synchronize
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.engine.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class StepRecord(NamedTuple):
+    """What one training step did.
+
+    ``iteration`` counts from 1. ``losses`` are means over the processes; "loss", their sum, comes
+    first. ``grad_norm`` is None unless gradients are clipped. Times are seconds of this process:
+    ``data_time`` of waiting for the batch, ``time`` of the whole step with it.
+    """
+
+    iteration: int
+    losses: dict[str, float]
+    lr: float
+    grad_norm: float | None
+    data_time: float
+    time: float
+
+
+class Hook:
+    """Something that a ``Trainer`` calls before, between and after its steps, on every process."""
+
+    def before_train(self, trainer: Trainer) -> None:
+        """Called once, before the first step."""
+
+    def after_step(self, trainer: Trainer, record: StepRecord) -> None:
+        """Called after each step, optimizer and schedule included."""
+
+    def close(self, trainer: Trainer) -> None:
+        """Called once at the end, however training ended."""
+
+
+class Saver(Protocol):
+    """What the checkpoint hook asks of a ``Checkpointer``."""
+
+    def save(self, name: str, **extra: Any) -> None:  # any saveable entry
+        """Write the checkpoint ``name`` with the ``extra`` entries, on the main process."""
+
+
+class CheckpointHook(Hook):
+    """Saves ``model_0000123`` every ``period`` iterations, and ``model_final`` after the last.
+
+    A model with a non-finite parameter is not saved, so every checkpoint on the disk is usable.
+
+    Args:
+        checkpointer: what saves.
+        period: iterations between two checkpoints; 0 saves only the last.
+        extra: entries that go into every checkpoint beside ``iteration`` and ``rng_state``.
+    """
+
+    def __init__(
+        self, *, checkpointer: Saver, period: int, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        self._checkpointer = checkpointer
+        self._period = period
+        self._extra = dict(extra or {})
+
+    def after_step(self, trainer: Trainer, record: StepRecord) -> None:
+        """Save when it is time.
+
+        Raises:
+            FloatingPointError: a parameter is not finite.
+        """
+        if self._period > 0 and record.iteration % self._period == 0:
+            self._save(f"model_{record.iteration:07d}", trainer.model, record.iteration)
+        if record.iteration == trainer.max_iter:
+            self._save("model_final", trainer.model, record.iteration)
+
+    def _save(self, name: str, model: nn.Module, iteration: int) -> None:
+        require_finite_parameters(model, iteration)
+        entries = {
+            **self._extra,
+            "iteration": iteration,
+            "rng_state": all_gather(capture_random_state()),
+        }
+        self._checkpointer.save(name, **entries)
+
+
+def require_finite_parameters(model: nn.Module, iteration: int) -> None:
+    """Pass if all parameters of ``model`` are finite.
+
+    Raises:
+        FloatingPointError: some are not; the message names the first of them.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    finite = [torch.isfinite(parameter.detach()).all() for parameter in model.parameters()]
+    if not finite or bool(torch.stack(finite).all()):
+        return
+    bad = [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
+    raise FloatingPointError(
+        f"after iteration {iteration}, {len(bad)} of {len(names)} parameters are not finite "
+        f"(first: {bad[0]}); no checkpoint was written. Set SOLVER.CLIP_GRAD_NORM (e.g. 10) to "
+        "stop at the step that breaks them, or lower SOLVER.BASE_LR"
+    )
+
+
+class EvaluationHook(Hook):
+    """Evaluates every ``period`` iterations without a trace in the training.
+
+    Training and evaluation mode, and the random generators, are afterwards what they were before.
+
+    Args:
+        period: iterations between two evaluations, >= 1.
+        evaluate: does one evaluation; every process calls it.
+    """
+
+    def __init__(self, *, period: int, evaluate: Callable[[], object]) -> None:
+        self._period = period
+        self._evaluate = evaluate
+
+    def after_step(self, trainer: Trainer, record: StepRecord) -> None:
+        """Evaluate when it is time."""
+        if record.iteration % self._period:
+            return
+        logger.info("evaluating at iteration %d", record.iteration)
+        was_training = trainer.model.training
+        with preserved_random_state():
+            self._evaluate()
+        trainer.model.train(was_training)
+        synchronize()

@@ -1,0 +1,331 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.engine.hooks import (
+    CheckpointHook,
+    EvaluationHook,
+    Hook,
+    Saver,
+    StepRecord,
+)
+from maskrcnn_benchmark.engine.inference import inference
+from maskrcnn_benchmark.engine.progress import ProgressHook, format_seconds
+from maskrcnn_benchmark.engine.random_state import RandomState, restore_random_state
+from maskrcnn_benchmark.utils import comm
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from maskrcnn_benchmark.data.collate_batch import Batch
+    from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = (
+    "Nothing of this step was kept; earlier checkpoints are unharmed. Likely causes, most frequent "
+    "first: (1) the learning rate is too high for the batch: scale SOLVER.BASE_LR with "
+    "SOLVER.IMS_PER_BATCH (0.01 belongs to 16 images); (2) the warm-up is too short: raise "
+    "SOLVER.WARMUP_ITERS; (3) the mask head starts too wild: set SOLVER.CLIP_GRAD_NORM (e.g. 10) "
+    "or MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD (e.g. 0.01); (4) the annotations of these images are "
+    "broken: look at them"
+)
+
+
+class Trainer:
+    """Runs a model over a data loader, one optimizer step a batch.
+
+    Args:
+        model: ``model(images, targets)`` returns a dict of scalar losses.
+        data_loader: gives ``max_iter - start_iter`` batches or more.
+        optimizer: stepped once a batch.
+        scheduler: stepped after it.
+        device: where the model is and batches go.
+        max_iter: iteration after which training ends.
+        start_iter: number of iterations that were done before.
+        hooks: called in this order; closed in the opposite one.
+        clip_grad_norm: largest L2 norm of all gradients together; 0 does not clip.
+        random_state: of the checkpoint that this training goes on from, if it does.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        data_loader: Iterable[Batch],
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        device: torch.device,
+        max_iter: int,
+        start_iter: int = 0,
+        hooks: Sequence[Hook] = (),
+        clip_grad_norm: float = 0.0,
+        random_state: RandomState | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.device = device
+        self.max_iter = max_iter
+        self.start_iter = start_iter
+        self.iteration = start_iter
+        self._data_loader = data_loader
+        self._hooks = tuple(hooks)
+        self._clip_grad_norm = clip_grad_norm
+        self._random_state = random_state
+
+    def train(self) -> None:
+        """Do the steps ``start_iter + 1 .. max_iter``.
+
+        Raises:
+            FloatingPointError: a loss or the gradient norm was not finite.
+            RuntimeError: the data loader ended too early.
+        """
+        self.model.train()
+        with self._opened_hooks():
+            batches = iter(self._data_loader)
+            # Only now, because making the iterator draws a random number, and the run that is
+            # continued here had drawn it before its state was saved.
+            if self._random_state is not None:
+                restore_random_state(self._random_state)
+            while self.iteration < self.max_iter:
+                record = self._timed_step(batches)
+                for hook in self._hooks:
+                    hook.after_step(self, record)
+
+    @contextmanager
+    def _opened_hooks(self) -> Iterator[None]:
+        try:
+            for hook in self._hooks:
+                hook.before_train(self)
+            yield
+        finally:
+            for hook in reversed(self._hooks):
+                hook.close(self)
+
+    def _timed_step(self, batches: Iterator[Batch]) -> StepRecord:
+        start = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            raise RuntimeError(
+                f"the data loader ended after iteration {self.iteration}, "
+                f"but training should reach iteration {self.max_iter}"
+            )
+        data_time = time.perf_counter() - start
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        losses, grad_norm = self.run_step(batch)
+        self.iteration += 1
+        return StepRecord(
+            self.iteration, losses, lr, grad_norm, data_time, time.perf_counter() - start
+        )
+
+    def run_step(self, batch: Batch) -> tuple[dict[str, float], float | None]:
+        """The losses of one optimizer step on ``batch``, and the norm of its gradient.
+
+        Losses are means over the processes; "loss" is their sum. The norm, before it was clipped,
+        is None without clipping.
+
+        Raises:
+            FloatingPointError: a loss, or the norm, is not finite; no parameter was changed.
+        """
+        images, targets, image_ids = batch
+        losses = self.model(images.to(self.device), [target.to(self.device) for target in targets])
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        # After backward, so that a GPU is not kept waiting for the numbers.
+        means = self._finite_means(losses, image_ids)
+        grad_norm = self._clip_gradients(image_ids)
+        self.optimizer.step()
+        self.scheduler.step()
+        return means, grad_norm
+
+    def _finite_means(
+        self, losses: Mapping[str, Tensor], image_ids: Sequence[int]
+    ) -> dict[str, float]:
+        """Mean of each loss over the processes, after their sum."""
+        names = list(losses)
+        values = torch.stack([losses[name].detach().float() for name in names])
+        rows = comm.gather_rows(values).tolist()
+        if not all(math.isfinite(value) for row in rows for value in row):
+            self._stop_non_finite(names, rows, image_ids)
+        means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+        return {"loss": sum(means), **dict(zip(names, means, strict=True))}
+
+    def _stop_non_finite(
+        self, names: Sequence[str], rows: Sequence[Sequence[float]], image_ids: Sequence[int]
+    ) -> None:
+        all_image_ids = comm.all_gather(list(image_ids))
+        reports = [
+            f"process {rank}: images {all_image_ids[rank]}: "
+            + ", ".join(f"{name} {value:.4g}" for name, value in zip(names, row, strict=True))
+            for rank, row in enumerate(rows)
+            if not all(map(math.isfinite, row))
+        ]
+        raise FloatingPointError(
+            f"a loss is not finite at iteration {self.iteration + 1}; "
+            f"{'; '.join(reports)}. {_ADVICE}"
+        )
+
+    def _clip_gradients(self, image_ids: Sequence[int]) -> float | None:
+        if self._clip_grad_norm <= 0:
+            return None
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(parameters, self._clip_grad_norm))
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient norm is {norm} at iteration {self.iteration + 1} although the "
+                f"losses are finite; images {comm.all_gather(list(image_ids))}. {_ADVICE}"
+            )
+        return norm
+
+
+def do_train(
+    cfg: CfgNode,
+    model: nn.Module,
+    data_loader: DataLoader[Any],
+    data_loader_val: DataLoader[Any] | None,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    checkpointer: Saver,
+    device: str | torch.device,
+    checkpoint_period: int,
+    test_period: int,
+    arguments: Mapping[str, Any],
+) -> None:
+    """Train until ``SOLVER.MAX_ITER``, with log lines, checkpoints and evaluations on the way.
+
+    Args:
+        cfg: ``SOLVER.MAX_ITER``, ``LOG_PERIOD``, ``CLIP_GRAD_NORM``, ``OUTPUT_DIR`` and what the
+            evaluation needs are read.
+        model: in distributed training, wrapped by ``DistributedDataParallel``.
+        data_loader: gives the batches that are left.
+        data_loader_val: of the first test set; None evaluates nothing.
+        optimizer: over the parameters of ``model``.
+        scheduler: of ``optimizer``.
+        checkpointer: saves model, optimizer and scheduler.
+        device: where ``model`` is.
+        checkpoint_period: iterations between two checkpoints.
+        test_period: iterations between two evaluations; 0 for none.
+        arguments: ``iteration`` to start from, ``rng_state`` if a checkpoint had it; other entries
+            go into the checkpoints.
+
+    Raises:
+        FloatingPointError: a loss, the gradient norm or a parameter was not finite.
+    """
+    start_iter, max_iter = int(arguments["iteration"]), int(cfg.SOLVER.MAX_ITER)
+    if start_iter >= max_iter:
+        logger.info(
+            "Nothing to train: iteration %d of SOLVER.MAX_ITER %d is done (%s). To train longer, "
+            "raise SOLVER.MAX_ITER; to train anew, choose another OUTPUT_DIR",
+            start_iter,
+            max_iter,
+            cfg.OUTPUT_DIR,
+        )
+        return
+    hooks: list[Hook] = [
+        # First, so that a checkpoint is never ahead of the metrics on the disk.
+        ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
+        CheckpointHook(checkpointer=checkpointer, period=checkpoint_period, extra=arguments),
+    ]
+    if data_loader_val is not None and test_period > 0:
+        evaluate = make_evaluation(cfg, model, cfg.DATASETS.TEST[0], data_loader_val, device)
+        hooks.append(EvaluationHook(period=test_period, evaluate=evaluate))
+    trainer = Trainer(
+        model=model,
+        data_loader=data_loader,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        device=torch.device(device),
+        max_iter=max_iter,
+        start_iter=start_iter,
+        hooks=hooks,
+        clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
+        random_state=random_state_of_this_process(arguments.get("rng_state")),
+    )
+    _train_and_tell(trainer)
+
+
+def make_evaluation(
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset_name: str,
+    data_loader: DataLoader[Any],
+    device: str | torch.device,
+) -> Callable[..., EvaluationResult | None]:
+    """``inference`` with all it needs to evaluate ``model`` on one data set.
+
+    Args:
+        cfg: the architecture, ``TEST.COCO_BACKEND`` and ``OUTPUT_DIR`` are read.
+        model: as for ``inference``.
+        dataset_name: a name in ``DATASETS.TEST``; results go to ``OUTPUT_DIR/inference/<name>``.
+        data_loader: of that data set.
+        device: where ``model`` is.
+    """
+    spec = ArchitectureSpec.from_config(cfg)
+    return partial(
+        inference,
+        model,
+        data_loader,
+        dataset_name,
+        iou_types=spec.iou_types,
+        box_only=spec.box_only,
+        device=device,
+        output_folder=Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
+        backend=cfg.TEST.COCO_BACKEND,
+    )
+
+
+def random_state_of_this_process(saved: Sequence[RandomState] | None) -> RandomState | None:
+    """This process' part of the ``rng_state`` of a checkpoint; None if there is none for it.
+
+    Args:
+        saved: one state for each process of the run that saved it.
+    """
+    if saved is None:
+        return None
+    if len(saved) != comm.get_world_size():
+        logger.warning(
+            "the checkpoint was saved by %d processes, now there are %d: random numbers will "
+            "differ from those of an uninterrupted training",
+            len(saved),
+            comm.get_world_size(),
+        )
+        return None
+    return saved[comm.get_rank()]
+
+
+def _train_and_tell(trainer: Trainer) -> None:
+    """Train; log how long it took, or where it was stopped."""
+    logger.info("Start training: iterations %d to %d", trainer.start_iter + 1, trainer.max_iter)
+    start = time.perf_counter()
+    try:
+        trainer.train()
+    except (KeyboardInterrupt, SystemExit):
+        logger.warning(
+            "Training was stopped after iteration %d of %d. The same command goes on from the last "
+            "checkpoint",
+            trainer.iteration,
+            trainer.max_iter,
+        )
+        raise
+    seconds = time.perf_counter() - start
+    logger.info(
+        "Total training time: %s (%.4f s / it)",
+        format_seconds(seconds),
+        seconds / (trainer.max_iter - trainer.start_iter),
+    )

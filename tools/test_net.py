@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Evaluate a model on the data sets of DATASETS.TEST; docs/training.md tells how.
+
+The weights are those of MODEL.WEIGHT if the command line names it, else of the last checkpoint in
+OUTPUT_DIR, else of the MODEL.WEIGHT in the file.
+
+Alone:           python tools/test_net.py --config-file CONFIG [KEY VALUE ...]
+In N processes:  torchrun --nproc_per_node=N tools/test_net.py --config-file CONFIG [KEY VALUE ...]
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.engine.build import build_pretrained_model, make_evaluations
+from maskrcnn_benchmark.engine.launch import make_run
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file of settings")
+    parser.add_argument(
+        "--local-rank", "--local_rank", type=int, help="set by torch.distributed.launch"
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings after the file's"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluate what the command line says."""
+    args = parse_args(arguments)
+    cfg = get_default_config()
+    if args.config_file:
+        cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    # UPSTREAM: the original preferred a checkpoint it found in OUTPUT_DIR even to the weights that
+    # were asked for, without a word.
+    use_latest = "MODEL.WEIGHT" not in args.opts[::2]
+    with make_run(cfg, args.local_rank) as run:
+        model = build_pretrained_model(cfg, run, use_latest=use_latest)
+        make_evaluations(cfg, model, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Train a model and evaluate it; docs/training.md tells how.
+
+Alone:           python tools/train_net.py --config-file CONFIG [KEY VALUE ...]
+In N processes:  torchrun --nproc_per_node=N tools/train_net.py --config-file CONFIG [KEY VALUE ...]
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
+from maskrcnn_benchmark.engine.launch import make_run
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file of settings")
+    parser.add_argument(
+        "--local-rank", "--local_rank", type=int, help="set by torch.distributed.launch"
+    )
+    parser.add_argument(
+        "--skip-test", action="store_true", help="do not evaluate the trained model"
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings after the file's"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what the command line says."""
+    args = parse_args(arguments)
+    cfg = get_default_config()
+    if args.config_file:
+        cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    with make_run(cfg, args.local_rank) as run:
+        model = build_trained_model(cfg, run)
+        if not args.skip_test:
+            make_evaluations(cfg, model, run)
+
+
+if __name__ == "__main__":
+    main()
