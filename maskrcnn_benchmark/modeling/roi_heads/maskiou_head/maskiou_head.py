@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.modeling.registry import (
-    ROI_MASKIOU_FEATURE_EXTRACTORS,
-    ROI_MASKIOU_PREDICTOR,
-)
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import MaskIoUInputs
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.feature_extractors import (
+    build_roi_maskiou_feature_extractor,
+)
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.loss import MaskIoULoss
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.predictors import (
+    build_roi_maskiou_predictor,
+)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -79,11 +81,9 @@ def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[
 
 def build_roi_maskiou_head(cfg: CfgNode, in_channels: int) -> ROIMaskIoUHead:
     """The mask-IoU head that MODEL.ROI_MASKIOU_HEAD describes."""
-    head = cfg.MODEL.ROI_MASKIOU_HEAD
-    extractor = ROI_MASKIOU_FEATURE_EXTRACTORS[head.FEATURE_EXTRACTOR](cfg, in_channels)
-    predictor = ROI_MASKIOU_PREDICTOR[head.PREDICTOR](cfg, extractor.out_channels)
+    extractor = build_roi_maskiou_feature_extractor(cfg, in_channels)
     return ROIMaskIoUHead(
         feature_extractor=extractor,
-        predictor=predictor,
+        predictor=build_roi_maskiou_predictor(cfg, extractor.out_channels),
         loss=MaskIoULoss(weight=cfg.MODEL.MASKIOU_LOSS_WEIGHT),
     )

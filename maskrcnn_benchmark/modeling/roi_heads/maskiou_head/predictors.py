@@ -34,3 +34,8 @@ def build_maskiou_predictor(cfg: CfgNode, in_channels: int) -> MaskIoUPredictor:
     """The predictor with one output a class."""
     num_classes = ArchitectureSpec.from_config(cfg).num_classes
     return MaskIoUPredictor(in_features=in_channels, num_classes=num_classes)
+
+
+def build_roi_maskiou_predictor(cfg: CfgNode, in_channels: int) -> nn.Module:
+    """The predictor that MODEL.ROI_MASKIOU_HEAD.PREDICTOR names."""
+    return ROI_MASKIOU_PREDICTOR[cfg.MODEL.ROI_MASKIOU_HEAD.PREDICTOR](cfg, in_channels)

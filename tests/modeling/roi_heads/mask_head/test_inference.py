@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker, attach_masks
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+
+def make_detections(labels):
+    boxes = BoxList(torch.tensor([[2.0, 2.0, 9.0, 9.0]] * len(labels)).reshape(-1, 4), (16, 12))
+    boxes.add_field("labels", torch.tensor(labels, dtype=torch.int64))
+    return boxes
+
+
+def test_each_box_gets_the_probabilities_of_its_class():
+    logits = torch.randn(3, 4, 2, 2)
+    detections = [make_detections([1, 3]), make_detections([]), make_detections([2])]
+    results = attach_masks(detections, logits)
+    assert [tuple(boxes.get_field("mask").shape) for boxes in results] == [
+        (2, 1, 2, 2),
+        (0, 1, 2, 2),
+        (1, 1, 2, 2),
+    ]
+    torch.testing.assert_close(results[0].get_field("mask")[1, 0], logits[1, 3].sigmoid())
+    torch.testing.assert_close(results[2].get_field("mask")[0, 0], logits[2, 2].sigmoid())
+    assert not detections[0].has_field("mask")
+
+
+def test_masker_fills_the_box_and_nothing_else():
+    detections = BoxList(torch.tensor([[20.0, 10.0, 47.0, 37.0]]), (64, 50))
+    (pasted,) = Masker(threshold=0.5, padding=1)([torch.ones(1, 1, 28, 28)], [detections])
+    assert pasted.shape == (1, 1, 50, 64)
+    assert pasted.dtype == torch.uint8
+    rows, columns = torch.nonzero(pasted[0, 0], as_tuple=True)
+    ends = torch.stack([columns.min(), rows.min(), columns.max(), rows.max()])
+    assert (ends - detections.bbox[0]).abs().max() <= 1  # corners are rounded towards zero
+    assert pasted.sum() == (ends[2] - ends[0] + 1) * (ends[3] - ends[1] + 1)
+
+
+def test_masker_takes_one_image_without_a_list():
+    detections = make_detections([1, 2])
+    (pasted,) = Masker()(torch.zeros(2, 1, 28, 28), detections)
+    assert pasted.shape == (2, 1, 12, 16)
+    assert pasted.sum() == 0
+
+
+def test_different_numbers_of_images_are_refused():
+    with pytest.raises(ValueError, match="masks of 2 images for boxes of 1"):
+        Masker()([torch.zeros(0, 1, 28, 28)] * 2, [make_detections([])])
