@@ -1,0 +1,135 @@
+"""The outcome of one evaluation, with its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+METRIC_NAMES = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+NOT_AVAILABLE = "n/a"
+
+
+class ClassResult(TypedDict):
+    """What one category scored, in percent; ``None`` where it has no ground truth."""
+
+    AP: float | None
+    AP50: float | None
+    num_gt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationResult:
+    """The numbers of one evaluation on one data set.
+
+    Attributes:
+        dataset: name of the data set.
+        num_images: number of images evaluated.
+        metrics: for each IoU type (``"bbox"``, ``"segm"``) the twelve COCO numbers of
+            ``METRIC_NAMES`` in percent, or ``None`` where a number does not exist.
+        reasons: for each IoU type, why the numbers that are ``None`` do not exist.
+        per_class: for each IoU type and category name its AP, AP50 and count of ground truths.
+        notes: remarks a reader of the numbers should know, e.g. images without predictions.
+        backend: which implementation of the COCO protocol computed the numbers.
+    """
+
+    dataset: str
+    num_images: int
+    metrics: Mapping[str, Mapping[str, float | None]]
+    reasons: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    per_class: Mapping[str, Mapping[str, ClassResult]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    backend: str = ""
+
+    def table(self) -> str:
+        """The numbers as plain text: a row for each IoU type, then what is n/a and why."""
+        rows = [
+            [iou_type, *(format_percent(numbers.get(name)) for name in METRIC_NAMES)]
+            for iou_type, numbers in self.metrics.items()
+        ]
+        lines = [f"{self.dataset}: {count(self.num_images, 'image')}, numbers in percent"]
+        lines += align_columns([["", *METRIC_NAMES], *rows])
+        lines += [f"  {line}" for line in self.reason_lines()]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def reason_lines(self) -> list[str]:
+        """One line for each reason why numbers are n/a, naming all the numbers it explains."""
+        names_of: dict[str, list[str]] = {}
+        for iou_type, reasons in self.reasons.items():
+            for metric, reason in reasons.items():
+                names_of.setdefault(reason, []).append(f"{iou_type} {metric}")
+        return [f"n/a: {', '.join(names)}: {reason}" for reason, names in names_of.items()]
+
+    def per_class_table(self, iou_type: str) -> str:
+        """AP, AP50 and number of ground truths of each category that has any, best AP first.
+
+        Args:
+            iou_type: a key of ``per_class``.
+
+        Raises:
+            ValueError: nothing was evaluated for ``iou_type``.
+        """
+        if iou_type not in self.per_class:
+            known = ", ".join(self.per_class) or "none"
+            raise ValueError(f"per_class_table: iou_type must be one of {known}, got {iou_type!r}")
+        rows = [
+            [name, format_percent(entry["AP"]), format_percent(entry["AP50"]), str(entry["num_gt"])]
+            for name, entry in self.classes_with_ground_truth(iou_type)
+        ]
+        num_without = len(self.per_class[iou_type]) - len(rows)
+        lines = align_columns([[f"{iou_type} category", "AP", "AP50", "ground truths"], *rows])
+        if num_without:
+            lines.append(f"  {count(num_without, 'category', 'categories')} without ground truth")
+        return "\n".join(lines)
+
+    def classes_with_ground_truth(self, iou_type: str) -> list[tuple[str, ClassResult]]:
+        """Name and result of each category that has ground truth, best AP first, then by name."""
+        entries = self.per_class.get(iou_type, {})
+        present = [(name, entry) for name, entry in entries.items() if entry["num_gt"] > 0]
+        return sorted(present, key=lambda item: (-(item[1]["AP"] or 0.0), item[0]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain dictionaries, lists and numbers; n/a is ``null`` with its reason."""
+        return {
+            "dataset": self.dataset,
+            "num_images": self.num_images,
+            "unit": "percent",
+            "backend": self.backend,
+            "metrics": {key: dict(value) for key, value in self.metrics.items()},
+            "reasons": {key: dict(value) for key, value in self.reasons.items()},
+            "per_class": {
+                key: {name: dict(entry) for name, entry in value.items()}
+                for key, value in self.per_class.items()
+            },
+            "notes": list(self.notes),
+        }
+
+
+def count(number: int, singular: str, plural: str = "") -> str:
+    """``number`` with the right form of its noun, e.g. ``"1 image"`` or ``"2 images"``."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def format_percent(value: float | None) -> str:
+    """A number with one decimal, or ``n/a``."""
+    return NOT_AVAILABLE if value is None else f"{value:.1f}"
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines whose first column is aligned left and the others right.
+
+    Args:
+        rows: equally long sequences of cells.
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if position else cell.ljust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
