@@ -1,0 +1,132 @@
+"""Instances drawn on a photo: translucent masks with outlines, boxes and name chips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.paste import PastedMask
+from maskrcnn_benchmark.visualization.labels import Chip, Rectangle, draw_chips
+from maskrcnn_benchmark.visualization.palette import Colour, instance_colours
+from maskrcnn_benchmark.visualization.shapes import instance_shapes
+
+_FILL_OPACITY = 0.42
+# Everything is drawn on a canvas this many times larger and averaged down, which smooths edges
+# and leaves untouched pixels of the photo exactly as they were.
+_SUPERSAMPLING = 2
+# Photos with more pixels are drawn at their own size: their edges look smooth anyway.
+_MAX_SUPERSAMPLED_PIXELS = 6_000_000
+# Line widths and text height in parts of the photo's shorter side, and their limits in px.
+_OUTLINE = (1 / 340, 1.0, 6.0)
+_BOX_LINE = (1 / 480, 1.0, 4.0)
+_FONT = (1 / 32, 10.0, 60.0)
+
+RGBImage = Image.Image | npt.NDArray[np.uint8]
+
+
+def draw_instances(
+    image: RGBImage,
+    boxes: BoxList,
+    class_names: Mapping[int, str],
+    score_threshold: float = 0.0,
+) -> Image.Image:
+    """A copy of the photo with its instances drawn on it, as an RGB image of the same size.
+
+    Args:
+        image: RGB photo, PIL or (h, w, 3) uint8.
+        boxes: K instances with ``labels``, and optionally ``scores`` and ``mask`` (predictions) or
+            ``masks`` (ground truth). Boxes of another image size are scaled to the photo's.
+        class_names: label to name; a label that is missing here is shown as its number.
+        score_threshold: instances that score less are left out.
+
+    Raises:
+        ValueError: ``image`` is an array of another shape or type.
+    """
+    photo = as_rgb(image)
+    pixels = photo.width * photo.height
+    scale = _SUPERSAMPLING if pixels <= _MAX_SUPERSAMPLED_PIXELS else 1
+    boxes = select_by_score(boxes, score_threshold)
+    canvas_wh = (photo.width * scale, photo.height * scale)
+    scaled = boxes.resize(canvas_wh)
+    unit = min(photo.size) * scale
+    canvas = np.asarray(photo.resize(canvas_wh, Image.Resampling.NEAREST)).copy()
+    labels = [int(label) for label in boxes.get_field("labels").tolist()]
+    colours = instance_colours(labels)
+    _paint_shapes(canvas, instance_shapes(scaled), colours, round(_length(_OUTLINE, unit, scale)))
+    painted = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(painted)
+    chips = _chips(scaled, labels, colours, class_names)
+    for chip in reversed(chips):
+        width = max(1, round(_length(_BOX_LINE, unit, scale)))
+        pen.rectangle(tuple(chip.box), outline=chip.colour, width=width)
+    draw_chips(pen, chips, _length(_FONT, unit, scale), canvas_wh)
+    return painted.reduce(scale) if scale > 1 else painted
+
+
+def as_rgb(image: RGBImage) -> Image.Image:
+    """The image as a PIL image in RGB mode.
+
+    Raises:
+        ValueError: an array of another shape than (h, w, 3) or another type than uint8.
+    """
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image must be (h, w, 3) uint8, got {image.shape} {image.dtype}")
+    return Image.fromarray(image)
+
+
+def select_by_score(boxes: BoxList, score_threshold: float) -> BoxList:
+    """The instances that score at least the threshold, best first; all if they have no scores."""
+    if not boxes.has_field("scores"):
+        return boxes
+    order = boxes.get_field("scores").argsort(descending=True, stable=True)
+    kept = boxes.get_field("scores")[order] >= score_threshold
+    return boxes[order[kept]]
+
+
+def _length(setting: tuple[float, float, float], unit: float, scale: int) -> float:
+    part, smallest, largest = setting
+    return min(max(part * unit, smallest * scale), largest * scale)
+
+
+def _paint_shapes(
+    canvas: npt.NDArray[np.uint8],
+    shapes: list[PastedMask | None],
+    colours: list[Colour],
+    outline_width: int,
+) -> None:
+    """Paint on ``canvas``, large shapes first, so that small ones in front of them stay visible."""
+    present = [
+        (shape, colour) for shape, colour in zip(shapes, colours, strict=True) if shape is not None
+    ]
+    present.sort(key=lambda item: -int(item[0].mask.sum()))
+    for shape, colour in present:
+        height, width = shape.mask.shape
+        region = canvas[shape.y0 : shape.y0 + height, shape.x0 : shape.x0 + width]
+        inside = shape.mask.astype(bool)
+        blended = region[inside] * (1 - _FILL_OPACITY) + np.array(colour) * _FILL_OPACITY
+        region[inside] = blended.round().astype(np.uint8)
+        # Padding closes the outline where a shape touches the end of its crop.
+        padded = np.pad(shape.mask, 1)
+        contours, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        offset = (shape.x0 - 1, shape.y0 - 1)
+        cv2.drawContours(canvas, contours, -1, colour, outline_width, cv2.LINE_AA, offset=offset)
+
+
+def _chips(
+    boxes: BoxList, labels: list[int], colours: list[Colour], class_names: Mapping[int, str]
+) -> list[Chip]:
+    scores = boxes.get_field("scores").tolist() if boxes.has_field("scores") else None
+    chips = []
+    for k, box in enumerate(boxes.convert("xyxy").bbox.tolist()):
+        name = class_names.get(labels[k], str(labels[k]))
+        text = name if scores is None else f"{name} {scores[k]:.2f}"
+        x1, y1, x2, y2 = box
+        chips.append(Chip(text, colours[k], Rectangle(x1, y1, max(x1, x2), max(y1, y2))))
+    return chips

@@ -1,0 +1,46 @@
+"""The outlines that are painted: one small crop for each instance.
+
+Shapes: K instances, M side of a predicted mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.paste import PastedMask, paste_mask_in_box
+
+
+def instance_shapes(boxes: BoxList) -> list[PastedMask | None]:
+    """The shape of each of the K instances, ``None`` where only a box is known.
+
+    Args:
+        boxes: with the field ``mask`` (predictions: (K, 1, M, M) probabilities inside the boxes)
+            or ``masks`` (ground truth: ``SegmentationMask``), or neither.
+    """
+    if boxes.has_field("mask"):
+        return _predicted_shapes(boxes, boxes.get_field("mask").detach().cpu())
+    if boxes.has_field("masks"):
+        masks = boxes.get_field("masks")
+        # One at a time: a stack of all of them would be as large as K photos.
+        tensors = (masks[k].get_mask_tensor() for k in range(len(boxes)))
+        return [_cropped(tensor.reshape(tensor.shape[-2:])) for tensor in tensors]
+    return [None] * len(boxes)
+
+
+def _predicted_shapes(boxes: BoxList, masks: Tensor) -> list[PastedMask | None]:
+    return [
+        paste_mask_in_box(mask[0], box, boxes.size)
+        for mask, box in zip(masks, boxes.convert("xyxy").bbox.detach().cpu(), strict=True)
+    ]
+
+
+def _cropped(mask: Tensor) -> PastedMask:
+    """The smallest crop of a whole-image mask (h, w) that holds all of it."""
+    pixels = mask.detach().cpu().numpy().astype(np.uint8)
+    rows, columns = (np.flatnonzero(pixels.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return PastedMask(0, 0, np.zeros((0, 0), dtype=np.uint8))
+    y0, x0 = int(rows[0]), int(columns[0])
+    return PastedMask(x0, y0, pixels[y0 : rows[-1] + 1, x0 : columns[-1] + 1])
