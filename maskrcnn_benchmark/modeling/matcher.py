@@ -73,7 +73,8 @@ def _best_of_some_gt(match_quality_matrix: Tensor) -> Tensor:
     Such a prediction gets *its own* best ground truth, which may be another one.
     """
     best_quality = match_quality_matrix.max(dim=1, keepdim=True).values  # (G, 1)
-    # UPSTREAM(gt-without-overlap): matcher.py took a ground truth that overlaps nothing as tied with every prediction
-    # of quality 0, and so made positives of all of them. It gets no match here.
+    # UPSTREAM(gt-without-overlap): matcher.py took a ground truth that overlaps nothing as tied
+    # with every prediction of quality 0, and so made positives of all of them. It gets no match
+    # here.
     is_best = (match_quality_matrix == best_quality) & (best_quality > 0)
     return is_best.any(dim=0)

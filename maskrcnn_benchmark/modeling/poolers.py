@@ -195,7 +195,8 @@ def make_pooler(cfg: CfgNode, head_name: str) -> Pooler:
     section = cfg.MODEL[head_name]
     resolution: int = section.POOLER_RESOLUTION
     scales: tuple[float, ...] = tuple(section.POOLER_SCALES)
-    # UPSTREAM(one-level-map): every head, the box head too, reads the mask head's level map function.
+    # UPSTREAM(one-level-map): every head, the box head too, reads the mask head's level map
+    # function.
     return Pooler(
         output_size=(resolution, resolution),
         scales=scales,

@@ -68,8 +68,8 @@ class BinaryMaskList:
             smooth = F.interpolate(
                 mask[None, None].float(), (height, width), mode="bilinear", align_corners=False
             )
-            # UPSTREAM: segmentation_mask.py truncated to integers, so that every resize took the
-            # soft edge off the masks.
+            # UPSTREAM(bitmap-resize): segmentation_mask.py truncated to integers, so that every
+            # resize took the soft edge off the masks.
             target.copy_(smooth[0, 0] >= RESIZE_THRESHOLD)
         return BinaryMaskList(resized, size)
 

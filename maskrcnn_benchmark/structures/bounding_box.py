@@ -208,8 +208,8 @@ class BoxList:
             raise ValueError(f"method must be FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM, not {method!r}")
         x1, y1, x2, y2 = self.convert("xyxy").bbox.unbind(dim=1)
         width, height = self.size
-        # UPSTREAM: bounding_box.py mirrored top-bottom without the pixel offset, so that boxes
-        # moved down by a pixel against their masks. Both directions are alike here.
+        # UPSTREAM(flip-top-bottom): bounding_box.py mirrored top-bottom without the pixel offset,
+        # so that boxes moved down by a pixel against their masks. Both directions are alike here.
         if method == FLIP_LEFT_RIGHT:
             last = width - LEGACY_PIXEL_OFFSET
             x1, x2 = last - x2, last - x1

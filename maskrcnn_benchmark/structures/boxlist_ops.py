@@ -69,8 +69,8 @@ def _suppress(
         return boxlist
     keep = nms_function(boxlist.convert("xyxy").bbox, scores, nms_thresh)
     if 0 < max_proposals < keep.numel():
-        # UPSTREAM: boxlist_ops.py kept the first indices, which are the best ones only if the
-        # boxes come sorted by score. The best are kept here whatever the order.
+        # UPSTREAM(nms-limit): boxlist_ops.py kept the first indices, which are the best ones only
+        # if the boxes come sorted by score. The best are kept here whatever the order.
         best = scores[keep].argsort(descending=True, stable=True)[:max_proposals]
         keep = keep[best].sort().values
     return boxlist[keep]

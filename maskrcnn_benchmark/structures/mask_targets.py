@@ -81,7 +81,7 @@ def area_ratios(masks: SegmentationMask, boxes: Tensor, first_polygon_only: bool
     _check_lengths(masks, boxes)
     if not isinstance(masks.instances, PolygonList):
         return _bitmap_ratios(masks.to_bitmasks(), boxes)
-    # UPSTREAM: the mask loss took the first polygon for the whole object.
+    # UPSTREAM(first-polygon): the mask loss took the first polygon for the whole object.
     counted = slice(0, 1) if first_polygon_only else slice(None)
     image_wh = np.array(masks.size, dtype=np.float32)
     corners = boxes.detach().cpu().float().numpy()

@@ -94,8 +94,8 @@ class PolygonList:
     def transpose(self, method: int) -> PolygonList:
         """The instances in the image flipped by ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``."""
         width, height = self.size
-        # UPSTREAM: segmentation_mask.py mirrored at size - 1, as is right for pixel indices, but
-        # not for edges: masks moved by a pixel against their flipped image.
+        # UPSTREAM(polygon-flip): segmentation_mask.py mirrored at size - 1, as is right for pixel
+        # indices, but not for edges: masks moved by a pixel against their flipped image.
         if method == FLIP_LEFT_RIGHT:
             return self._of_points(self._map((width, 0), (-1, 1)), self.size)
         return self._of_points(self._map((0, height), (1, -1)), self.size)

@@ -142,8 +142,8 @@ class SegmentationMask:
 
     def get_mask_tensor(self) -> Tensor:
         """(K, H, W) uint8 masks of 0 and 1, or (H, W) if K is 1."""
-        # UPSTREAM: one instance loses its first dimension; scripts index with it. Code here uses
-        # ``to_bitmasks``, whose shape does not depend on the data.
+        # UPSTREAM(mask-tensor-squeeze): one instance loses its first dimension; scripts index with
+        # it. Code here uses ``to_bitmasks``, whose shape does not depend on the data.
         return self.to_bitmasks().to(torch.uint8).squeeze(0)
 
     def _like(self, instances: PolygonList | BinaryMaskList) -> SegmentationMask:
