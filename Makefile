@@ -54,7 +54,7 @@ $(LINKED): $(INSTALLED) pyproject.toml
 
 # Without a compiler this warns and leaves no stamp, so that every run warns until there is one.
 $(BUILT): $(LINKED) setup.py $(CSRC)
-	CENTERMASK_BUILD=auto $(BIN)/python setup.py build_ext --inplace
+	CENTERMASK_BUILD=auto $(BIN)/python -W "ignore:setup.py install is deprecated" setup.py build_ext --inplace
 	@if ls maskrcnn_benchmark/_C*.so >/dev/null 2>&1; then touch $@; fi
 
 demo: setup
