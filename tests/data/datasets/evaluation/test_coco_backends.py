@@ -8,9 +8,6 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import run_coco_protocol
 from tests.data.datasets.evaluation.fakes import quickstart_annotations, synthetic_results
 
-# pycocotools decodes masks in a way that NumPy 2 finds outdated.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def both(content, results, iou_type):
     return [

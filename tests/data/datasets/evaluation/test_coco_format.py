@@ -12,9 +12,6 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.data.datasets.evaluation.fakes import detections
 from tests.golden_data import golden_json, golden_npz
 
-# pycocotools decodes masks in a way that NumPy 2 finds outdated.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 IDS = {1: 3, 2: 7}
 
 
