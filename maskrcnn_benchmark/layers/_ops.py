@@ -7,6 +7,7 @@ torch.compile and export need not care.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -97,6 +98,13 @@ def _load_library() -> OpsStatus:
 
 STATUS = _load_library()
 """Outcome of the one attempt to load the compiled library."""
+
+if not STATUS.compiled and OPS_VARIABLE not in os.environ:
+    warnings.warn(
+        f"operators run as plain PyTorch, more slowly: {STATUS.reason}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 _LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 

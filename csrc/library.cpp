@@ -1,0 +1,18 @@
+// Schemas of the operators. Kernels register themselves beside their code; shape functions,
+// derivatives and autocast rules are in maskrcnn_benchmark/layers/_ops.py, which also repeats these
+// schemas for installations without this library (a test compares the two).
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(centermask, m) {
+  m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
+  m.def(
+      "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+      "SymInt pooled_width, int sampling_ratio) -> Tensor");
+  m.def(
+      "roi_align_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt batch_size, "
+      "SymInt channels, SymInt height, SymInt width, int sampling_ratio) -> Tensor");
+  m.def("sigmoid_focal_loss(Tensor logits, Tensor targets, float gamma, float alpha) -> Tensor");
+  m.def(
+      "sigmoid_focal_loss_backward(Tensor grad, Tensor logits, Tensor targets, float gamma, "
+      "float alpha) -> Tensor");
+}

@@ -1,0 +1,32 @@
+// What differs between compilers and devices; everything else in csrc/ is plain C++.
+#pragma once
+
+// Functions that CPU kernels and CUDA kernels share carry CM_HOST_DEVICE.
+#if defined(__CUDACC__)
+#define CM_HOST_DEVICE __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define CM_HOST_DEVICE inline __attribute__((always_inline))
+#else
+#define CM_HOST_DEVICE inline
+#endif
+
+#if defined(__GNUC__)
+#define CM_RESTRICT __restrict__
+#define CM_ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define CM_RESTRICT
+#define CM_ALWAYS_INLINE inline
+#endif
+
+// A function marked so is compiled once for each of these instruction sets and the loader picks
+// the widest that the processor has: fast here, portable everywhere. What it calls must be
+// CM_ALWAYS_INLINE to be compiled along. Needs GCC (clang names no x86-64 levels here) and glibc.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#if __GNUC__ >= 12 && defined(__linux__) && __has_include(<gnu/libc-version.h>)
+#define CM_TARGET_CLONES \
+  __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#endif
+#endif
+#ifndef CM_TARGET_CLONES
+#define CM_TARGET_CLONES
+#endif

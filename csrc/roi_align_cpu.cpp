@@ -1,0 +1,351 @@
+// RoIAlign on channels-last features, in two passes over blocks of channels: first every needed row
+// of the map is resampled to the roi's columns, then rows are combined. Both passes are weighted
+// sums of contiguous vectors. The backward pass is the transpose; each of its tasks owns a block of
+// channels of an image, so nothing is shared and the thread count changes no result.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "channel_blocks.h"
+#include "roi_align_taps.h"
+#include "stable_util.h"
+
+namespace centermask {
+namespace {
+
+constexpr int64_t kTasksPerThread = 4;
+
+template <typename T, int V>
+CM_ALWAYS_INLINE void add_scaled_to(T* target, const T* values, T weight) {
+  typename VectorOf<T>::type sums[V];
+  std::memcpy(sums, target, sizeof(sums));
+  add_scaled<T, V>(sums, values, weight);
+  std::memcpy(target, sums, sizeof(sums));
+}
+
+// One block of channels of one roi; `features` points at the first of them in cell (0, 0).
+template <typename T>
+struct PoolBlock {
+  const RoiTaps<T>& taps;
+  int64_t pooled_height, pooled_width, row_stride, column_stride, num_valid;
+  const T* features;
+  T* row_sums;
+  T* tile;
+  T* output;
+};
+
+template <typename T, int V>
+CM_ALWAYS_INLINE void pool(const PoolBlock<T>& b) {
+  using Vector = typename VectorOf<T>::type;
+  constexpr int64_t kWidth = V * kLanes<T>;
+  const auto& rows = b.taps.rows;
+  const auto& columns = b.taps.columns;
+  for (int64_t slot = 0; slot < static_cast<int64_t>(rows.cells.size()); ++slot) {
+    const T* row = b.features + rows.cells[slot] * b.row_stride;
+    for (int64_t q = 0; q < b.pooled_width; ++q) {
+      Vector sums[V] = {};
+      for (const Tap<T>* tap = columns.begin(q); tap != columns.end(q); ++tap) {
+        add_scaled<T, V>(sums, row + tap->cell * b.column_stride, tap->weight);
+      }
+      std::memcpy(b.row_sums + (slot * b.pooled_width + q) * kWidth, sums, sizeof(sums));
+    }
+  }
+  for (int64_t p = 0; p < b.pooled_height; ++p) {
+    for (int64_t q = 0; q < b.pooled_width; ++q) {
+      Vector sums[V] = {};
+      for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
+        add_scaled<T, V>(sums, b.row_sums + (tap->slot * b.pooled_width + q) * kWidth, tap->weight);
+      }
+      std::memcpy(b.tile + (p * b.pooled_width + q) * kWidth, sums, sizeof(sums));
+    }
+  }
+  const int64_t num_bins = b.pooled_height * b.pooled_width;
+  channels_to_first(b.tile, kWidth, b.num_valid, num_bins, b.output, num_bins);
+}
+
+CM_TARGET_CLONES void pool_block(const PoolBlock<float>& b, bool wide) {
+  wide ? pool<float, kWideBlock>(b) : pool<float, 1>(b);
+}
+
+CM_TARGET_CLONES void pool_block(const PoolBlock<double>& b, bool wide) {
+  wide ? pool<double, kWideBlock>(b) : pool<double, 1>(b);
+}
+
+// The transpose of PoolBlock: `grad` is read, `map` (cells x channels of this block) is added to.
+template <typename T>
+struct SpreadBlock {
+  const RoiTaps<T>& taps;
+  int64_t pooled_height, pooled_width, width, num_valid;
+  const T* grad;
+  T* row_sums;
+  T* tile;
+  T* map;
+  uint8_t* row_in_use;
+};
+
+template <typename T, int V>
+CM_ALWAYS_INLINE void spread(const SpreadBlock<T>& b) {
+  constexpr int64_t kWidth = V * kLanes<T>;
+  const auto& rows = b.taps.rows;
+  const auto& columns = b.taps.columns;
+  const int64_t num_bins = b.pooled_height * b.pooled_width;
+  const int64_t num_slots = static_cast<int64_t>(rows.cells.size());
+  channels_to_last(b.grad, num_bins, int64_t{1}, b.num_valid, num_bins, b.tile, kWidth, kWidth);
+  std::fill(b.row_sums, b.row_sums + num_slots * b.pooled_width * kWidth, T(0));
+  for (int64_t p = 0; p < b.pooled_height; ++p) {
+    for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
+      for (int64_t q = 0; q < b.pooled_width; ++q) {
+        add_scaled_to<T, V>(b.row_sums + (tap->slot * b.pooled_width + q) * kWidth,
+                            b.tile + (p * b.pooled_width + q) * kWidth, tap->weight);
+      }
+    }
+  }
+  for (int64_t slot = 0; slot < num_slots; ++slot) {
+    const int64_t cell_row = rows.cells[slot];
+    T* row = b.map + cell_row * b.width * kWidth;
+    if (!b.row_in_use[cell_row]) std::fill(row, row + b.width * kWidth, T(0));
+    b.row_in_use[cell_row] = 1;
+    for (int64_t q = 0; q < b.pooled_width; ++q) {
+      const T* sums = b.row_sums + (slot * b.pooled_width + q) * kWidth;
+      for (const Tap<T>* tap = columns.begin(q); tap != columns.end(q); ++tap) {
+        add_scaled_to<T, V>(row + tap->cell * kWidth, sums, tap->weight);
+      }
+    }
+  }
+}
+
+CM_TARGET_CLONES void spread_block(const SpreadBlock<float>& b, bool wide) {
+  wide ? spread<float, kWideBlock>(b) : spread<float, 1>(b);
+}
+
+CM_TARGET_CLONES void spread_block(const SpreadBlock<double>& b, bool wide) {
+  wide ? spread<double, kWideBlock>(b) : spread<double, 1>(b);
+}
+
+CM_TARGET_CLONES void pack_row(const float* source, int64_t channel_stride, int64_t column_stride,
+                               int64_t channels, int64_t columns, float* packed, int64_t padded) {
+  channels_to_last(source, channel_stride, column_stride, channels, columns, packed, padded,
+                   padded);
+}
+
+CM_TARGET_CLONES void pack_row(const double* source, int64_t channel_stride, int64_t column_stride,
+                               int64_t channels, int64_t columns, double* packed, int64_t padded) {
+  channels_to_last(source, channel_stride, column_stride, channels, columns, packed, padded,
+                   padded);
+}
+
+// The columns of a row of the map that rois read.
+struct Span {
+  int64_t begin = 0, end = 0;
+
+  void cover(int64_t first, int64_t last) {
+    begin = end > begin ? std::min(begin, first) : first;
+    end = std::max(end, last);
+  }
+};
+
+// Cells that an axis may read, with a margin for rounding; empty extents cannot occur.
+template <typename T>
+Span reach(const RoiAxis<T>& axis, int64_t num_bins, int64_t length) {
+  const T limit = static_cast<T>(length);
+  const T low = axis.start - T(1);
+  const T high = axis.start + axis.bin_size * static_cast<T>(num_bins) + T(3);
+  // Comparisons arranged so that NaN covers everything.
+  const int64_t begin = low > T(0) ? static_cast<int64_t>(std::min(low, limit - 1)) : 0;
+  const int64_t end = high < limit ? static_cast<int64_t>(std::max(high, T(1))) : length;
+  return {begin, end};
+}
+
+// Features with contiguous, padded channels: either the input itself or a copy of what rois read.
+template <typename T>
+class ChannelsLast {
+ public:
+  const T* data;
+  int64_t image_stride, row_stride, column_stride;
+
+  ChannelsLast(const Tensor& input, const Geometry<T>& g)
+      : data(input.const_data_ptr<T>()),
+        image_stride(input.stride(0)),
+        row_stride(input.stride(2)),
+        column_stride(input.stride(3)) {
+    const int64_t channels = input.size(1);
+    if (input.stride(1) == 1 && channels % kLanes<T> == 0) return;
+    const int64_t padded = ChannelBlocks<T>(channels, true).padded_channels();
+    const T* source = data;
+    const int64_t from_image = image_stride, from_row = row_stride, from_column = column_stride;
+    const int64_t from_channel = input.stride(1);
+    copy_.reset(new T[g.num_images * g.height * g.width * padded]);
+    column_stride = padded;
+    row_stride = g.width * column_stride;
+    image_stride = g.height * row_stride;
+    const std::vector<Span> spans = spans_of_rows(g);
+    const int64_t num_rows = static_cast<int64_t>(spans.size());
+    torch::stable::parallel_for(0, num_rows, kTasksPerThread, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Span span = spans[i];
+        const T* from = source + i / g.height * from_image + i % g.height * from_row;
+        pack_row(from + span.begin * from_column, from_channel, from_column, channels,
+                 span.end - span.begin, copy_.get() + i * row_stride + span.begin * padded, padded);
+      }
+    });
+    data = copy_.get();
+  }
+
+ private:
+  static std::vector<Span> spans_of_rows(const Geometry<T>& g) {
+    std::vector<Span> spans(g.num_images * g.height);
+    for (int64_t roi = 0; roi < g.num_rois; ++roi) {
+      const Span rows = reach(g.rows_of(roi), g.pooled_height, g.height);
+      const Span columns = reach(g.columns_of(roi), g.pooled_width, g.width);
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        spans[g.image_of(roi) * g.height + row].cover(columns.begin, columns.end);
+      }
+    }
+    return spans;
+  }
+
+  std::unique_ptr<T[]> copy_;
+};
+
+template <typename T>
+void forward_kernel(const ChannelsLast<T>& features, const Geometry<T>& g, int64_t channels,
+                    T* output) {
+  const ChannelBlocks<T> blocks(channels, false);
+  const int64_t num_tasks = g.num_rois * blocks.num_blocks;
+  torch::stable::parallel_for(0, num_tasks, kTasksPerThread, [&](int64_t begin, int64_t end) {
+    RoiTaps<T> taps;
+    std::vector<T> row_sums, tile(g.num_bins() * kWideBlock * kLanes<T>);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t roi = task / blocks.num_blocks, block = task % blocks.num_blocks;
+      taps.move_to(g, roi);
+      row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
+      const int64_t channel = blocks.first_channel(block);
+      const T* image = features.data + g.image_of(roi) * features.image_stride + channel;
+      T* to = output + (roi * channels + channel) * g.num_bins();
+      pool_block(
+          {taps, g.pooled_height, g.pooled_width, features.row_stride, features.column_stride,
+           blocks.num_valid(block), image, row_sums.data(), tile.data(), to},
+          blocks.is_wide(block));
+    }
+  });
+}
+
+// Gradient of one block of channels of one image.
+template <typename T>
+void backward_task(const Geometry<T>& g, const ChannelBlocks<T>& blocks, int64_t image,
+                   int64_t block, const T* grad, T* map, T* output) {
+  RoiTaps<T> taps;
+  std::vector<T> row_sums, tile(g.num_bins() * blocks.width(block));
+  std::vector<uint8_t> row_in_use(g.height, 0);
+  const int64_t channel = blocks.first_channel(block), num_valid = blocks.num_valid(block);
+  for (int64_t roi = 0; roi < g.num_rois; ++roi) {
+    if (g.image_of(roi) != image) continue;
+    taps.move_to(g, roi);
+    row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
+    const T* from = grad + (roi * blocks.channels + channel) * g.num_bins();
+    spread_block({taps, g.pooled_height, g.pooled_width, g.width, num_valid, from, row_sums.data(),
+                  tile.data(), map, row_in_use.data()},
+                 blocks.is_wide(block));
+  }
+  const int64_t plane = g.height * g.width, cell = blocks.width(block);
+  T* to = output + (image * blocks.channels + channel) * plane;
+  for (int64_t row = 0; row < g.height; ++row) {
+    T* target = to + row * g.width;
+    if (row_in_use[row]) {
+      channels_to_first(map + row * g.width * cell, cell, num_valid, g.width, target, plane);
+    } else {
+      for (int64_t c = 0; c < num_valid; ++c) std::fill_n(target + c * plane, g.width, T(0));
+    }
+  }
+}
+
+template <typename T>
+void backward_kernel(const T* grad, const Geometry<T>& g, int64_t channels, T* output) {
+  // Narrow blocks only where wide ones would leave threads idle: every channel is summed in the
+  // same order either way.
+  const ChannelBlocks<T> wide(channels, false);
+  const bool narrow = g.num_images * wide.num_blocks < torch::stable::get_num_threads();
+  const ChannelBlocks<T> blocks(channels, narrow);
+  const int64_t num_tasks = g.num_images * blocks.num_blocks;
+  torch::stable::parallel_for(0, num_tasks, 1, [&](int64_t begin, int64_t end) {
+    const int64_t widest = blocks.width(0);
+    const std::unique_ptr<T[]> map(new T[g.height * g.width * widest]);
+    for (int64_t task = begin; task < end; ++task) {
+      backward_task(g, blocks, task / blocks.num_blocks, task % blocks.num_blocks, grad, map.get(),
+                    output);
+    }
+  });
+}
+
+template <typename T>
+Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t num_images,
+                             int64_t height, int64_t width, int64_t pooled_height,
+                             int64_t pooled_width, int64_t sampling_ratio) {
+  STD_TORCH_CHECK(pooled_height > 0 && pooled_width > 0,
+                  "pooled size: expected positive sides, got ", pooled_height, " x ", pooled_width);
+  const Geometry<T> g{rois.const_data_ptr<T>(),
+                      rois.size(0),
+                      num_images,
+                      height,
+                      width,
+                      pooled_height,
+                      pooled_width,
+                      sampling_ratio,
+                      static_cast<T>(spatial_scale)};
+  STD_TORCH_CHECK(g.num_rois == 0 || (height > 0 && width > 0), "rois on an empty feature map");
+  for (int64_t roi = 0; roi < g.num_rois; ++roi) {
+    const T image = g.rois[5 * roi];
+    STD_TORCH_CHECK(image >= T(0) && image < static_cast<T>(num_images),
+                    "rois: expected image indices in [0, ", num_images, "), got ", image,
+                    " in row ", roi);
+  }
+  return g;
+}
+
+Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
+                 int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio) {
+  check_shape(input, "input", {-1, -1, -1, -1});
+  check_shape(rois, "rois", {-1, 5});
+  check_dtype(rois, "rois", input.scalar_type());
+  const Tensor dense_rois = torch::stable::contiguous(rois);
+  const int64_t channels = input.size(1);
+  Tensor output;
+  for_floating(input, "input", [&](auto zero) {
+    using T = decltype(zero);
+    const auto g = checked_geometry<T>(dense_rois, spatial_scale, input.size(0), input.size(2),
+                                       input.size(3), pooled_height, pooled_width, sampling_ratio);
+    output = torch::stable::new_empty(input, {g.num_rois, channels, pooled_height, pooled_width});
+    if (output.numel() == 0) return;
+    forward_kernel(ChannelsLast<T>(input, g), g, channels, output.mutable_data_ptr<T>());
+  });
+  return output;
+}
+
+Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial_scale,
+                          int64_t batch_size, int64_t channels, int64_t height, int64_t width,
+                          int64_t sampling_ratio) {
+  check_shape(rois, "rois", {-1, 5});
+  check_shape(grad, "grad", {rois.size(0), channels, -1, -1});
+  check_dtype(rois, "rois", grad.scalar_type());
+  const Tensor dense_rois = torch::stable::contiguous(rois);
+  const Tensor dense_grad = torch::stable::contiguous(grad);
+  Tensor output = torch::stable::new_empty(grad, {batch_size, channels, height, width});
+  for_floating(grad, "grad", [&](auto zero) {
+    using T = decltype(zero);
+    const auto g = checked_geometry<T>(dense_rois, spatial_scale, batch_size, height, width,
+                                       grad.size(2), grad.size(3), sampling_ratio);
+    if (output.numel() == 0) return;
+    backward_kernel(dense_grad.const_data_ptr<T>(), g, channels, output.mutable_data_ptr<T>());
+  });
+  return output;
+}
+
+STABLE_TORCH_LIBRARY_IMPL(centermask, CPU, m) {
+  m.impl("roi_align", TORCH_BOX(&roi_align));
+  m.impl("roi_align_backward", TORCH_BOX(&roi_align_backward));
+}
+
+}  // namespace
+}  // namespace centermask

@@ -1,0 +1,68 @@
+// Checks and dispatch on the element type for kernels on the LibTorch stable ABI.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <sstream>
+#include <string>
+
+namespace centermask {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline std::string shape_of(const Tensor& tensor) {
+  std::ostringstream text;
+  text << '(';
+  for (int64_t axis = 0; axis < tensor.dim(); ++axis)
+    text << (axis ? ", " : "") << tensor.size(axis);
+  text << ')';
+  return text.str();
+}
+
+// Shapes are checked before anything else: an error inside the ABI would print a C++ backtrace.
+// A side of -1 may have any length.
+inline void check_shape(const Tensor& tensor, const char* name,
+                        std::initializer_list<int64_t> sides) {
+  bool fits = tensor.dim() == static_cast<int64_t>(sides.size());
+  int64_t axis = 0;
+  for (int64_t side : sides) {
+    fits = fits && (side < 0 || tensor.size(axis) == side);
+    ++axis;
+  }
+  if (fits) return;
+  std::ostringstream wanted;
+  for (int64_t side : sides) {
+    if (side < 0) {
+      wanted << " *";
+    } else {
+      wanted << ' ' << side;
+    }
+  }
+  STD_TORCH_CHECK(false, name, ": expected shape [", wanted.str(), " ], got ", shape_of(tensor));
+}
+
+inline void check_dtype(const Tensor& tensor, const char* name, ScalarType dtype) {
+  STD_TORCH_CHECK(tensor.scalar_type() == dtype, name, ": expected ", toString(dtype), ", got ",
+                  toString(tensor.scalar_type()));
+}
+
+// Calls f with a zero of the element type: float or double.
+template <typename F>
+void for_floating(const Tensor& tensor, const char* name, const F& f) {
+  if (tensor.scalar_type() == ScalarType::Float) {
+    f(float{});
+  } else {
+    STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Double, name,
+                    ": expected float32 or float64, got ", toString(tensor.scalar_type()));
+    f(double{});
+  }
+}
+
+}  // namespace centermask
