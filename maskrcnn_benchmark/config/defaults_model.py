@@ -107,7 +107,7 @@ _C.MODEL.VOVNET.USE_GN = False
 _C.MODEL.VOVNET.OUT_CHANNELS = 256
 # Channels of the maps that the body returns; equal to OUT_CHANNELS in every published model.
 _C.MODEL.VOVNET.BACKBONE_OUT_CHANNELS = 256
-# For each of the four stages: are its 3x3 convolutions deformable?
+# For each of the four stages, first stage first: True makes its 3x3 convolutions deformable.
 _C.MODEL.VOVNET.STAGE_WITH_DCN = (False, False, False, False)
 # True: deformable convolutions also modulate their samples (version 2).
 _C.MODEL.VOVNET.WITH_MODULATED_DCN = False

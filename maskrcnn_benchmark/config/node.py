@@ -102,12 +102,9 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         raise ConfigError(f"unknown key {key}; the nearest known key is {self._nearest(key)}")
 
     def _nearest(self, key: str) -> str:
-        def similarity(known: str) -> float:
-            ratio = difflib.SequenceMatcher(None, key.upper(), known).ratio()
-            names = key.upper().rpartition(".")[2], known.rpartition(".")[2]
-            return ratio + difflib.SequenceMatcher(None, *names).ratio()
-
-        return max((known for known, _ in self.leaves()), key=similarity, default="none")
+        leaves = [leaf for leaf, _ in self.leaves()]
+        known = sorted({*leaves, *(leaf.rpartition(".")[0] for leaf in leaves)} - {""})
+        return next(iter(difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.0)), "none")
 
     def _apply(self, assignments: list[_Assignment]) -> None:
         if self.is_frozen():

@@ -62,8 +62,8 @@ class ArchitectureSpec:
 def _proposal(cfg: CfgNode) -> Proposal:
     if cfg.MODEL.RETINANET_ON:
         return "retinanet"
-    # UPSTREAM: there FCOS_ON alone, which is on by default, chose FCOS, so that two-stage YAMLs
-    # written without the key silently built something else.
+    # UPSTREAM(fcos-needs-rpn-only): there FCOS_ON alone, which is on by default, chose FCOS, so
+    # that two-stage YAMLs written without the key silently built something else.
     if cfg.MODEL.FCOS_ON and cfg.MODEL.RPN_ONLY:
         return "fcos"
     return "rpn"
@@ -99,6 +99,8 @@ def _num_classes(cfg: CfgNode, proposal: Proposal, roi_heads: tuple[str, ...]) -
     keys = _PROPOSAL_CLASS_KEYS[proposal]
     if not keys or _HEADS_WITH_CLASSES.intersection(roi_heads):
         keys = (*keys, _HEADS_CLASS_KEY)
+    # UPSTREAM(one-class-count): there every part read a key of its own, and keys that differed
+    # made parts that did not fit one another.
     counts = {key: _lookup(cfg, key) for key in keys}
     chosen: int = cfg.MODEL.NUM_CLASSES
     if chosen:

@@ -35,7 +35,7 @@ def _read(path: Path, dependents: tuple[Path, ...]) -> Iterator[tuple[Path, dict
         raise ConfigError(f"{BASE_KEY} goes in a circle: {' -> '.join(map(str, chain))}")
     content = _read_mapping(path, dependents)
     bases = content.pop(BASE_KEY, None) or []
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
             raise ConfigError(f"{path}: {BASE_KEY} expects a path or a list of paths, got {base!r}")
         yield from _read(path.parent / Path(base).expanduser(), chain)

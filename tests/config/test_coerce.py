@@ -1,0 +1,109 @@
+import pytest
+
+from maskrcnn_benchmark.config.coerce import coerce, decode
+from maskrcnn_benchmark.config.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("(0.125, 0.0625)", (0.125, 0.0625)),
+        ('("coco_2014_minival",)', ("coco_2014_minival",)),
+        ("1e5", 1e5),
+        ("True", True),
+        ("None", None),
+        ("R-50-C4", "R-50-C4"),
+        ("a/b.pth", "a/b.pth"),
+        ("{[]: 1}", "{[]: 1}"),
+        ("(" * 500, "(" * 500),
+        (3, 3),
+        ([1], [1]),
+    ],
+)
+def test_decode_reads_literals_and_leaves_the_rest(raw, expected):
+    assert decode(raw) == expected
+    assert type(decode(raw)) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("raw", "default", "expected"),
+    [
+        # strings stay what was written, quotes of a literal aside
+        ("R-50-C4", "", "R-50-C4"),
+        ("123", "", "123"),
+        ("1e5", "", "1e5"),
+        ('"quoted"', "", "quoted"),
+        ("''", "x", ""),
+        ("'", "", "'"),
+        ("'a'.b", "", "'a'.b"),
+        ('{"a": 1}', "", '{"a": 1}'),
+        (None, "x", ""),
+        # flags
+        (True, False, True),
+        ("False", True, False),
+        ("true", False, True),
+        # whole numbers
+        (90000, 1, 90000),
+        ("90000", 1, 90000),
+        ("9e4", 1, 90000),
+        (9e4, 1, 90000),
+        (-1, 0, -1),
+        # any number
+        (1, 0.5, 1.0),
+        ("1e-4", 0.5, 1e-4),
+        (0.25, 0.5, 0.25),
+        # sequences take the kind of the default
+        ("(1, 2)", (3,), (1, 2)),
+        ([1, 2], (3,), (1, 2)),
+        ((1.0, 2), [3.0], [1.0, 2]),
+        ("[1, 2]", [0.0], [1, 2]),
+        (["1e3", 2], (3,), (1e3, 2)),
+        (["False", True], (True,), (False, True)),
+        ([[-1, 64], [64, 128]], [[0, 1]], [[-1, 64], [64, 128]]),
+        (["a", "b"], (), ("a", "b")),
+        ("()", (1,), ()),
+        (None, (1,), ()),
+        (None, [], []),
+    ],
+)
+def test_coerce_gives_values_of_the_type_of_the_default(raw, default, expected):
+    result = coerce(raw, default, "SOME.KEY")
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("raw", "default", "expected_text"),
+    [
+        (3, "", "expects a string, got int 3"),
+        (1, False, "expects True or False, got int 1"),
+        ("yes", False, "expects True or False, got str 'yes'"),
+        (None, False, "expects True or False, got NoneType None"),
+        (True, 1, "expects a number, got bool True"),
+        ("many", 1, "expects a number, got str 'many'"),
+        (None, 0.5, "expects a number, got NoneType None"),
+        ([1.0], 0.5, r"expects a number, got list \[1.0\]"),
+        (1.5, 1, "expects a whole number, got float 1.5"),
+        (float("inf"), 1, "expects a whole number, got float inf"),
+        (800, (800,), r"expects a sequence such as \(800,\), got int 800"),
+        ({"a": 1}, (800,), "expects a sequence such as .*, got dict"),
+        ((1, "x"), (800,), r"an entry of SOME.KEY expects a number, got str 'x'"),
+        ((1, True), (800,), r"an entry of SOME.KEY expects a number, got bool True"),
+        ((1, True), (False,), r"an entry of SOME.KEY expects True or False, got int 1"),
+    ],
+)
+def test_coerce_refuses_values_that_do_not_fit(raw, default, expected_text):
+    with pytest.raises(ConfigError, match=f"SOME.KEY {expected_text}|{expected_text}") as error:
+        coerce(raw, default, "SOME.KEY")
+    assert "SOME.KEY" in str(error.value)
+
+
+def test_a_forgotten_comma_is_pointed_out():
+    with pytest.raises(ConfigError, match=r'written with a comma: \("name",\)'):
+        coerce('("coco_2014_minival")', (), "DATASETS.TEST")
+
+
+@pytest.mark.parametrize("name", ["BIAS_LR_FACTOR", "WEIGHT_DECAY_BIAS", "STRADDLE_THRESH"])
+def test_numbers_whose_default_happens_to_be_whole_take_fractions(name):
+    assert coerce("0.0001", 0, f"SECTION.{name}") == 0.0001
+    assert type(coerce(2.0, 2, f"SECTION.{name}")) is int

@@ -1,0 +1,217 @@
+"""The published configurations: all there, with their values, and building what they describe."""
+
+import ast
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.config import (
+    ArchitectureSpec,
+    CfgNode,
+    NotYetAvailableError,
+    get_default_config,
+)
+from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog, ModelCatalog
+from maskrcnn_benchmark.config.yaml_files import read_with_bases
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from tests.contract.source_tree import ROOT, files
+from tests.golden_data import golden_json
+
+PUBLISHED = golden_json("configs")
+BASES = {str(path.relative_to(ROOT)) for path in files("configs/base", ".yaml")}
+SHIPPED = {str(path.relative_to(ROOT)) for path in files("configs", ".yaml")} - BASES
+
+# Configurations that cannot be built yet, by the part that the error names.
+NOT_YET = {
+    "R-50-C4": (
+        "caffe2/e2e_faster_rcnn_R_50_C4_1x_caffe2",
+        "caffe2/e2e_mask_rcnn_R_50_C4_1x_caffe2",
+        "e2e_faster_rcnn_R_50_C4_1x",
+        "e2e_mask_rcnn_R_50_C4_1x",
+        "pascal_voc/e2e_faster_rcnn_R_50_C4_1x_1_gpu_voc",
+        "pascal_voc/e2e_faster_rcnn_R_50_C4_1x_4_gpu_voc",
+        "quick_schedules/e2e_faster_rcnn_R_50_C4_quick",
+        "quick_schedules/e2e_mask_rcnn_R_50_C4_quick",
+        "quick_schedules/rpn_R_50_C4_quick",
+        "rpn_R_50_C4_1x",
+    ),
+    "R-50-FPN": (
+        "caffe2/e2e_faster_rcnn_R_50_FPN_1x_caffe2",
+        "caffe2/e2e_keypoint_rcnn_R_50_FPN_1x_caffe2",
+        "caffe2/e2e_mask_rcnn_R_50_FPN_1x_caffe2",
+        "cityscapes/e2e_faster_rcnn_R_50_FPN_1x_cocostyle",
+        "cityscapes/e2e_mask_rcnn_R_50_FPN_1x_cocostyle",
+        "e2e_faster_rcnn_R_50_FPN_1x",
+        "e2e_keypoint_rcnn_R_50_FPN_1x",
+        "e2e_mask_rcnn_R_50_FPN_1x",
+        "gn_baselines/e2e_faster_rcnn_R_50_FPN_1x_gn",
+        "gn_baselines/e2e_faster_rcnn_R_50_FPN_Xconv1fc_1x_gn",
+        "gn_baselines/e2e_mask_rcnn_R_50_FPN_1x_gn",
+        "gn_baselines/e2e_mask_rcnn_R_50_FPN_Xconv1fc_1x_gn",
+        "gn_baselines/scratch_e2e_faster_rcnn_R_50_FPN_3x_gn",
+        "gn_baselines/scratch_e2e_faster_rcnn_R_50_FPN_Xconv1fc_3x_gn",
+        "gn_baselines/scratch_e2e_mask_rcnn_R_50_FPN_3x_gn",
+        "gn_baselines/scratch_e2e_mask_rcnn_R_50_FPN_Xconv1fc_3x_gn",
+        "pascal_voc/e2e_mask_rcnn_R_50_FPN_1x_cocostyle",
+        "quick_schedules/e2e_faster_rcnn_R_50_FPN_quick",
+        "quick_schedules/e2e_keypoint_rcnn_R_50_FPN_quick",
+        "quick_schedules/e2e_mask_rcnn_R_50_FPN_quick",
+        "quick_schedules/rpn_R_50_FPN_quick",
+        "rpn_R_50_FPN_1x",
+    ),
+    "R-101-FPN": (
+        "caffe2/e2e_faster_rcnn_R_101_FPN_1x_caffe2",
+        "caffe2/e2e_faster_rcnn_X_101_32x8d_FPN_1x_caffe2",
+        "caffe2/e2e_mask_rcnn_R_101_FPN_1x_caffe2",
+        "caffe2/e2e_mask_rcnn_X_101_32x8d_FPN_1x_caffe2",
+        "e2e_faster_rcnn_R_101_FPN_1x",
+        "e2e_faster_rcnn_X_101_32x8d_FPN_1x",
+        "e2e_mask_rcnn_R_101_FPN_1x",
+        "e2e_mask_rcnn_X_101_32x8d_FPN_1x",
+        "quick_schedules/e2e_faster_rcnn_X_101_32x8d_FPN_quick",
+        "quick_schedules/e2e_mask_rcnn_X_101_32x8d_FPN_quick",
+        "rpn_R_101_FPN_1x",
+        "rpn_X_101_32x8d_FPN_1x",
+    ),
+    "R-152-FPN": ("caffe2/e2e_mask_rcnn_X-152-32x8d-FPN-IN5k_1.44x_caffe2",),
+    "FBNet": (
+        "e2e_faster_rcnn_fbnet",
+        "e2e_faster_rcnn_fbnet_600",
+        "e2e_faster_rcnn_fbnet_chamv1a_600",
+        "e2e_mask_rcnn_fbnet",
+        "e2e_mask_rcnn_fbnet_600",
+        "e2e_mask_rcnn_fbnet_xirb16d_dsmask",
+        "e2e_mask_rcnn_fbnet_xirb16d_dsmask_600",
+    ),
+    "V-19-eSE-FPN-RETINANET": (
+        "centermask/centermask_V_19_eSE_FPN_lite_res600_ms_bs16_4x",
+        "centermask/centermask_V_19_eSE_FPN_ms_3x",
+    ),
+    "V-39-eSE-FPN-RETINANET": (
+        "centermask/centermask_V_39_eSE_FPN_lite_res600_ms_bs16_4x",
+        "centermask/centermask_V_39_eSE_FPN_ms_2x",
+        "centermask/centermask_V_39_eSE_FPN_ms_3x",
+        "centermask/centermask_V_39_eSE_dconv_FPN_1x",
+    ),
+    "V-57-eSE-FPN-RETINANET": (
+        "centermask/centermask_V_57_eSE_FPN_ms_2x",
+        "centermask/centermask_V_57_eSE_FPN_ms_3x",
+        "centermask/centermask_V_57_eSE_dconv_FPN_1x",
+    ),
+    "V-99-eSE-FPN-RETINANET": (
+        "centermask/centermask_V_99_eSE_FPN_ms_2x",
+        "centermask/centermask_V_99_eSE_FPN_ms_3x",
+        "centermask/centermask_V_99_eSE_dconv_FPN_1x",
+    ),
+    "retinanet": (
+        "retinanet/retinanet_R-101-FPN_1x",
+        "retinanet/retinanet_R-101-FPN_P5_1x",
+        "retinanet/retinanet_R-50-FPN_1x",
+        "retinanet/retinanet_R-50-FPN_1x_quick",
+        "retinanet/retinanet_R-50-FPN_P5_1x",
+        "retinanet/retinanet_X_101_32x8d_FPN_1x",
+    ),
+}
+MISSING_PART = {f"configs/{name}.yaml": part for part, names in NOT_YET.items() for name in names}
+BUILDABLE = sorted(SHIPPED - set(MISSING_PART))
+
+
+def _load(name: str) -> CfgNode:
+    cfg = get_default_config()
+    cfg.merge_from_file(ROOT / name)
+    return cfg
+
+
+def _published_values(tree: dict, prefix: str = ""):
+    """Full key -> value as the published file means it: strings may spell literals."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _published_values(value, f"{prefix}{key}.")
+        else:
+            spells_tuple = isinstance(value, str) and value.startswith("(")
+            yield f"{prefix}{key}", ast.literal_eval(value) if spells_tuple else value
+
+
+def test_all_published_configurations_are_shipped():
+    assert len(PUBLISHED) == 85
+    assert set(PUBLISHED) <= SHIPPED
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_shipped_configuration_has_the_published_values(name):
+    expected = {**dict(get_default_config().leaves()), **dict(_published_values(PUBLISHED[name]))}
+    if "/rpn_" in name:
+        expected["MODEL.FCOS_ON"] = False
+    assert dict(_load(name).leaves()) == expected
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_text_loads_too(name):
+    cfg = get_default_config()
+    cfg.merge_from_other_cfg(PUBLISHED[name])
+    shipped = dict(_load(name).leaves())
+    if "/rpn_" in name:
+        shipped["MODEL.FCOS_ON"] = True
+    assert dict(cfg.leaves()) == shipped
+
+
+def test_files_are_short_because_shared_settings_are_in_bases():
+    assert [name for name in SHIPPED if len((ROOT / name).read_text().splitlines()) > 40] == []
+
+
+def test_every_base_is_used():
+    used = {
+        str(path.resolve().relative_to(ROOT))
+        for name in SHIPPED
+        for path, _ in read_with_bases(ROOT / name)
+    }
+    assert used >= BASES
+
+
+@pytest.mark.parametrize(
+    ("pattern", "proposal", "roi_heads"),
+    [
+        ("centermask/centermask_R_50_FPN_1x", "fcos", ("mask", "maskiou")),
+        ("centermask/centermask_M_v2_FPN_ms_3x", "fcos", ("mask",)),
+        ("e2e_faster_rcnn_R_50_FPN_1x", "rpn", ("box",)),
+        ("e2e_mask_rcnn_R_50_C4_1x", "rpn", ("box", "mask")),
+        ("e2e_keypoint_rcnn_R_50_FPN_1x", "rpn", ("box", "keypoint")),
+        ("rpn_R_50_FPN_1x", "rpn", ()),
+        ("quick_schedules/rpn_R_50_C4_quick", "rpn", ()),
+        ("retinanet/retinanet_R-50-FPN_1x", "retinanet", ()),
+    ],
+)
+def test_a_configuration_describes_what_its_name_says(pattern, proposal, roi_heads):
+    """upstream: fcos-needs-rpn-only"""
+    spec = ArchitectureSpec.from_config(_load(f"configs/{pattern}.yaml"))
+    assert (spec.proposal, spec.roi_heads) == (proposal, roi_heads)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_names_of_weights_and_data_sets_are_known(name):
+    cfg = _load(name)
+    if cfg.MODEL.WEIGHT.startswith("catalog://"):
+        assert ModelCatalog.get(cfg.MODEL.WEIGHT.removeprefix("catalog://"))
+    assert {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST} <= set(DatasetCatalog.DATASETS)
+
+
+def test_the_table_of_missing_parts_names_shipped_files_once():
+    names = [name for part in NOT_YET.values() for name in part]
+    assert len(names) == len(set(names))
+    assert set(MISSING_PART) <= SHIPPED
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_a_configuration_builds(name):
+    cfg = _load(name)
+    cfg.merge_from_list(["MODEL.WEIGHT", ""])
+    with torch.device("meta"):
+        model = build_detection_model(cfg)
+    assert any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "part"), MISSING_PART.items())
+def test_a_configuration_names_the_part_that_is_missing(name, part):
+    with torch.device("meta"), pytest.raises(NotYetAvailableError) as error:
+        build_detection_model(_load(name))
+    assert error.value.part == part
