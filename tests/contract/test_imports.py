@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": _BASE | {"config", "structures", "utils"},
     "modeling": _BASE | {"config", "layers", "structures"},
     "modeling.detector": _BASE | {"config", "layers", "structures", "modeling"},
-    "visualization": _BASE | {"config", "structures", "utils"},
+    "visualization": _BASE | {"config", "data", "structures", "utils"},
     "engine": _BASE
     | {
         "config",

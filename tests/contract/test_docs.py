@@ -1,0 +1,98 @@
+"""The pages are true: links lead somewhere, files and commands exist, generated pages are fresh."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contract import markdown
+from tests.contract.source_tree import ROOT
+
+PAGES = markdown.pages()
+
+
+def _make_targets() -> set[str]:
+    text = (ROOT / "Makefile").read_text()
+    return set(re.findall(r"^([a-z][a-z-]*):(?!=)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page: Path):
+    broken = [target.text for target in markdown.links(page) if not markdown.resolves(target)]
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_files_exist(page: Path):
+    missing = [
+        target.text for target in markdown.project_paths(page) if not (ROOT / target.text).exists()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_commands_exist(page: Path):
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", "\n".join(markdown.commands(page))))
+    assert named <= _make_targets()
+
+
+def test_readme_gives_the_commands_that_ci_runs():
+    ci = (ROOT / ".ci" / "run").read_text()
+    in_ci = re.findall(r"^make .*$", ci, re.MULTILINE)
+    assert set(in_ci) == {"make setup", "make lint", "make type", "make test"}
+    readme = markdown.commands(ROOT / "README.md")
+    assert {"make demo", "make test"} <= {command.split("#")[0].strip() for command in readme}
+
+
+def test_the_makefile_lists_every_target_in_its_help():
+    text = (ROOT / "Makefile").read_text()
+    helped = set(re.findall(r'^\t@echo "make ([a-z-]+) ', text, re.MULTILINE))
+    assert helped == _make_targets() - {"help"}
+
+
+def test_the_generated_pages_are_fresh():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import generate
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    assert generate.CONFIG_REFERENCE.read_text() == generate.config_reference(), "run: make docs"
+
+
+def test_the_models_of_the_zoo_have_their_configurations():
+    zoo = (ROOT / "docs" / "model_zoo.md").read_text()
+    named = re.findall(r"`(centermask_\w+\.yaml)`", zoo)
+    assert len(named) == 14
+    assert not [name for name in named if not (ROOT / "configs" / "centermask" / name).exists()]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if markdown.blocks(page, "python")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_python_on_pages_runs(page: Path):
+    program = "\n".join(markdown.blocks(page, "python"))
+    subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("tool", ["train_net.py", "test_net.py", "demo.py", "quickstart.py"])
+def test_options_that_pages_use_exist(tool: str):
+    used = {
+        option
+        for page in PAGES
+        for command in markdown.commands(page)
+        if f"tools/{tool}" in command
+        for option in re.findall(r"(?<=\s)--[a-z-]+", command.split(tool, 1)[1])
+    }
+    help_text = subprocess.run(
+        [sys.executable, f"tools/{tool}", "--help"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert used <= set(re.findall(r"--[a-z-]+", help_text))

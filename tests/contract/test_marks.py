@@ -1,0 +1,61 @@
+"""Comments that carry a promise: deviations, silenced checks, to-dos."""
+
+import re
+import tokenize
+from pathlib import Path
+
+from tests.contract.source_tree import ROOT, committed_files, python_files, where
+
+CODE = python_files("maskrcnn_benchmark", "tools")
+UPSTREAM = re.compile(r"#\s*UPSTREAM(?:\((?P<tag>[a-z0-9-]+)\))?:\s*(?P<text>\S.*)")
+
+
+def _comments(path: Path) -> list[tuple[int, str]]:
+    with path.open("rb") as source:
+        tokens = list(tokenize.tokenize(source.readline))
+    return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+
+
+def test_every_deviation_from_the_original_says_what_and_has_its_test():
+    tests = "\n".join(path.read_text() for path in python_files("tests")).lower()
+    tested = set(re.findall(r"upstream(?:: |\()([a-z0-9-]+)", tests))
+    wrong = []
+    for path in CODE:
+        for line, comment in _comments(path):
+            if "UPSTREAM" not in comment:
+                continue
+            match = UPSTREAM.fullmatch(comment)
+            if match is None:
+                wrong.append(f"{where(path, line)} write '# UPSTREAM(tag): what differs'")
+            elif match["tag"] is None:
+                wrong.append(f"{where(path, line)} has no tag that a test can name")
+            elif match["tag"] not in tested:
+                wrong.append(f"{where(path, line)} no test says 'upstream: {match['tag']}'")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_silenced_checks_name_their_code():
+    noqa = r"noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*\s+[-#] \w.*"
+    ignore = r"type: ignore\[[\w, -]+\].*"
+    good = re.compile(rf"#\s*({noqa}|{ignore})")
+    wrong = [
+        f"{where(path, line)} {comment}"
+        for path in CODE
+        for line, comment in _comments(path)
+        if re.search(r"#\s*(noqa|type:\s*ignore)", comment) and not good.fullmatch(comment)
+    ]
+    assert not wrong, "write 'noqa: CODE - reason' or 'type: ignore[code]':\n" + "\n".join(wrong)
+
+
+def test_no_comment_keeps_a_path_of_somebodys_machine():
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home)/\w|\bshared/|C:\\\\Users")
+    suffixes = {".py", ".md", ".toml", ".yaml", ".txt", ".cpp", ".h", ".cu", ".csv", ".cfg"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number} {line.strip()}"
+        for path in committed_files()
+        if path.suffix in suffixes or path.name in {"Makefile", "run", "NOTICE"}
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1)
+        if pattern.search(line)
+    ]
+    assert not wrong, "\n".join(wrong)
