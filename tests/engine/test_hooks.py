@@ -1,0 +1,85 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from maskrcnn_benchmark.engine.hooks import (
+    CheckpointHook,
+    EvaluationHook,
+    StepRecord,
+    require_finite_parameters,
+)
+from maskrcnn_benchmark.engine.random_state import preserved_random_state, restore_random_state
+from tests.engine.standins import RecordingSaver
+
+
+def run_hook(hook, max_iter, start_iter=0, model=None):
+    trainer = SimpleNamespace(max_iter=max_iter, start_iter=start_iter, model=model or nn.ReLU())
+    hook.before_train(trainer)
+    for iteration in range(start_iter + 1, max_iter + 1):
+        hook.after_step(trainer, StepRecord(iteration, {"loss": 1.0}, 0.1, None, 0.0, 0.0))
+    hook.close(trainer)
+    return trainer
+
+
+def checkpoint_names(period, max_iter, start_iter=0):
+    saver = RecordingSaver()
+    run_hook(CheckpointHook(checkpointer=saver, period=period), max_iter, start_iter)
+    return saver.names
+
+
+def test_checkpoints_come_periodically_and_at_the_end():
+    assert checkpoint_names(2, 5) == ["model_0000002", "model_0000004", "model_final"]
+    assert checkpoint_names(2, 4) == ["model_0000002", "model_0000004", "model_final"]
+    assert checkpoint_names(2, 5, start_iter=3) == ["model_0000004", "model_final"]
+    assert checkpoint_names(0, 5) == ["model_final"]
+
+
+def test_a_checkpoint_has_iteration_random_states_and_extra_entries():
+    saver = RecordingSaver()
+    hook = CheckpointHook(
+        checkpointer=saver, period=1, extra={"best": 3, "iteration": 77, "rng_state": None}
+    )
+    run_hook(hook, 1)
+    _, entries = saver.saved[0]
+    assert (entries["iteration"], entries["best"], len(entries["rng_state"])) == (1, 3, 1)
+    with preserved_random_state():
+        restore_random_state(entries["rng_state"][0])
+        assert torch.equal(torch.get_rng_state(), entries["rng_state"][0]["torch"])
+
+
+def broken_model():
+    model = nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 1))
+    with torch.no_grad():
+        model[1].weight.fill_(float("inf"))
+    return model
+
+
+def test_a_broken_model_is_never_saved():
+    saver = RecordingSaver()
+    hook = CheckpointHook(checkpointer=saver, period=2)
+    with pytest.raises(FloatingPointError, match=r"iteration 2, 1 of 4 .* \(first: 1\.weight\)"):
+        run_hook(hook, 5, model=broken_model())
+    assert saver.saved == []
+
+
+def test_a_model_without_parameters_is_finite():
+    require_finite_parameters(nn.ReLU(), 1)
+
+
+def test_an_evaluation_leaves_no_trace():
+    model, seen = nn.Dropout().train(), []
+
+    def evaluate():
+        model.eval()
+        seen.append(torch.rand(1))
+
+    with preserved_random_state():
+        torch.manual_seed(1)
+        expected = torch.rand(1)
+        torch.manual_seed(1)
+        run_hook(EvaluationHook(period=2, evaluate=evaluate), 5, model=model)
+        assert torch.rand(1) == expected
+    assert len(seen) == 2
+    assert model.training

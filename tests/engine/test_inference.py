@@ -1,0 +1,148 @@
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from maskrcnn_benchmark.engine import inference as inference_module
+from maskrcnn_benchmark.engine.inference import compute_on_dataset, inference
+from maskrcnn_benchmark.structures.image_list import ImageList
+from tests.data.datasets.evaluation.fakes import (
+    FakeDataset,
+    detections,
+    square_annotation,
+    two_image_content,
+)
+from tests.engine.spawn import in_two_processes
+
+# Object i of the fake data set, as (image id, category id, xywh).
+OBJECTS = [(11, 3, (10, 10, 40, 40)), (12, 7, (5, 20, 50, 30)), (13, 3, (40, 40, 20, 20))]
+
+
+def fake_dataset():
+    content = two_image_content(
+        [square_annotation(i + 1, *where) for i, where in enumerate(OBJECTS)]
+    )
+    content["images"].append({"id": 13, "width": 100, "height": 80, "file_name": "c.jpg"})
+    return FakeDataset(content)
+
+
+class FakeLoader:
+    """One image a batch; a pixel of each image holds its id, for the model to see."""
+
+    def __init__(self, image_ids):
+        self.image_ids = image_ids
+        self.dataset = fake_dataset()
+        type(self.dataset).__len__ = lambda dataset: len(dataset.image_ids)
+
+    def __len__(self):
+        return len(self.image_ids)
+
+    def __iter__(self):
+        for image_id in self.image_ids:
+            yield ImageList(torch.full((1, 3, 80, 100), image_id), [(80, 100)]), None, (image_id,)
+
+
+class Oracle(nn.Module):
+    """Finds exactly the object of an image (boxes are inclusive, so they end a pixel earlier)."""
+
+    def forward(self, images, targets=None):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        label_of = {3: 1, 7: 2}
+        found = {
+            image_id: detections([[x, y, x + w - 1, y + h - 1]], [label_of[category]], [0.9])
+            for image_id, category, (x, y, w, h) in OBJECTS
+        }
+        return [found[int(image[0, 0, 0])] for image in images.tensors]
+
+
+def test_a_perfect_model_scores_100_and_keeps_its_mode(tmp_path, caplog):
+    model = Oracle().train()
+    with caplog.at_level(logging.INFO):
+        result = inference(
+            model,
+            FakeLoader([11, 12, 13]),
+            "fake",
+            ("bbox", "segm"),
+            device="cpu",
+            output_folder=tmp_path,
+            backend="pycocotools",
+        )
+    assert result.metrics["bbox"]["AP"] == pytest.approx(100)
+    assert result.metrics["segm"]["AP50"] == pytest.approx(100)
+    assert model.training
+    assert {path.name for path in tmp_path.iterdir()} >= {"bbox.json", "segm.json"}
+    for part in ("Start evaluation on fake (3 images)", "on 1 processes: model 0.", "dog"):
+        assert part in caplog.text
+
+
+def test_expectations_are_compared(caplog):
+    with caplog.at_level(logging.INFO):
+        inference(
+            Oracle(),
+            FakeLoader([11, 12, 13]),
+            "fake",
+            device="cpu",
+            expected_results=[["bbox", "AP", [0.5, 0.01]], ["bbox", "AP50", [1.0, 0.01]]],
+        )
+    assert "FAIL: bbox AP expected 50.00" in caplog.text
+    assert "PASS: bbox AP50" in caplog.text
+
+
+class Recorder:
+    def __init__(self):
+        self.seen = []
+
+    def process(self, image_ids, predictions):
+        self.seen += list(image_ids)
+
+
+def test_times_and_images_are_counted():
+    recorder = Recorder()
+    times = compute_on_dataset(Oracle(), FakeLoader([12, 11]), recorder, torch.device("cpu"))
+    assert recorder.seen == [12, 11]
+    assert times.num_images == 2
+    assert min(times.data, times.model, times.results) >= 0
+    assert f"model {times.model / 2:.4f} s" in times.per_image()
+
+
+def test_no_images_are_fine():
+    times = compute_on_dataset(Oracle(), FakeLoader([]), Recorder(), torch.device("cpu"))
+    assert times.num_images == 0
+    assert "model 0.0000 s" in times.per_image()
+
+
+class Failing(nn.Module):
+    def forward(self, images, targets=None):
+        raise ValueError("no")
+
+
+def test_a_failure_restores_the_mode_too():
+    model = Failing()
+    with pytest.raises(ValueError, match="no"):
+        compute_on_dataset(model, FakeLoader([11]), Recorder(), torch.device("cpu"))
+    assert model.training
+
+
+def test_long_evaluations_tell_when_they_end(monkeypatch, caplog):
+    monkeypatch.setattr(inference_module, "_SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level(logging.INFO):
+        compute_on_dataset(Oracle(), FakeLoader([11, 12]), Recorder(), torch.device("cpu"))
+    assert [record.message for record in caplog.records] == [
+        "batch 1 of 2, eta: 0:00:00",
+        "batch 2 of 2, eta: 0:00:00",
+    ]
+
+
+def _evaluate_share(rank):
+    share = [11, 13] if rank == 0 else [12]
+    result = inference(Oracle(), FakeLoader(share), "fake", ("bbox", "segm"), device="cpu")
+    return result and {key: dict(value) for key, value in result.metrics.items()}
+
+
+def test_two_processes_score_together(tmp_path):
+    """The shares are of different lengths; only the main process gets the numbers."""
+    together = in_two_processes(_evaluate_share, tmp_path / "spawn")
+    alone = inference(Oracle(), FakeLoader([11, 12, 13]), "fake", ("bbox", "segm"), device="cpu")
+    assert together == [alone.metrics, None]
