@@ -38,8 +38,8 @@ class IterationBasedBatchSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         iteration = epoch = 0
         while iteration < self.num_iterations:
-            # UPSTREAM: iteration_based_batch_sampler.py began a continued run with a new pass
-            # and passed the iteration as epoch, so that the data differed after each restart.
+            # UPSTREAM(restart-inside-epoch): iteration_based_batch_sampler.py began a continued
+            # run with a new pass, its number being the iteration: other data at each restart.
             _set_epoch(self.batch_sampler, epoch)
             first = iteration
             for batch in self.batch_sampler:
@@ -52,7 +52,7 @@ class IterationBasedBatchSampler(Sampler[list[int]]):
                 raise ValueError("the batch sampler yields no batch: is the data set empty?")
             epoch += 1
 
-    # UPSTREAM: the original's length is num_iterations wherever it starts.
+    # UPSTREAM(length-of-the-rest): the original's length is num_iterations wherever it starts.
     def __len__(self) -> int:
         return max(self.num_iterations - self.start_iter, 0)
 

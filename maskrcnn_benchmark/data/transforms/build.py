@@ -34,8 +34,8 @@ def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
         return Compose(
             [
                 Resize(min_sizes, max_size),
-                # UPSTREAM: data/transforms/build.py fixed the probability at 0.5 and left
-                # INPUT.FLIP_PROB_TRAIN commented out; the key exists here, 0.5 by default.
+                # UPSTREAM(flip-probability): data/transforms/build.py fixed it at 0.5 and left
+                # the key INPUT.FLIP_PROB_TRAIN commented out; here the key works.
                 RandomHorizontalFlip(flip_prob),
                 ToTensor(),
                 Normalize(settings.PIXEL_MEAN, settings.PIXEL_STD, settings.TO_BGR255),

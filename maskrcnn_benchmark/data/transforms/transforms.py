@@ -20,7 +20,7 @@ from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, BoxList
 
 ImageLike: TypeAlias = "Image.Image | Tensor"
 Sample: TypeAlias = "tuple[Any, BoxList | None]"
-Transform: TypeAlias = Callable[..., Sample]
+Transform: TypeAlias = Callable[..., tuple[Any, Any]]
 
 _MAX_8_BIT: Final = 255
 

@@ -25,6 +25,7 @@ def plain(count=11):
 @pytest.mark.parametrize("make", [grouped, plain])
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 5, 13, 20])
 def test_restart_equals_uninterrupted(make, start):
+    """upstream: restart-inside-epoch; upstream: length-of-the-rest."""
     whole = list(IterationBasedBatchSampler(make(), 20))
     assert len(whole) == 20
     sampler = IterationBasedBatchSampler(make(), 20, start)

@@ -40,7 +40,7 @@ def test_a_range_means_every_integer_in_it_and_wins_over_the_list():
 
 
 def test_flip_probability_is_read():
-    """UPSTREAM: the original ignored INPUT.FLIP_PROB_TRAIN."""
+    """upstream: flip-probability. The original ignored INPUT.FLIP_PROB_TRAIN."""
     assert stages(True, "INPUT.FLIP_PROB_TRAIN", 0.0)[1].prob == 0.0
 
 

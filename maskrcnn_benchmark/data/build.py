@@ -1,0 +1,225 @@
+"""From settings to batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import cv2
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
+from maskrcnn_benchmark.data import datasets
+from maskrcnn_benchmark.data.collate_batch import BatchCollator
+from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
+from maskrcnn_benchmark.data.datasets.seeded_dataset import SeededDataset
+from maskrcnn_benchmark.data.samplers import (
+    DistributedSampler,
+    GroupedBatchSampler,
+    IterationBasedBatchSampler,
+    KeyedBatchSampler,
+    mix_seed,
+)
+from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.data.transforms.transforms import Transform
+from maskrcnn_benchmark.utils.catalogs import import_catalog
+from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
+
+logger = logging.getLogger(__name__)
+
+_ASPECT_RATIO_BINS: Final = (1.0,)
+"""Bounds of height / width between groups: landscape, and portrait or square."""
+
+
+def make_data_loader(
+    cfg: CfgNode,
+    is_train: bool = True,
+    is_distributed: bool = False,
+    start_iter: int = 0,
+    is_for_period: bool = False,
+) -> Any:  # noqa: ANN401 - one loader or a list of them, by the arguments; kept for users' scripts
+    """The loader of training batches, or a list of loaders, one for each data set to evaluate on.
+
+    A training loader yields SOLVER.MAX_ITER - ``start_iter`` batches, which are those of an
+    uninterrupted run from there on. Each ``Batch`` holds this process' share of IMS_PER_BATCH.
+
+    Args:
+        cfg: settings; DATASETS, DATALOADER, INPUT, SEED and IMS_PER_BATCH are read.
+        is_train: whether for training.
+        is_distributed: divide the data among the processes of ``torch.distributed``.
+        start_iter: iterations done before; training only.
+        is_for_period: with ``is_train`` False, return *one* loader over all of DATASETS.TEST
+            together, with images that have targets only: for losses on other photos during
+            training.
+
+    Raises:
+        ConfigError: a setting that cannot be used, e.g. a class count that does not fit.
+        DatasetError: a data set that cannot be used.
+    """
+    key = "TRAIN" if is_train else "TEST"
+    names = tuple(cfg.DATASETS[key])
+    if not names and (is_train or is_for_period):
+        raise ConfigError(f"DATASETS.{key} must name at least one data set, but is empty")
+    with_targets = is_train or is_for_period
+    transforms = build_transforms(cfg, is_train)
+    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
+    # Training images are transformed by the SeededDataset around their data set.
+    own_transforms = None if is_train else transforms
+    parts = [_dataset(name, catalog.get(name), with_targets, own_transforms) for name in names]
+    _make_checks(cfg, parts, with_targets)
+    if not with_targets:
+        return [_make_test_loader(cfg, part, is_distributed) for part in parts]
+    whole = parts[0] if len(parts) == 1 else ConcatDataset(parts)
+    if not is_train:
+        return _make_test_loader(cfg, whole, is_distributed)
+    rank = get_rank() if is_distributed else 0
+    seeded = SeededDataset(whole, transforms, seed=cfg.SEED, rank=rank)
+    return _make_train_loader(cfg, seeded, is_distributed, start_iter)
+
+
+def check_class_count(dataset: DetectionDataset, num_classes: int) -> None:
+    """Raise if a data set has categories that the model has no class for.
+
+    Categories fewer than the model's classes are logged as a warning.
+
+    Args:
+        dataset: with ``categories`` and ``name``.
+        num_classes: of the model, with background.
+
+    Raises:
+        ConfigError: more categories than foreground classes.
+    """
+    num_categories, num_foreground = len(dataset.categories), num_classes - 1
+    if num_categories > num_foreground:
+        raise ConfigError(
+            f"the data set {dataset.name} has {num_categories} categories, but the model "
+            f"{num_foreground} classes besides background; set MODEL.NUM_CLASSES to "
+            f"{num_categories + 1}"
+        )
+    if num_categories < num_foreground:
+        logger.warning(
+            "the data set %s has %d categories, but the model %d classes besides background: the "
+            "others never occur. Should MODEL.NUM_CLASSES be %d?",
+            dataset.name,
+            num_categories,
+            num_foreground,
+            num_categories + 1,
+        )
+
+
+def aspect_ratio_groups(dataset: DetectionDataset) -> list[int]:
+    """For each image 0 if it is wider than high, else 1.
+
+    Args:
+        dataset: with ``get_img_info(index)``, which gives "height" and "width".
+    """
+    infos = (dataset.get_img_info(index) for index in range(len(dataset)))
+    return [bisect_right(_ASPECT_RATIO_BINS, info["height"] / info["width"]) for info in infos]
+
+
+def _dataset(
+    name: str, entry: dict[str, Any], with_targets: bool, transforms: Transform | None
+) -> DetectionDataset:
+    """The data set of a catalog entry."""
+    factory = entry["factory"]
+    if isinstance(factory, str):
+        if factory not in datasets.__all__:
+            known = ", ".join(datasets.__all__)
+            raise ConfigError(f"unknown factory {factory!r} of the data set {name}; known: {known}")
+        factory = getattr(datasets, factory)
+    arguments = {**entry["args"], "transforms": transforms}
+    if isinstance(factory, type) and issubclass(factory, COCODataset):
+        arguments |= {"remove_images_without_annotations": with_targets, "name": name}
+    dataset: DetectionDataset = factory(**arguments)
+    return dataset
+
+
+def _make_checks(cfg: CfgNode, parts: Sequence[DetectionDataset], with_targets: bool) -> None:
+    """Raise if the model of ``cfg`` cannot be trained or tested on the data sets."""
+    spec = ArchitectureSpec.from_config(cfg)
+    for dataset in parts:
+        if not spec.box_only:
+            check_class_count(dataset, spec.num_classes)
+        if with_targets and "mask" in spec.roi_heads and not getattr(dataset, "has_masks", True):
+            raise ConfigError(
+                f"the data set {dataset.name} has boxes but no outlines, so MODEL.MASK_ON must be "
+                "False, not True"
+            )
+
+
+def _make_train_loader(
+    cfg: CfgNode, dataset: SeededDataset, is_distributed: bool, start_iter: int
+) -> DataLoader[Any]:
+    num_replicas = get_world_size() if is_distributed else 1
+    sampler = DistributedSampler(dataset, num_replicas, dataset.rank, shuffle=True, seed=cfg.SEED)
+    batches = _make_batches(cfg, sampler, dataset.dataset, "SOLVER", num_replicas)
+    iterations = IterationBasedBatchSampler(batches, cfg.SOLVER.MAX_ITER, start_iter)
+    return _make_loader(cfg, dataset, KeyedBatchSampler(iterations, start_iter))
+
+
+def _make_test_loader(
+    cfg: CfgNode, dataset: DetectionDataset, is_distributed: bool
+) -> DataLoader[Any]:
+    num_replicas = get_world_size() if is_distributed else 1
+    rank = get_rank() if is_distributed else 0
+    sampler = DistributedSampler(dataset, num_replicas, rank, shuffle=False, pad=False)
+    return _make_loader(cfg, dataset, _make_batches(cfg, sampler, dataset, "TEST", num_replicas))
+
+
+def _make_batches(
+    cfg: CfgNode,
+    sampler: DistributedSampler,
+    dataset: DetectionDataset,
+    section: str,
+    num_replicas: int,
+) -> Sampler[list[int]]:
+    """Batches of one process: a share of the section's IMS_PER_BATCH each."""
+    images_per_batch = cfg[section].IMS_PER_BATCH
+    if images_per_batch < 1 or images_per_batch % num_replicas:
+        raise ConfigError(
+            f"{section}.IMS_PER_BATCH must be a multiple of the number of processes, "
+            f"{num_replicas}, not {images_per_batch}"
+        )
+    share = images_per_batch // num_replicas
+    if not cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+        return BatchSampler(sampler, share, drop_last=False)
+    return GroupedBatchSampler(sampler, aspect_ratio_groups(dataset), share)
+
+
+def _make_loader(
+    cfg: CfgNode, dataset: DetectionDataset | SeededDataset, batches: Sampler[list[Any]]
+) -> DataLoader[Any]:
+    return DataLoader(
+        cast("Dataset[Any]", dataset),
+        batch_sampler=batches,
+        num_workers=_useful_workers(cfg.DATALOADER.NUM_WORKERS),
+        collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY),
+        worker_init_fn=_start_worker,
+        # Its own generator, so that starting a loader leaves the global one, which is saved with
+        # checkpoints, as it was.
+        generator=torch.Generator().manual_seed(mix_seed(cfg.SEED)),
+    )
+
+
+def _useful_workers(wanted: int) -> int:
+    """As many workers as wanted, but not more than processors: they would wait for one another."""
+    if wanted < 0:
+        raise ConfigError(f"DATALOADER.NUM_WORKERS must be at least 0, not {wanted}")
+    # Not every system tells which processors this process may use.
+    affinity = getattr(os, "sched_getaffinity", None)
+    available = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    if wanted > available:
+        logger.info("%d instead of %d workers: one a processor", available, wanted)
+    return min(wanted, available)
+
+
+def _start_worker(worker_id: int) -> None:  # noqa: ARG001 - DataLoader gives it
+    """Keep a worker process to one thread: there is one worker a processor."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

@@ -1,0 +1,6 @@
+"""Data sets: photos and what is known about them."""
+
+from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
+
+__all__ = ["COCODataset", "ConcatDataset"]

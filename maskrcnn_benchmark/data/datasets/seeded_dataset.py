@@ -1,0 +1,57 @@
+"""A data set whose random changes can be repeated."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
+from maskrcnn_benchmark.data.samplers.seeds import SampleKey, mix_seed
+from maskrcnn_benchmark.data.transforms.transforms import RandomTransform
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+
+class SeededDataset(Dataset[tuple[Any, BoxList, int]]):
+    """The samples of a data set, each changed as its key says and nothing else.
+
+    The random numbers of a sample depend on (seed, iteration, position in the batch, rank). So a
+    run that is continued sees the images that it would have seen, with any number of workers.
+
+    Args:
+        dataset: yields (image, target, image id) unchanged, i.e. was made without transforms.
+        transforms: what to do with image and target.
+        seed: of the run.
+        rank: number of this process.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        transforms: RandomTransform,
+        *,
+        seed: int,
+        rank: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.transforms = transforms
+        self.seed = seed
+        self.rank = rank
+
+    @property
+    def categories(self) -> dict[int, str]:
+        """Contiguous id -> category name."""
+        return self.dataset.categories
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey) -> tuple[Any, BoxList, int]:
+        """The (image, target, image id) for a key, after the transforms."""
+        image, target, image_id = self.dataset[key.dataset_index]
+        rng = random.Random(mix_seed(self.seed, key.iteration, key.position, self.rank))
+        image, changed = self.transforms(image, target, rng)
+        if changed is None:
+            raise ValueError("the transforms lost the target")
+        return image, changed, image_id
