@@ -73,7 +73,13 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """What protocols below 3 call for an empty byte string."""
+    return b""
+
+
 _ADMITTED = {
+    "builtins.bytes": _no_bytes,
     "collections.OrderedDict": OrderedDict,
     "_codecs.encode": _encode,
     "numpy.dtype": _Dtype,
@@ -86,9 +92,11 @@ _ADMITTED = {
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the base class's type
-        full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
+        # NumPy 2 and Python 3 renamed these modules.
+        module = module.replace("numpy._core.", "numpy.core.").replace("__builtin__", "builtins")
+        full_name = f"{module}.{name}"
         if full_name not in _ADMITTED:
-            raise _ForbiddenNameError(f"the name {module}.{name}")
+            raise _ForbiddenNameError(f"the name {full_name}")
         return _ADMITTED[full_name]
 
 
