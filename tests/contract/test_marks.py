@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.contract.source_tree import ROOT, committed_files, python_files, where
 
 CODE = python_files("maskrcnn_benchmark", "tools")
-UPSTREAM = re.compile(r"#\s*UPSTREAM(?:\((?P<tag>[a-z0-9-]+)\))?:\s*(?P<text>\S.*)")
+UPSTREAM = re.compile(r"UPSTREAM(?:\((?P<tag>[a-z0-9-]+)\))?: \S")
 
 
 def _comments(path: Path) -> list[tuple[int, str]]:
@@ -21,12 +21,12 @@ def test_every_deviation_from_the_original_says_what_and_has_its_test():
     tested = set(re.findall(r"upstream(?:: |\()([a-z0-9-]+)", tests))
     wrong = []
     for path in CODE:
-        for line, comment in _comments(path):
-            if "UPSTREAM" not in comment:
+        for line, text in enumerate(path.read_text().splitlines(), start=1):
+            if "UPSTREAM" not in text:
                 continue
-            match = UPSTREAM.fullmatch(comment)
+            match = UPSTREAM.search(text)
             if match is None:
-                wrong.append(f"{where(path, line)} write '# UPSTREAM(tag): what differs'")
+                wrong.append(f"{where(path, line)} write 'UPSTREAM(tag): what differs'")
             elif match["tag"] is None:
                 wrong.append(f"{where(path, line)} has no tag that a test can name")
             elif match["tag"] not in tested:
