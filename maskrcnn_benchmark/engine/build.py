@@ -84,7 +84,7 @@ def _distribute(model: nn.Module, run: Run, *, convert_batch_norm: bool) -> nn.M
         return model
     on_cuda = run.device.type == "cuda"
     if convert_batch_norm and on_cuda:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(
         model, device_ids=[run.device] if on_cuda else None, broadcast_buffers=False
     )

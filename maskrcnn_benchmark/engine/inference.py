@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from maskrcnn_benchmark.data.collate_batch import Batch
+    from maskrcnn_benchmark.data.datasets.evaluation.coco_evaluator import CocoAnnotated
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +85,9 @@ def inference(
         output_folder: where result files go; None writes none.
         backend: "hotcoco" or "pycocotools".
     """
-    evaluator = COCOEvaluator(
-        data_loader.dataset, iou_types, box_only, backend=backend, output_folder=output_folder
-    )
-    num_images = len(data_loader.dataset)  # type: ignore[arg-type]  # data sets here have a length
-    logger.info("Start evaluation on %s (%d images)", dataset_name, num_images)
+    dataset = cast("CocoAnnotated", data_loader.dataset)
+    evaluator = COCOEvaluator(dataset, iou_types, box_only, backend, output_folder)
+    logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset.image_ids))
     synchronize()
     start = time.perf_counter()
     times = compute_on_dataset(model, data_loader, evaluator, torch.device(device))

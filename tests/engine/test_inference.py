@@ -33,7 +33,6 @@ class FakeLoader:
     def __init__(self, image_ids):
         self.image_ids = image_ids
         self.dataset = fake_dataset()
-        type(self.dataset).__len__ = lambda dataset: len(dataset.image_ids)
 
     def __len__(self):
         return len(self.image_ids)
