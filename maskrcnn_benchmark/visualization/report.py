@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from maskrcnn_benchmark.data.datasets.evaluation.result import (
     METRIC_NAMES,
@@ -18,18 +21,42 @@ from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.visualization.report_style import STYLE
 
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_JPEG_QUALITY = 88
 
 
 class Picture(NamedTuple):
     """A picture of a report.
 
     Attributes:
-        path: a PNG or JPEG file; its bytes go into the report.
+        data: the bytes of its file.
+        media_type: ``"image/png"`` or ``"image/jpeg"``.
         caption: shown below it, and instead of it where pictures are off.
     """
 
-    path: Path
+    data: bytes
+    media_type: str
     caption: str
+
+    @classmethod
+    def from_file(cls, path: str | Path, caption: str) -> Picture:
+        """The picture in a PNG or JPEG file.
+
+        Raises:
+            ValueError: the file has another suffix.
+        """
+        path = Path(path)
+        media_type = _MEDIA_TYPES.get(path.suffix.lower())
+        if media_type is None:
+            known = ", ".join(_MEDIA_TYPES)
+            raise ValueError(f"a picture of a report must end in {known}, got {path}")
+        return cls(path.read_bytes(), media_type, caption)
+
+    @classmethod
+    def from_photo(cls, image: Image.Image, caption: str) -> Picture:
+        """The image as a JPEG, which is much smaller than a PNG where there are photos in it."""
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
+        return cls(buffer.getvalue(), "image/jpeg", caption)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +90,6 @@ def write_report(path: str | Path, report: Report) -> Path:
     Args:
         path: file to write.
         report: its content.
-
-    Raises:
-        ValueError: a picture is neither PNG nor JPEG.
     """
     text = render_report(report)
     with atomic_write(path, "w") as file:
@@ -179,14 +203,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    media_type = _MEDIA_TYPES.get(picture.path.suffix.lower())
-    if media_type is None:
-        known = ", ".join(_MEDIA_TYPES)
-        raise ValueError(f"a picture of a report must end in {known}, got {picture.path}")
-    data = base64.b64encode(picture.path.read_bytes()).decode("ascii")
+    data = base64.b64encode(picture.data).decode("ascii")
     caption = escape(picture.caption)
     return (
-        f'<figure><img src="data:{media_type};base64,{data}" alt="{caption}">'
+        f'<figure><img src="data:{picture.media_type};base64,{data}" alt="{caption}">'
         f"<figcaption>{caption}</figcaption></figure>\n"
     )
 

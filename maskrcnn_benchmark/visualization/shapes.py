@@ -24,8 +24,8 @@ def instance_shapes(boxes: BoxList) -> list[PastedMask | None]:
     if boxes.has_field("masks"):
         masks = boxes.get_field("masks")
         # One at a time: a stack of all of them would be as large as K photos.
-        tensors = (masks[k].get_mask_tensor() for k in range(len(boxes)))
-        return [_cropped(tensor.reshape(tensor.shape[-2:])) for tensor in tensors]
+        bitmaps = (masks[k].to_bitmasks()[0] for k in range(len(boxes)))
+        return [_cropped(bitmap) for bitmap in bitmaps]
     return [None] * len(boxes)
 
 

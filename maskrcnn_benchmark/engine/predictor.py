@@ -1,0 +1,91 @@
+"""One photo in, what a model finds on it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+
+
+class Predictor:
+    """Prepares a photo, runs a model on it and scales the detections back.
+
+    Args:
+        model: ``model(images)`` returns one ``BoxList`` an image, px of the resized image.
+        transform: ``transform(photo, None)`` returns the (3, H, W) input and ``None``.
+        device: where ``model`` is.
+        size_divisible: input sides are padded to multiples of this; 0 leaves them.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        transform: Callable[[Image.Image, None], tuple[Any, Any]],
+        device: torch.device,
+        size_divisible: int = 0,
+    ) -> None:
+        self.model = model
+        self.transform = transform
+        self.device = device
+        self.size_divisible = size_divisible
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, weights: str | None = None, model: nn.Module | None = None
+    ) -> Predictor:
+        """The predictor that a configuration describes, on MODEL.DEVICE.
+
+        Args:
+            cfg: settings.
+            weights: a file, URL or ``catalog://`` name that fits the model exactly; ``None`` takes
+                the last checkpoint in OUTPUT_DIR, or MODEL.WEIGHT where there is none.
+            model: use this one, which has its weights already and is on MODEL.DEVICE.
+
+        Raises:
+            CheckpointError: the weights are absent, damaged, or do not fit.
+        """
+        device = select_device(cfg.MODEL.DEVICE, ProcessPlace.from_environment(None))
+        if model is None:
+            model = build_detection_model(cfg).to(device)
+            checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
+            checkpointer.load(weights or cfg.MODEL.WEIGHT, use_latest=weights is None, strict=True)
+        return cls(
+            model=model,
+            transform=build_transforms(cfg, is_train=False),
+            device=device,
+            size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
+        )
+
+    def __call__(self, image: Image.Image) -> BoxList:
+        """The detections on a photo, in px of the photo, on the CPU.
+
+        Args:
+            image: an RGB photo of any size.
+
+        Returns:
+            K boxes (xyxy) with ``labels``, ``scores`` and, of a model with a mask head, ``mask``
+            ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``.
+        """
+        tensor: Tensor = self.transform(image.convert("RGB"), None)[0]
+        images = to_image_list([tensor.to(self.device)], self.size_divisible)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                (detections,) = self.model(images)
+        finally:
+            self.model.train(was_training)
+        scaled: BoxList = detections.to(torch.device("cpu")).resize(image.size)
+        return scaled

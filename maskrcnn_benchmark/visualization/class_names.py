@@ -1,0 +1,54 @@
+"""Names for the labels of a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, NotYetAvailableError
+from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
+
+# Source: the COCO data set, in ascending order of category ids.
+_COCO_CLASS_NAMES = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
+    "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"
+    "backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,"
+    "baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,"
+    "bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,"
+    "oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,"
+    "toothbrush"
+)
+COCO_CLASS_NAMES = tuple(_COCO_CLASS_NAMES.split(","))
+
+
+def build_class_names(cfg: CfgNode) -> dict[int, str]:
+    """Label to name, from the annotation file of the first data set of the settings that is here.
+
+    Without any, the names of COCO for a model of 80 classes, else ``class 1``, ``class 2``, ...
+
+    Args:
+        cfg: DATASETS.TEST, DATASETS.TRAIN and the number of classes are read.
+    """
+    num_foreground = ArchitectureSpec.from_config(cfg).num_classes - 1
+    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        names = _names_in_annotations(name)
+        if len(names) == num_foreground:
+            return names
+    if num_foreground == len(COCO_CLASS_NAMES):
+        return dict(enumerate(COCO_CLASS_NAMES, start=1))
+    return {label: f"class {label}" for label in range(1, num_foreground + 1)}
+
+
+def _names_in_annotations(dataset_name: str) -> dict[int, str]:
+    """The names by ascending category id; none where the file is not here or has no such list."""
+    try:
+        arguments = DatasetCatalog.get(dataset_name)["args"]
+    except NotYetAvailableError:
+        return {}
+    path = Path(arguments.get("ann_file", ""))
+    if not path.is_file():
+        return {}
+    categories = json.loads(path.read_text(encoding="utf-8")).get("categories", [])
+    ordered = sorted(categories, key=lambda category: int(category["id"]))
+    return {label: str(category["name"]) for label, category in enumerate(ordered, start=1)}

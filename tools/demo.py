@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Draw what a model finds on photos.
+
+    python tools/demo.py --config-file CONFIG --input photo.jpg --output drawn/
+    python tools/demo.py --config-file CONFIG --input photos/ --output drawn/ [KEY VALUE ...]
+
+The weights are --weights, else the last checkpoint in OUTPUT_DIR, else MODEL.WEIGHT.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+
+from maskrcnn_benchmark.config import ConfigError, get_default_config
+from maskrcnn_benchmark.data.errors import ImageReadError
+from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.engine.launch import PACKAGE_LOGGER, polite_end
+from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.utils.env import setup_environment
+from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.utils.logger import setup_logger
+from maskrcnn_benchmark.visualization.class_names import build_class_names
+from maskrcnn_benchmark.visualization.draw import draw_instances, select_by_score
+
+logger = logging.getLogger(f"{PACKAGE_LOGGER}.tools.demo")
+
+_JPEG_SUFFIXES = {".jpg", ".jpeg"}
+_JPEG_QUALITY = 95
+
+
+class Photo(NamedTuple):
+    """A file to draw on and where the drawing goes."""
+
+    source: Path
+    target: Path
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="settings")
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=Path,
+        metavar="PATH",
+        help="a photo, or a folder that is searched for photos with its subfolders",
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FOLDER", help="where drawings go"
+    )
+    parser.add_argument("--weights", metavar="FILE", help="checkpoint of the model")
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        default=0.5,
+        metavar="T",
+        help="draw detections that score at least this, 0 to 1 (default: 0.5)",
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings after the file's"
+    )
+    return parser.parse_args(arguments)
+
+
+def find_photos(source: Path, output: Path) -> list[Photo]:
+    """The photos of a file or folder, in order of their paths, with the places of their drawings.
+
+    Args:
+        source: a file, or a folder that is searched with its subfolders for image files.
+        output: folder of the drawings; photos in it are left out of the search.
+
+    Raises:
+        ConfigError: there is no such path, no photo in it, or a drawing would replace its photo.
+    """
+    if not source.exists():
+        raise ConfigError(f"--input: no such file or folder: {source}")
+    if source.is_file():
+        photos = [Photo(source, output / _drawing_name(Path(source.name)))]
+    else:
+        suffixes = set(Image.registered_extensions())
+        photos = [
+            Photo(path, output / _drawing_name(path.relative_to(source)))
+            for path in sorted(source.rglob("*"))
+            if path.suffix.lower() in suffixes and path.is_file()
+        ]
+        if source.resolve() != output.resolve():
+            photos = [one for one in photos if output.resolve() not in one.source.resolve().parents]
+        if not photos:
+            raise ConfigError(f"--input: no image files in {source} or its subfolders")
+    for photo in photos:
+        if photo.source.resolve() == photo.target.resolve():
+            raise ConfigError(
+                f"--output: {photo.target} would replace the photo; choose another folder"
+            )
+    return photos
+
+
+def _drawing_name(name: Path) -> Path:
+    """The photo's own name if PNG or JPEG, which can be written; else with .png after it."""
+    if name.suffix.lower() in {".png", *_JPEG_SUFFIXES}:
+        return name
+    return name.with_name(f"{name.name}.png")
+
+
+def draw_photos(
+    photos: Iterable[Photo],
+    predictor: Predictor,
+    class_names: dict[int, str],
+    score_threshold: float,
+) -> list[Path]:
+    """The files that could not be read; the drawings of all others are written.
+
+    Args:
+        photos: what to draw on.
+        predictor: finds the instances.
+        class_names: label to name.
+        score_threshold: detections that score less are not drawn.
+    """
+    unreadable = []
+    for photo in photos:
+        try:
+            image = read_image(photo.source)
+        except ImageReadError as error:
+            logger.error("%s", error)
+            unreadable.append(photo.source)
+            continue
+        detections = select_by_score(predictor(image), score_threshold)
+        save_drawing(draw_instances(image, detections, class_names), photo.target)
+        names = [class_names.get(int(label), str(int(label))) for label in detections.labels]
+        found = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
+        logger.info("%s: %s -> %s", photo.source, found or "nothing found", photo.target)
+    return unreadable
+
+
+def save_drawing(drawing: Image.Image, path: Path) -> None:
+    """Write the drawing, as a JPEG or PNG by the suffix of ``path``."""
+    is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
+    with atomic_write(path) as file:
+        if is_jpeg:
+            drawing.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+        else:
+            drawing.save(file, "PNG")
+
+
+def run(args: argparse.Namespace) -> list[Path]:
+    """The files that could not be read, after drawing on all others.
+
+    Raises:
+        ConfigError: settings, input or output cannot be used.
+    """
+    if not 0.0 <= args.score_threshold <= 1.0:
+        raise ConfigError(f"--score-threshold: expected 0 to 1, got {args.score_threshold}")
+    photos = find_photos(args.input, args.output)
+    cfg = get_default_config()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    predictor = Predictor.from_config(cfg, args.weights)
+    class_names = build_class_names(cfg)
+    shown = tqdm(photos, unit="photo", disable=len(photos) == 1 or not sys.stderr.isatty())
+    unreadable = draw_photos(shown, predictor, class_names, args.score_threshold)
+    logger.info("Drew on %d of %d photos", len(photos) - len(unreadable), len(photos))
+    if unreadable:
+        names = "\n".join(f"  {path}" for path in unreadable)
+        logger.error("%d could not be read:\n%s", len(unreadable), names)
+    return unreadable
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0, 1 if a file could not be read, 2 if nothing could be done."""
+    args = parse_args(arguments)
+    setup_environment()
+    setup_logger(PACKAGE_LOGGER, None, 0)
+    with polite_end():
+        try:
+            return 1 if run(args) else 0
+        except (ConfigError, CheckpointError) as error:
+            logger.error("%s", error)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Train, evaluate and draw on the bundled photos: what `make demo` runs.
+
+    python tools/quickstart.py [--config-file CONFIG] [--output FOLDER] [KEY VALUE ...]
+
+The same command goes on with an unfinished training; a finished one is evaluated and drawn again.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
+from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets import COCODataset
+from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
+from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
+from maskrcnn_benchmark.engine.launch import Run, make_run
+from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.engine.progress import METRICS_FILE, format_seconds
+from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.visualization import SheetPhoto, contact_sheet, plot_loss_curves
+from maskrcnn_benchmark.visualization.curves import read_metrics
+from maskrcnn_benchmark.visualization.draw import select_by_score
+from maskrcnn_benchmark.visualization.report import Picture, Report, write_report
+
+DEFAULT_CONFIG = (
+    Path(__file__).resolve().parents[1]
+    / "configs/quickstart/centermask_lite_M_v2_FPN_quickstart.yaml"
+)
+PHOTOS_PER_SHEET = 12
+# Scores are class probability times centerness, so good detections of a short training have less
+# than the 0.5 that is usual elsewhere.
+DRAWN_SCORE = 0.3
+
+
+class Split(NamedTuple):
+    """One data set of the demo and what the model scored on it.
+
+    Attributes:
+        title: "train" or "val".
+        dataset: its photos and ground truth.
+        result: its numbers.
+    """
+
+    title: str
+    dataset: COCODataset
+    result: EvaluationResult
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default=str(DEFAULT_CONFIG), metavar="FILE")
+    parser.add_argument(
+        "--output", default="", metavar="FOLDER", help="instead of OUTPUT_DIR in the settings"
+    )
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings after the file's"
+    )
+    return parser.parse_args(arguments)
+
+
+def make_settings(args: argparse.Namespace) -> CfgNode:
+    """The frozen settings of the run, which also evaluates on the photos that it trains on.
+
+    Raises:
+        ConfigError: there is not one data set to train on and one other to test on.
+    """
+    cfg = get_default_config()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    if args.output:
+        cfg.OUTPUT_DIR = args.output
+    train, test = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
+    if len(train) != 1 or len(test) != 1 or train == test:
+        raise ConfigError(
+            "the quickstart needs one data set in DATASETS.TRAIN and another in DATASETS.TEST, "
+            f"got {train} and {test}"
+        )
+    cfg.DATASETS.TEST = train + test
+    cfg.freeze()
+    return cfg
+
+
+def make_splits(cfg: CfgNode, results: Mapping[str, EvaluationResult | None]) -> list[Split]:
+    """The two data sets with their numbers, train first."""
+    loaders = make_data_loader(cfg, is_train=False)
+    titles = ("train", "val")
+    splits = []
+    for title, name, loader in zip(titles, cfg.DATASETS.TEST, loaders, strict=True):
+        result = results[name]
+        if result is not None:
+            splits.append(Split(title, loader.dataset, result))
+    return splits
+
+
+def make_outputs(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]) -> list[Path]:
+    """The files written: numbers, loss curves, contact sheets and the report of both."""
+    folder = Path(cfg.OUTPUT_DIR)
+    written = [write_metrics_json(folder, splits), write_metrics_text(folder, splits)]
+    predictor = Predictor.from_config(cfg, model=model)
+    pictures = []
+    for split in splits:
+        path = folder / f"predictions_{split.title}.png"
+        pictures.append(_write_sheet(path, split, predictor))
+        written.append(path)
+    curves = plot_loss_curves(folder / METRICS_FILE, folder / "loss_curves.png")
+    report = Report(
+        title="CenterMask quickstart",
+        lead="A small CenterMask, trained a few minutes on the bundled photos.",
+        facts=make_facts(cfg, model, run, splits),
+        notes=make_notes(cfg, splits),
+        results={split.title: split.result for split in splits},
+        pictures=pictures,
+        curves=Picture.from_file(curves, "Losses: every logged iteration, and smoothed"),
+        config_text=cfg.dump(),
+    )
+    return [*written, curves, write_report(folder / "report.html", report)]
+
+
+def write_metrics_json(folder: Path, splits: Sequence[Split]) -> Path:
+    """The path of ``metrics.json``: split, then task, then number in percent; n/a is null."""
+    content = {
+        split.title: {task: dict(numbers) for task, numbers in split.result.metrics.items()}
+        for split in splits
+    }
+    path = folder / "metrics.json"
+    with atomic_write(path, "w") as file:
+        json.dump(content, file, indent=2)
+    return path
+
+
+def write_metrics_text(folder: Path, splits: Sequence[Split]) -> Path:
+    """The path of ``metrics.txt``: the tables of both splits."""
+    tables = []
+    for split in splits:
+        tables.append(f"{split.title}: {split.result.table()}")
+        tables += [split.result.per_class_table(task) for task in split.result.per_class]
+    path = folder / "metrics.txt"
+    with atomic_write(path, "w") as file:
+        file.write("\n\n".join(tables) + "\n")
+    return path
+
+
+def _write_sheet(path: Path, split: Split, predictor: Predictor) -> Picture:
+    """The contact sheet of a split, which is also written as a PNG."""
+    inds = _spread(len(split.dataset), PHOTOS_PER_SHEET)
+    photos = [_sheet_photo(split.dataset, index, predictor) for index in inds]
+    trained = {
+        "train": "photos that the model was trained on",
+        "val": "photos that the model has never seen",
+    }[split.title]
+    subtitle = (
+        f"{len(photos)} of {len(split.dataset)} photos, evenly picked  ·  {_headline(split)}  ·  "
+        f"predictions that score {DRAWN_SCORE} or more are drawn"
+    )
+    title = f"{split.result.dataset}: {trained}"
+    names = split.dataset.categories
+    sheet = contact_sheet(photos, names, title, subtitle, score_threshold=DRAWN_SCORE)
+    with atomic_write(path) as file:
+        sheet.save(file, "PNG")
+    return Picture.from_photo(sheet, f"{title}: prediction beside ground truth")
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """At most ``count`` whole numbers below ``length`` with even distances."""
+    count = min(count, length)
+    return [position * length // count for position in range(count)]
+
+
+def _sheet_photo(dataset: COCODataset, index: int, predictor: Predictor) -> SheetPhoto:
+    info = dataset.get_img_info(index)
+    size_wh = (info["width"], info["height"])
+    image = read_image(Path(dataset.root) / info["file_name"], expected_wh=size_wh)
+    detections = select_by_score(predictor(image), DRAWN_SCORE)
+    target = dataset.get_target(index)
+    caption = f"{info['file_name']}: {len(detections)} predicted, {len(target)} annotated"
+    return SheetPhoto(image, detections, target, caption)
+
+
+def _headline(split: Split) -> str:
+    """The AP50 of each task, in words."""
+    names = {"bbox": "box AP50", "segm": "mask AP50"}
+    values = {names.get(task, task): n.get("AP50") for task, n in split.result.metrics.items()}
+    return ", ".join(
+        f"{name} {'n/a' if value is None else f'{value:.1f}'}" for name, value in values.items()
+    )
+
+
+def make_facts(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]) -> dict[str, str]:
+    """What is worth seeing at once, by name."""
+    records = read_metrics(Path(cfg.OUTPUT_DIR) / METRICS_FILE)
+    seconds = sum(record["time"] for record in records) / max(1, len(records))
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    processors = f"{torch.get_num_threads()} threads" if run.device.type == "cpu" else "one GPU"
+    return {
+        **{split.title: _headline(split) for split in splits},
+        "training time": f"{format_seconds(seconds * cfg.SOLVER.MAX_ITER)} ({seconds:.2f} s/step)",
+        "training": f"{cfg.SOLVER.MAX_ITER} steps of {cfg.SOLVER.IMS_PER_BATCH} photos",
+        "photo size": f"shorter side {cfg.INPUT.MIN_SIZE_TEST} px",
+        "model": f"{cfg.MODEL.BACKBONE.CONV_BODY}, {num_parameters / 1e6:.1f} M parameters",
+        "machine": f"{run.device.type}, {processors}, torch {torch.__version__}",
+    }
+
+
+def make_notes(cfg: CfgNode, splits: Sequence[Split]) -> list[str]:
+    """What keeps a reader from taking the numbers for more than they are."""
+    train, val = (split.dataset for split in splits)
+    targets = [train.get_target(index) for index in range(len(train))]
+    used = [target for target in targets if len(target)]
+    labels = {int(label) for target in used for label in target.labels}
+    num_objects = sum(len(target) for target in used)
+    seen = set(train.image_ids) & set(val.image_ids)
+    notes = [
+        f"Trained on {len(used)} photos of {splits[0].result.dataset} ({num_objects} objects of "
+        f"{len(labels)} categories), starting from {cfg.MODEL.WEIGHT or 'random weights'}; all "
+        f"{len(train)} photos of it are in the train numbers.",
+        "The train numbers show that the model learns and remembers: it is asked about the very "
+        "photos it was trained on. They say nothing about other photos.",
+        f"The val numbers are of {len(val)} photos that it never saw. So few training photos "
+        "cannot teach objects in general: expect numbers near zero. Training on COCO is what "
+        "the other configurations are for.",
+    ]
+    if seen:
+        notes.append(f"{len(seen)} photos are in both splits, so the val numbers are too good.")
+    return notes
+
+
+def show(written: Sequence[Path], splits: Sequence[Split], seconds: float) -> None:
+    """Print the numbers and where everything is."""
+    folder = written[0].parent
+    produced = [folder / name for name in ("log.txt", "model_final.pth")]
+    print()
+    for split in splits:
+        print(f"{split.title:>5}: {_headline(split)}  ({split.result.num_images} photos)")
+    print(f"\nDone in {format_seconds(seconds)}. Everything is in {folder}{os.sep}:")
+    for path in [*produced, *written]:
+        print(f"  {path}")
+    print(f"\nLook at {written[-1].resolve().as_uri()}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, evaluate and draw what the command line says."""
+    started = time.perf_counter()
+    args = parse_args(arguments)
+    cfg = make_settings(args)
+    with make_run(cfg) as run:
+        model = build_trained_model(cfg, run)
+        results: dict[str, Any] = make_evaluations(cfg, model, run)
+        splits = make_splits(cfg, results)
+        written = make_outputs(cfg, model, run, splits)
+    show(written, splits, time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
