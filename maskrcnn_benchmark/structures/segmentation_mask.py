@@ -99,7 +99,7 @@ class SegmentationMask:
 
         Polygons keep what is outside (rasterising cuts it off); bitmaps round the box.
         """
-        return self._like(self.instances.crop([float(value) for value in box]))
+        return self._like(self.instances.crop(box.tolist() if isinstance(box, Tensor) else box))
 
     def resize(self, size: tuple[int, int]) -> SegmentationMask:
         """The masks in the image resized to ``size`` (w, h)."""

@@ -1,0 +1,162 @@
+import numpy as np
+import pycocotools.mask as mask_utils
+import pytest
+import torch
+from torch.testing import assert_close
+
+from maskrcnn_benchmark.structures.mask_targets import area_ratios, crop_and_rasterize
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from tests.factories import elliptic_masks, random_boxlist, rectangle
+from tests.golden_data import golden_json, golden_npz
+
+SIZE = (40, 30)
+BOTH_MODES = pytest.mark.parametrize("mode", ["poly", "mask"])
+
+
+def masks_of(polygons, mode="poly"):
+    return SegmentationMask(polygons, SIZE).convert(mode)
+
+
+@pytest.fixture
+def golden():
+    """Masks, boxes and the arrays of the reference."""
+    arrays = golden_npz("ops")
+    width, height = arrays["masktarget_image_wh"].tolist()
+    masks = SegmentationMask(golden_json("ops")["masktarget_polygons"], (width, height))
+    return masks, torch.from_numpy(arrays["masktarget_boxes"]), arrays
+
+
+@pytest.mark.golden
+def test_targets_of_the_original(golden):
+    masks, boxes, arrays = golden
+    targets = crop_and_rasterize(masks, boxes, 28)
+    np.testing.assert_array_equal(targets.numpy(), arrays["masktarget_masks"])
+
+
+@pytest.mark.golden
+def test_ratios_of_the_original(golden):
+    """upstream: first-polygon."""
+    masks, boxes, arrays = golden
+    ratios = area_ratios(masks, boxes, first_polygon_only=True)
+    assert_close(ratios, torch.from_numpy(arrays["masktarget_ratios"]), rtol=1e-7, atol=0)
+    num_polygons = torch.tensor([len(polygons) for polygons in masks.instances.polygons])
+    changed = area_ratios(masks, boxes) != ratios
+    assert changed.any()
+    assert (num_polygons[changed] > 1).all()
+
+
+@pytest.mark.golden
+def test_bitmap_targets_are_near_those_of_polygons(golden):
+    masks, boxes, _ = golden
+    bitmaps = masks.convert("mask")
+    from_polygons, from_bitmaps = (crop_and_rasterize(each, boxes, 28) for each in (masks, bitmaps))
+    union = (from_polygons | from_bitmaps).sum(dim=(1, 2))
+    assert ((from_polygons & from_bitmaps).sum(dim=(1, 2)) / union).min() > 0.93
+    assert_close(area_ratios(bitmaps, boxes), area_ratios(masks, boxes), rtol=0, atol=0.03)
+
+
+@BOTH_MODES
+def test_a_target_is_the_scaled_crop(mode):
+    masks = masks_of([[rectangle(10, 6, 20, 14)]], mode)
+    (target,) = crop_and_rasterize(masks, torch.tensor([[10.0, 2.0, 26.0, 18.0]]), 8)
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[2:6, :5] = True
+    assert target.dtype == torch.bool
+    assert_close(target, expected)
+
+
+@BOTH_MODES
+def test_a_box_may_leave_the_image(mode):
+    masks = masks_of([[rectangle(0, 0, 40, 30)]], mode)
+    (target,) = crop_and_rasterize(masks, torch.tensor([[-8.0, -4.0, 8.0, 12.0]]), 8)
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[2:, 4:] = True
+    # RoIAlign reads bitmaps up to one pixel beyond the border.
+    assert_close(target[2:, 4:], expected[2:, 4:])
+    assert not target[:1].any()
+    assert not target[:, :3].any()
+
+
+@BOTH_MODES
+def test_a_box_is_at_least_a_pixel_wide(mode):
+    masks = masks_of([[rectangle(10, 6, 20, 14)]] * 2, mode)
+    boxes = torch.tensor([[12.0, 8.0, 12.0, 8.0], [12.0, 8.0, 11.0, 7.0]])
+    assert crop_and_rasterize(masks, boxes, 4).all()
+
+
+@BOTH_MODES
+def test_a_box_beside_the_instance_is_empty(mode):
+    masks = masks_of([[rectangle(0, 0, 5, 5)]], mode)
+    boxes = torch.tensor([[20.0, 20.0, 30.0, 28.0]])
+    assert not crop_and_rasterize(masks, boxes, 14).any()
+    # One pixel of twenty-five, not zero: one divides by it.
+    assert_close(area_ratios(masks, boxes), torch.tensor([1 / 25]))
+
+
+@BOTH_MODES
+def test_ratio_is_the_share_in_the_box(mode):
+    masks = masks_of([[rectangle(10, 10, 20, 20)], [rectangle(10, 10, 20, 20)]], mode)
+    boxes = torch.tensor([[10.0, 10.0, 15.0, 20.0], [5.0, 5.0, 25.0, 25.0]])
+    assert_close(area_ratios(masks, boxes), torch.tensor([0.5, 1.0]))
+
+
+@BOTH_MODES
+def test_every_polygon_counts(mode):
+    """upstream: first-polygon."""
+    masks = masks_of([[rectangle(0, 0, 4, 4), rectangle(20, 0, 24, 4)]], mode)
+    boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]])
+    assert_close(area_ratios(masks, boxes), torch.tensor([0.5]))
+    first_only = area_ratios(masks, boxes, first_polygon_only=True)
+    # A bitmap does not know its polygons.
+    assert_close(first_only, torch.tensor([1.0 if mode == "poly" else 0.5]))
+
+
+def test_overlapping_polygons_count_once():
+    masks = masks_of([[rectangle(0, 0, 8, 8), rectangle(0, 0, 8, 8), rectangle(20, 0, 28, 8)]])
+    assert_close(area_ratios(masks, torch.tensor([[0.0, 0.0, 10.0, 10.0]])), torch.tensor([0.5]))
+
+
+@BOTH_MODES
+def test_an_empty_instance(mode):
+    masks = SegmentationMask(torch.zeros(1, 30, 40), SIZE, mode)
+    boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]])
+    assert not crop_and_rasterize(masks, boxes, 14).any()
+    assert_close(area_ratios(masks, boxes), torch.tensor([1.0]))
+
+
+@BOTH_MODES
+def test_no_instances(mode):
+    masks = SegmentationMask([], SIZE, mode)
+    assert crop_and_rasterize(masks, torch.zeros(0, 4), 28).shape == (0, 28, 28)
+    assert area_ratios(masks, torch.zeros(0, 4)).shape == (0,)
+
+
+@BOTH_MODES
+def test_one_box_a_mask(mode):
+    masks = masks_of([[rectangle(0, 0, 4, 4)]], mode)
+    for function in (lambda boxes: crop_and_rasterize(masks, boxes, 28),
+                     lambda boxes: area_ratios(masks, boxes)):  # fmt: skip
+        with pytest.raises(ValueError, match=r"\(1, 4\), one a mask, not \(2, 4\)"):
+            function(torch.zeros(2, 4))
+
+
+@BOTH_MODES
+def test_boxes_keep_their_order_and_pass_no_gradient(mode):
+    boxes = random_boxlist(6, SIZE)
+    masks = elliptic_masks(boxes).convert(mode)
+    corners = boxes.bbox.requires_grad_()
+    targets, ratios = crop_and_rasterize(masks, corners, 14), area_ratios(masks, corners)
+    assert not ratios.requires_grad
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert_close(crop_and_rasterize(masks[order], corners[order], 14), targets[order])
+    assert_close(area_ratios(masks[order], corners[order]), ratios[order])
+
+
+def test_targets_agree_with_the_rasteriser_one_by_one():
+    boxes = random_boxlist(20, SIZE, seed=3)
+    masks = elliptic_masks(boxes)
+    targets = crop_and_rasterize(masks, boxes.bbox, 28)
+    for mask, box, target in zip(masks, boxes.bbox, targets, strict=True):
+        ((points,),) = mask.crop(box).resize((28, 28)).instances.polygons
+        rle = mask_utils.merge(mask_utils.frPyObjects([points.ravel().tolist()], 28, 28))
+        assert (mask_utils.decode(rle) != target.numpy()).sum() <= 1
