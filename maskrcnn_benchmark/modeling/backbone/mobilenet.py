@@ -70,7 +70,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Block output (N, out_channels, H / stride, W / stride)."""
-        return x + self.conv(x) if self.has_identity else self.conv(x)
+        out: Tensor = self.conv(x)
+        return x + out if self.has_identity else out
 
 
 class MobileNetV2(nn.Module):

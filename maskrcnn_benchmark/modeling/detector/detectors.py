@@ -1,5 +1,7 @@
 """Models by configuration."""
 
+from typing import cast
+
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
@@ -20,8 +22,9 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
             f"got {cfg.MODEL.META_ARCHITECTURE!r}"
         )
     backbone = build_backbone(cfg)
+    out_channels = cast(int, backbone.out_channels)
     return GeneralizedRCNN(
         backbone=backbone,
-        rpn=build_rpn(cfg, backbone.out_channels),
-        roi_heads=build_roi_heads(cfg, backbone.out_channels),
+        rpn=build_rpn(cfg, out_channels),
+        roi_heads=build_roi_heads(cfg, out_channels),
     )

@@ -19,8 +19,9 @@ def attach_masks(detections: Sequence[BoxList], mask_logits: Tensor) -> list[Box
     """
     labels = torch.cat([boxes.get_field("labels") for boxes in detections])
     probs = select_class_masks(mask_logits, labels).sigmoid()[:, None]
+    sizes = [len(boxes) for boxes in detections]
     results = []
-    for boxes, masks in zip(detections, probs.split([len(b) for b in detections]), strict=True):
+    for boxes, masks in zip(detections, torch.split(probs, sizes), strict=True):
         result = boxes.copy_with_fields(boxes.fields())
         result.add_field("mask", masks)
         results.append(result)

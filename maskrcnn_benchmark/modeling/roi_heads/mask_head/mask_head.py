@@ -4,7 +4,7 @@ Shapes: R rois, C classes with background, M mask side.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +129,7 @@ def build_roi_mask_head(cfg: CfgNode, in_channels: int) -> ROIMaskHead:
     roi_heads = cfg.MODEL.ROI_HEADS
     return ROIMaskHead(
         feature_extractor=extractor,
-        predictor=build_roi_mask_predictor(cfg, extractor.out_channels),
+        predictor=build_roi_mask_predictor(cfg, cast(int, extractor.out_channels)),
         assigner=MaskTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             mask_side=head.RESOLUTION,

@@ -47,7 +47,8 @@ class MaskIoUFeatureExtractor(nn.Module):
         for name in self.conv_names:
             x = self.get_submodule(name)(x).relu()
         x = self.maskiou_fc1(x.flatten(1)).relu()
-        return self.maskiou_fc2(x).relu()
+        features: Tensor = self.maskiou_fc2(x).relu()
+        return features
 
 
 @ROI_MASKIOU_FEATURE_EXTRACTORS.register("MaskIoUFeatureExtractor")

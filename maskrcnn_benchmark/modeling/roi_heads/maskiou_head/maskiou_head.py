@@ -1,7 +1,7 @@
 """The mask-IoU head: a quality score for every mask (Mask Scoring R-CNN, arXiv 1903.00241)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[
     """
     results = []
     sizes = [len(boxes) for boxes in detections]
-    for boxes, iou in zip(detections, predicted_iou.split(sizes), strict=True):
+    for boxes, iou in zip(detections, torch.split(predicted_iou, sizes), strict=True):
         result = boxes.copy_with_fields(boxes.fields())
         result.add_field("mask_scores", boxes.get_field("scores") * iou)
         results.append(result)
@@ -84,6 +84,6 @@ def build_roi_maskiou_head(cfg: CfgNode, in_channels: int) -> ROIMaskIoUHead:
     extractor = build_roi_maskiou_feature_extractor(cfg, in_channels)
     return ROIMaskIoUHead(
         feature_extractor=extractor,
-        predictor=build_roi_maskiou_predictor(cfg, extractor.out_channels),
+        predictor=build_roi_maskiou_predictor(cfg, cast(int, extractor.out_channels)),
         loss=MaskIoULoss(weight=cfg.MODEL.MASKIOU_LOSS_WEIGHT),
     )

@@ -10,7 +10,7 @@ from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.postprocessing import append_ground_truth
 from maskrcnn_benchmark.modeling.registry import RPN_HEADS
-from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSHead, FCOSSharedHead
+from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs
 from maskrcnn_benchmark.modeling.rpn.fcos.inference import (
     FCOSPostProcessor,
     FCOSSelectionSettings,
@@ -38,7 +38,7 @@ class FCOSModule(nn.Module):
     def __init__(
         self,
         *,
-        head: FCOSHead | FCOSSharedHead,
+        head: nn.Module,
         loss: FCOSLoss,
         select_train: FCOSPostProcessor | None,
         select_test: FCOSPostProcessor,
@@ -63,7 +63,7 @@ class FCOSModule(nn.Module):
 
         In training the ground-truth boxes follow the selected ones, with score 1.
         """
-        outputs = self.head(features)
+        outputs: FCOSOutputs = self.head(features)
         locations = compute_locations(features, self.strides, self.dense_points)
         if not self.training or targets is None:
             proposals = self.select_test(outputs, locations, images.image_sizes)

@@ -5,7 +5,7 @@ level i.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,10 +92,17 @@ def _make_tower(settings: FCOSHeadSettings) -> nn.Sequential:
 
 
 class _FCOSPredictions(nn.Module):
-    """The three last convolutions and the per-level scales, shared by both heads."""
+    """The three last convolutions and the per-level scales, shared by both heads.
 
-    def __init__(self, settings: FCOSHeadSettings) -> None:
+    Args:
+        settings: sizes of the head.
+        towers: the towers by name; they come first in checkpoints and optimizers.
+    """
+
+    def __init__(self, settings: FCOSHeadSettings, towers: Mapping[str, nn.Module]) -> None:
         super().__init__()
+        for name, tower in towers.items():
+            self.add_module(name, tower)
         self.residual = settings.residual
         channels, points = settings.in_channels, settings.dense_points
         self.cls_logits = nn.Conv2d(channels, points * settings.num_foreground, 3, padding=1)
@@ -126,10 +133,12 @@ class _FCOSPredictions(nn.Module):
 class FCOSHead(_FCOSPredictions):
     """Two towers, one for classes and one for boxes and centerness, shared by all levels."""
 
+    cls_tower: nn.Sequential
+    bbox_tower: nn.Sequential
+
     def __init__(self, settings: FCOSHeadSettings) -> None:
-        super().__init__(settings)
-        self.cls_tower = _make_tower(settings)
-        self.bbox_tower = _make_tower(settings)
+        towers = {name: _make_tower(settings) for name in ("cls_tower", "bbox_tower")}
+        super().__init__(settings, towers)
 
     def run_towers(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """The (classification, box) tower outputs, each (N, F, Hi, Wi)."""
@@ -140,9 +149,10 @@ class FCOSHead(_FCOSPredictions):
 class FCOSSharedHead(_FCOSPredictions):
     """One tower for classes, boxes and centerness, shared by all levels."""
 
+    shared_tower: nn.Sequential
+
     def __init__(self, settings: FCOSHeadSettings) -> None:
-        super().__init__(settings)
-        self.shared_tower = _make_tower(settings)
+        super().__init__(settings, {"shared_tower": _make_tower(settings)})
 
     def run_towers(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """The same tower output (N, F, Hi, Wi) twice."""
