@@ -61,7 +61,8 @@ def are_coordinates(values: Sequence[Any]) -> bool:
     """Whether all values, at least one, are finite numbers of a size that makes sense in px."""
     try:
         return (
-            all(map(math.isfinite, values))
+            len(values) > 0
+            and all(map(math.isfinite, values))
             and min(values) >= -_MAX_COORDINATE
             and max(values) <= _MAX_COORDINATE
         )
