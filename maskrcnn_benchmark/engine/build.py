@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def build_trained_model(cfg: CfgNode, run: Run) -> nn.Module:
     seed_everything(cfg.SEED + run.place.rank)
     do_train(
         cfg,
-        _distribute(model, run, convert_batch_norm=cfg.MODEL.USE_SYNCBN),
+        distribute(model, run, convert_batch_norm=cfg.MODEL.USE_SYNCBN),
         data_loader,
         data_loader_val,
         optimizer,
@@ -72,11 +73,12 @@ def _tidy_output_dir(folder: Path, settings: str) -> None:
         file.write(settings)
 
 
-def _distribute(model: nn.Module, run: Run, *, convert_batch_norm: bool) -> nn.Module:
+def distribute(model: nn.Module, run: Run, *, convert_batch_norm: bool = False) -> nn.Module:
     """``model``, wrapped so that its gradients are means over the processes if there are several.
 
     Args:
-        model: on the device of ``run``.
+        model: on the device of ``run``; every parameter that is trained must get a gradient in
+            every step.
         run: this process.
         convert_batch_norm: let batch norms share their statistics; they need CUDA for it.
     """
@@ -85,9 +87,15 @@ def _distribute(model: nn.Module, run: Run, *, convert_batch_norm: bool) -> nn.M
     on_cuda = run.device.type == "cuda"
     if convert_batch_norm and on_cuda:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return DistributedDataParallel(
-        model, device_ids=[run.device] if on_cuda else None, broadcast_buffers=False
-    )
+    options: dict[str, Any] = {_buffers_option(): False}
+    return DistributedDataParallel(model, device_ids=[run.device] if on_cuda else None, **options)
+
+
+def _buffers_option() -> str:
+    """Name of the argument that keeps buffers, which never change here, from being sent around."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    # PyTorch 2.14 renamed it and warns of the old name.
+    return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
 
 
 def build_pretrained_model(cfg: CfgNode, run: Run, *, use_latest: bool) -> nn.Module:

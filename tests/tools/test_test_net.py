@@ -1,0 +1,80 @@
+import logging
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.engine.random_state import preserved_random_state
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+from tests.tools.small_run import arguments, write_data_set
+from tools import test_net as tool
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed():
+    with preserved_random_state():
+        yield
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    return write_data_set(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def output_dir(catalog, tmp_path):
+    """A folder with a checkpoint of an untrained model."""
+    words = arguments(catalog, tmp_path)
+    cfg = get_default_config()
+    cfg.merge_from_file(words[1])
+    cfg.merge_from_list(words[2:])
+    Checkpointer(build_detection_model(cfg), save_dir=str(tmp_path)).save("model_final")
+    return tmp_path
+
+
+def without_weight(words):
+    """The command line without the key MODEL.WEIGHT and its value."""
+    at = words.index("MODEL.WEIGHT")
+    return words[:at] + words[at + 2 :]
+
+
+def log_of(folder):
+    return (folder / "log.txt").read_text()
+
+
+def test_the_checkpoint_of_the_folder_is_evaluated(catalog, output_dir):
+    tool.main(without_weight(arguments(catalog, output_dir)))
+    assert str(output_dir / "model_final.pth") in log_of(output_dir)
+    assert (output_dir / "inference" / "small" / "coco_results.json").is_file()
+
+
+def test_weights_that_are_asked_for_win_over_the_checkpoint_of_the_folder(catalog, output_dir):
+    """In the original, test_net.py evaluated the checkpoint without a word."""
+    mine = output_dir / "mine.pth"
+    torch.save(torch.load(output_dir / "model_final.pth", weights_only=True), mine)
+    tool.main(arguments(catalog, output_dir, MODEL__WEIGHT=mine))
+    assert "mine.pth" in log_of(output_dir)
+    assert "model_final.pth" not in log_of(output_dir).split("settings:")[1]
+
+
+def test_without_any_weights_there_is_nothing_to_evaluate(catalog, tmp_path):
+    with pytest.raises(ValueError, match=r"expected MODEL\.WEIGHT"):
+        tool.main(arguments(catalog, tmp_path, MODEL__WEIGHT="''"))
+    assert not (tmp_path / "inference").exists()
+
+
+def test_weights_of_another_model_are_refused(catalog, output_dir):
+    with pytest.raises(ValueError, match="model_final"):
+        tool.main(without_weight(arguments(catalog, output_dir, MODEL__NUM_CLASSES=4)))
+
+
+def test_nothing_to_test_on_is_said(catalog, output_dir, caplog):
+    with caplog.at_level(logging.WARNING):
+        tool.main(without_weight(arguments(catalog, output_dir, DATASETS__TEST="()")))
+    assert "DATASETS.TEST is empty" in caplog.text
+
+
+def test_every_spelling_of_the_local_rank_is_understood():
+    for words in (["--local-rank", "1"], ["--local_rank=1"]):
+        assert tool.parse_args([*words, "--config-file", "a.yaml"]).local_rank == 1
