@@ -59,35 +59,76 @@ CM_ALWAYS_INLINE void add_scaled(typename VectorOf<T>::type (&sums)[V], const T*
   }
 }
 
-// tile[position][channel] = source[channel][position], zeros after the last channel.
+// target[column][row] = source[row][column] for a square of the sides of one vector register.
 template <typename T>
-CM_ALWAYS_INLINE void channels_to_last(const T* CM_RESTRICT source, int64_t channel_stride,
-                                       int64_t position_stride, int64_t num_channels,
-                                       int64_t num_positions, T* CM_RESTRICT tile,
-                                       int64_t tile_stride, int64_t tile_width) {
-  for (int64_t first = 0; first < tile_width; first += kLanes<T>) {
-    const int64_t valid = std::clamp<int64_t>(num_channels - first, 0, kLanes<T>);
-    for (int64_t p = 0; p < num_positions; ++p) {
-      const T* from = source + first * channel_stride + p * position_stride;
-      T* to = tile + p * tile_stride + first;
-      for (int64_t c = 0; c < valid; ++c) to[c] = from[c * channel_stride];
-      for (int64_t c = valid; c < kLanes<T>; ++c) to[c] = T(0);
+struct SmallTranspose {
+  static constexpr int64_t kSide = 1;
+  static CM_ALWAYS_INLINE void run(const T* source, int64_t, T* target, int64_t) {
+    *target = *source;
+  }
+};
+
+#if defined(__GNUC__) && (defined(__clang__) || __GNUC__ >= 12)
+template <>
+struct SmallTranspose<float> {
+  static constexpr int64_t kSide = 4;
+  static CM_ALWAYS_INLINE void run(const float* source, int64_t source_stride, float* target,
+                                   int64_t target_stride) {
+    typedef float Quad __attribute__((vector_size(16)));
+    Quad rows[4];
+    for (int i = 0; i < 4; ++i) std::memcpy(&rows[i], source + i * source_stride, sizeof(Quad));
+    const Quad low01 = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5);
+    const Quad low23 = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5);
+    const Quad high01 = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7);
+    const Quad high23 = __builtin_shufflevector(rows[2], rows[3], 2, 6, 3, 7);
+    const Quad columns[4] = {__builtin_shufflevector(low01, low23, 0, 1, 4, 5),
+                             __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
+                             __builtin_shufflevector(high01, high23, 0, 1, 4, 5),
+                             __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
+    for (int i = 0; i < 4; ++i) std::memcpy(target + i * target_stride, &columns[i], sizeof(Quad));
+  }
+};
+#endif
+
+// target[column][row] = source[row][column], in tiles that stay in the first-level cache.
+template <typename T>
+CM_ALWAYS_INLINE void transpose(const T* CM_RESTRICT source, int64_t source_stride,
+                                int64_t num_rows, int64_t num_columns, T* CM_RESTRICT target,
+                                int64_t target_stride) {
+  using Small = SmallTranspose<T>;
+  constexpr int64_t kSide = Small::kSide;
+  constexpr int64_t kTileRows = 64, kTileColumns = kLanes<T>;
+  const int64_t full_rows = num_rows / kSide * kSide, full_columns = num_columns / kSide * kSide;
+  const auto copy = [&](int64_t row, int64_t column) {
+    target[column * target_stride + row] = source[row * source_stride + column];
+  };
+  for (int64_t top = 0; top < full_rows; top += kTileRows) {
+    const int64_t bottom = std::min(top + kTileRows, full_rows);
+    for (int64_t left = 0; left < full_columns; left += kTileColumns) {
+      const int64_t right = std::min(left + kTileColumns, full_columns);
+      for (int64_t row = top; row < bottom; row += kSide) {
+        for (int64_t column = left; column < right; column += kSide) {
+          Small::run(source + row * source_stride + column, source_stride,
+                     target + column * target_stride + row, target_stride);
+        }
+      }
     }
+  }
+  for (int64_t row = 0; row < full_rows; ++row) {
+    for (int64_t column = full_columns; column < num_columns; ++column) copy(row, column);
+  }
+  for (int64_t row = full_rows; row < num_rows; ++row) {
+    for (int64_t column = 0; column < num_columns; ++column) copy(row, column);
   }
 }
 
-// target[channel][position] = tile[position][channel].
+// packed[position][channel] = source[channel][position], zeros after the last channel.
 template <typename T>
-CM_ALWAYS_INLINE void channels_to_first(const T* CM_RESTRICT tile, int64_t tile_stride,
-                                        int64_t num_channels, int64_t num_positions,
-                                        T* CM_RESTRICT target, int64_t channel_stride) {
-  for (int64_t first = 0; first < num_positions; first += kLanes<T>) {
-    const int64_t last = std::min(first + kLanes<T>, num_positions);
-    for (int64_t c = 0; c < num_channels; ++c) {
-      for (int64_t p = first; p < last; ++p) {
-        target[c * channel_stride + p] = tile[p * tile_stride + c];
-      }
-    }
+CM_ALWAYS_INLINE void pack_channels(const T* source, int64_t channel_stride, int64_t num_channels,
+                                    int64_t num_positions, T* packed, int64_t padded_channels) {
+  transpose(source, channel_stride, num_channels, num_positions, packed, padded_channels);
+  for (int64_t p = 0; p < num_positions; ++p) {
+    for (int64_t c = num_channels; c < padded_channels; ++c) packed[p * padded_channels + c] = T(0);
   }
 }
 

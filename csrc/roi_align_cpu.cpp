@@ -62,7 +62,7 @@ CM_ALWAYS_INLINE void pool(const PoolBlock<T>& b) {
     }
   }
   const int64_t num_bins = b.pooled_height * b.pooled_width;
-  channels_to_first(b.tile, kWidth, b.num_valid, num_bins, b.output, num_bins);
+  transpose(b.tile, kWidth, num_bins, b.num_valid, b.output, num_bins);
 }
 
 CM_TARGET_CLONES void pool_block(const PoolBlock<float>& b, bool wide) {
@@ -92,7 +92,7 @@ CM_ALWAYS_INLINE void spread(const SpreadBlock<T>& b) {
   const auto& columns = b.taps.columns;
   const int64_t num_bins = b.pooled_height * b.pooled_width;
   const int64_t num_slots = static_cast<int64_t>(rows.cells.size());
-  channels_to_last(b.grad, num_bins, int64_t{1}, b.num_valid, num_bins, b.tile, kWidth, kWidth);
+  pack_channels(b.grad, num_bins, b.num_valid, num_bins, b.tile, kWidth);
   std::fill(b.row_sums, b.row_sums + num_slots * b.pooled_width * kWidth, T(0));
   for (int64_t p = 0; p < b.pooled_height; ++p) {
     for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
@@ -124,18 +124,6 @@ CM_TARGET_CLONES void spread_block(const SpreadBlock<double>& b, bool wide) {
   wide ? spread<double, kWideBlock>(b) : spread<double, 1>(b);
 }
 
-CM_TARGET_CLONES void pack_row(const float* source, int64_t channel_stride, int64_t column_stride,
-                               int64_t channels, int64_t columns, float* packed, int64_t padded) {
-  channels_to_last(source, channel_stride, column_stride, channels, columns, packed, padded,
-                   padded);
-}
-
-CM_TARGET_CLONES void pack_row(const double* source, int64_t channel_stride, int64_t column_stride,
-                               int64_t channels, int64_t columns, double* packed, int64_t padded) {
-  channels_to_last(source, channel_stride, column_stride, channels, columns, packed, padded,
-                   padded);
-}
-
 // The columns of a row of the map that rois read.
 struct Span {
   int64_t begin = 0, end = 0;
@@ -165,32 +153,21 @@ class ChannelsLast {
   const T* data;
   int64_t image_stride, row_stride, column_stride;
 
-  ChannelsLast(const Tensor& input, const Geometry<T>& g)
-      : data(input.const_data_ptr<T>()),
-        image_stride(input.stride(0)),
-        row_stride(input.stride(2)),
-        column_stride(input.stride(3)) {
+  ChannelsLast(const Tensor& input, const Geometry<T>& g) {
     const int64_t channels = input.size(1);
-    if (input.stride(1) == 1 && channels % kLanes<T> == 0) return;
-    const int64_t padded = ChannelBlocks<T>(channels, true).padded_channels();
-    const T* source = data;
-    const int64_t from_image = image_stride, from_row = row_stride, from_column = column_stride;
-    const int64_t from_channel = input.stride(1);
-    copy_.reset(new T[g.num_images * g.height * g.width * padded]);
-    column_stride = padded;
+    if (input.stride(1) == 1 && channels % kLanes<T> == 0) {
+      data = input.const_data_ptr<T>();
+      image_stride = input.stride(0);
+      row_stride = input.stride(2);
+      column_stride = input.stride(3);
+      return;
+    }
+    column_stride = ChannelBlocks<T>(channels, true).padded_channels();
     row_stride = g.width * column_stride;
     image_stride = g.height * row_stride;
-    const std::vector<Span> spans = spans_of_rows(g);
-    const int64_t num_rows = static_cast<int64_t>(spans.size());
-    torch::stable::parallel_for(0, num_rows, kTasksPerThread, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const Span span = spans[i];
-        const T* from = source + i / g.height * from_image + i % g.height * from_row;
-        pack_row(from + span.begin * from_column, from_channel, from_column, channels,
-                 span.end - span.begin, copy_.get() + i * row_stride + span.begin * padded, padded);
-      }
-    });
+    copy_.reset(new T[g.num_images * image_stride]);
     data = copy_.get();
+    pack(input.stride(3) == 1 ? input : torch::stable::contiguous(input), spans_of_rows(g), g);
   }
 
  private:
@@ -204,6 +181,21 @@ class ChannelsLast {
       }
     }
     return spans;
+  }
+
+  void pack(const Tensor& input, const std::vector<Span>& spans, const Geometry<T>& g) {
+    const T* source = input.const_data_ptr<T>();
+    const int64_t channels = input.size(1), channel_stride = input.stride(1);
+    const int64_t from_image = input.stride(0), from_row = input.stride(2);
+    const int64_t num_rows = static_cast<int64_t>(spans.size());
+    torch::stable::parallel_for(0, num_rows, kTasksPerThread, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Span span = spans[i];
+        const T* from = source + i / g.height * from_image + i % g.height * from_row + span.begin;
+        T* to = copy_.get() + i * row_stride + span.begin * column_stride;
+        pack_channels(from, channel_stride, channels, span.end - span.begin, to, column_stride);
+      }
+    });
   }
 
   std::unique_ptr<T[]> copy_;
@@ -254,7 +246,7 @@ void backward_task(const Geometry<T>& g, const ChannelBlocks<T>& blocks, int64_t
   for (int64_t row = 0; row < g.height; ++row) {
     T* target = to + row * g.width;
     if (row_in_use[row]) {
-      channels_to_first(map + row * g.width * cell, cell, num_valid, g.width, target, plane);
+      transpose(map + row * g.width * cell, cell, g.width, num_valid, target, plane);
     } else {
       for (int64_t c = 0; c < num_valid; ++c) std::fill_n(target + c * plane, g.width, T(0));
     }
