@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.visualization.draw import as_rgb, draw_instances, select_by_score
+from maskrcnn_benchmark.visualization.palette import instance_colour
+from tests.factories import random_boxlist, target_with_masks
+
+NAMES = {1: "cat", 2: "dog", 3: "cow"}
+
+
+def photo(size_wh=(120, 90), seed=0):
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8))
+
+
+def one_box(corners=(20, 30, 79, 69), size_wh=(120, 90), label=1):
+    boxes = BoxList([corners], size_wh)
+    boxes.add_field("labels", torch.tensor([label]))
+    return boxes
+
+
+def with_full_mask(boxes):
+    boxes.add_field("mask", torch.ones(len(boxes), 1, 28, 28))
+    return boxes
+
+
+def test_without_instances_the_photo_is_unchanged():
+    image = photo()
+    drawn = draw_instances(image, random_boxlist(0), NAMES)
+    np.testing.assert_array_equal(np.asarray(drawn), np.asarray(image))
+
+
+def test_pixels_far_from_instances_are_unchanged():
+    image = photo()
+    drawn = draw_instances(image, with_full_mask(one_box()), NAMES)
+    before, after = np.asarray(image), np.asarray(drawn)
+    np.testing.assert_array_equal(after[:, 90:], before[:, 90:])
+    np.testing.assert_array_equal(after[80:], before[80:])
+
+
+def test_masks_are_filled_with_the_colour_of_their_instance():
+    black = Image.new("RGB", (120, 90))
+    drawn = np.asarray(draw_instances(black, with_full_mask(one_box()), NAMES))
+    inside = drawn[50:60, 40:60].reshape(-1, 3)
+    expected = np.array(instance_colour(1, 0)) * 0.42
+    np.testing.assert_allclose(inside, np.tile(expected, (len(inside), 1)), atol=1)
+
+
+def test_boxes_without_masks_are_framed_only():
+    black = Image.new("RGB", (120, 90))
+    drawn = np.asarray(draw_instances(black, one_box(), NAMES))
+    assert not drawn[50:60, 40:60].any()
+    assert drawn[69, 40].any()
+
+
+def test_masks_and_boxes_of_a_resized_image_are_scaled_to_the_photo():
+    black = Image.new("RGB", (120, 90))
+    same = draw_instances(black, with_full_mask(one_box()), NAMES)
+    half = with_full_mask(one_box((10, 15, 39.5, 34.5), (60, 45)))
+    scaled = draw_instances(black, half, NAMES)
+    assert np.abs(np.asarray(same, int) - np.asarray(scaled, int)).mean() < 3
+
+
+def test_the_arguments_are_left_as_they_are():
+    image, boxes = photo(), target_with_masks(3)
+    before, corners = np.asarray(image).copy(), boxes.bbox.clone()
+    draw_instances(image, boxes, NAMES)
+    np.testing.assert_array_equal(np.asarray(image), before)
+    torch.testing.assert_close(boxes.bbox, corners, rtol=0, atol=0)
+    assert boxes.size == (120, 90)
+
+
+def test_arrays_are_photos_too():
+    image, boxes = photo(), target_with_masks(3)
+    first = draw_instances(image, boxes, NAMES)
+    second = draw_instances(np.asarray(image), boxes, NAMES)
+    np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_drawing_twice_gives_the_same_picture():
+    image, boxes = photo(), target_with_masks(6)
+    first, second = (draw_instances(image, boxes, NAMES) for _ in range(2))
+    np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_detections_below_the_threshold_are_not_drawn():
+    image, boxes = photo(), random_boxlist(4)
+    boxes.add_field("scores", torch.tensor([0.1, 0.2, 0.3, 0.49]))
+    drawn = draw_instances(image, boxes, NAMES, score_threshold=0.5)
+    np.testing.assert_array_equal(np.asarray(drawn), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    "corners", [(-50, -50, 300, 300), (200, 200, 250, 250), (60, 40, 60, 40), (50, 50, 10, 10)]
+)
+def test_boxes_out_of_the_image_or_degenerate_are_no_problem(corners):
+    drawn = draw_instances(photo(), with_full_mask(one_box(corners)), NAMES)
+    assert drawn.size == (120, 90)
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (3, 200), (2600, 2400)])
+def test_photos_of_any_size(size_wh):
+    boxes = with_full_mask(one_box((0, 0, 2, 2), size_wh))
+    assert draw_instances(Image.new("RGB", size_wh), boxes, NAMES).size == size_wh
+
+
+def test_grey_photos_and_labels_without_a_name():
+    drawn = draw_instances(Image.new("L", (120, 90)), one_box(label=99), NAMES)
+    assert drawn.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)], ids=["shape", "type"]
+)
+def test_other_arrays_are_refused(array):
+    with pytest.raises(ValueError, match=r"\(h, w, 3\) uint8, got"):
+        as_rgb(array)
+
+
+def test_selection_is_sorted_and_includes_the_threshold():
+    boxes = random_boxlist(4)
+    boxes.add_field("scores", torch.tensor([0.5, 0.25, 0.75, 0.5]))
+    selected = select_by_score(boxes, 0.5)
+    assert selected.get_field("scores").tolist() == [0.75, 0.5, 0.5]
+    torch.testing.assert_close(selected.bbox, boxes.bbox[[2, 0, 3]], rtol=0, atol=0)
+
+
+def test_ground_truth_has_no_scores_to_select_by():
+    assert len(select_by_score(target_with_masks(3), 0.9)) == 3

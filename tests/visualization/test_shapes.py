@@ -1,0 +1,53 @@
+import numpy as np
+import torch
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.paste import paste_masks
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from maskrcnn_benchmark.visualization.shapes import instance_shapes
+from tests.factories import blob_probabilities, elliptic_masks, random_boxlist
+
+
+def on_plane(shape, size_wh):
+    plane = np.zeros(size_wh[::-1], dtype=np.uint8)
+    height, width = shape.mask.shape
+    plane[shape.y0 : shape.y0 + height, shape.x0 : shape.x0 + width] = shape.mask
+    return plane
+
+
+def test_predicted_shapes_are_the_pasted_masks():
+    boxes = random_boxlist(5)
+    probabilities = blob_probabilities(5)
+    boxes.add_field("mask", probabilities)
+    planes = paste_masks(probabilities, boxes)[:, 0].numpy()
+    for shape, plane in zip(instance_shapes(boxes), planes, strict=True):
+        np.testing.assert_array_equal(on_plane(shape, boxes.size), plane)
+
+
+def test_ground_truth_shapes_are_the_rasterised_polygons():
+    boxes = random_boxlist(5)
+    boxes.add_field("masks", elliptic_masks(boxes))
+    planes = boxes.get_field("masks").to_bitmasks().numpy()
+    for shape, plane in zip(instance_shapes(boxes), planes, strict=True):
+        np.testing.assert_array_equal(on_plane(shape, boxes.size), plane)
+        if shape.mask.size:
+            assert shape.mask[0].any()
+            assert shape.mask[:, -1].any()
+
+
+def test_an_empty_mask_is_an_empty_crop():
+    boxes = BoxList([[0, 0, 9, 9]], (20, 10))
+    boxes.add_field("masks", SegmentationMask(torch.zeros(1, 10, 20), (20, 10), mode="mask"))
+    (shape,) = instance_shapes(boxes)
+    assert shape.mask.size == 0
+
+
+def test_boxes_without_masks_have_no_shapes():
+    assert instance_shapes(random_boxlist(2)) == [None, None]
+
+
+def test_no_instances_have_no_shapes():
+    empty = random_boxlist(0)
+    assert instance_shapes(empty) == []
+    empty.add_field("mask", torch.zeros(0, 1, 28, 28))
+    assert instance_shapes(empty) == []
