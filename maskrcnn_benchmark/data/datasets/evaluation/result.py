@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, TypedDict
 
 METRIC_NAMES = (
@@ -11,6 +12,7 @@ METRIC_NAMES = (
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
 NOT_AVAILABLE = "n/a"
+_CLASS_COLUMNS = 3
 
 
 class ClassResult(TypedDict):
@@ -67,6 +69,8 @@ class EvaluationResult:
     def per_class_table(self, iou_type: str) -> str:
         """AP, AP50 and number of ground truths of each category that has any, best AP first.
 
+        The list runs down the first of ``_CLASS_COLUMNS`` columns, then down the next.
+
         Args:
             iou_type: a key of ``per_class``.
 
@@ -76,12 +80,18 @@ class EvaluationResult:
         if iou_type not in self.per_class:
             known = ", ".join(self.per_class) or "none"
             raise ValueError(f"per_class_table: iou_type must be one of {known}, got {iou_type!r}")
-        rows = [
+        head = [f"{iou_type} category", "AP", "AP50", "truths"]
+        cells = [
             [name, format_percent(entry["AP"]), format_percent(entry["AP50"]), str(entry["num_gt"])]
             for name, entry in self.classes_with_ground_truth(iou_type)
         ]
-        num_without = len(self.per_class[iou_type]) - len(rows)
-        lines = align_columns([[f"{iou_type} category", "AP", "AP50", "ground truths"], *rows])
+        num_rows = -(-len(cells) // _CLASS_COLUMNS)
+        blocks = [
+            align_columns([head, *cells[start : start + num_rows]])
+            for start in range(0, len(cells), max(1, num_rows))
+        ]
+        lines = ["  |  ".join(parts).rstrip() for parts in zip_longest(*blocks, fillvalue="")]
+        num_without = len(self.per_class[iou_type]) - len(cells)
         if num_without:
             lines.append(f"  {count(num_without, 'category', 'categories')} without ground truth")
         return "\n".join(lines)

@@ -45,9 +45,21 @@ def test_columns_are_aligned(result):
 
 def test_per_class_table_is_sorted_by_ap_then_name(result):
     lines = result.per_class_table("bbox").splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["cat", "ant", "dog"]
-    assert lines[2].split() == ["ant", "20.0", "25.0", "1"]
-    assert lines[4] == "  1 category without ground truth"
+    names = [part.split()[0] for part in lines[1].split("|")]
+    assert names == ["cat", "ant", "dog"]
+    assert lines[1].split("|")[1].split() == ["ant", "20.0", "25.0", "1"]
+    assert lines[2] == "  1 category without ground truth"
+
+
+@pytest.mark.parametrize("num_classes", [0, 1, 3, 4, 5, 10])
+def test_per_class_table_runs_down_its_columns(num_classes):
+    names = [f"c{position:02d}" for position in range(num_classes)]
+    entries = {name: {"AP": 1.0, "AP50": 2.0, "num_gt": 3} for name in names}
+    result = EvaluationResult(dataset="x", num_images=1, metrics={}, per_class={"segm": entries})
+    rows = [line.split("|") for line in result.per_class_table("segm").splitlines()[1:]]
+    columns = [[row[column] for row in rows if column < len(row)] for column in range(3)]
+    listed = [cell.split()[0] for column in columns for cell in column if cell.strip()]
+    assert listed == names
 
 
 def test_per_class_table_of_something_not_evaluated(result):
