@@ -1,0 +1,60 @@
+"""What a sample depends on: seed, iteration, position and rank, and nothing else."""
+
+import random
+from itertools import product
+
+import numpy as np
+import pytest
+
+from maskrcnn_benchmark.data.datasets import COCODataset
+from maskrcnn_benchmark.data.datasets.seeded_dataset import SeededDataset
+from maskrcnn_benchmark.data.samplers import SampleKey
+from maskrcnn_benchmark.data.transforms import Compose, RandomHorizontalFlip, Resize
+from tests.data.tiny_coco import write
+
+JITTER = Compose([Resize(range(8, 400), 10_000), RandomHorizontalFlip()])
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return COCODataset(*write(tmp_path), True)
+
+
+def test_equal_circumstances_give_equal_samples(dataset):
+    first = SeededDataset(dataset, JITTER, seed=1, rank=2)[SampleKey(0, 3, 4)]
+    random.random()
+    again = SeededDataset(dataset, JITTER, seed=1, rank=2)[SampleKey(0, 3, 4)]
+    np.testing.assert_array_equal(np.asarray(first[0]), np.asarray(again[0]))
+    assert first[1].bbox.tolist() == again[1].bbox.tolist()
+    assert first[2] == again[2] == 1
+
+
+def test_each_circumstance_changes_the_sample(dataset):
+    heights = [
+        SeededDataset(dataset, JITTER, seed=seed, rank=rank)[SampleKey(0, iteration, place)][0].size
+        for seed, rank, iteration, place in product(range(2), repeat=4)
+    ]
+    assert len(set(heights)) >= 15  # of 16, from 392 sizes
+
+
+def test_the_target_follows_its_image(dataset):
+    seeded = SeededDataset(dataset, JITTER, seed=0)
+    for iteration in range(5):
+        picture, target, _ = seeded[SampleKey(0, iteration, 0)]
+        assert target.size == picture.size
+
+
+def test_what_it_passes_on(dataset):
+    seeded = SeededDataset(dataset, JITTER, seed=0)
+    assert len(seeded) == 1
+    assert seeded.categories == {1: "cat", 2: "dog"}
+    assert seeded.dataset is dataset
+
+
+def test_transforms_must_keep_the_target(dataset):
+    class Forgetful(Compose):
+        def __call__(self, image, target=None, rng=None):
+            return image, None
+
+    with pytest.raises(ValueError, match="lost the target"):
+        SeededDataset(dataset, Forgetful([]), seed=0)[SampleKey(0, 0, 0)]
