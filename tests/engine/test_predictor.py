@@ -1,0 +1,91 @@
+import pytest
+import torch
+from PIL import Image
+
+from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.utils.load_report import CheckpointError
+
+
+class OneBox(torch.nn.Module):
+    """Finds the left half of every image; remembers what it was given."""
+
+    def forward(self, images):
+        self.seen, self.was_training = images, self.training
+        assert not torch.is_grad_enabled()
+        found = []
+        for height, width in images.image_sizes:
+            boxes = BoxList([[0, 0, width / 2 - 1, height - 1]], (width, height))
+            boxes.add_field("labels", torch.tensor([1]))
+            boxes.add_field("scores", torch.tensor([0.9]))
+            boxes.add_field("mask", torch.ones(1, 1, 28, 28))
+            found.append(boxes)
+        return found
+
+
+def half_size(image, target):
+    small = image.resize((image.width // 2, image.height // 2))
+    assert target is None
+    return torch.zeros(3, small.height, small.width), None
+
+
+@pytest.fixture
+def predictor():
+    return Predictor(
+        model=OneBox(), transform=half_size, device=torch.device("cpu"), size_divisible=32
+    )
+
+
+def test_detections_are_in_px_of_the_photo(predictor):
+    found = predictor(Image.new("RGB", (100, 60)))
+    assert found.size == (100, 60)
+    torch.testing.assert_close(found.convert("xyxy").bbox, torch.tensor([[0.0, 0.0, 48.0, 58.0]]))
+    assert found.get_field("mask").shape == (1, 1, 28, 28)
+
+
+def test_input_is_padded_to_the_divisor(predictor):
+    predictor(Image.new("RGB", (100, 60)))
+    assert predictor.model.seen.tensors.shape == (1, 3, 32, 64)
+    assert [tuple(size) for size in predictor.model.seen.image_sizes] == [(30, 50)]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "RGB"])
+def test_photos_of_other_modes(predictor, mode):
+    assert len(predictor(Image.new(mode, (40, 40)))) == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_predicts_in_evaluation_mode_and_keeps_its_own(predictor, training):
+    predictor.model.train(training)
+    predictor(Image.new("RGB", (40, 40)))
+    assert predictor.model.was_training is False
+    assert predictor.model.training is training
+
+
+@pytest.fixture(scope="module")
+def cfg():
+    cfg = get_default_config()
+    cfg.merge_from_file("configs/centermask/centermask_M_v2_FPN_lite_res600_ms_bs16_4x.yaml")
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TEST", 64, "MODEL.DEVICE", "cpu"])
+    return cfg
+
+
+def test_a_config_makes_the_predictor_of_its_checkpoint(cfg, tmp_path):
+    torch.manual_seed(0)
+    model = build_detection_model(cfg)
+    path = tmp_path / "model.pth"
+    torch.save({"model": model.state_dict()}, path)
+    loaded = Predictor.from_config(cfg, weights=str(path))
+    given = Predictor.from_config(cfg, model=model)
+    for name, value in loaded.model.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=0, atol=0)
+    photo = Image.effect_noise((120, 90), 80).convert("RGB")
+    assert loaded.size_divisible == 32
+    torch.testing.assert_close(loaded(photo).bbox, given(photo).bbox)
+
+
+def test_weights_that_are_not_there_are_an_error(cfg, tmp_path):
+    with pytest.raises(CheckpointError, match=r"absent\.pth"):
+        Predictor.from_config(cfg, weights=str(tmp_path / "absent.pth"))
