@@ -1,11 +1,16 @@
 """Running a function in two processes that talk over Gloo."""
 
+import warnings
+
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
 def _worker(rank, function, folder, args):
+    warnings.simplefilter("error")
+    # pycocotools does not know NumPy 2 yet.
+    warnings.simplefilter("ignore", DeprecationWarning)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
