@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
+from maskrcnn_benchmark.data.datasets.evaluation.result import count
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
 from maskrcnn_benchmark.engine.launch import Run, make_run
@@ -40,6 +42,8 @@ PHOTOS_PER_SHEET = 12
 # Scores are class probability times centerness, so good detections of a short training have less
 # than the 0.5 that is usual elsewhere.
 DRAWN_SCORE = 0.3
+# The most frequent categories are named; all are in the tables.
+NAMED_CATEGORIES = 12
 
 
 class Split(NamedTuple):
@@ -108,7 +112,8 @@ def make_splits(cfg: CfgNode, results: Mapping[str, EvaluationResult | None]) ->
 def make_outputs(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]) -> list[Path]:
     """The files written: numbers, loss curves, contact sheets and the report of both."""
     folder = Path(cfg.OUTPUT_DIR)
-    written = [write_metrics_json(folder, splits), write_metrics_text(folder, splits)]
+    notes = make_notes(cfg, splits)
+    written = [write_metrics_json(folder, splits), write_metrics_text(folder, splits, notes)]
     predictor = Predictor.from_config(cfg, model=model)
     pictures = []
     for split in splits:
@@ -120,7 +125,7 @@ def make_outputs(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Spli
         title="CenterMask quickstart",
         lead="A small CenterMask, trained a few minutes on the bundled photos.",
         facts=make_facts(cfg, model, run, splits),
-        notes=make_notes(cfg, splits),
+        notes=notes,
         results={split.title: split.result for split in splits},
         pictures=pictures,
         curves=Picture.from_file(curves, "Losses: every logged iteration, and smoothed"),
@@ -141,29 +146,29 @@ def write_metrics_json(folder: Path, splits: Sequence[Split]) -> Path:
     return path
 
 
-def write_metrics_text(folder: Path, splits: Sequence[Split]) -> Path:
-    """The path of ``metrics.txt``: the tables of both splits."""
+def write_metrics_text(folder: Path, splits: Sequence[Split], notes: Sequence[str]) -> Path:
+    """The path of ``metrics.txt``: the tables of both splits, then the notes."""
     tables = []
     for split in splits:
         tables.append(f"{split.title}: {split.result.table()}")
         tables += [split.result.per_class_table(task) for task in split.result.per_class]
     path = folder / "metrics.txt"
     with atomic_write(path, "w") as file:
-        file.write("\n\n".join(tables) + "\n")
+        file.write("\n\n".join([*tables, *notes]) + "\n")
     return path
 
 
 def _write_sheet(path: Path, split: Split, predictor: Predictor) -> Picture:
     """The contact sheet of a split, which is also written as a PNG."""
-    inds = _spread(len(split.dataset), PHOTOS_PER_SHEET)
+    inds = spread(len(split.dataset), PHOTOS_PER_SHEET)
     photos = [_sheet_photo(split.dataset, index, predictor) for index in inds]
     trained = {
         "train": "photos that the model was trained on",
         "val": "photos that the model has never seen",
     }[split.title]
     subtitle = (
-        f"{len(photos)} of {len(split.dataset)} photos, evenly picked  ·  {_headline(split)}  ·  "
-        f"predictions that score {DRAWN_SCORE} or more are drawn"
+        f"{len(photos)} of {len(split.dataset)} photos, evenly picked  ·  "
+        f"{headline(split.result)}  ·  predictions that score {DRAWN_SCORE} or more are drawn"
     )
     title = f"{split.result.dataset}: {trained}"
     names = split.dataset.categories
@@ -173,10 +178,10 @@ def _write_sheet(path: Path, split: Split, predictor: Predictor) -> Picture:
     return Picture.from_photo(sheet, f"{title}: prediction beside ground truth")
 
 
-def _spread(length: int, count: int) -> list[int]:
-    """At most ``count`` whole numbers below ``length`` with even distances."""
-    count = min(count, length)
-    return [position * length // count for position in range(count)]
+def spread(length: int, limit: int) -> list[int]:
+    """At most ``limit`` whole numbers below ``length`` with even distances."""
+    number = min(limit, length)
+    return [position * length // number for position in range(number)]
 
 
 def _sheet_photo(dataset: COCODataset, index: int, predictor: Predictor) -> SheetPhoto:
@@ -189,10 +194,10 @@ def _sheet_photo(dataset: COCODataset, index: int, predictor: Predictor) -> Shee
     return SheetPhoto(image, detections, target, caption)
 
 
-def _headline(split: Split) -> str:
+def headline(result: EvaluationResult) -> str:
     """The AP50 of each task, in words."""
     names = {"bbox": "box AP50", "segm": "mask AP50"}
-    values = {names.get(task, task): n.get("AP50") for task, n in split.result.metrics.items()}
+    values = {names.get(task, task): n.get("AP50") for task, n in result.metrics.items()}
     return ", ".join(
         f"{name} {'n/a' if value is None else f'{value:.1f}'}" for name, value in values.items()
     )
@@ -205,7 +210,7 @@ def make_facts(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     processors = f"{torch.get_num_threads()} threads" if run.device.type == "cpu" else "one GPU"
     return {
-        **{split.title: _headline(split) for split in splits},
+        **{split.title: headline(split.result) for split in splits},
         "training time": f"{format_seconds(seconds * cfg.SOLVER.MAX_ITER)} ({seconds:.2f} s/step)",
         "training": f"{cfg.SOLVER.MAX_ITER} steps of {cfg.SOLVER.IMS_PER_BATCH} photos",
         "photo size": f"shorter side {cfg.INPUT.MIN_SIZE_TEST} px",
@@ -219,21 +224,24 @@ def make_notes(cfg: CfgNode, splits: Sequence[Split]) -> list[str]:
     train, val = (split.dataset for split in splits)
     targets = [train.get_target(index) for index in range(len(train))]
     used = [target for target in targets if len(target)]
-    labels = {int(label) for target in used for label in target.labels}
-    num_objects = sum(len(target) for target in used)
-    seen = set(train.image_ids) & set(val.image_ids)
+    labels = Counter(train.categories[int(label)] for target in used for label in target.labels)
+    named = [f"{name} {number}" for name, number in labels.most_common(NAMED_CATEGORIES)]
+    if len(labels) > len(named):
+        named.append(f"{len(labels) - len(named)} more")
     notes = [
-        f"Trained on {len(used)} photos of {splits[0].result.dataset} ({num_objects} objects of "
-        f"{len(labels)} categories), starting from {cfg.MODEL.WEIGHT or 'random weights'}; all "
-        f"{len(train)} photos of it are in the train numbers.",
+        f"Trained on {count(len(used), 'photo')} of {splits[0].result.dataset} with "
+        f"{count(labels.total(), 'object')} of {count(len(labels), 'category', 'categories')} "
+        f"({', '.join(named)}), starting from {cfg.MODEL.WEIGHT or 'random weights'}. The train "
+        f"numbers are of all its {count(len(train), 'photo')}.",
         "The train numbers show that the model learns and remembers: it is asked about the very "
         "photos it was trained on. They say nothing about other photos.",
-        f"The val numbers are of {len(val)} photos that it never saw. So few training photos "
-        "cannot teach objects in general: expect numbers near zero. Training on COCO is what "
-        "the other configurations are for.",
+        f"The val numbers are of {count(len(val), 'photo')} of {splits[1].result.dataset}, on "
+        "which it was not trained. So few training photos cannot teach objects in general: expect "
+        "numbers near zero. The other configurations are for training on all of COCO.",
     ]
-    if seen:
-        notes.append(f"{len(seen)} photos are in both splits, so the val numbers are too good.")
+    num_shared = len(set(train.image_ids) & set(val.image_ids))
+    if num_shared:
+        notes.append(f"{count(num_shared, 'photo')} in both splits: the val numbers are too good.")
     return notes
 
 
@@ -243,7 +251,7 @@ def show(written: Sequence[Path], splits: Sequence[Split], seconds: float) -> No
     produced = [folder / name for name in ("log.txt", "model_final.pth")]
     print()
     for split in splits:
-        print(f"{split.title:>5}: {_headline(split)}  ({split.result.num_images} photos)")
+        print(f"{split.title:>5}: {headline(split.result)}  ({split.result.num_images} photos)")
     print(f"\nDone in {format_seconds(seconds)}. Everything is in {folder}{os.sep}:")
     for path in [*produced, *written]:
         print(f"  {path}")
