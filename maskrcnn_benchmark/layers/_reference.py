@@ -13,6 +13,9 @@ from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
 # Rows of the K x K overlap matrix made at a time: bounds the float temporaries at large K.
 _IOU_ROWS = 1024
 
+# More samples a bin can only come from corners that are no coordinates.
+_MOST_SAMPLES = 2.0**20
+
 
 def _inclusive_areas(boxes: Tensor) -> Tensor:
     sides = boxes[:, 2:] - boxes[:, :2] + LEGACY_PIXEL_OFFSET
@@ -51,6 +54,21 @@ def nms_keep(boxes: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
         keep = updated
 
 
+def _first_refused(accepted: Tensor) -> int | None:
+    """Row of the first value not accepted; looked for on the CPU only (elsewhere it would sync)."""
+    if accepted.device.type != "cpu" or bool(accepted.all()):
+        return None
+    return int(accepted.int().argmin())
+
+
+def _check_images(rois: Tensor, num_images: int) -> None:
+    images = rois[:, 0]
+    row = _first_refused((images >= 0) & (images < num_images))
+    if row is not None:
+        wanted = f"image indices in [0, {num_images})"
+        raise ValueError(f"rois: expected {wanted}, got {images[row].item()} in row {row}")
+
+
 def _axis_weights(
     start: Tensor, end: Tensor, num_bins: int, length: int, sampling_ratio: int
 ) -> Tensor:
@@ -64,7 +82,8 @@ def _axis_weights(
     if sampling_ratio > 0:
         samples_per_bin = torch.full_like(extent, sampling_ratio)
     else:
-        samples_per_bin = torch.where(bin_size.isfinite(), bin_size.ceil(), 1.0)
+        sane = bin_size <= _MOST_SAMPLES
+        samples_per_bin = torch.where(sane, bin_size.ceil(), 1.0)
     max_samples = int(samples_per_bin.max()) if len(start) else 0
     bins = torch.arange(num_bins, device=start.device)[None, :, None]
     samples = torch.arange(max_samples, device=start.device)[None, None, :]
@@ -100,6 +119,7 @@ def roi_align(
 ) -> Tensor:
     """Pooled features (R, C, P, Q); arguments as in `layers.roi_align`."""
     num_images, num_channels, height, width = input.shape
+    _check_images(rois, num_images)
     pooled_hw = (pooled_height, pooled_width)
     rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
     output = input.new_zeros(len(rois), num_channels, *pooled_hw)
@@ -122,6 +142,7 @@ def roi_align_backward(
     sampling_ratio: int,
 ) -> Tensor:
     """Gradient (N, C, H, W) of `roi_align` with respect to its input."""
+    _check_images(rois, batch_size)
     pooled_hw = (grad.shape[2], grad.shape[3])
     rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
     output = grad.new_zeros(batch_size, channels, height, width)
@@ -135,7 +156,12 @@ def roi_align_backward(
 
 def _signs_and_weights(logits: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Sign +1 / -1 of positive / negative entries and their alpha weight, 0 where ignored."""
-    columns = torch.arange(1, logits.shape[1] + 1, device=logits.device)
+    num_classes = logits.shape[1]
+    row = _first_refused((targets >= -1) & (targets <= num_classes))
+    if row is not None:
+        wanted = f"classes in [-1, {num_classes}]"
+        raise ValueError(f"targets: expected {wanted}, got {targets[row].item()}")
+    columns = torch.arange(1, num_classes + 1, device=logits.device)
     positive = targets[:, None] == columns
     weights = torch.where(positive, alpha, 1.0 - alpha).to(logits.dtype)
     weights = weights * (targets >= 0)[:, None]

@@ -41,7 +41,7 @@ def roi_align(
 
     Raises:
         ValueError: wrong shape or non-positive size or scale.
-        RuntimeError: image index out of range (compiled CPU operator).
+        RuntimeError: image index out of range, on the CPU (ValueError without compiled operators).
 
     Source: Mask R-CNN (He et al. 2017), section 3.
     """

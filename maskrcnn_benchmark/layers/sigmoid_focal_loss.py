@@ -31,7 +31,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: flo
 
     Raises:
         ValueError: wrong shapes, or targets that are not integers.
-        RuntimeError: a target outside [-1, C] (compiled CPU operator).
+        RuntimeError: target outside [-1, C], on the CPU (ValueError without compiled operators).
 
     Source: Focal Loss for Dense Object Detection (Lin et al. 2017), eq. 5.
     """

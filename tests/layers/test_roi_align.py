@@ -1,0 +1,204 @@
+import pytest
+import torch
+
+from maskrcnn_benchmark.layers import ROIAlign, _reference, roi_align
+from tests.golden_data import golden_npz
+from tests.layers import oracles
+
+FORWARDS = {"dispatched": torch.ops.centermask.roi_align, "reference": _reference.roi_align}
+BACKWARDS = {
+    "dispatched": torch.ops.centermask.roi_align_backward,
+    "reference": _reference.roi_align_backward,
+}
+
+
+def random_case(num_channels=5, num_rois=9, dtype=torch.float64, seed=0):
+    """A batch of two small maps at stride 4, rois inside, across and beyond the border."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(2, num_channels, 9, 13, generator=generator, dtype=dtype)
+    corners = torch.rand(num_rois, 4, generator=generator, dtype=dtype) * 80 - 15
+    x1y1, x2y2 = torch.minimum(corners[:, :2], corners[:, 2:]), corners.view(-1, 2, 2).amax(1)
+    images = torch.randint(0, 2, (num_rois, 1), generator=generator).to(dtype)
+    return features, torch.cat((images, x1y1, x2y2), dim=1)
+
+
+def test_linear_ramp_is_sampled_at_bin_centres():
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    pooled = roi_align(ramp, torch.tensor([[0.0, 1, 2, 5, 6]]), 2, 1.0, 2)
+    # Columns 1..5 in two bins of width 2: centres at 2 and 4; no shift by half a pixel.
+    assert pooled[0, 0].tolist() == [[2.0, 4.0], [2.0, 4.0]]
+
+
+def test_sides_are_at_least_one_cell():
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    pooled = roi_align(ramp, torch.tensor([[0.0, 3, 3, 3, 3]]), (1, 2), 1.0, 1)
+    assert pooled.flatten().tolist() == [3.25, 3.75]
+
+
+def test_border_counts_for_one_cell_outside_and_nothing_farther():
+    ones = torch.ones(1, 1, 4, 4)
+    left_of_map = torch.tensor([[0.0, -2, 0, 0, 4]])
+    # Samples at x = -1.75, -1.25 (outside) and -0.75, -0.25 (border).
+    assert roi_align(ones, left_of_map, (1, 2), 1.0, 2).flatten().tolist() == [0.0, 1.0]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(("side", "ratio"), [(7, 2), (14, 2), (7, 0)])
+def test_same_features_and_gradients_as_the_original(side, ratio):
+    golden = golden_npz("ops")
+    features = torch.from_numpy(golden["roi_align_x"]).requires_grad_()
+    pooled = roi_align(features, torch.from_numpy(golden["roi_align_rois"]), side, 1 / 8, ratio)
+    (pooled * torch.arange(pooled.numel()).cos().view_as(pooled)).sum().backward()
+    expected = torch.from_numpy(golden[f"roi_align_{side}_{ratio}"])
+    torch.testing.assert_close(pooled, expected, rtol=1e-5, atol=1e-6)
+    grad = torch.from_numpy(golden[f"roi_align_{side}_{ratio}_grad"])
+    torch.testing.assert_close(features.grad, grad, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [0, 1, 2, 3])
+def test_agrees_with_naive_loop(ratio):
+    features, rois = random_case(num_channels=2, num_rois=6)
+    expected = oracles.roi_align(features, rois, (3, 2), 0.25, ratio)
+    for forward in FORWARDS.values():
+        pooled = forward(features, rois, 0.25, 3, 2, ratio)
+        torch.testing.assert_close(pooled, expected, rtol=1e-12, atol=1e-12)
+
+
+# Channel counts around the blocks that the kernel works in (16 floats or 8 doubles, and 4 times).
+@pytest.mark.parametrize("num_channels", [1, 7, 8, 16, 17, 64, 83])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_kernel_agrees_with_reference(num_channels, dtype, ratio):
+    features, rois = random_case(num_channels, 23, dtype, seed=num_channels)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {}
+    results = [f(features, rois, 0.25, 5, 4, ratio) for f in FORWARDS.values()]
+    torch.testing.assert_close(results[0], results[1], **tolerance)
+    grad = torch.randn(results[0].shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    shape = features.shape
+    gradients = [f(grad, rois, 0.25, *shape, ratio) for f in BACKWARDS.values()]
+    torch.testing.assert_close(gradients[0], gradients[1], **tolerance)
+
+
+def test_backward_is_the_transpose_of_forward():
+    features, rois = random_case(num_channels=20)
+    pooled = FORWARDS["dispatched"](features, rois, 0.25, 4, 4, 2)
+    grad = torch.randn_like(pooled)
+    grad_features = BACKWARDS["dispatched"](grad, rois, 0.25, *features.shape, 2)
+    torch.testing.assert_close((pooled * grad).sum(), (features * grad_features).sum())
+
+
+@pytest.mark.parametrize("num_channels", [5, 16])
+@pytest.mark.parametrize(
+    "rearranged",
+    [
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: torch.cat((x, x), dim=3)[..., : x.shape[3]],
+        lambda x: x.flip(0).flip(0)[:, torch.arange(x.shape[1])],
+    ],
+    ids=["channels_last", "transposed", "slice", "gathered"],
+)
+def test_memory_layout_changes_nothing(num_channels, rearranged):
+    features, rois = random_case(num_channels, dtype=torch.float32)
+    expected = roi_align(features, rois, 4, 0.25, 2)
+    pooled = roi_align(rearranged(features), rois, 4, 0.25, 2)
+    assert pooled.is_contiguous()
+    assert torch.equal(pooled, expected)
+    wide = torch.cat((rois, rois), dim=1)[:, :5]
+    assert torch.equal(roi_align(features, wide, 4, 0.25, 2), expected)
+
+
+def test_thread_count_changes_no_bit():
+    features, rois = random_case(num_channels=128, num_rois=40, dtype=torch.float32)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 7):
+            torch.set_num_threads(count)
+            leaf = features.clone().requires_grad_()
+            pooled = roi_align(leaf, rois, 7, 0.25, 2)
+            pooled.square().sum().backward()
+            results.append((pooled.detach(), leaf.grad))
+    finally:
+        torch.set_num_threads(threads)
+    for pooled, grad in results[1:]:
+        assert torch.equal(pooled, results[0][0])
+        assert torch.equal(grad, results[0][1])
+
+
+def test_gradcheck():
+    features, rois = random_case(num_channels=2, num_rois=4)
+    features.requires_grad_()
+    for ratio in (0, 2):
+        assert torch.autograd.gradcheck(lambda x, r=ratio: roi_align(x, rois, 3, 0.25, r), features)
+    assert torch.autograd.gradgradcheck(lambda x: roi_align(x, rois, 2, 0.25, 2), features)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 13), (0, 3, 9, 13), (1, 3, 1, 1)])
+def test_no_rois(shape):
+    features = torch.randn(shape, requires_grad=True)
+    pooled = roi_align(features, torch.zeros(0, 5), 7, 0.25, 2)
+    assert pooled.shape == (0, 3, 7, 7)
+    pooled.sum().backward()
+    assert torch.equal(features.grad, torch.zeros(shape))
+
+
+def test_map_of_one_cell():
+    features = torch.full((1, 3, 1, 1), 2.0, requires_grad=True)
+    pooled = roi_align(features, torch.tensor([[0.0, 0, 0, 1, 1]]), 2, 1.0, 2)
+    assert torch.equal(pooled, torch.full((1, 3, 2, 2), 2.0))
+    pooled.sum().backward()
+    assert features.grad.flatten().tolist() == [4.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize("forward", FORWARDS.values(), ids=FORWARDS)
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_rois_that_are_no_numbers_pool_zeros(forward, ratio):
+    features, _ = random_case(num_channels=3, dtype=torch.float32)
+    nan, inf = float("nan"), float("inf")
+    rois = torch.tensor([[0, nan, nan, nan, nan], [1, 0, 0, inf, inf], [1, -inf, 0, inf, 9]])
+    assert torch.equal(forward(features, rois, 0.25, 2, 2, ratio), torch.zeros(3, 3, 2, 2))
+
+
+def test_half_precision_returns_its_own_type():
+    features, rois = random_case(dtype=torch.float32)
+    expected = roi_align(features.half().float(), rois, 3, 0.25, 2)
+    pooled = roi_align(features.half(), rois, 3, 0.25, 2)
+    assert pooled.dtype == torch.float16
+    assert torch.equal(pooled, expected.half())
+
+
+def test_module_is_the_function():
+    features, rois = random_case()
+    module = ROIAlign((4, 3), 0.25, 2)
+    assert torch.equal(module(features, rois), roi_align(features, rois, (4, 3), 0.25, 2))
+    assert repr(module) == "ROIAlign(output_size=(4, 3), spatial_scale=0.25, sampling_ratio=2)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": torch.zeros(3, 9, 13)}, r"input: .*\(N, C, H, W\), got \(3, 9, 13\)"),
+        ({"rois": torch.zeros(2, 4)}, r"rois: .*\(R, 5\), got \(2, 4\)"),
+        ({"output_size": 0}, r"output_size: .*got \(0, 0\)"),
+        ({"spatial_scale": 0.0}, r"spatial_scale: .*got 0.0"),
+    ],
+)
+def test_wrong_arguments_are_named(changes, message):
+    arguments = {
+        "input": torch.zeros(2, 3, 9, 13),
+        "rois": torch.zeros(1, 5),
+        "output_size": 7,
+        "spatial_scale": 0.25,
+        "sampling_ratio": 2,
+    }
+    with pytest.raises(ValueError, match=message):
+        roi_align(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize("image", [-1.0, 2.0, float("nan")])
+def test_image_index_out_of_range_is_refused(image):
+    features, rois = random_case()
+    rois[1, 0] = image
+    with pytest.raises((RuntimeError, ValueError), match=r"image indices in \[0, 2\).*row 1"):
+        roi_align(features, rois, 7, 0.25, 2)
