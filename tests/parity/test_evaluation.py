@@ -36,8 +36,8 @@ def test_state_dict_keys_shapes_and_trainable_parameters(case):
 def test_reference_weights_are_the_same(case):
     state = make_model(case).state_dict()
     for name, (mean, std) in golden_json(case)["weight_check"].items():
-        assert state[name].double().mean().item() == pytest.approx(mean, abs=1e-7)
-        assert state[name].double().std(correction=0).item() == pytest.approx(std, rel=1e-3)
+        assert state[name].double().mean().item() == pytest.approx(mean, abs=1e-6)
+        assert state[name].double().std().item() == pytest.approx(std, rel=1e-3)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -55,8 +55,9 @@ def test_training_proposals_and_targets(case):
         proposals = model.rpn(images, model.backbone(images.tensors), targets).proposals
     assert [len(boxes) for boxes in proposals] == info["mask_proposals"]
     for image, boxes in enumerate(proposals):
-        distances = torch.cdist(torch.from_numpy(data[f"train_boxes{image}"]), boxes.bbox)
-        assert distances.amin(dim=1).max() < 0.1
+        reference = torch.from_numpy(data[f"train_boxes{image}"])
+        distances = (reference[:, None] - boxes.bbox[None]).abs().amax(dim=2)
+        assert distances.amin(dim=1).max() < 0.05
     mask_targets = model.roi_heads["mask"].assigner(proposals, targets)
     assert [len(boxes) for boxes in mask_targets.proposals] == info["mask_positives"]
     per_image = mask_targets.masks.sum(dim=(1, 2)).split(info["mask_positives"])
@@ -64,6 +65,16 @@ def test_training_proposals_and_targets(case):
     np.testing.assert_allclose(sums, info["mask_target_sum"], rtol=1e-3)
 
 
+@pytest.fixture
+def one_thread():
+    """One thread: how sums are split among threads changes their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("case", CASES_WITH_TRACE)
 def test_sgd_trace(case):
     trace = golden_json(case)["sgd_trace"]
