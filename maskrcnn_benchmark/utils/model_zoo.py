@@ -98,8 +98,6 @@ def _download(url: str, path: Path, progress: bool) -> None:
         ):
             digest = _copy(response, file, path.name, progress)
             _check_hash(path.name, digest, f"{url}: the file that came")
-    except CheckpointError:
-        raise
     except (OSError, http.client.HTTPException) as error:
         raise CheckpointError(_advice(url, path, _reason(error))) from error
 
@@ -128,6 +126,7 @@ def _copy(response: Any, file: IO[bytes], name: str, progress: bool) -> str:  # 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
+        error.close()
         return f"the server answered {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
