@@ -1,0 +1,76 @@
+"""What this program runs on, in plain words: `python -m maskrcnn_benchmark.utils.collect_env`."""
+
+import os
+import platform
+import sys
+from importlib import metadata
+
+import torch
+
+from maskrcnn_benchmark import __version__
+from maskrcnn_benchmark.layers import OpsStatus, ops_status
+
+_PACKAGES = (
+    "torchvision",
+    "numpy",
+    "yacs",
+    "pycocotools",
+    "hotcoco",
+    "opencv-python-headless",
+    "pillow",
+    "matplotlib",
+)
+
+
+def collect_env_info() -> str:
+    """Several lines: versions, processor, CUDA devices, and which operators run and why."""
+    facts = {
+        "centermask": __version__,
+        "Python": f"{platform.python_version()} ({sys.executable})",
+        "system": f"{platform.platform()}, {os.cpu_count()} processors",
+        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "CUDA": describe_cuda(),
+        "operators": describe_operators(ops_status()),
+        **{package: _version(package) for package in _PACKAGES},
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
+
+
+def describe_cuda() -> str:
+    """The CUDA devices that PyTorch can use, or why it has none."""
+    built_for: str | None = torch.version.cuda
+    if built_for is None:
+        return "not available: this PyTorch was built for the CPU"
+    if not torch.cuda.is_available():
+        return f"not available: PyTorch was built for CUDA {built_for}, but finds no device"
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return f"{built_for}, {len(names)} device(s): {', '.join(names)}"
+
+
+def describe_operators(status: OpsStatus) -> str:
+    """Which operators run on the CPU and on CUDA, and why.
+
+    Args:
+        status: what ``layers.ops_status()`` says.
+    """
+    if not status.compiled:
+        return f"plain PyTorch on every device, correct but slower: {status.reason}"
+    on_cuda = "compiled" if status.cuda else "plain PyTorch"
+    return f"CPU compiled, CUDA {on_cuda} ({status.library}: {status.reason})"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def main() -> None:
+    """Write the information to standard output."""
+    sys.stdout.write(f"{collect_env_info()}\n")
+
+
+if __name__ == "__main__":
+    main()
