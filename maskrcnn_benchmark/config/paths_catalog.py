@@ -58,12 +58,13 @@ class DatasetCatalog:
         DATA_DIR: the folder that relative paths start from: the environment variable
             CENTERMASK_DATASETS if set, else "datasets".
         DATASETS: name -> paths. An entry with ``img_dir`` and ``ann_file`` is a data set in
-            COCO's format, one with ``factory`` names its reader class and gives its arguments;
-            a script may add entries of both kinds.
+            COCO's format (``image_ids``, if there, restricts it to some images), one with
+            ``factory`` names its reader class and gives its arguments; a script may add entries
+            of both kinds.
     """
 
     DATA_DIR: ClassVar[str] = os.environ.get("CENTERMASK_DATASETS") or "datasets"
-    DATASETS: ClassVar[dict[str, dict[str, str]]] = {
+    DATASETS: ClassVar[dict[str, dict[str, Any]]] = {
         "coco_2017_train": _coco("train2017", "instances_train2017"),
         "coco_2017_val": _coco("val2017", "instances_val2017"),
         "coco_2017_test_dev": _coco("test2017", "image_info_test-dev2017"),
@@ -111,7 +112,7 @@ class DatasetCatalog:
         if factory in _READERS_TO_COME:
             raise NotYetAvailableError(name, _READERS_TO_COME[factory])
         if factory == "COCODataset":
-            entry = {"root": entry["img_dir"], "ann_file": entry["ann_file"]}
+            entry = {"root": entry.pop("img_dir"), **entry}
         paths = {"root", "ann_file", "data_dir"}
         args = {
             key: os.path.join(cls.DATA_DIR, value) if key in paths else value

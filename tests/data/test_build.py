@@ -146,6 +146,13 @@ def test_evaluation_loaders_belong_to_their_data_sets(monkeypatch, tmp_path):
     assert batch.images.tensors.shape == (1, 3, 16, 20)
 
 
+def test_a_catalog_entry_may_name_a_few_images(monkeypatch):
+    entry = {**DatasetCatalog.DATASETS["tiny"], "image_ids": [2, 5]}
+    monkeypatch.setitem(DatasetCatalog.DATASETS, "few", entry)
+    loader = make_data_loader(settings("DATASETS.TRAIN", ("few",)))
+    assert {i for batch in loader for i in batch.image_ids} == {2, 5}
+
+
 def test_one_loader_for_losses_during_training():
     loader = make_data_loader(settings(), is_train=False, is_for_period=True)
     batches = list(loader)

@@ -59,6 +59,7 @@ class COCODataset(Dataset[Sample]):
         json_category_id_to_contiguous_id: COCO category id -> contiguous id.
         contiguous_category_id_to_json_id: the reverse.
         has_masks: whether targets have the field "masks".
+        num_damaged: annotations of the file that are left out everywhere.
 
     Raises:
         DatasetError: the file or folder is missing, the file is not in COCO's format, an image id
@@ -83,6 +84,7 @@ class COCODataset(Dataset[Sample]):
         if not os.path.isdir(self.root):
             raise DatasetError(f"{self.name}: no such folder of images: {self.root}")
         self.has_masks = checked.has_outlines
+        self.num_damaged = len(checked.skipped)
         categories = sorted(checked.content["categories"], key=lambda category: category["id"])
         self.categories = {i: category["name"] for i, category in enumerate(categories, start=1)}
         self.contiguous_category_id_to_json_id = {

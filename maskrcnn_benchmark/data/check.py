@@ -1,0 +1,92 @@
+"""Looking through a data set before training on it.
+
+``python -m maskrcnn_benchmark.data.check --ann-file FILE --root FOLDER`` reads every image and
+tells what there is and what is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
+
+logger = logging.getLogger(__name__)
+
+_OK: Final = 0
+_SOMETHING_WRONG: Final = 1
+
+
+class DatasetReport(NamedTuple):
+    """What a look through a data set found.
+
+    Attributes:
+        num_images: images of the annotation file, unreadable ones too.
+        num_without_targets: images that have nothing to train on.
+        instances: category name -> training targets.
+        unreadable: what is wrong with each image that cannot be read.
+    """
+
+    num_images: int
+    num_without_targets: int
+    instances: dict[str, int]
+    unreadable: list[str]
+
+    def __str__(self) -> str:
+        num_targets, num_categories = sum(self.instances.values()), len(self.instances)
+        lines = [
+            f"{self.num_images} images, {self.num_without_targets} of them without targets",
+            f"{num_targets} training targets in {num_categories} categories:",
+            *(f"  {name}: {count}" for name, count in self.instances.items()),
+            f"MODEL.NUM_CLASSES for this data set: {num_categories + 1}",
+            f"{len(self.unreadable)} images cannot be used",
+            *(f"  {message}" for message in self.unreadable),
+        ]
+        return "\n".join(lines)
+
+
+def check_dataset(dataset: COCODataset) -> DatasetReport:
+    """What there is in a data set and which of its images cannot be used; reads all of them."""
+    labels: Counter[int] = Counter()
+    num_without_targets = 0
+    unreadable = []
+    for index in range(len(dataset)):
+        target_labels = dataset.get_target(index).labels.tolist()
+        labels.update(target_labels)
+        num_without_targets += not target_labels
+        try:
+            dataset[index]
+        except ImageReadError as error:
+            unreadable.append(str(error))
+    instances = {name: labels[label] for label, name in dataset.categories.items()}
+    return DatasetReport(len(dataset), num_without_targets, instances, unreadable)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 if every image and annotation can be used, else 1.
+
+    Args:
+        arguments: of the command line; None takes those of this process.
+    """
+    parser = argparse.ArgumentParser(description="Look through a data set in COCO's format.")
+    parser.add_argument("--ann-file", required=True, help="annotations, a JSON file")
+    parser.add_argument("--root", required=True, help="folder of the images")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        dataset = COCODataset(options.ann_file, options.root, False)
+    except DatasetError as error:
+        logger.error("%s", error)
+        return _SOMETHING_WRONG
+    report = check_dataset(dataset)
+    logger.info("%s", report)
+    return _SOMETHING_WRONG if report.unreadable or dataset.num_damaged else _OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
