@@ -181,6 +181,8 @@ class COCOEvaluator:
     def _score(
         self, gathered: _ResultsByImage, by_type: Mapping[str, list[dict[str, Any]]]
     ) -> EvaluationResult:
+        # UPSTREAM(ground-truth-copy): there pycocotools got the data set's own annotations and
+        # turned their polygons into RLE in place, so that training after an evaluation broke.
         content = self.dataset.ground_truth()
         if not content.get("annotations"):
             return self._not_evaluated(len(gathered))

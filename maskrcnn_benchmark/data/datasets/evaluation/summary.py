@@ -113,6 +113,7 @@ def count_ground_truth(content: Mapping[str, Any]) -> GroundTruthCounts:
 
 def named_metrics(numbers: CocoNumbers) -> dict[str, float | None]:
     """The twelve numbers by name, in percent; ``None`` where the protocol says -1."""
+    # UPSTREAM(not-available): there they were fractions of 1, and -1 where they did not exist.
     return {
         name: None if value < 0 else float(value) * _PERCENT
         for name, value in zip(METRIC_NAMES, numbers.stats, strict=True)

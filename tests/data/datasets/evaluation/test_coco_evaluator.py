@@ -68,6 +68,7 @@ class TestNumbers:
 
 class TestNotAvailable:
     def test_sizes_without_ground_truth_have_a_reason(self):
+        """upstream: not-available"""
         result = evaluate(None, ([RIGHT_BOX], [2], [0.9]))
         assert result.metrics["bbox"]["APs"] is None
         assert result.reasons["bbox"]["APs"] == "no ground truth of small area (up to 32² px)"
@@ -133,7 +134,7 @@ class TestBookkeeping:
 
     @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
     def test_evaluation_leaves_the_data_set_as_it_was(self, backend):
-        """pycocotools turns polygons into RLE in place, which broke training afterwards."""
+        """upstream: ground-truth-copy"""
         dataset = FakeDataset(quickstart_annotations("val"))
         before = copy.deepcopy(dataset.content)
         evaluator = COCOEvaluator(dataset, ("bbox", "segm"), backend=backend)
