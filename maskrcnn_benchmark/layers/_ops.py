@@ -99,7 +99,7 @@ def _load_library() -> OpsStatus:
 STATUS = _load_library()
 """Outcome of the one attempt to load the compiled library."""
 
-if not STATUS.compiled and OPS_VARIABLE not in os.environ:
+if not STATUS.compiled and os.environ.get(OPS_VARIABLE) != "reference":
     warnings.warn(
         f"operators run as plain PyTorch, more slowly: {STATUS.reason}",
         RuntimeWarning,

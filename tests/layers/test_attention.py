@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from maskrcnn_benchmark.layers import SpatialAttention
+
+
+def test_weighs_mean_and_peak_by_hand():
+    module = SpatialAttention()
+    with torch.no_grad():
+        module.conv.weight.zero_()
+        module.conv.weight[0, :, 1, 1] = torch.tensor([1.0, 10.0])
+    x = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
+    expected = x * torch.sigmoid(torch.tensor(2.0 * 1 + 3.0 * 10))
+    torch.testing.assert_close(module(x), expected)
+
+
+def test_state_is_one_convolution_without_bias():
+    shapes = {k: tuple(v.shape) for k, v in SpatialAttention().state_dict().items()}
+    assert shapes == {"conv.weight": (1, 2, 3, 3)}
+
+
+def test_one_of_equal_peaks_receives_the_gradient():
+    module = SpatialAttention()
+    with torch.no_grad():
+        module.conv.weight.zero_()
+        module.conv.weight[0, 1, 1, 1] = 1.0
+    x = torch.ones(1, 4, 1, 1, requires_grad=True)
+    module(x).sum().backward()
+    gate = torch.sigmoid(torch.tensor(1.0))
+    through_peak = 4 * gate * (1 - gate)
+    torch.testing.assert_close(x.grad.flatten().max(), gate + through_peak)
+    torch.testing.assert_close(x.grad.flatten().sort().values[:3], gate.expand(3))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 14, 14), (2, 4, 1, 1)])
+def test_empty_and_tiny_maps(shape):
+    x = torch.zeros(shape, requires_grad=True)
+    output = SpatialAttention()(x)
+    output.sum().backward()
+    assert output.shape == x.grad.shape == shape
+
+
+def test_gradcheck():
+    module = SpatialAttention().double()
+    x = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(module, x)
