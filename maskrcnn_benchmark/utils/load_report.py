@@ -24,12 +24,13 @@ class ShapeMismatch(NamedTuple):
     shape_in_model: tuple[int, ...]
 
     @property
-    def is_output_count(self) -> bool:
-        """Whether only the size of one dimension differs, as after a change of class count."""
+    def changed_size(self) -> tuple[int, int] | None:
+        """Sizes in file and model of the one dimension that differs, None if several do."""
         if len(self.shape_in_file) != len(self.shape_in_model):
-            return False
+            return None
         pairs = zip(self.shape_in_file, self.shape_in_model, strict=True)
-        return sum(in_file != in_model for in_file, in_model in pairs) == 1
+        changed = [pair for pair in pairs if pair[0] != pair[1]]
+        return changed[0] if len(changed) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ def load_state_dict(
 ) -> LoadReport:
     """What was loaded into the model, which is changed only if nothing speaks against it.
 
-    Tensors whose shapes differ in one dimension only, as the class layers do after a change of
-    the class count, are left out and reported.
+    Layers with another number of outputs, as class layers have after a change of the class count,
+    are left out and reported.
 
     UPSTREAM: the original matched every file by suffix and so never missed anything. Here names
     are equal unless ``by_suffix`` says that the file holds a bare ImageNet backbone.
@@ -85,8 +85,8 @@ def load_state_dict(
         ignored: names that the report lists as not needed.
 
     Raises:
-        CheckpointError: nothing fits, a shape differs in more than one dimension, or ``strict``
-            and anything differs.
+        CheckpointError: nothing fits, shapes differ in more than the number of a layer's outputs,
+            or ``strict`` and anything differs.
     """
     model = unwrap(model)
     wanted = model.state_dict()
@@ -140,17 +140,32 @@ def _refuse_unusable(
         outside = [f"nothing for {summarize(report.outside)}"] if report.outside else []
         problems = "\n".join(report.problems() + outside)
         raise CheckpointError(f"the weights do not fit the model:\n{problems}")
-    foreign = tuple(m for m in report.shape_mismatch if not m.is_output_count)
+    foreign = _without_class_layers(report.shape_mismatch)
     if foreign:
         raise CheckpointError(
             "the weights belong to a model of another architecture (a change of the class count "
-            "alters one dimension only):\n" + mismatch_table(foreign)
+            "alters numbers of outputs only):\n" + mismatch_table(foreign)
         )
     if not report.loaded and wanted:
         raise CheckpointError(
             "not one tensor fits the model. The file has "
             f"{summarize(tuple(given)) or 'no tensors'}; the model has {summarize(tuple(wanted))}"
         )
+
+
+def _without_class_layers(mismatches: tuple[ShapeMismatch, ...]) -> tuple[ShapeMismatch, ...]:
+    """The mismatches that are not explained by a layer's number of outputs.
+
+    A layer's bias has one entry an output; which dimension of a weight counts outputs depends on
+    the kind of layer, so the sizes are compared with the bias's.
+    """
+    outputs = {m.name: m.changed_size for m in mismatches if m.name.endswith(".bias")}
+
+    def is_explained(mismatch: ShapeMismatch) -> bool:
+        bias = f"{mismatch.name.rpartition('.')[0]}.bias"
+        return mismatch.changed_size is not None and mismatch.changed_size == outputs.get(bias)
+
+    return tuple(mismatch for mismatch in mismatches if not is_explained(mismatch))
 
 
 def _add_epsilon(

@@ -85,14 +85,29 @@ def test_class_layers_of_another_count_stay_as_they_are():
     assert torch.equal(after["backbone.body.conv1.weight"], source.state_dict()[report.loaded[0]])
 
 
-def test_another_architecture_is_an_error_and_changes_nothing():
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [((8, 6, 1, 1), "8 x 6 x 1 x 1"), ((4, 6, 1, 1), "4 x 6"), ((8, 3, 1, 1), "8 x 3")],
+    ids=["inputs and outputs", "inputs", "outputs, and there is no bias"],
+)
+def test_another_architecture_is_an_error_and_changes_nothing(shape, text: str):
     target = _detector()
     before = _values(target)
     state_dict = _detector().state_dict()
-    state_dict["backbone.body.conv1.weight"] = torch.zeros(8, 6, 1, 1)
-    with pytest.raises(CheckpointError, match=r"(?s)another architecture.*conv1.weight .*8 x 6"):
+    state_dict["backbone.body.conv1.weight"] = torch.zeros(shape)
+    with pytest.raises(CheckpointError, match=rf"(?s)another architecture.*conv1.weight .*{text}"):
         load_state_dict(target, state_dict)
     torch.testing.assert_close(target.state_dict(), before, rtol=0, atol=0)
+
+
+def test_transposed_convolutions_count_outputs_in_their_second_dimension():
+    source = _nest(a=nn.Linear(1, 1), kps_score=nn.ConvTranspose2d(4, 17, 2))
+    target = _nest(a=nn.Linear(1, 1), kps_score=nn.ConvTranspose2d(4, 5, 2))
+    report = load_state_dict(target, source.state_dict())
+    assert [m.changed_size for m in report.shape_mismatch] == [(17, 5), (17, 5)]
+    other_inputs = _nest(a=nn.Linear(1, 1), kps_score=nn.ConvTranspose2d(6, 17, 2))
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_state_dict(other_inputs, source.state_dict())
 
 
 def test_missing_and_unexpected_names_are_told_apart():
