@@ -4,9 +4,11 @@ import logging
 import pickle
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
@@ -174,6 +176,16 @@ def test_everything_that_workers_need_can_be_sent_to_them():
     loader = make_data_loader(settings())
     for part in (loader.dataset, loader.collate_fn, loader.worker_init_fn):
         assert pickle.loads(pickle.dumps(part)) is not None
+
+
+def num_threads(_):
+    return torch.get_num_threads(), cv2.getNumThreads()
+
+
+def test_workers_have_one_thread():
+    start = make_data_loader(settings()).worker_init_fn
+    loader = DataLoader([0], num_workers=1, collate_fn=num_threads, worker_init_fn=start)
+    assert list(loader) == [(1, 1)]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, BoxList
 
-ImageLike: TypeAlias = "Image.Image | Tensor"
 Sample: TypeAlias = "tuple[Any, BoxList | None]"
 Transform: TypeAlias = Callable[..., tuple[Any, Any]]
 
