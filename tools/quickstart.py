@@ -253,7 +253,7 @@ def show(written: Sequence[Path], splits: Sequence[Split], seconds: float) -> No
     for split in splits:
         print(f"{split.title:>5}: {headline(split.result)}  ({split.result.num_images} photos)")
     print(f"\nDone in {format_seconds(seconds)}. Everything is in {folder}{os.sep}:")
-    for path in [*produced, *written]:
+    for path in filter(Path.exists, [*produced, *written]):
         print(f"  {path}")
     print(f"\nLook at {written[-1].resolve().as_uri()}")
 
