@@ -84,8 +84,8 @@ _C.SOLVER.CLIP_GRAD_NORM = 0.0
 _C.SOLVER.LOG_PERIOD = 20
 
 _C.TEST = CfgNode()
-# Results to check after an evaluation: entries [task, metric, mean, standard deviation], e.g.
-# ["segm", "AP", 36.4, 0.2], in percent. Empty: no check.
+# Results to check after an evaluation: entries [task, metric, [mean, standard deviation]] in
+# fractions of 1, e.g. ["segm", "AP", [0.364, 0.002]]. Empty: no check.
 _C.TEST.EXPECTED_RESULTS = []
 # How many standard deviations a result may be away.
 _C.TEST.EXPECTED_RESULTS_SIGMA_TOL = 4
