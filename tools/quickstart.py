@@ -210,7 +210,7 @@ def make_facts(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     processors = f"{torch.get_num_threads()} threads" if run.device.type == "cpu" else "one GPU"
     return {
-        **{split.title: headline(split.result) for split in splits},
+        **{f"{split.title} photos": headline(split.result) for split in splits},
         "training time": f"{format_seconds(seconds * cfg.SOLVER.MAX_ITER)} ({seconds:.2f} s/step)",
         "training": f"{cfg.SOLVER.MAX_ITER} steps of {cfg.SOLVER.IMS_PER_BATCH} photos",
         "photo size": f"shorter side {cfg.INPUT.MIN_SIZE_TEST} px",

@@ -175,7 +175,7 @@ def _per_class(results: Mapping[str, EvaluationResult]) -> str:
         heads = [f"{_TASK_NAMES.get(one, one)} {m}" for one in iou_types for m in ("AP", "AP50")]
         table = _table(["category", "ground truths", *heads], rows)
         summary = f"<summary>{escape(split)}: {len(rows)} categories</summary>"
-        blocks.append(f"<details open>\n{summary}\n{table}</details>\n" if rows else "")
+        blocks.append(f"<details>\n{summary}\n{table}</details>\n" if rows else "")
     return "".join(blocks)
 
 
