@@ -4,6 +4,8 @@ Shape symbols: K boxes, R rois, N images, C channels or classes, H x W feature m
 size, L locations. Signatures follow the operator schemas of `_ops.py` argument by argument.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +14,9 @@ from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
 
 # Rows of the K x K overlap matrix made at a time: bounds the float temporaries at large K.
 _IOU_ROWS = 1024
+
+# Rois pooled at a time: bounds the maps of which one axis only is pooled.
+_ROIS = 8
 
 # More samples a bin can only come from corners that are no coordinates.
 _MOST_SAMPLES = 2.0**20
@@ -109,6 +114,14 @@ def _roi_weights(
     return rows, _axis_weights(x1, x2, pooled_hw[1], map_hw[1], s)
 
 
+def _chunks_by_image(rois: Tensor, num_images: int) -> Iterator[tuple[int, Tensor]]:
+    for image in range(num_images):
+        members = (rois[:, 0] == image).nonzero().squeeze(1)
+        for chunk in torch.split(members, _ROIS):
+            if len(chunk):
+                yield image, chunk
+
+
 def roi_align(
     input: Tensor,
     rois: Tensor,
@@ -123,11 +136,9 @@ def roi_align(
     pooled_hw = (pooled_height, pooled_width)
     rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
     output = input.new_zeros(len(rois), num_channels, *pooled_hw)
-    for image in range(num_images):
-        members = (rois[:, 0] == image).nonzero().squeeze(1)
-        if len(members):
-            partial = torch.einsum("rph,chw->rcpw", rows[members], input[image])
-            output[members] = torch.einsum("rcpw,rqw->rcpq", partial, columns[members])
+    for image, members in _chunks_by_image(rois, num_images):
+        partial = torch.einsum("rph,chw->rcpw", rows[members], input[image])
+        output[members] = torch.einsum("rcpw,rqw->rcpq", partial, columns[members])
     return output
 
 
@@ -146,11 +157,9 @@ def roi_align_backward(
     pooled_hw = (grad.shape[2], grad.shape[3])
     rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
     output = grad.new_zeros(batch_size, channels, height, width)
-    for image in range(batch_size):
-        members = (rois[:, 0] == image).nonzero().squeeze(1)
-        if len(members):
-            partial = torch.einsum("rcpq,rqw->rcpw", grad[members], columns[members])
-            output[image] = torch.einsum("rcpw,rph->chw", partial, rows[members])
+    for image, members in _chunks_by_image(rois, batch_size):
+        partial = torch.einsum("rcpq,rqw->rcpw", grad[members], columns[members])
+        output[image] += torch.einsum("rcpw,rph->chw", partial, rows[members])
     return output
 
 

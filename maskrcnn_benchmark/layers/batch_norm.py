@@ -29,7 +29,7 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised features, the shape (N, C, H, W) and type of the input."""
-        # UPSTREAM: no epsilon in the root, unlike nn.BatchNorm2d.
+        # UPSTREAM(frozen-bn-no-epsilon): no epsilon in the root, unlike nn.BatchNorm2d.
         scale = self.weight * self.running_var.rsqrt()
         shift = self.bias - self.running_mean * scale
         scale, shift = scale.to(x.dtype)[:, None, None], shift.to(x.dtype)[:, None, None]

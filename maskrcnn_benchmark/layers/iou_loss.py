@@ -61,7 +61,7 @@ class IOULoss(nn.Module):
         if weight is None:
             return mean
         total = weight.to(precise).sum()
-        # UPSTREAM: weights that are all zero mean equal weights.
+        # UPSTREAM(iou-loss-zero-weights): weights that are all zero mean equal weights.
         weighted = (losses * weight).sum() / torch.where(total > 0, total, 1.0)
         return torch.where(total > 0, weighted, mean)
 

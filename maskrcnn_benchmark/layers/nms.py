@@ -48,7 +48,8 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
 
     Source: behaviour of maskrcnn-benchmark's CUDA operator.
     """
-    # UPSTREAM: the original's CPU operator suppressed at IoU >= threshold, its CUDA one at >.
+    # UPSTREAM(nms-strictly-above): the original suppressed at IoU > threshold on CUDA only, at >=
+    # on the CPU.
     return _kept_indices(boxes, scores, None, threshold)
 
 

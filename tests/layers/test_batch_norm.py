@@ -17,7 +17,8 @@ def test_same_output_as_the_original():
 
 
 def test_there_is_no_epsilon():
-    """Kept from the original: a variance of 1e-6 divides by 1e-3, not by sqrt(1e-6 + eps)."""
+    """upstream: frozen-bn-no-epsilon"""
+    # A variance of 1e-6 divides by 1e-3, not by sqrt(1e-6 + eps).
     module = FrozenBatchNorm2d(1)
     module.running_var.fill_(1e-6)
     assert module(torch.ones(1, 1, 1, 1)).item() == pytest.approx(1e3, rel=1e-5)

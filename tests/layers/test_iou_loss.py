@@ -65,7 +65,7 @@ def test_weights_scale_out(kind):
 
 
 def test_all_zero_weights_mean_equal_weights():
-    """Regression of a kept quirk: the original falls back to the plain mean."""
+    """upstream: iou-loss-zero-weights"""
     pred = (torch.rand(5, 4) * 9).requires_grad_()
     target = torch.rand(5, 4) * 9
     loss = IOULoss("iou")(pred, target, torch.zeros(5))

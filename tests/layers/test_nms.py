@@ -32,6 +32,7 @@ def test_iou_counts_inclusive_pixels():
 
 @pytest.mark.golden
 def test_iou_equal_to_threshold_stays():
+    """upstream: nms-strictly-above"""
     golden = golden_npz("ops")
     boxes, scores = (torch.from_numpy(golden[f"nms_tie_{key}"]) for key in ("boxes", "scores"))
     assert nms(boxes, scores, 0.5).tolist() == golden["nms_tie_keep_gt"].tolist()
