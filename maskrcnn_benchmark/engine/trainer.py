@@ -45,6 +45,10 @@ _ADVICE = (
     "or MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD (e.g. 0.01); (4) the annotations of these images are "
     "broken: look at them"
 )
+_NOTHING_TO_TRAIN = (
+    "Nothing to train: iteration %d of SOLVER.MAX_ITER %d is done (%s). To train longer, raise "
+    "SOLVER.MAX_ITER; to train anew, choose another OUTPUT_DIR"
+)
 
 
 class Trainer:
@@ -210,8 +214,7 @@ def do_train(
     """Train until ``SOLVER.MAX_ITER``, with log lines, checkpoints and evaluations on the way.
 
     Args:
-        cfg: ``SOLVER.MAX_ITER``, ``LOG_PERIOD``, ``CLIP_GRAD_NORM``, ``OUTPUT_DIR`` and what the
-            evaluation needs are read.
+        cfg: ``SOLVER``, ``OUTPUT_DIR`` and what the evaluation needs are read.
         model: in distributed training, wrapped by ``DistributedDataParallel``.
         data_loader: gives the batches that are left.
         data_loader_val: of the first test set; None evaluates nothing.
@@ -221,21 +224,14 @@ def do_train(
         device: where ``model`` is.
         checkpoint_period: iterations between two checkpoints.
         test_period: iterations between two evaluations; 0 for none.
-        arguments: ``iteration`` to start from, ``rng_state`` if a checkpoint had it; other entries
-            go into the checkpoints.
+        arguments: of a checkpoint: ``iteration``, perhaps ``rng_state``, what else it should keep.
 
     Raises:
         FloatingPointError: a loss, the gradient norm or a parameter was not finite.
     """
     start_iter, max_iter = int(arguments["iteration"]), int(cfg.SOLVER.MAX_ITER)
     if start_iter >= max_iter:
-        logger.info(
-            "Nothing to train: iteration %d of SOLVER.MAX_ITER %d is done (%s). To train longer, "
-            "raise SOLVER.MAX_ITER; to train anew, choose another OUTPUT_DIR",
-            start_iter,
-            max_iter,
-            cfg.OUTPUT_DIR,
-        )
+        logger.info(_NOTHING_TO_TRAIN, start_iter, max_iter, cfg.OUTPUT_DIR)
         return
     hooks: list[Hook] = [
         # First, so that a checkpoint is never ahead of the metrics on the disk.
@@ -246,17 +242,11 @@ def do_train(
         evaluate = make_evaluation(cfg, model, cfg.DATASETS.TEST[0], data_loader_val, device)
         hooks.append(EvaluationHook(period=test_period, evaluate=evaluate))
     trainer = Trainer(
-        model=model,
-        data_loader=data_loader,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        device=torch.device(device),
-        max_iter=max_iter,
-        start_iter=start_iter,
-        hooks=hooks,
+        model=model, data_loader=data_loader, optimizer=optimizer, scheduler=scheduler,
+        device=torch.device(device), max_iter=max_iter, start_iter=start_iter, hooks=hooks,
         clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         random_state=random_state_of_this_process(arguments.get("rng_state")),
-    )
+    )  # fmt: skip
     _train_and_tell(trainer)
 
 

@@ -17,6 +17,9 @@ def test_a_single_process_talks_to_itself():
     assert reduced["loss"].item() == 2.0
     assert not reduced["loss"].requires_grad
     assert comm.reduce_dict({}) == {}
+    rows = comm.gather_rows(torch.tensor([1.0, 2.0], requires_grad=True))
+    assert rows.tolist() == [[1.0, 2.0]]
+    assert not rows.requires_grad
 
 
 def _talk(rank, world_size, folder):
@@ -27,6 +30,7 @@ def _talk(rank, world_size, folder):
         "rank": comm.get_rank(),
         "world_size": comm.get_world_size(),
         "main": comm.is_main_process(),
+        "rows": comm.gather_rows(torch.tensor([rank, 10 + rank])).tolist(),
         "gathered": comm.all_gather({"from": rank, "data": "x" * rank}),
     }
     # The ranks fill their dictionaries in different orders.
@@ -57,6 +61,10 @@ def test_two_processes_know_who_they_are(results):
 def test_everybody_gets_what_everybody_gave(results):
     expected = [{"from": 0, "data": ""}, {"from": 1, "data": "x"}]
     assert [r["gathered"] for r in results] == [expected, expected]
+
+
+def test_everybody_gets_the_rows_of_all(results):
+    assert [r["rows"] for r in results] == [[[0, 10], [1, 11]]] * 2
 
 
 def test_rank_zero_gets_mean_and_sum(results):
