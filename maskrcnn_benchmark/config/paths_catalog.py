@@ -13,6 +13,12 @@ from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
 _QUICKSTART = Path(__file__).resolve().parents[2] / "datasets" / "quickstart"
 _QUICKSTART_WEIGHTS = _QUICKSTART / "mobilenet_v2_imagenet_u8_features.npz"
 
+# The photos of the training split with one to five objects: few enough to learn in minutes.
+_QUICKSTART_FEW = (
+    *(30, 86, 165, 309, 370, 436, 450, 459, 471, 529, 599, 626, 107438, 121647, 196393, 278528),
+    *(352257, 358083, 408805, 491525),
+)
+
 _READERS_TO_COME = {"PascalVOCDataset": "the reader of PASCAL VOC's XML annotations"}
 
 
@@ -91,6 +97,7 @@ class DatasetCatalog:
             for split in ("train", "val", "test")
         },
         **{f"quickstart_{split}": _quickstart(split) for split in ("train", "val")},
+        "quickstart_train_few": {**_quickstart("train"), "image_ids": _QUICKSTART_FEW},
     }
 
     @classmethod

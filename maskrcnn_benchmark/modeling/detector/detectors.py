@@ -2,6 +2,8 @@
 
 from typing import cast
 
+import torch
+
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
@@ -23,8 +25,12 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
         )
     backbone = build_backbone(cfg)
     out_channels = cast(int, backbone.out_channels)
-    return GeneralizedRCNN(
+    model = GeneralizedRCNN(
         backbone=backbone,
         rpn=build_rpn(cfg, out_channels),
         roi_heads=build_roi_heads(cfg, out_channels),
     )
+    if cfg.MODEL.CHANNELS_LAST:
+        # The layout of the weights decides that of the maps, whatever that of the images.
+        model = model.to(memory_format=torch.channels_last)
+    return model

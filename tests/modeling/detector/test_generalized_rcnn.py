@@ -153,3 +153,14 @@ def test_the_same_seed_gives_the_same_model():
 def test_unknown_meta_architecture():
     with pytest.raises(ConfigError, match=r"META_ARCHITECTURE.*'YOLO'"):
         make_model(**{"MODEL.META_ARCHITECTURE": "YOLO"})
+
+
+def test_memory_layout_changes_no_result():
+    losses = {}
+    for layout in (False, True):
+        model = make_model(**{"MODEL.CHANNELS_LAST": layout}).train()
+        losses[layout] = model(make_images(2), make_targets([[[10, 10, 50, 40]], []]))
+        conv = model.backbone.body.features[0][0]
+        assert conv.weight.is_contiguous(memory_format=torch.channels_last) == layout
+    for name, loss in losses[False].items():
+        torch.testing.assert_close(losses[True][name], loss, rtol=1e-4, atol=1e-6)
