@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     cfg.freeze()
-    # UPSTREAM: the original preferred a checkpoint it found in OUTPUT_DIR even to the weights that
-    # were asked for, without a word.
+    # UPSTREAM(asked-weights-win): the original preferred a checkpoint it found in OUTPUT_DIR even
+    # to the weights that were asked for, without a word.
     use_latest = "MODEL.WEIGHT" not in args.opts[::2]
     with make_run(cfg, args.local_rank) as run:
         model = build_pretrained_model(cfg, run, use_latest=use_latest)

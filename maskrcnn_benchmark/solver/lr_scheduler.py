@@ -95,8 +95,8 @@ class WarmupLR(LRScheduler, ABC):
         Raises:
             KeyError: ``state_dict`` has no ``last_epoch``.
         """
-        # UPSTREAM: the original took every setting from the checkpoint, so that a change of
-        # SOLVER.STEPS, MAX_ITER or BASE_LR in a resumed run was silently ignored.
+        # UPSTREAM(resumed-schedule): the original took every setting from the checkpoint, so that a
+        # change of SOLVER.STEPS, MAX_ITER or BASE_LR in a resumed run was silently ignored.
         self.last_epoch = state_dict["last_epoch"]
         self._step_count = state_dict.get("_step_count", self.last_epoch + 1)
         for name in (name for name in _SETTINGS if name in self.__dict__):

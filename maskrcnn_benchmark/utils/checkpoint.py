@@ -60,7 +60,8 @@ class Checkpointer:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.save_dir = os.fspath(save_dir)
-        # UPSTREAM: None meant False there, so a script that forgot the argument saved nothing.
+        # UPSTREAM(save-by-default): None meant False there: a script without the argument saved
+        # nothing.
         self.save_to_disk = is_main_process() if save_to_disk is None else save_to_disk
         self.logger = logger or logging.getLogger(__name__)
         self.last_report: LoadReport | None = None
@@ -110,8 +111,9 @@ class Checkpointer:
         If ``last_checkpoint`` exists, its file must fit the model exactly; optimizer and scheduler
         go on from it. Otherwise ``f`` gives the initial weights and nothing else.
 
-        UPSTREAM: the original restored iteration, optimizer and schedule from ``f`` too, so a
-        training that started from a released model ended at once, at that model's last iteration.
+        UPSTREAM(weights-only-start): the original restored iteration, optimizer and schedule from
+        ``f`` too, so a training that started from a released model ended at once, at that model's
+        last iteration.
 
         Args:
             f: initial weights; None or ``""`` for none.

@@ -18,8 +18,8 @@ def setup_environment() -> None:
         FileNotFoundError: the variable names no file.
         ValueError: the file has no function ``setup_environment``.
     """
-    # UPSTREAM: maskrcnn-benchmark ran this when the module was imported; here importing has no
-    # effects, so a script that relies on it calls it.
+    # UPSTREAM(setup-on-call): maskrcnn-benchmark ran this when the module was imported; here
+    # importing has no effects, so a script that relies on it calls it.
     path = os.environ.get(ENV_MODULE_VARIABLE)
     if not path:
         return

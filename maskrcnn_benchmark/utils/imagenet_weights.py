@@ -47,8 +47,9 @@ def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
     Known are torchvision's ResNet and ResNeXt, and MobileNetV2 as torchvision and as the
     ``features.N.conv.M`` school name it. Anything else keeps its names, less the classifier.
 
-    UPSTREAM: the original loaded trained variances as they are into frozen batch norms, which have
-    no epsilon. Here the epsilon of training goes along, so outputs equal those of the classifier.
+    UPSTREAM(trained-epsilon): the original loaded trained variances as they are into frozen batch
+    norms, which have no epsilon. Here the epsilon of training goes along, so outputs equal those of
+    the classifier.
     """
     if {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= state_dict.keys():
         renamed = {_rename_resnet(name): value for name, value in state_dict.items()}

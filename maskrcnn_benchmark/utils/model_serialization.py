@@ -72,8 +72,8 @@ def load_state_dict(
     Layers with another number of outputs, as class layers have after a change of the class count,
     are left out and reported.
 
-    UPSTREAM: the original matched every file by suffix and so never missed anything. Here names
-    are equal unless ``by_suffix`` says that the file holds a bare ImageNet backbone.
+    UPSTREAM(exact-names): the original matched every file by suffix and so never missed anything.
+    Here names are equal unless ``by_suffix`` says that the file holds a bare ImageNet backbone.
 
     Args:
         model: receives the values, cast to the types and devices of its own tensors.

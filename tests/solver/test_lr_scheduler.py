@@ -94,6 +94,7 @@ def test_a_resumed_schedule_goes_on_as_if_never_interrupted():
 
 
 def test_a_changed_setting_wins_over_the_checkpoint_and_is_logged(caplog):
+    """upstream: resumed-schedule."""
     old = WarmupMultiStepLR(make_sgd(1.0), [4], warmup_iters=0)
     optimizer = make_sgd(1.0)
     scheduler = WarmupMultiStepLR(optimizer, [1], warmup_iters=0)

@@ -50,6 +50,7 @@ def test_the_checkpoint_of_the_folder_is_evaluated(catalog, output_dir):
 
 
 def test_weights_that_are_asked_for_win_over_the_checkpoint_of_the_folder(catalog, output_dir):
+    """upstream: asked-weights-win."""
     """In the original, test_net.py evaluated the checkpoint without a word."""
     mine = output_dir / "mine.pth"
     torch.save(torch.load(output_dir / "model_final.pth", weights_only=True), mine)

@@ -84,7 +84,7 @@ def test_wrapped_models_are_saved_without_the_wrapper(tmp_path: Path):
 
 
 def test_initial_weights_bring_neither_iteration_nor_optimizer(tmp_path: Path):
-    # UPSTREAM: the original restored them, and a fine-tuning ended where the release had.
+    # UPSTREAM(weights-only-start): the original restored them; a fine-tuning ended at once.
     released = Run(tmp_path / "released")
     released.step()
     path = tmp_path / "released" / released.save(iteration=90000)
@@ -217,7 +217,7 @@ def test_without_a_folder_nothing_is_saved_or_resumed(tmp_path: Path, monkeypatc
 
 
 def test_only_the_first_process_writes_unless_told(tmp_path: Path, monkeypatch):
-    # UPSTREAM: without save_to_disk the original wrote nothing in any process.
+    # UPSTREAM(save-by-default): without save_to_disk the original wrote nothing in any process.
     model = nn.Linear(1, 1)
     monkeypatch.setattr(checkpoint, "is_main_process", lambda: False)
     Checkpointer(model, save_dir=tmp_path).save("a")

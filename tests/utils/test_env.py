@@ -12,6 +12,7 @@ def test_nothing_happens_without_the_variable(monkeypatch, value):
 
 
 def test_the_users_set_up_runs_when_called_not_when_imported(monkeypatch, tmp_path):
+    """upstream: setup-on-call."""
     marker = tmp_path / "ran"
     (tmp_path / "mine.py").write_text(
         f"from pathlib import Path\ndef setup_environment():\n    Path({str(marker)!r}).touch()\n"

@@ -128,7 +128,7 @@ def test_flat_names_are_those_of_our_body():
 
 
 def test_without_the_epsilon_of_training_dead_channels_explode():
-    # UPSTREAM: the original loaded the variances as they are.
+    # UPSTREAM(trained-epsilon): the original loaded the variances as they are.
     theirs = _torchvision_mobilenet()
     weights = convert_backbone(theirs.state_dict())
     assert weights.bn_eps == TORCH_BN_EPS

@@ -128,7 +128,7 @@ def test_loading_nothing_is_an_error_that_shows_both_sides():
 
 
 def test_full_names_never_match_by_suffix_unless_asked():
-    # UPSTREAM: the original matched every file by suffix, and never missed anything.
+    # UPSTREAM(exact-names): the original matched every file by suffix, and never missed anything.
     bare = {"conv1.weight": torch.ones(4, 3, 1, 1)}
     with pytest.raises(CheckpointError, match="not one tensor"):
         load_state_dict(_detector(), bare)
