@@ -1,0 +1,84 @@
+"""The mask head in training: which boxes it runs on, and what that changes."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.feature_extractors import MaskFeatures
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from tests.factories import elliptic_masks
+
+NUM_CLASSES, SIDE = 4, 6
+
+
+class BoxesAsFeatures(nn.Module):
+    """A feature extractor whose maps depend on the box alone; remembers how many it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 5, kernel_size=1)
+        self.num_seen = []
+
+    def forward(self, features, proposals):
+        boxes = torch.cat([boxes.bbox for boxes in proposals]) / 100
+        self.num_seen.append(len(boxes))
+        maps = self.conv(boxes[:, :, None, None].expand(-1, -1, SIDE, SIDE))
+        return MaskFeatures(pooled=maps, features=maps)
+
+
+def make_head():
+    return ROIMaskHead(
+        feature_extractor=BoxesAsFeatures(),
+        predictor=nn.Conv2d(5, NUM_CLASSES, kernel_size=3, padding=1),
+        assigner=MaskTargetAssigner(matcher=Matcher(0.5, 0.5), mask_side=SIDE),
+    )
+
+
+def make_image():
+    """Three proposals of which the first and the last match the two objects."""
+    target = BoxList([[5, 5, 40, 40], [50, 20, 90, 60]], (100, 80))
+    target.add_field("labels", torch.tensor([2, 3]))
+    target.add_field("masks", elliptic_masks(target))
+    proposals = BoxList([[6, 5, 40, 41], [0, 60, 30, 79], [52, 20, 90, 60]], (100, 80))
+    proposals.add_field("labels", torch.tensor([1, 1, 1]))
+    return proposals, target
+
+
+def test_loss_and_gradients_are_those_of_running_on_all_proposals():
+    """upstream: matched-only."""
+    head = make_head()
+    proposals, target = make_image()
+    head([], [proposals], [target]).losses["loss_mask"].backward()
+    assert head.feature_extractor.num_seen == [2]
+    ours = {name: parameter.grad.clone() for name, parameter in head.named_parameters()}
+
+    head.zero_grad()
+    logits = head.predictor(head.feature_extractor([], [proposals]).features)
+    matched, labels = torch.tensor([0, 2]), torch.tensor([2, 3])
+    masks = head.assigner([proposals], [target]).masks
+    F.binary_cross_entropy_with_logits(logits[matched, labels], masks).backward()
+    assert head.feature_extractor.num_seen == [2, 3]
+    for name, parameter in head.named_parameters():
+        torch.testing.assert_close(ours[name], parameter.grad, msg=name)
+
+
+def test_without_a_match_the_loss_is_zero_with_a_graph():
+    head = make_head()
+    proposals, target = make_image()
+    output = head([], [proposals[1:2]], [target])
+    output.losses["loss_mask"].backward()
+    assert output.losses["loss_mask"].item() == 0
+    assert output.maskiou.masks.shape == (0, 1, SIDE, SIDE)
+    assert all(not parameter.grad.any() for parameter in head.parameters())
+
+
+def test_evaluation_keeps_all_boxes():
+    head = make_head().eval()
+    proposals, _ = make_image()
+    output = head([], [proposals])
+    assert output.losses == {}
+    assert output.detections[0].get_field("mask").shape == (3, 1, SIDE, SIDE)
+    assert output.maskiou.targets is None
