@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cfg.freeze()
     # UPSTREAM(asked-weights-win): the original preferred a checkpoint it found in OUTPUT_DIR even
     # to the weights that were asked for, without a word.
-    use_latest = "MODEL.WEIGHT" not in args.opts[::2]
+    use_latest = not cfg.MODEL.WEIGHT or "MODEL.WEIGHT" not in args.opts[::2]
     with make_run(cfg, args.local_rank) as run:
         model = build_pretrained_model(cfg, run, use_latest=use_latest)
         make_evaluations(cfg, model, run)

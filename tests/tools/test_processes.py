@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,9 +27,14 @@ def catalog(tmp_path_factory):
     return write_data_set(tmp_path_factory.mktemp("small"))
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def start(launcher, tool, words, **kwargs):
-    # Launchers need a free port, since several tests may run at once.
-    port = [] if launcher == "alone" else ["--master_port=0"]
+    port = [] if launcher == "alone" else [f"--master_port={free_port()}"]
     command = [sys.executable, *LAUNCHERS[launcher], *port, tool, *words]
     # The checkout is not installed in the folder where the process starts.
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -41,7 +47,10 @@ def start(launcher, tool, words, **kwargs):
 
 def finish(process):
     """What the process printed; it must have ended well."""
-    output, _ = process.communicate(timeout=300)
+    try:
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 0, output
     return output
 
