@@ -5,20 +5,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import select_class_masks
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.paste import paste_masks
 
 
-def attach_masks(detections: Sequence[BoxList], mask_logits: Tensor) -> list[BoxList]:
+def attach_masks(detections: Sequence[BoxList], class_logits: Tensor) -> list[BoxList]:
     """The detections with the field `mask`: (K, 1, M, M) probabilities of their own class.
 
     Args:
-        detections: one BoxList an image with the field `labels`.
-        mask_logits: (R, C, M, M) of all detections of all images, in their order.
+        detections: one BoxList an image.
+        class_logits: (R, M, M), of its own class, of all detections of all images in their order.
     """
-    labels = torch.cat([boxes.get_field("labels") for boxes in detections])
-    probs = select_class_masks(mask_logits, labels).sigmoid()[:, None]
+    probs = class_logits.sigmoid()[:, None]
     sizes = [len(boxes) for boxes in detections]
     results = []
     for boxes, masks in zip(detections, torch.split(probs, sizes), strict=True):

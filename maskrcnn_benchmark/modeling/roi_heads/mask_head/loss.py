@@ -1,6 +1,6 @@
 """Targets and loss of the mask head (Mask R-CNN, arXiv 1703.06870, section 3).
 
-Shapes: P proposals matched to a ground truth, C classes with background, M mask side.
+Shapes: P proposals matched to a ground truth, M mask side.
 """
 
 from collections.abc import Sequence
@@ -76,11 +76,6 @@ class MaskTargetAssigner:
         positives = proposals[positive_inds].copy_with_fields([])
         positives.add_field("labels", target.get_field("labels")[truth_inds].to(torch.int64))
         return positives, target.get_field("masks")[truth_inds]
-
-
-def select_class_masks(mask_logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (P, M, M) of each roi's own class, from (P, C, M, M) and labels (P,)."""
-    return mask_logits[torch.arange(len(labels), device=labels.device), labels]
 
 
 def mask_loss(class_logits: Tensor, masks: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The mask head: features, logits, then a loss or masks.
 
-Shapes: R rois, C classes with background, M mask side.
+Shapes: R rois, F feature channels, M mask side.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,6 @@ from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import (
     MaskTargetAssigner,
     MaskTargets,
     mask_loss,
-    select_class_masks,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictors import build_roi_mask_predictor
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -61,7 +60,7 @@ class ROIMaskHead(nn.Module):
 
     Args:
         feature_extractor: maps and boxes -> MaskFeatures.
-        predictor: features -> logits (R, C, M, M).
+        predictor: features and labels -> logits (R, M, M) of each roi's own class.
         assigner: proposals and ground truth -> MaskTargets.
     """
 
@@ -89,20 +88,17 @@ class ROIMaskHead(nn.Module):
         if self.training and targets is not None:
             return self._train(features, self.assigner(proposals, targets))
         pooled, mask_features = self.feature_extractor(features, proposals)
-        detections = attach_masks(proposals, self.predictor(mask_features))
-        maskiou = MaskIoUInputs(
-            pooled=pooled,
-            masks=_concatenate(detections, "mask"),
-            labels=_concatenate(detections, "labels"),
-            targets=None,
-        )
+        labels = torch.cat([boxes.get_field("labels") for boxes in proposals])
+        detections = attach_masks(proposals, self.predictor(mask_features, labels))
+        masks = torch.cat([boxes.get_field("mask") for boxes in detections])
+        maskiou = MaskIoUInputs(pooled=pooled, masks=masks, labels=labels, targets=None)
         return MaskHeadOutput(detections=detections, losses={}, maskiou=maskiou)
 
     def _train(self, features: Sequence[Tensor], targets: MaskTargets) -> MaskHeadOutput:
         # UPSTREAM(matched-only): the original runs the heads on all proposals, although only
         # the matched ones reach a loss; losses and gradients are the same.
         pooled, mask_features = self.feature_extractor(features, targets.proposals)
-        class_logits = select_class_masks(self.predictor(mask_features), targets.labels)
+        class_logits = self.predictor(mask_features, targets.labels)
         maskiou = MaskIoUInputs(
             pooled=pooled,
             masks=class_logits.sigmoid()[:, None],
@@ -111,10 +107,6 @@ class ROIMaskHead(nn.Module):
         )
         losses = {"loss_mask": mask_loss(class_logits, targets.masks)}
         return MaskHeadOutput(detections=targets.proposals, losses=losses, maskiou=maskiou)
-
-
-def _concatenate(boxlists: Sequence[BoxList], field: str) -> Tensor:
-    return torch.cat([boxes.get_field(field) for boxes in boxlists])
 
 
 def build_roi_mask_head(cfg: CfgNode, in_channels: int) -> ROIMaskHead:

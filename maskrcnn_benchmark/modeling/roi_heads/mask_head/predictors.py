@@ -1,8 +1,10 @@
 """The last layers of the mask head.
 
-Shapes: R rois, D input channels, M side of the input map, C classes with background.
+Shapes: R rois, D input channels, E hidden channels, M side of the resulting mask, C classes with
+background.
 """
 
+import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
@@ -15,9 +17,12 @@ from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 class MaskRCNNC4Predictor(nn.Module):
     """A 2x2 stride-2 transposed convolution, ReLU and a 1x1 convolution to one map a class.
 
+    Only the map of each roi's own class is ever used, so only that one is computed: the same
+    numbers for a C-th of the work of the 1x1 convolution.
+
     Args:
         in_channels: D.
-        hidden_channels: channels between the two layers.
+        hidden_channels: E, channels between the two layers.
         num_classes: C.
         logits_std: standard deviation of the last layer's weights at the start; 0 takes the
             original's Kaiming initialisation, whose logits are so large that the first steps can
@@ -36,10 +41,19 @@ class MaskRCNNC4Predictor(nn.Module):
         else:
             init_kaiming_normal(self.mask_fcn_logits)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Mask logits (R, C, 2M, 2M) of features (R, D, M, M)."""
-        logits: Tensor = self.mask_fcn_logits(self.conv5_mask(features).relu())
-        return logits
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mask logits (R, M, M) of each roi's own class.
+
+        Args:
+            features: (R, D, M / 2, M / 2).
+            labels: (R,) int64 in [0, C).
+        """
+        hidden = self.conv5_mask(features).relu()
+        kernels = self.mask_fcn_logits.weight[labels].flatten(1)[:, None]  # (R, 1, E)
+        logits = torch.bmm(kernels.to(hidden), hidden.flatten(2))  # (R, 1, M * M)
+        assert self.mask_fcn_logits.bias is not None
+        biases = self.mask_fcn_logits.bias[labels].to(logits)
+        return logits.view(-1, *hidden.shape[2:]) + biases[:, None, None]
 
 
 @ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")

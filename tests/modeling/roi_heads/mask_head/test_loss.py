@@ -7,7 +7,6 @@ from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import (
     MaskTargetAssigner,
     mask_loss,
-    select_class_masks,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
@@ -84,9 +83,3 @@ def test_loss_without_rois_is_zero_with_a_graph():
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.shape == (0, 4, 4)
-
-
-def test_own_class_is_selected():
-    logits = torch.arange(2 * 3 * 4.0).reshape(2, 3, 2, 2)
-    selected = select_class_masks(logits, torch.tensor([2, 0]))
-    assert torch.equal(selected, torch.stack([logits[0, 2], logits[1, 0]]))

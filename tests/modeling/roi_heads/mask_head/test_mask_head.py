@@ -8,10 +8,11 @@ from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.feature_extractors import MaskFeatures
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictors import MaskRCNNC4Predictor
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.factories import elliptic_masks
 
-NUM_CLASSES, SIDE = 4, 6
+NUM_CLASSES, SIDE = 4, 6  # side of the masks; features are half as wide
 
 
 class BoxesAsFeatures(nn.Module):
@@ -25,14 +26,14 @@ class BoxesAsFeatures(nn.Module):
     def forward(self, features, proposals):
         boxes = torch.cat([boxes.bbox for boxes in proposals]) / 100
         self.num_seen.append(len(boxes))
-        maps = self.conv(boxes[:, :, None, None].expand(-1, -1, SIDE, SIDE))
+        maps = self.conv(boxes[:, :, None, None].expand(-1, -1, SIDE // 2, SIDE // 2))
         return MaskFeatures(pooled=maps, features=maps)
 
 
 def make_head():
     return ROIMaskHead(
         feature_extractor=BoxesAsFeatures(),
-        predictor=nn.Conv2d(5, NUM_CLASSES, kernel_size=3, padding=1),
+        predictor=MaskRCNNC4Predictor(in_channels=5, hidden_channels=6, num_classes=NUM_CLASSES),
         assigner=MaskTargetAssigner(matcher=Matcher(0.5, 0.5), mask_side=SIDE),
     )
 
@@ -56,7 +57,8 @@ def test_loss_and_gradients_are_those_of_running_on_all_proposals():
     ours = {name: parameter.grad.clone() for name, parameter in head.named_parameters()}
 
     head.zero_grad()
-    logits = head.predictor(head.feature_extractor([], [proposals]).features)
+    hidden = head.predictor.conv5_mask(head.feature_extractor([], [proposals]).features).relu()
+    logits = head.predictor.mask_fcn_logits(hidden)
     matched, labels = torch.tensor([0, 2]), torch.tensor([2, 3])
     masks = head.assigner([proposals], [target]).masks
     F.binary_cross_entropy_with_logits(logits[matched, labels], masks).backward()
