@@ -25,6 +25,7 @@ MINIMUM_TORCH = (2, 10)
 TARGET_DEFINE = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 COMPILE_FLAGS = [
     "-O3",
+    "-g0",
     "-ffp-contract=off",  # a * b + c as two roundings: every processor computes the same bits
     "-fno-trapping-math",  # lets loops with conditions become vector code; changes no value
     "-fno-math-errno",
@@ -82,7 +83,7 @@ def compiled_operators(mode: str) -> dict[str, Any]:
             except Exception as error:
                 if mode != "auto":
                     raise
-                warn_without(f"compilation failed: {error}")
+                warn_without(f"compilation failed: {error}".rstrip("."))
 
     extension = CppExtension(
         LIBRARY_MODULE,

@@ -33,7 +33,8 @@ class FrozenBatchNorm2d(nn.Module):
         scale = self.weight * self.running_var.rsqrt()
         shift = self.bias - self.running_mean * scale
         scale, shift = scale.to(x.dtype)[:, None, None], shift.to(x.dtype)[:, None, None]
-        return x * scale + shift
+        # One pass over x where a product and a sum would be two.
+        return torch.addcmul(shift, x, scale)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -32,7 +32,7 @@ def test_state_is_four_buffers_and_nothing_learns():
 
 
 def test_loads_a_live_batch_norm():
-    live = torch.nn.BatchNorm2d(3, eps=0.0)
+    live = torch.nn.BatchNorm2d(3, eps=1e-12)
     live.running_mean.normal_()
     live.running_var.uniform_(0.5, 2)
     frozen = FrozenBatchNorm2d(3)
@@ -56,3 +56,9 @@ def test_gradient_is_the_scale(shape):
 
 def test_keeps_half_precision():
     assert FrozenBatchNorm2d(2)(torch.ones(1, 2, 3, 3).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_keeps_the_memory_layout(layout):
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=layout)
+    assert FrozenBatchNorm2d(3)(x).stride() == x.stride()

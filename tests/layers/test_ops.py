@@ -156,6 +156,7 @@ def test_old_torch_is_the_reason(monkeypatch, tmp_path):
 def test_unloadable_library_is_the_reason(monkeypatch, tmp_path):
     broken = tmp_path / "_C.abi3.so"
     broken.write_bytes(b"not a library")
+    monkeypatch.setattr(_ops, "version", lambda name: "99.0")
     monkeypatch.delenv(_ops.OPS_VARIABLE, raising=False)
     monkeypatch.setattr(_ops, "_find_library", lambda: broken)
     status = _ops._load_library()
