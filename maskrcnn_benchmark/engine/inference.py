@@ -21,6 +21,7 @@ from maskrcnn_benchmark.data.datasets.evaluation import (
 from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process, synchronize
 from maskrcnn_benchmark.utils.logger import progress_extra
+from maskrcnn_benchmark.utils.model_serialization import unwrap
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -119,7 +120,7 @@ def compute_on_dataset(
         device: where the model is.
     """
     # Without DistributedDataParallel's wrapper, as processes may have different numbers of batches.
-    plain_model = getattr(model, "module", model)
+    plain_model = unwrap(model)
     times = InferenceTimes()
     with _evaluation_mode(plain_model), torch.no_grad():
         clock = time.perf_counter()

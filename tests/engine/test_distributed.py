@@ -1,4 +1,7 @@
-"""A step of two processes is the mean of what one process does with each half of the batch."""
+"""Two processes: a step is the mean of what one process does with each half of the batch.
+
+And an evaluation scores what all of them found.
+"""
 
 import copy
 from itertools import pairwise
@@ -8,11 +11,13 @@ import torch
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.engine.build import distribute
+from maskrcnn_benchmark.engine.inference import inference
 from maskrcnn_benchmark.engine.launch import ProcessPlace, Run
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, seed_everything
 from maskrcnn_benchmark.engine.trainer import Trainer
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.image_list import ImageList
+from tests.engine.oracle import FakeLoader, Oracle
 from tests.engine.spawn import in_two_processes
 from tests.engine.standins import TinyBatches, TinyDetector
 from tests.factories import target_with_masks
@@ -99,6 +104,13 @@ def _break_one_process(rank):
     return "no error", False
 
 
+def _evaluate_share(rank):
+    """The numbers on the main process; the shares are of different lengths."""
+    share = FakeLoader([11, 13] if rank == 0 else [12])
+    result = inference(Oracle(), share, "fake", ("bbox", "segm"), device="cpu")
+    return result and {key: dict(value) for key, value in result.metrics.items()}
+
+
 MODELS = {"tiny": (tiny_model, tiny_batch), "centermask": (centermask, centermask_batch)}
 
 
@@ -107,7 +119,7 @@ def _work(rank):
         name: one_step(make_model(), half(make_batch(), rank), wrap_for(rank))
         for name, (make_model, make_batch) in MODELS.items()
     }
-    return {**steps, "broken": _break_one_process(rank)}
+    return {**steps, "broken": _break_one_process(rank), "scores": _evaluate_share(rank)}
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +166,12 @@ def test_one_broken_process_stops_all_and_is_named(together):
         assert "not finite at iteration 1; process 1: images [3]: loss_cls nan" in text
         assert "process 0" not in text
         assert unchanged
+
+
+def test_two_processes_score_together(together):
+    loader = FakeLoader([11, 12, 13])
+    alone = inference(Oracle(), loader, "fake", ("bbox", "segm"), device="cpu")
+    assert [result["scores"] for result in together] == [alone.metrics, None]
 
 
 def test_a_single_process_is_not_wrapped():

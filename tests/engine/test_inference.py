@@ -6,54 +6,7 @@ from torch import nn
 
 from maskrcnn_benchmark.engine import inference as inference_module
 from maskrcnn_benchmark.engine.inference import compute_on_dataset, inference
-from maskrcnn_benchmark.structures.image_list import ImageList
-from tests.data.datasets.evaluation.fakes import (
-    FakeDataset,
-    detections,
-    square_annotation,
-    two_image_content,
-)
-from tests.engine.spawn import in_two_processes
-
-# Object i of the fake data set, as (image id, category id, xywh).
-OBJECTS = [(11, 3, (10, 10, 40, 40)), (12, 7, (5, 20, 50, 30)), (13, 3, (40, 40, 20, 20))]
-
-
-def fake_dataset():
-    content = two_image_content(
-        [square_annotation(i + 1, *where) for i, where in enumerate(OBJECTS)]
-    )
-    content["images"].append({"id": 13, "width": 100, "height": 80, "file_name": "c.jpg"})
-    return FakeDataset(content)
-
-
-class FakeLoader:
-    """One image a batch; a pixel of each image holds its id, for the model to see."""
-
-    def __init__(self, image_ids):
-        self.image_ids = image_ids
-        self.dataset = fake_dataset()
-
-    def __len__(self):
-        return len(self.image_ids)
-
-    def __iter__(self):
-        for image_id in self.image_ids:
-            yield ImageList(torch.full((1, 3, 80, 100), image_id), [(80, 100)]), None, (image_id,)
-
-
-class Oracle(nn.Module):
-    """Finds exactly the object of an image (boxes are inclusive, so they end a pixel earlier)."""
-
-    def forward(self, images, targets=None):
-        assert not self.training
-        assert not torch.is_grad_enabled()
-        label_of = {3: 1, 7: 2}
-        found = {
-            image_id: detections([[x, y, x + w - 1, y + h - 1]], [label_of[category]], [0.9])
-            for image_id, category, (x, y, w, h) in OBJECTS
-        }
-        return [found[int(image[0, 0, 0])] for image in images.tensors]
+from tests.engine.oracle import FakeLoader, Oracle
 
 
 def test_a_perfect_model_scores_100_and_keeps_its_mode(tmp_path, caplog):
@@ -132,16 +85,3 @@ def test_long_evaluations_tell_when_they_end(monkeypatch, caplog):
         "batch 1 of 2, eta: 0:00:00",
         "batch 2 of 2, eta: 0:00:00",
     ]
-
-
-def _evaluate_share(rank):
-    share = [11, 13] if rank == 0 else [12]
-    result = inference(Oracle(), FakeLoader(share), "fake", ("bbox", "segm"), device="cpu")
-    return result and {key: dict(value) for key, value in result.metrics.items()}
-
-
-def test_two_processes_score_together(tmp_path):
-    """The shares are of different lengths; only the main process gets the numbers."""
-    together = in_two_processes(_evaluate_share, tmp_path / "spawn")
-    alone = inference(Oracle(), FakeLoader([11, 12, 13]), "fake", ("bbox", "segm"), device="cpu")
-    assert together == [alone.metrics, None]
