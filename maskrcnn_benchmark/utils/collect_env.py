@@ -56,7 +56,7 @@ def describe_operators(status: OpsStatus) -> str:
     """
     if not status.compiled:
         return f"plain PyTorch on every device, correct but slower: {status.reason}"
-    on_cuda = "compiled" if status.cuda else "plain PyTorch"
+    on_cuda = "compiled" if status.cuda else "plain PyTorch, as the library has no CUDA kernels"
     return f"CPU compiled, CUDA {on_cuda} ({status.library}: {status.reason})"
 
 

@@ -22,7 +22,10 @@ def test_says_why_operators_are_not_compiled():
 
 @pytest.mark.parametrize(
     ("cuda", "words"),
-    [(False, "CPU compiled, CUDA plain PyTorch"), (True, "CPU compiled, CUDA compiled")],
+    [
+        (False, "CPU compiled, CUDA plain PyTorch, as the library has no CUDA kernels"),
+        (True, "CPU compiled, CUDA compiled"),
+    ],
 )
 def test_says_which_operators_are_compiled(cuda: bool, words: str):
     status = OpsStatus(compiled=True, cuda=cuda, library="lib.so", reason="loaded")
