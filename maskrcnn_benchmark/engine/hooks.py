@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
 from maskrcnn_benchmark.engine.random_state import capture_random_state, preserved_random_state
 from maskrcnn_benchmark.utils.comm import all_gather, synchronize
-
-if TYPE_CHECKING:
-    from maskrcnn_benchmark.engine.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +34,28 @@ class StepRecord(NamedTuple):
     time: float
 
 
+class Training(Protocol):
+    """What hooks may look at of the ``Trainer`` that calls them.
+
+    ``start_iter`` iterations were done before it began; it ends after iteration ``max_iter``.
+    """
+
+    model: nn.Module
+    device: torch.device
+    start_iter: int
+    max_iter: int
+
+
 class Hook:
     """Something that a ``Trainer`` calls before, between and after its steps, on every process."""
 
-    def before_train(self, trainer: Trainer) -> None:
+    def before_train(self, trainer: Training) -> None:
         """Called once, before the first step."""
 
-    def after_step(self, trainer: Trainer, record: StepRecord) -> None:
+    def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Called after each step, optimizer and schedule included."""
 
-    def close(self, trainer: Trainer) -> None:
+    def close(self, trainer: Training) -> None:
         """Called once at the end, however training ended."""
 
 
@@ -75,7 +84,7 @@ class CheckpointHook(Hook):
         self._period = period
         self._extra = dict(extra or {})
 
-    def after_step(self, trainer: Trainer, record: StepRecord) -> None:
+    def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Save when it is time.
 
         Raises:
@@ -128,7 +137,7 @@ class EvaluationHook(Hook):
         self._period = period
         self._evaluate = evaluate
 
-    def after_step(self, trainer: Trainer, record: StepRecord) -> None:
+    def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Evaluate when it is time."""
         if record.iteration % self._period:
             return

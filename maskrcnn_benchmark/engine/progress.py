@@ -8,19 +8,16 @@ import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from maskrcnn_benchmark.engine.hooks import Hook, StepRecord
+from maskrcnn_benchmark.engine.hooks import Hook, StepRecord, Training
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.utils.logger import progress_extra
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger
-
-if TYPE_CHECKING:
-    from maskrcnn_benchmark.engine.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +110,7 @@ class ProgressHook(Hook):
         self._meters = MetricLogger(delimiter="  ")
         self._bar: tqdm[Any] | None = None
 
-    def before_train(self, trainer: Trainer) -> None:
+    def before_train(self, trainer: Training) -> None:
         """Show the bar, and drop metrics that this run is going to write again."""
         if not is_main_process():
             return
@@ -121,7 +118,7 @@ class ProgressHook(Hook):
             self._metrics.rewind(trainer.start_iter)
         self._bar = make_progress_bar(trainer.max_iter, trainer.start_iter, "training")
 
-    def after_step(self, trainer: Trainer, record: StepRecord) -> None:
+    def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Move the bar on; write a line when it is time."""
         if not is_main_process():
             return
@@ -133,7 +130,7 @@ class ProgressHook(Hook):
         if record.iteration % self._period == 0 or record.iteration in (1, trainer.max_iter):
             self._tell(trainer, record)
 
-    def _tell(self, trainer: Trainer, record: StepRecord) -> None:
+    def _tell(self, trainer: Training, record: StepRecord) -> None:
         eta = self._meters.time.global_avg * (trainer.max_iter - record.iteration)
         parts = (
             f"eta: {format_seconds(eta)}",
@@ -155,7 +152,7 @@ class ProgressHook(Hook):
         }
         self._metrics.append(entry | times)
 
-    def close(self, trainer: Trainer) -> None:  # noqa: ARG002  # the signature of every hook
+    def close(self, trainer: Training) -> None:  # noqa: ARG002  # the signature of every hook
         """Take the bar away."""
         if self._bar is not None:
             self._bar.close()

@@ -241,13 +241,35 @@ def do_train(
     if data_loader_val is not None and test_period > 0:
         evaluate = make_evaluation(cfg, model, cfg.DATASETS.TEST[0], data_loader_val, device)
         hooks.append(EvaluationHook(period=test_period, evaluate=evaluate))
-    trainer = Trainer(
-        model=model, data_loader=data_loader, optimizer=optimizer, scheduler=scheduler,
-        device=torch.device(device), max_iter=max_iter, start_iter=start_iter, hooks=hooks,
+    trainer = make_trainer(
+        cfg, model, data_loader, optimizer, scheduler, torch.device(device), hooks, arguments
+    )
+    _train_and_tell(trainer)
+
+
+def make_trainer(
+    cfg: CfgNode,
+    model: nn.Module,
+    data_loader: DataLoader[Any],
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    device: torch.device,
+    hooks: Sequence[Hook],
+    arguments: Mapping[str, Any],
+) -> Trainer:
+    """A trainer that goes on from the checkpoint entries ``arguments``; see ``do_train``."""
+    return Trainer(
+        model=model,
+        data_loader=data_loader,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        device=device,
+        max_iter=int(cfg.SOLVER.MAX_ITER),
+        start_iter=int(arguments["iteration"]),
+        hooks=hooks,
         clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         random_state=random_state_of_this_process(arguments.get("rng_state")),
-    )  # fmt: skip
-    _train_and_tell(trainer)
+    )
 
 
 def make_evaluation(
