@@ -76,6 +76,7 @@ def test_a_killed_training_goes_on_exactly(tmp_path, killed_in_step, optimizer):
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_workers_change_nothing(tmp_path):
     with pytest.raises(Killed):
         run(tmp_path / "two", lambda: KilledDetector(6), num_workers=2, CHECKPOINT_PERIOD=4)
