@@ -22,6 +22,7 @@ NAMES = {
         for split in ("train", "val", "test")
     ),
     "quickstart_train",
+    "quickstart_train_few",
     "quickstart_val",
 }  # fmt: skip
 
