@@ -49,7 +49,7 @@ def run_coco_protocol(
         ground_truth: COCO JSON content that belongs to this call: pycocotools changes it.
         results: COCO results of one type; may be empty; left as they are.
         iou_type: ``"bbox"`` or ``"segm"``.
-        backend: ``"hotcoco"`` or ``"pycocotools"``; both compute the same bits.
+        backend: ``"hotcoco"`` or ``"pycocotools"``; both compute the same numbers.
 
     Raises:
         ConfigError: the backend is unknown.

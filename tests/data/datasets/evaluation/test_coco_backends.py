@@ -19,8 +19,9 @@ def both(content, results, iou_type):
 def assert_same_bits(first, second):
     assert first.stats.shape == (12,)
     assert first.category_ids == second.category_ids
-    np.testing.assert_array_equal(first.stats, second.stats)
     np.testing.assert_array_equal(first.precision, second.precision)
+    # Means of the same numbers; in which order NumPy adds them depends on release and processor.
+    np.testing.assert_array_max_ulp(first.stats, second.stats, maxulp=4)
 
 
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
