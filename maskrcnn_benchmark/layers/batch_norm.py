@@ -33,8 +33,9 @@ class FrozenBatchNorm2d(nn.Module):
         scale = self.weight * self.running_var.rsqrt()
         shift = self.bias - self.running_mean * scale
         scale, shift = scale.to(x.dtype)[:, None, None], shift.to(x.dtype)[:, None, None]
-        # One pass over x where a product and a sum would be two.
-        return torch.addcmul(shift, x, scale)
+        # Rounded twice, as in the original: deep networks amplify a fused product and sum so much
+        # that gradients of the first layers would differ by parts of a percent.
+        return x * scale + shift
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
