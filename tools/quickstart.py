@@ -7,57 +7,21 @@ The same command goes on with an unfinished training; a finished one is evaluate
 """
 
 import argparse
-import json
 import os
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
-from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.data.datasets import COCODataset
-from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
-from maskrcnn_benchmark.data.datasets.evaluation.result import count
-from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
-from maskrcnn_benchmark.engine.launch import Run, make_run
-from maskrcnn_benchmark.engine.predictor import Predictor
-from maskrcnn_benchmark.engine.progress import METRICS_FILE, format_seconds
-from maskrcnn_benchmark.utils.files import atomic_write
-from maskrcnn_benchmark.visualization import SheetPhoto, contact_sheet, plot_loss_curves
-from maskrcnn_benchmark.visualization.curves import read_metrics
-from maskrcnn_benchmark.visualization.draw import select_by_score
-from maskrcnn_benchmark.visualization.report import Picture, Report, write_report
+from maskrcnn_benchmark.engine.launch import make_run
+from maskrcnn_benchmark.engine.progress import format_seconds
+from maskrcnn_benchmark.engine.run_report import Split, headline, make_outputs, make_splits
 
 DEFAULT_CONFIG = (
     Path(__file__).resolve().parents[1]
     / "configs/quickstart/centermask_lite_M_v2_FPN_quickstart.yaml"
 )
-PHOTOS_PER_SHEET = 12
-# Scores are class probability times centerness, so good detections of a short training have less
-# than the 0.5 that is usual elsewhere.
-DRAWN_SCORE = 0.3
-# The most frequent categories are named; all are in the tables.
-NAMED_CATEGORIES = 12
-
-
-class Split(NamedTuple):
-    """One data set of the demo and what the model scored on it.
-
-    Attributes:
-        title: "train" or "val".
-        dataset: its photos and ground truth.
-        result: its numbers.
-    """
-
-    title: str
-    dataset: COCODataset
-    result: EvaluationResult
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -97,154 +61,6 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def make_splits(cfg: CfgNode, results: Mapping[str, EvaluationResult | None]) -> list[Split]:
-    """The two data sets with their numbers, train first."""
-    loaders = make_data_loader(cfg, is_train=False)
-    titles = ("train", "val")
-    splits = []
-    for title, name, loader in zip(titles, cfg.DATASETS.TEST, loaders, strict=True):
-        result = results[name]
-        if result is not None:
-            splits.append(Split(title, loader.dataset, result))
-    return splits
-
-
-def make_outputs(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]) -> list[Path]:
-    """The files written: numbers, loss curves, contact sheets and the report of both."""
-    folder = Path(cfg.OUTPUT_DIR)
-    notes = make_notes(cfg, splits)
-    written = [write_metrics_json(folder, splits), write_metrics_text(folder, splits, notes)]
-    predictor = Predictor.from_config(cfg, model=model)
-    pictures = []
-    for split in splits:
-        path = folder / f"predictions_{split.title}.png"
-        pictures.append(_write_sheet(path, split, predictor))
-        written.append(path)
-    curves = plot_loss_curves(folder / METRICS_FILE, folder / "loss_curves.png")
-    report = Report(
-        title="CenterMask quickstart",
-        lead="A small CenterMask, trained a few minutes on the bundled photos.",
-        facts=make_facts(cfg, model, run, splits),
-        notes=notes,
-        results={split.title: split.result for split in splits},
-        pictures=pictures,
-        curves=Picture.from_file(curves, "Losses: every logged iteration, and smoothed"),
-        config_text=cfg.dump(),
-    )
-    return [*written, curves, write_report(folder / "report.html", report)]
-
-
-def write_metrics_json(folder: Path, splits: Sequence[Split]) -> Path:
-    """The path of ``metrics.json``: split, then task, then number in percent; n/a is null."""
-    content = {
-        split.title: {task: dict(numbers) for task, numbers in split.result.metrics.items()}
-        for split in splits
-    }
-    path = folder / "metrics.json"
-    with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=2)
-    return path
-
-
-def write_metrics_text(folder: Path, splits: Sequence[Split], notes: Sequence[str]) -> Path:
-    """The path of ``metrics.txt``: the tables of both splits, then the notes."""
-    tables = []
-    for split in splits:
-        tables.append(f"{split.title}: {split.result.table()}")
-        tables += [split.result.per_class_table(task) for task in split.result.per_class]
-    path = folder / "metrics.txt"
-    with atomic_write(path, "w") as file:
-        file.write("\n\n".join([*tables, *notes]) + "\n")
-    return path
-
-
-def _write_sheet(path: Path, split: Split, predictor: Predictor) -> Picture:
-    """The contact sheet of a split, which is also written as a PNG."""
-    inds = spread(len(split.dataset), PHOTOS_PER_SHEET)
-    photos = [_sheet_photo(split.dataset, index, predictor) for index in inds]
-    trained = {
-        "train": "photos that the model was trained on",
-        "val": "photos that the model has never seen",
-    }[split.title]
-    subtitle = (
-        f"{len(photos)} of {len(split.dataset)} photos, evenly picked  ·  "
-        f"{headline(split.result)}  ·  predictions that score {DRAWN_SCORE} or more are drawn"
-    )
-    title = f"{split.result.dataset}: {trained}"
-    names = split.dataset.categories
-    sheet = contact_sheet(photos, names, title, subtitle, score_threshold=DRAWN_SCORE)
-    with atomic_write(path) as file:
-        sheet.save(file, "PNG")
-    return Picture.from_photo(sheet, f"{title}: prediction beside ground truth")
-
-
-def spread(length: int, limit: int) -> list[int]:
-    """At most ``limit`` whole numbers below ``length`` with even distances."""
-    number = min(limit, length)
-    return [position * length // number for position in range(number)]
-
-
-def _sheet_photo(dataset: COCODataset, index: int, predictor: Predictor) -> SheetPhoto:
-    info = dataset.get_img_info(index)
-    size_wh = (info["width"], info["height"])
-    image = read_image(Path(dataset.root) / info["file_name"], expected_wh=size_wh)
-    detections = select_by_score(predictor(image), DRAWN_SCORE)
-    target = dataset.get_target(index)
-    caption = f"{info['file_name']}: {len(detections)} predicted, {len(target)} annotated"
-    return SheetPhoto(image, detections, target, caption)
-
-
-def headline(result: EvaluationResult) -> str:
-    """The AP50 of each task, in words."""
-    names = {"bbox": "box AP50", "segm": "mask AP50"}
-    values = {names.get(task, task): n.get("AP50") for task, n in result.metrics.items()}
-    return ", ".join(
-        f"{name} {'n/a' if value is None else f'{value:.1f}'}" for name, value in values.items()
-    )
-
-
-def make_facts(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]) -> dict[str, str]:
-    """What is worth seeing at once, by name."""
-    records = read_metrics(Path(cfg.OUTPUT_DIR) / METRICS_FILE)
-    seconds = sum(record["time"] for record in records) / max(1, len(records))
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    processors = f"{torch.get_num_threads()} threads" if run.device.type == "cpu" else "one GPU"
-    return {
-        **{f"{split.title} photos": headline(split.result) for split in splits},
-        "training time": f"{format_seconds(seconds * cfg.SOLVER.MAX_ITER)} ({seconds:.2f} s/step)",
-        "training": f"{cfg.SOLVER.MAX_ITER} steps of {cfg.SOLVER.IMS_PER_BATCH} photos",
-        "photo size": f"shorter side {cfg.INPUT.MIN_SIZE_TEST} px",
-        "model": f"{cfg.MODEL.BACKBONE.CONV_BODY}, {num_parameters / 1e6:.1f} M parameters",
-        "machine": f"{run.device.type}, {processors}, torch {torch.__version__}",
-    }
-
-
-def make_notes(cfg: CfgNode, splits: Sequence[Split]) -> list[str]:
-    """What keeps a reader from taking the numbers for more than they are."""
-    train, val = (split.dataset for split in splits)
-    targets = [train.get_target(index) for index in range(len(train))]
-    used = [target for target in targets if len(target)]
-    labels = Counter(train.categories[int(label)] for target in used for label in target.labels)
-    named = [f"{name} {number}" for name, number in labels.most_common(NAMED_CATEGORIES)]
-    if len(labels) > len(named):
-        named.append(f"{len(labels) - len(named)} more")
-    notes = [
-        f"Trained on {count(len(used), 'photo')} of {splits[0].result.dataset} with "
-        f"{count(labels.total(), 'object')} of {count(len(labels), 'category', 'categories')} "
-        f"({', '.join(named)}), starting from {cfg.MODEL.WEIGHT or 'random weights'}. The train "
-        f"numbers are of all its {count(len(train), 'photo')}.",
-        "The train numbers show that the model learns and remembers: it is asked about the very "
-        "photos it was trained on. They say nothing about other photos.",
-        f"The val numbers are of {count(len(val), 'photo')} of {splits[1].result.dataset}, on "
-        "which it was not trained. So few training photos cannot teach objects in general: expect "
-        "numbers near zero. The other configurations are for training on all of COCO.",
-    ]
-    num_shared = len(set(train.image_ids) & set(val.image_ids))
-    if num_shared:
-        notes.append(f"{count(num_shared, 'photo')} in both splits: the val numbers are too good.")
-    return notes
-
-
 def show(written: Sequence[Path], splits: Sequence[Split], seconds: float) -> None:
     """Print the numbers and where everything is."""
     folder = written[0].parent
@@ -265,8 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cfg = make_settings(args)
     with make_run(cfg) as run:
         model = build_trained_model(cfg, run)
-        results: dict[str, Any] = make_evaluations(cfg, model, run)
-        splits = make_splits(cfg, results)
+        splits = make_splits(cfg, make_evaluations(cfg, model, run))
         written = make_outputs(cfg, model, run, splits)
     show(written, splits, time.perf_counter() - started)
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
-from maskrcnn_benchmark.data.datasets.evaluation import METRIC_NAMES, EvaluationResult
+from maskrcnn_benchmark.data.datasets.evaluation import METRIC_NAMES
 from tests.factories import rectangle
 from tools import quickstart
 
@@ -115,19 +115,3 @@ def test_the_command_line_wins():
 def test_other_than_one_train_and_one_test_split_is_refused(test):
     with pytest.raises(ConfigError, match=r"one data set in DATASETS\.TRAIN and another"):
         settings("DATASETS.TEST", test)
-
-
-@pytest.mark.parametrize(("length", "limit"), [(40, 12), (12, 12), (5, 12), (1, 3), (0, 3)])
-def test_photos_of_a_sheet_are_evenly_spread(length, limit):
-    chosen = quickstart.spread(length, limit)
-    assert len(chosen) == min(length, limit)
-    assert chosen == sorted(set(chosen))
-    assert all(0 <= index < length for index in chosen)
-    steps = np.diff(chosen)
-    assert steps.size == 0 or steps.max() - steps.min() <= 1
-
-
-def test_the_headline_says_what_is_not_available():
-    metrics = {"bbox": {"AP50": 51.26}, "segm": {"AP50": None}}
-    result = EvaluationResult(dataset="x", num_images=1, metrics=metrics)
-    assert quickstart.headline(result) == "box AP50 51.3, mask AP50 n/a"
