@@ -1,1 +1,1 @@
-"""Boxes, masks, keypoints and image batches: the data that flows through the program."""
+"""Boxes, masks and image batches: the data that flows through the program."""
