@@ -8,6 +8,7 @@ from maskrcnn_benchmark.layers.attention import SpatialAttention
 from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import ml_nms, nms
+from maskrcnn_benchmark.layers.precision import at_least_float32
 from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
 from maskrcnn_benchmark.layers.scale import Scale
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
@@ -24,6 +25,7 @@ __all__ = [
     "Scale",
     "SigmoidFocalLoss",
     "SpatialAttention",
+    "at_least_float32",
     "interpolate",
     "ml_nms",
     "nms",

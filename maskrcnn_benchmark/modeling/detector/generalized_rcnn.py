@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 
 class GeneralizedRCNN(nn.Module):
@@ -38,7 +40,8 @@ class GeneralizedRCNN(nn.Module):
         Args:
             images: normalised images (3, H, W) or a batch of them.
             targets: one BoxList an image, px of the resized image, with the fields `labels` and,
-                where the model has a mask head, `masks`; required in training.
+                where the model has a mask head, `masks`; required in training. A target without
+                objects may lack both.
 
         Raises:
             ValueError: if targets are missing in training, or not one an image.
@@ -69,4 +72,16 @@ class GeneralizedRCNN(nn.Module):
                 f"targets: training needs one BoxList for each of the {len(images.image_sizes)} "
                 f"images, got {got}"
             )
-        return targets
+        return [_with_empty_fields(target) for target in targets]
+
+
+def _with_empty_fields(target: BoxList) -> BoxList:
+    """The target; without objects it also has the fields that it may lack."""
+    if len(target) > 0:
+        return target
+    result = target.copy_with_fields(target.fields())
+    if not result.has_field("labels"):
+        result.add_field("labels", torch.zeros(0, dtype=torch.int64, device=target.bbox.device))
+    if not result.has_field("masks"):
+        result.add_field("masks", SegmentationMask([], target.size))
+    return result

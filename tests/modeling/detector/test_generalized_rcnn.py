@@ -164,3 +164,23 @@ def test_memory_layout_changes_no_result():
         assert conv.weight.is_contiguous(memory_format=torch.channels_last) == layout
     for name, loss in losses[False].items():
         torch.testing.assert_close(losses[True][name], loss, rtol=1e-4, atol=1e-6)
+
+
+def test_a_target_without_objects_needs_no_fields(model):
+    bare = BoxList(torch.zeros(0, 4), SIZE_WH)
+    losses = model.train()(make_images(2), [bare, *make_targets([[[10, 10, 50, 40]]])])
+    expected = model(make_images(2), make_targets([[], [[10, 10, 50, 40]]]))
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        name: loss.item() for name, loss in expected.items()
+    }
+    assert bare.fields() == []
+
+
+def test_scores_and_masks_are_not_in_half_precision_under_autocast():
+    model = eager(make_model())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        (detections,) = model(make_images())
+    for field in ("scores", "mask"):
+        assert detections.get_field(field).dtype == torch.float32
+    assert detections.bbox.dtype == torch.float32
+    assert len(detections.scores.unique()) >= len(detections) - 2  # bfloat16 has few values

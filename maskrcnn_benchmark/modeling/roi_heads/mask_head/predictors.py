@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.layers import ConvTranspose2d
+from maskrcnn_benchmark.layers import ConvTranspose2d, at_least_float32
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 
@@ -42,7 +42,7 @@ class MaskRCNNC4Predictor(nn.Module):
             init_kaiming_normal(self.mask_fcn_logits)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Mask logits (R, M, M) of each roi's own class.
+        """Mask logits (R, M, M) of each roi's own class, never in half precision.
 
         Args:
             features: (R, D, M / 2, M / 2).
@@ -53,7 +53,7 @@ class MaskRCNNC4Predictor(nn.Module):
         logits = torch.bmm(kernels.to(hidden), hidden.flatten(2))  # (R, 1, M * M)
         assert self.mask_fcn_logits.bias is not None
         biases = self.mask_fcn_logits.bias[labels].to(logits)
-        return logits.view(-1, *hidden.shape[2:]) + biases[:, None, None]
+        return at_least_float32(logits.view(-1, *hidden.shape[2:]) + biases[:, None, None])
 
 
 @ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.make_layers import init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASKIOU_PREDICTOR
 
@@ -25,8 +26,7 @@ class MaskIoUPredictor(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Predicted IoU (R, num_classes), unbounded, of features (R, in_features)."""
-        iou: Tensor = self.maskiou(features)
-        return iou
+        return at_least_float32(self.maskiou(features))
 
 
 @ROI_MASKIOU_PREDICTOR.register("MaskIoUPredictor")

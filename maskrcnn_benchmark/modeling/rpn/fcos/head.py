@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.layers import Scale
+from maskrcnn_benchmark.layers import Scale, at_least_float32
 from maskrcnn_benchmark.modeling.make_layers import init_normal
 from maskrcnn_benchmark.modeling.registry import RPN_HEADS
 from maskrcnn_benchmark.modeling.rpn.fcos.locations import check_dense_points
@@ -126,7 +126,8 @@ class _FCOSPredictions(nn.Module):
             outputs.logits.append(self.cls_logits(cls_feature))
             # UPSTREAM(centerness-on-box-tower): the first paper draws it on the classification one.
             outputs.centerness.append(self.centerness(box_feature))
-            outputs.ltrb.append(scale(self.bbox_pred(box_feature)).exp())
+            # Half precision overflows at 65504 px and rounds 1000 px to halves.
+            outputs.ltrb.append(scale(at_least_float32(self.bbox_pred(box_feature))).exp())
         return outputs
 
 

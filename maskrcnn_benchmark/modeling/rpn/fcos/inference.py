@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.postprocessing import keep_best
 from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs, flatten_levels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -86,9 +87,10 @@ class FCOSPostProcessor:
         locations: Tensor,
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[BoxList]:
-        probs = flatten_levels([logits], self.num_foreground).sigmoid()
-        distances = flatten_levels([ltrb], 4)
-        center_probs = flatten_levels([centerness], 1).sigmoid()
+        # Half precision has too few values to rank and cut by.
+        probs = at_least_float32(flatten_levels([logits], self.num_foreground)).sigmoid()
+        distances = at_least_float32(flatten_levels([ltrb], 4))
+        center_probs = at_least_float32(flatten_levels([centerness], 1)).sigmoid()
         is_candidate = probs > self.settings.score_threshold
         boxlists = []
         for image, (height, width) in enumerate(image_sizes):
