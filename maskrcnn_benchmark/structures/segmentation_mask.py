@@ -24,7 +24,8 @@ from maskrcnn_benchmark.structures.indexing import InstanceIndex
 from maskrcnn_benchmark.structures.polygon_list import PolygonList, rasterize
 
 MaskMode: TypeAlias = Literal["poly", "mask"]
-Instance: TypeAlias = Sequence[ArrayLike] | Mapping[str, Any]
+Bitmap: TypeAlias = Tensor | NDArray[Any]
+Instance: TypeAlias = Sequence[ArrayLike] | Mapping[str, Any] | Bitmap
 
 
 class SegmentationMask:
@@ -35,9 +36,10 @@ class SegmentationMask:
 
     Args:
         instances: for each instance a list of flat polygons (x1, y1, x2, y2, ..., at least three
-            points) or a COCO RLE ``{"size": [H, W], "counts": list | str | bytes}``, in any
-            mixture; or a (K, H, W) tensor, 0 = background; or the ``PolygonList`` or
-            ``BinaryMaskList`` itself, whose kind must be that of ``mode``.
+            points), a COCO RLE ``{"size": [H, W], "counts": list | str | bytes}`` or a (H, W)
+            bitmap (tensor or array, 0 = background), in any mixture; or all bitmaps as
+            (K, H, W), or a single one as (H, W); or the ``PolygonList`` or ``BinaryMaskList``
+            itself, whose kind must be that of ``mode``.
         size: (w, h) of the image.
         mode: "poly" or "mask": how the instances are kept. In "poly", RLEs and bitmaps become
             their outer contours (holes are filled); in "mask", polygons are rasterised.
@@ -46,12 +48,12 @@ class SegmentationMask:
         instances: ``PolygonList`` or ``BinaryMaskList``.
 
     Raises:
-        ValueError: another mode, a malformed polygon, RLE or tensor.
+        ValueError: another mode, a malformed polygon or RLE, a bitmap of another shape.
     """
 
     def __init__(
         self,
-        instances: Sequence[Instance] | Tensor | PolygonList | BinaryMaskList,
+        instances: Sequence[Instance] | Bitmap | PolygonList | BinaryMaskList,
         size: tuple[int, int],
         mode: MaskMode = "poly",
     ) -> None:
@@ -59,6 +61,8 @@ class SegmentationMask:
             raise ValueError(f"mode must be 'poly' or 'mask', not {mode!r}")
         self.mode: MaskMode = mode
         self.instances: PolygonList | BinaryMaskList
+        if isinstance(instances, Tensor | np.ndarray) and instances.ndim == 2:
+            instances = _checked(instances, size)[None]
         if isinstance(instances, PolygonList | BinaryMaskList):
             self.instances = instances
         elif isinstance(instances, Tensor):
@@ -157,14 +161,33 @@ def _as_polygon_list(bitmaps: BinaryMaskList) -> PolygonList:
 
 
 def _polygons_of(instance: Instance, size: tuple[int, int]) -> Sequence[ArrayLike]:
-    if isinstance(instance, Mapping):
-        return mask_to_polygons(decode_rle(instance, size))
+    if isinstance(instance, Mapping | Tensor | np.ndarray):
+        return mask_to_polygons(_bitmap_of(instance, size))
     return instance
 
 
 def _mask_of(instance: Instance, size: tuple[int, int]) -> NDArray[np.bool_]:
-    if isinstance(instance, Mapping):
-        return decode_rle(instance, size)
+    if isinstance(instance, Mapping | Tensor | np.ndarray):
+        return _bitmap_of(instance, size)
     width, height = size
     mask: NDArray[np.bool_] = rasterize(PolygonList([instance], size).polygons, (height, width))[0]
     return mask
+
+
+def _bitmap_of(instance: Mapping[str, Any] | Bitmap, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if isinstance(instance, Mapping):
+        return decode_rle(instance, size)
+    filled = _checked(instance, size) != 0
+    mask: NDArray[np.bool_] = filled.cpu().numpy() if isinstance(filled, Tensor) else filled
+    return mask
+
+
+def _checked(bitmap: Bitmap, size: tuple[int, int]) -> Bitmap:
+    """The bitmap, if it has the shape of the image."""
+    width, height = size
+    if tuple(bitmap.shape) != (height, width):
+        raise ValueError(
+            f"a bitmap of the size (w, h) = {size} must have the shape ({height}, {width}), "
+            f"not {tuple(bitmap.shape)}"
+        )
+    return bitmap

@@ -1,5 +1,6 @@
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -37,6 +38,35 @@ def test_bitmaps_in_either_mode(mode, dtype):
     masks = SegmentationMask(bitmaps.to(dtype), SIZE, mode)
     assert masks.mode == mode
     assert_close(masks.to_bitmasks(), bitmaps)
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
+def test_a_list_of_bitmaps_mixes_with_the_rest(mode, dtype):
+    """Regression: the rows of a (H, W) bitmap were read as polygons."""
+    expected = SegmentationMask([POLYGONS, RLE, POLYGONS, RLE], SIZE).to_bitmasks()
+    bitmaps = expected.to(dtype)
+    masks = SegmentationMask([bitmaps[0], bitmaps[1].numpy(), POLYGONS, RLE], SIZE, mode)
+    assert_close(masks.to_bitmasks(), expected)
+    assert_close(SegmentationMask(bitmaps.numpy(), SIZE, mode).to_bitmasks(), expected)
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("convert", [torch.as_tensor, np.asarray])
+def test_a_lone_bitmap_is_one_instance(mode, convert):
+    expected = SegmentationMask([POLYGONS], SIZE).to_bitmasks()
+    masks = SegmentationMask(convert(expected[0]), SIZE, mode)
+    assert_close(masks.to_bitmasks(), expected)
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("make", [torch.zeros, np.zeros])
+def test_bitmaps_of_another_shape_are_refused(mode, make):
+    for given in (make((12, 10)), [make((12, 10))], [POLYGONS, make((12, 10))]):
+        with pytest.raises(ValueError, match=r"shape \(10, 12\), not \(12, 10\)"):
+            SegmentationMask(given, SIZE, mode)
+    with pytest.raises(ValueError, match=r"shape \(10, 12\), not \(1, 10, 12\)"):
+        SegmentationMask([make((1, 10, 12))], SIZE, mode)
 
 
 def test_containers_are_taken_as_they_are():
