@@ -19,7 +19,7 @@ def as_index(
 
     Args:
         item: an int (negative counts from the end), a slice, or a bool / integer tensor, array or
-            list.
+            list. Several uint8 are a mask, as in PyTorch.
         length: number of instances indexed.
         device: where an index tensor has to live.
 
@@ -37,6 +37,8 @@ def as_index(
     index = torch.as_tensor(item, device=device)
     if index.ndim > 1:
         raise IndexError(f"an index must have one dimension, not the shape {tuple(index.shape)}")
+    if index.dtype == torch.uint8:
+        index = index.bool() if index.ndim else index.long()
     if index.dtype == torch.bool and index.shape != (length,):
         raise IndexError(f"a mask of shape {tuple(index.shape)} cannot index {length} instances")
     if index.numel() == 0 and index.dtype != torch.bool:
