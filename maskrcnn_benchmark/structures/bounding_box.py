@@ -124,9 +124,9 @@ class BoxList:
             field_data: a tensor of first dimension K, or another container of K entries.
 
         Raises:
-            ValueError: the length differs from the number of boxes.
+            ValueError: the length differs from the number of boxes, or there is none.
         """
-        length = _num_entries(field_data)
+        length = _num_entries(field, field_data)
         if length != len(self):
             raise ValueError(
                 f"field {field!r} must have one entry a box, {len(self)}, not {length}"
@@ -282,10 +282,14 @@ class BoxList:
         return boxes
 
 
-def _num_entries(field_data: Any) -> int:  # noqa: ANN401 - any container
-    if isinstance(field_data, Tensor) and field_data.ndim == 0:
-        raise ValueError("a field must have one entry a box, not be a scalar tensor")
-    return len(field_data)
+def _num_entries(field: str, field_data: Any) -> int:  # noqa: ANN401 - any container
+    try:
+        return len(field_data)
+    except TypeError:
+        raise ValueError(
+            f"field {field!r} must be a tensor or another container of one entry a box, "
+            f"not {field_data!r}"
+        ) from None
 
 
 def _follow(fields: Mapping[str, Any], method: str, argument: object) -> dict[str, Any]:

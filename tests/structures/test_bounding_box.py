@@ -85,6 +85,13 @@ def test_a_field_has_one_entry_a_box(data):
         boxlist().add_field("labels", data)
 
 
+@pytest.mark.parametrize("data", [None, 3, torch.tensor(1.0), np.float32(2), iter([1, 2])])
+def test_a_field_without_a_length_is_named(data):
+    """Regression: a bare TypeError said neither which field nor what was expected."""
+    with pytest.raises(ValueError, match=r"field 'labels' must be .* container of one entry a box"):
+        boxlist().add_field("labels", data)
+
+
 def test_convert_counts_the_last_pixel():
     converted = boxlist().convert("xywh")
     assert converted.bbox.tolist() == [[10, 20, 10, 20], [0, 0, 100, 50]]
