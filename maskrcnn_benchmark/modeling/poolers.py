@@ -106,10 +106,10 @@ class Pooler(nn.Module):
         output_size: (height, width) of the pooled maps.
         scales: size of each level's feature map relative to the image (1 / stride), finest first.
         sampling_ratio: samples a bin and side; 0 means as many as it takes.
-        level_mapper: gives each box its level; needed only with several scales.
+        level_mapper: gives each box its level; by default the ``LevelMapper`` of the scales.
 
     Raises:
-        ValueError: several scales without a level mapper, or no scale.
+        ValueError: no scale.
     """
 
     def __init__(
@@ -122,10 +122,8 @@ class Pooler(nn.Module):
         super().__init__()
         if not scales:
             raise ValueError("scales must name at least one level")
-        if len(scales) > 1 and level_mapper is None:
-            raise ValueError(f"level_mapper is needed to choose among the scales {tuple(scales)}")
         self.output_size = output_size
-        self.level_mapper = level_mapper
+        self.level_mapper = level_mapper or LevelMapper(*_level_range(scales))
         self.poolers = nn.ModuleList(
             ROIAlign(output_size, spatial_scale=scale, sampling_ratio=sampling_ratio)
             for scale in scales
@@ -144,7 +142,7 @@ class Pooler(nn.Module):
         if len(features) < len(self.poolers):
             raise ValueError(f"{len(features)} feature maps for {len(self.poolers)} scales")
         rois = to_rois(boxes, features[0].device)
-        if self.level_mapper is None or len(self.poolers) == 1:
+        if len(self.poolers) == 1:
             single: Tensor = self.poolers[0](features[0], rois)
             return single
         levels = self.level_mapper(boxes).to(rois.device)
@@ -180,9 +178,14 @@ def make_level_mapper(cfg: CfgNode, scales: Sequence[float]) -> LevelMap:
         cfg: configuration.
         scales: see ``Pooler``; powers of two, finest first.
     """
-    k_min, k_max = (int(-math.log2(scale)) for scale in (scales[0], scales[-1]))
-    mapper: LevelMap = LEVEL_MAPPERS[cfg.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION](k_min, k_max)
+    mapper_class = LEVEL_MAPPERS[cfg.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION]
+    mapper: LevelMap = mapper_class(*_level_range(scales))
     return mapper
+
+
+def _level_range(scales: Sequence[float]) -> tuple[int, int]:
+    """Finest and coarsest level of the scales, log2 of their strides."""
+    return int(-math.log2(scales[0])), int(-math.log2(scales[-1]))
 
 
 def make_pooler(cfg: CfgNode, head_name: str) -> Pooler:

@@ -162,9 +162,16 @@ def test_one_level_needs_no_mapper():
     assert_close(pooled, roi_align(maps[0], to_rois(boxes, torch.device("cpu")), 7, 1 / 8, 2))
 
 
+def test_several_levels_are_mapped_by_size_unless_said_otherwise():
+    """Regression: scripts of maskrcnn-benchmark name no mapper, and were refused."""
+    boxes, maps = [boxes_of_all_levels()], features(num_images=1)
+    pooler = Pooler((7, 7), SCALES, 2)
+    assert isinstance(pooler.level_mapper, LevelMapper)
+    assert (pooler.level_mapper.k_min, pooler.level_mapper.k_max) == (3, 5)
+    assert_close(pooler(maps, boxes), Pooler((7, 7), SCALES, 2, LevelMapper(3, 5))(maps, boxes))
+
+
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="level_mapper is needed"):
-        Pooler((7, 7), SCALES, 2)
     with pytest.raises(ValueError, match="at least one level"):
         Pooler((7, 7), (), 2)
     with pytest.raises(ValueError, match="1 feature maps for 3 scales"):
