@@ -32,7 +32,8 @@ class PastedMask(NamedTuple):
     Attributes:
         x0: image column of the part's first column.
         y0: image row of the part's first row.
-        mask: (h, w) uint8 of 0 and 1; h or w is 0 if the box lies outside the image.
+        mask: (h, w) uint8 of 0 and 1 (with a threshold below 0, of 0 to 255); h or w is 0 if the
+            box lies outside the image.
     """
 
     x0: int
@@ -69,7 +70,8 @@ def paste_mask_in_box(
         mask: (M, M) probabilities.
         box: (4,) px of the image, xyxy inclusive; may leave the image.
         image_wh: width and height of the image.
-        threshold: pixels above it are 1.
+        threshold: pixels above it are 1; below 0 there is none, and pixels are probabilities
+            times 255, rounded down, for viewing.
         padding: zeros put around the mask, so that it can fade out; the box grows in proportion.
 
     Raises:
@@ -114,12 +116,14 @@ def encode_masks(
     Args:
         masks: (N, 1, M, M) probabilities.
         boxes: the N boxes; their ``size`` is that of the image.
-        threshold: see ``paste_mask_in_box``.
+        threshold: see ``paste_mask_in_box``; at least 0.
         padding: see ``paste_mask_in_box``.
 
     Raises:
-        ValueError: see ``paste_mask_in_box``.
+        ValueError: a threshold below 0; see ``paste_mask_in_box``.
     """
+    if threshold < 0:
+        raise ValueError(f"threshold must be at least 0 to encode masks, not {threshold}")
     corners = boxes.convert("xyxy").bbox
     return [
         encode_pasted(pasted, boxes.size)
@@ -176,7 +180,10 @@ def _paste_each(
     for source, (left, top, right, bottom) in zip(padded, corners.tolist(), strict=True):
         columns, rows = _visible_span(left, right, width), _visible_span(top, bottom, height)
         resized = _resize_visible(source, columns, rows)
-        pasted = (resized > threshold).view(np.uint8)
+        if threshold < 0:
+            pasted = (resized * 255).astype(np.uint8)
+        else:
+            pasted = (resized > threshold).view(np.uint8)
         yield PastedMask(columns.start, rows.start, pasted.T)
 
 

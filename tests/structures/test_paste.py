@@ -200,3 +200,20 @@ def test_other_shapes_are_refused(shape):
 def test_boxes_that_are_not_finite_are_refused(value):
     with pytest.raises(ValueError, match="finite"):
         encode_masks(torch.zeros(1, 1, 28, 28), BoxList([[0.0, 0.0, value, 9.0]], SIZE))
+
+
+def test_unthresholded_masks_agree_with_the_thresholded_ones():
+    """Regression: a threshold below 0 filled the boxes with 1; it shows the probabilities."""
+    masks = blob_probabilities(4, 14)
+    boxes = BoxList(random_boxes(4, SIZE) * 1.3 - 6, SIZE)
+    shown = paste_masks(masks, boxes, -1)
+    assert shown.max() > 200
+    for level in (0, 100, 200):
+        # Pixels of exactly level + 1 may fall either way when they are rounded to float32.
+        thresholded = paste_masks(masks, boxes, (level + 1) / 255).bool()
+        np.testing.assert_array_equal(thresholded & (shown != level + 1), shown > level + 1)
+
+
+def test_unthresholded_masks_have_no_run_lengths():
+    with pytest.raises(ValueError, match=r"threshold must be at least 0 .* not -1"):
+        encode_masks(torch.zeros(0, 1, 28, 28), BoxList([], SIZE), threshold=-1)

@@ -33,7 +33,8 @@ class Masker:
     instead (`structures.paste`). This class is for scripts that want the full maps.
 
     Args:
-        threshold: probability above which a pixel belongs to the instance.
+        threshold: probability above which a pixel belongs to the instance; below 0 pixels are the
+            probabilities themselves, times 255, for viewing.
         padding: px added around the M x M map before it is resized.
     """
 

@@ -43,6 +43,16 @@ def test_masker_takes_one_image_without_a_list():
     assert pasted.sum() == 0
 
 
+def test_a_threshold_below_zero_shows_the_probabilities():
+    """Regression: every pixel of the box became 1."""
+    detections = BoxList(torch.tensor([[20.0, 10.0, 47.0, 37.0]]), (64, 50))
+    probabilities = torch.full((1, 1, 28, 28), 0.5)
+    (pasted,) = Masker(threshold=-1, padding=0)([probabilities], [detections])
+    assert pasted.dtype == torch.uint8
+    assert pasted[0, 0, 10:38, 20:48].eq(127).all()  # 0.5 * 255 rounded down
+    assert pasted.count_nonzero() == 28 * 28
+
+
 def test_different_numbers_of_images_are_refused():
     with pytest.raises(ValueError, match="masks of 2 images for boxes of 1"):
         Masker()([torch.zeros(0, 1, 28, 28)] * 2, [make_detections([])])
