@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,10 +35,9 @@ class ImageList:
     def __len__(self) -> int:
         return len(self.image_sizes)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageList:
-        """The same batch on a device."""
-        moved = self.tensors.to(device, non_blocking=non_blocking)
-        return ImageList(moved, self.image_sizes)
+    def to(self, *args: Any, **kwargs: Any) -> ImageList:
+        """The same batch after ``Tensor.to`` with these arguments (device, dtype, ...)."""
+        return ImageList(self.tensors.to(*args, **kwargs), self.image_sizes)
 
 
 def to_image_list(

@@ -70,6 +70,15 @@ def test_to_another_device():
     assert images.image_sizes == [(2, 2)]
 
 
+def test_to_takes_what_a_tensor_takes():
+    """Regression: a dtype was refused."""
+    images = to_image_list([torch.ones(3, 2, 2)])
+    assert images.to(torch.float64).tensors.dtype == torch.float64
+    assert images.to("cpu", torch.float16, non_blocking=True).tensors.dtype == torch.float16
+    assert images.to(device="meta", dtype=torch.int64).tensors.dtype == torch.int64
+    assert images.to(torch.zeros(0).double()).image_sizes == [(2, 2)]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
