@@ -17,6 +17,8 @@ from maskrcnn_benchmark.utils.comm import all_gather, synchronize
 
 logger = logging.getLogger(__name__)
 
+FINAL_CHECKPOINT = "model_final"
+
 
 class StepRecord(NamedTuple):
     """What one training step did.
@@ -62,12 +64,24 @@ class Hook:
 class Saver(Protocol):
     """What the checkpoint hook asks of a ``Checkpointer``."""
 
-    def save(self, name: str, **extra: Any) -> None:  # any saveable entry
-        """Write the checkpoint ``name`` with the ``extra`` entries, on the main process."""
+    def save(
+        self,
+        name: str,
+        *,
+        is_latest: bool = True,
+        **extra: Any,  # any saveable entry
+    ) -> None:
+        """Write the checkpoint ``name`` with the ``extra`` entries, on the main process.
+
+        A run that is continued starts from the latest.
+        """
 
 
 class CheckpointHook(Hook):
     """Saves ``model_0000123`` every ``period`` iterations, and ``model_final`` after the last.
+
+    If both are due, ``model_final`` comes first and stays the latest: a training that is killed
+    between them is complete.
 
     A model with a non-finite parameter is not saved, so every checkpoint on the disk is usable.
 
@@ -90,19 +104,21 @@ class CheckpointHook(Hook):
         Raises:
             FloatingPointError: a parameter is not finite.
         """
+        is_last = record.iteration == trainer.max_iter
+        if is_last:
+            self._save(FINAL_CHECKPOINT, trainer.model, record.iteration)
         if self._period > 0 and record.iteration % self._period == 0:
-            self._save(f"model_{record.iteration:07d}", trainer.model, record.iteration)
-        if record.iteration == trainer.max_iter:
-            self._save("model_final", trainer.model, record.iteration)
+            name = f"model_{record.iteration:07d}"
+            self._save(name, trainer.model, record.iteration, is_latest=not is_last)
 
-    def _save(self, name: str, model: nn.Module, iteration: int) -> None:
+    def _save(self, name: str, model: nn.Module, iteration: int, *, is_latest: bool = True) -> None:
         require_finite_parameters(model, iteration)
         entries = {
             **self._extra,
             "iteration": iteration,
             "rng_state": all_gather(capture_random_state()),
         }
-        self._checkpointer.save(name, **entries)
+        self._checkpointer.save(name, is_latest=is_latest, **entries)
 
 
 def require_finite_parameters(model: nn.Module, iteration: int) -> None:

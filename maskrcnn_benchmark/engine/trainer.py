@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.engine.hooks import (
+    FINAL_CHECKPOINT,
     CheckpointHook,
     EvaluationHook,
     Hook,
@@ -232,6 +233,9 @@ def do_train(
     start_iter, max_iter = int(arguments["iteration"]), int(cfg.SOLVER.MAX_ITER)
     if start_iter >= max_iter:
         logger.info(_NOTHING_TO_TRAIN, start_iter, max_iter, cfg.OUTPUT_DIR)
+        # A run that was killed before it wrote it, or whose MAX_ITER has come down since.
+        if not (Path(cfg.OUTPUT_DIR) / f"{FINAL_CHECKPOINT}.pth").is_file():
+            checkpointer.save(FINAL_CHECKPOINT, **arguments)
         return
     hooks: list[Hook] = [
         # First, so that a checkpoint is never ahead of the metrics on the disk.

@@ -66,13 +66,14 @@ class Checkpointer:
         self.logger = logger or logging.getLogger(__name__)
         self.last_report: LoadReport | None = None
 
-    def save(self, name: str, **extra: Any) -> None:
+    def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
         """Write ``name.pth`` and then name it in ``last_checkpoint``; both atomically.
 
         A process killed at any moment leaves the checkpoint before this one, or this one.
 
         Args:
             name: file name without ``.pth``, e.g. ``"model_0010000"``.
+            is_latest: False leaves ``last_checkpoint`` as it is.
             extra: further entries (``iteration``, ``rng_state``), which ``load`` returns: tensors,
                 numbers, texts and plain containers of them.
 
@@ -97,7 +98,8 @@ class Checkpointer:
         self.logger.info("Saving checkpoint to %s", path)
         with atomic_write(path) as file:
             torch.save(content, file)
-        self.tag_last_checkpoint(path)
+        if is_latest:
+            self.tag_last_checkpoint(path)
 
     def load(
         self,

@@ -76,9 +76,12 @@ class RecordingSaver:
 
     def __init__(self):
         self.saved = []
+        self.latest = None
 
-    def save(self, name, **extra):
+    def save(self, name, *, is_latest=True, **extra):
         self.saved.append((name, extra))
+        if is_latest:
+            self.latest = name
 
     @property
     def names(self):

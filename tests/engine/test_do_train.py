@@ -110,6 +110,45 @@ def test_a_finished_training_says_so(tmp_path, caplog):
     assert (tmp_path / "model_final.pth").stat().st_mtime_ns == before
 
 
+def killed_after_saving(monkeypatch, due):
+    """Let the process be killed right after the checkpoint ``due`` was written."""
+    save = DetectronCheckpointer.save
+
+    def save_and_die(self, name, **extra):
+        save(self, name, **extra)
+        if name == due:
+            raise Killed
+
+    monkeypatch.setattr(DetectronCheckpointer, "save", save_and_die)
+
+
+@pytest.mark.parametrize("last_saved", ["model_final", "model_0000010"])
+def test_a_training_killed_between_its_last_checkpoints_is_complete(
+    tmp_path, monkeypatch, last_saved
+):
+    """Bug: killed before model_final, which the restart never wrote."""
+    killed_after_saving(monkeypatch, last_saved)
+    with pytest.raises(Killed):
+        run(tmp_path, CHECKPOINT_PERIOD=5)
+    assert (tmp_path / "model_final.pth").is_file()
+    assert (tmp_path / "last_checkpoint").read_text().endswith("model_final.pth")
+
+
+def test_a_finished_training_without_its_final_checkpoint_writes_it(tmp_path):
+    whole = run(tmp_path, CHECKPOINT_PERIOD=5)
+    final, latest = tmp_path / "model_final.pth", tmp_path / "last_checkpoint"
+    expected = torch.load(final, weights_only=True)
+    final.unlink()
+    latest.write_text("model_0000010.pth")
+    run(tmp_path, CHECKPOINT_PERIOD=5)
+    assert latest.read_text().endswith("model_final.pth")
+    content = torch.load(final, weights_only=True)
+    assert content["iteration"] == MAX_ITER
+    assert content.keys() == expected.keys()
+    torch.testing.assert_close(content["model"], whole.state_dict(), rtol=0, atol=0)
+    assert torch.equal(content["rng_state"][0]["torch"], expected["rng_state"][0]["torch"])
+
+
 class InterruptedDetector(TinyDetector):
     def forward(self, images, targets=None):
         raise KeyboardInterrupt

@@ -31,9 +31,16 @@ def checkpoint_names(period, max_iter, start_iter=0):
 
 def test_checkpoints_come_periodically_and_at_the_end():
     assert checkpoint_names(2, 5) == ["model_0000002", "model_0000004", "model_final"]
-    assert checkpoint_names(2, 4) == ["model_0000002", "model_0000004", "model_final"]
+    assert checkpoint_names(2, 4) == ["model_0000002", "model_final", "model_0000004"]
     assert checkpoint_names(2, 5, start_iter=3) == ["model_0000004", "model_final"]
     assert checkpoint_names(0, 5) == ["model_final"]
+
+
+@pytest.mark.parametrize("period", [0, 2, 3])
+def test_the_final_checkpoint_is_the_latest(period):
+    saver = RecordingSaver()
+    run_hook(CheckpointHook(checkpointer=saver, period=period), 4)
+    assert saver.latest == "model_final"
 
 
 def test_a_checkpoint_has_iteration_random_states_and_extra_entries():
