@@ -80,7 +80,7 @@ _C.SOLVER.OPTIMIZER = "SGD"
 _C.SOLVER.LR_SCHEDULE = "multistep"
 # Gradients are scaled down to this norm over all parameters; 0: off.
 _C.SOLVER.CLIP_GRAD_NORM = 0.0
-# Iterations between two lines of the log.
+# Iterations between two lines of the log; 0: only the first and the last one have a line.
 _C.SOLVER.LOG_PERIOD = 20
 
 _C.TEST = CfgNode()

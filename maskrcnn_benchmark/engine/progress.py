@@ -94,13 +94,13 @@ def _iteration_of(line: str) -> int | None:
 class ProgressHook(Hook):
     """Tells how training goes, on the main process.
 
-    Every ``period`` iterations, at the first and at the last one: a log line with ETA, the losses
+    Every ``period`` iterations, and at the first and the last one: a log line with ETA, the losses
     (median of the newest 20, mean of all since the start of this process), times, lr and peak
     memory; and a line of ``metrics.jsonl`` with the losses of exactly that iteration, so that a
     resumed run writes what an uninterrupted one would have written.
 
     Args:
-        period: iterations between two lines, >= 1.
+        period: iterations between two lines; 0 for the first and last iteration only.
         output_dir: folder of ``metrics.jsonl``; None writes none.
     """
 
@@ -127,7 +127,8 @@ class ProgressHook(Hook):
             self._bar.update()
             loss = self._meters.loss
             self._bar.set_postfix_str(f"loss {loss.median:.4f} lr {record.lr:.6f}", refresh=False)
-        if record.iteration % self._period == 0 or record.iteration in (1, trainer.max_iter):
+        is_due = self._period > 0 and record.iteration % self._period == 0
+        if is_due or record.iteration in (1, trainer.max_iter):
             self._tell(trainer, record)
 
     def _tell(self, trainer: Training, record: StepRecord) -> None:

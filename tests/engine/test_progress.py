@@ -51,6 +51,12 @@ def test_metrics_have_the_losses_of_exactly_that_iteration(tmp_path):
     }
 
 
+def test_without_a_period_only_the_first_and_last_iteration_have_a_line(tmp_path):
+    """Bug: SOLVER.LOG_PERIOD 0 divided by zero."""
+    run_hook(ProgressHook(period=0, output_dir=tmp_path), 5)
+    assert [line["iteration"] for line in lines_of(tmp_path)] == [1, 5]
+
+
 def test_the_gradient_norm_is_there_when_it_is_known(tmp_path):
     run_hook(ProgressHook(period=1, output_dir=tmp_path), 1, grad_norm=7.0)
     assert lines_of(tmp_path)[0]["grad_norm"] == 7.0
