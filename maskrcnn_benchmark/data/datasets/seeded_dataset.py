@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Final
 
 from torch.utils.data import Dataset
 
@@ -11,6 +11,19 @@ from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.samplers.seeds import SampleKey, mix_seed
 from maskrcnn_benchmark.data.transforms.transforms import RandomTransform
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+_PASSED_ON: Final = frozenset(
+    {
+        "categories",
+        "contiguous_category_id_to_json_id",
+        "get_img_info",
+        "ground_truth",
+        "id_to_img_map",
+        "image_ids",
+        "json_category_id_to_contiguous_id",
+        "name",
+    }
+)
 
 
 class SeededDataset(Dataset[tuple[Any, BoxList, int]]):
@@ -39,16 +52,22 @@ class SeededDataset(Dataset[tuple[Any, BoxList, int]]):
         self.seed = seed
         self.rank = rank
 
-    @property
-    def categories(self) -> dict[int, str]:
-        """Contiguous id -> category name."""
-        return self.dataset.categories
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the data set has
+        """What scripts ask the data set of a training loader for, from the wrapped one."""
+        if name in _PASSED_ON:
+            return getattr(self.dataset, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: SampleKey) -> tuple[Any, BoxList, int]:
-        """The (image, target, image id) for a key, after the transforms."""
+    def __getitem__(self, key: SampleKey | int) -> tuple[Any, BoxList, int]:
+        """The (image, target, image id) for a key, after the transforms.
+
+        A plain position stands for that image first in the first batch.
+        """
+        if not isinstance(key, SampleKey):
+            key = SampleKey(key, iteration=0, position=0)
         image, target, image_id = self.dataset[key.dataset_index]
         rng = random.Random(mix_seed(self.seed, key.iteration, key.position, self.rank))
         image, changed = self.transforms(image, target, rng)

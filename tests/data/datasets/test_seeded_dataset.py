@@ -1,5 +1,6 @@
 """What a sample depends on: seed, iteration, position and rank, and nothing else."""
 
+import pickle
 import random
 from itertools import product
 
@@ -49,6 +50,24 @@ def test_what_it_passes_on(dataset):
     assert len(seeded) == 1
     assert seeded.categories == {1: "cat", 2: "dog"}
     assert seeded.dataset is dataset
+    for name in ("name", "image_ids", "id_to_img_map", "contiguous_category_id_to_json_id"):
+        assert getattr(seeded, name) is getattr(dataset, name)
+    assert seeded.json_category_id_to_contiguous_id == dataset.json_category_id_to_contiguous_id
+    assert seeded.get_img_info(0) == dataset.get_img_info(0)
+    assert seeded.ground_truth() == dataset.ground_truth()
+    assert not hasattr(seeded, "get_target")  # unchanged by the transforms: not what is trained on
+    assert pickle.loads(pickle.dumps(seeded)).image_ids == dataset.image_ids
+
+
+def test_a_position_is_a_key(dataset):
+    """Scripts of maskrcnn-benchmark say ``data_loader.dataset[0]``."""
+    seeded = SeededDataset(dataset, JITTER, seed=0)
+    image, target, image_id = seeded[0]
+    expected = seeded[SampleKey(0, 0, 0)]
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected[0]))
+    assert target.bbox.tolist() == expected[1].bbox.tolist()
+    assert image_id == 1
+    assert len(list(seeded)) == 1
 
 
 def test_transforms_must_keep_the_target(dataset):
