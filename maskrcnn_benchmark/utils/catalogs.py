@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from types import ModuleType
 
-from maskrcnn_benchmark.config import paths_catalog
+from maskrcnn_benchmark.config import get_default_config, paths_catalog
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.utils.imports import import_file
-
-_OWN_FILE = "maskrcnn_benchmark/config/paths_catalog.py"
+from maskrcnn_benchmark.utils.imports import import_file, is_file_of
 
 
 def import_catalog(path: str) -> ModuleType:
@@ -17,13 +15,14 @@ def import_catalog(path: str) -> ModuleType:
 
     Args:
         path: a Python file; the default of the setting stands for the package's own, wherever
-            the program is started.
+            the program is started. However the package's own is spelled, it is not run again.
 
     Raises:
         ConfigError: there is no such file.
     """
-    if Path(path).as_posix() == _OWN_FILE:
+    default = get_default_config().PATHS_CATALOG
+    if os.path.normpath(path) == os.path.normpath(default) or is_file_of(paths_catalog, path):
         return paths_catalog
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise ConfigError(f"PATHS_CATALOG: expected a Python file, got {path!r}, which is none")
     return import_file("maskrcnn_benchmark.config.users_paths_catalog", path)

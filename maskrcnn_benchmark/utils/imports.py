@@ -13,6 +13,8 @@ def import_file(
 ) -> ModuleType:
     """The module that the Python file ``file_path`` makes.
 
+    If a module of that name was imported from that file already, it is that one.
+
     Args:
         module_name: name that the module gets.
         file_path: the file; its code runs.
@@ -25,6 +27,9 @@ def import_file(
     path = Path(file_path)
     if not path.is_file():
         raise FileNotFoundError(f"import_file: no file {str(path)!r}")
+    imported = sys.modules.get(module_name)
+    if imported is not None and is_file_of(imported, path):
+        return imported
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"import_file: {str(path)!r} is no Python file (expected *.py)")
@@ -33,3 +38,9 @@ def import_file(
     if make_importable:
         sys.modules[module_name] = module
     return module
+
+
+def is_file_of(module: ModuleType, path: str | Path) -> bool:
+    """Whether ``path``, in whatever spelling, is the file that ``module`` was imported from."""
+    own = getattr(module, "__file__", None)
+    return own is not None and Path(path).is_file() and Path(own).samefile(path)

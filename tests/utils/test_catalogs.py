@@ -4,11 +4,26 @@ import pytest
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config, paths_catalog
 from maskrcnn_benchmark.utils.catalogs import import_catalog
+from maskrcnn_benchmark.utils.imports import import_file
 
 
 def test_the_default_is_the_packages_own_from_any_folder(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert import_catalog(get_default_config().PATHS_CATALOG) is paths_catalog
+
+
+def test_the_packages_own_is_never_run_again(tmp_path: Path, monkeypatch):
+    """Bug: any spelling but the default's made a second copy, without a script's data sets."""
+    own = Path(paths_catalog.__file__)
+    (tmp_path / "link.py").symlink_to(own)
+    spellings = [own, own.parent / ".." / own.parent.name / own.name, tmp_path / "link.py"]
+    monkeypatch.chdir(own.parent)
+    for spelling in (*spellings, "paths_catalog.py", "./paths_catalog.py"):
+        assert import_catalog(str(spelling)) is paths_catalog
+    monkeypatch.chdir(tmp_path)
+    assert import_catalog(f"./{get_default_config().PATHS_CATALOG}") is paths_catalog
+    name = paths_catalog.__name__
+    assert import_file(name, own, make_importable=True) is paths_catalog
 
 
 def test_a_user_may_have_a_catalog_of_their_own(tmp_path: Path):
