@@ -12,6 +12,9 @@ REAL_VALUED_KEYS = frozenset(
     {"BIAS_LR_FACTOR", "WEIGHT_DECAY_BIAS", "EXPECTED_RESULTS_SIGMA_TOL", "STRADDLE_THRESH"}
 )
 
+# Sequences for which the original's scripts also write a single number.
+KEYS_OF_ONE_OR_MORE = frozenset({"INPUT.MIN_SIZE_TRAIN"})
+
 
 def decode(raw: object) -> object:
     """The Python literal that a string spells, or the string itself; other values unchanged."""
@@ -85,6 +88,8 @@ def _to_number(value: object, number: type[int] | type[float], key: str) -> int 
 def _to_sequence(value: object, default: Entries, key: str) -> Entries:
     if value is None:
         value = ()
+    if key in KEYS_OF_ONE_OR_MORE and _is_number(value):
+        value = (value,)
     if not isinstance(value, (list, tuple)):
         hint = ' (one entry is written with a comma: ("name",))' if isinstance(value, str) else ""
         raise _mismatch(key, f"a sequence such as {tuple(default)!r}{hint}", value)

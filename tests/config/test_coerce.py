@@ -98,6 +98,12 @@ def test_coerce_refuses_values_that_do_not_fit(raw, default, expected_text):
     assert "SOME.KEY" in str(error.value)
 
 
+@pytest.mark.parametrize("raw", [640, "640", (640,), "(640,)"])
+def test_one_training_size_may_stand_alone(raw):
+    """Old scripts write INPUT.MIN_SIZE_TRAIN 640."""
+    assert coerce(raw, (800,), "INPUT.MIN_SIZE_TRAIN") == (640,)
+
+
 def test_a_forgotten_comma_is_pointed_out():
     with pytest.raises(ConfigError, match=r'written with a comma: \("name",\)'):
         coerce('("coco_2014_minival")', (), "DATASETS.TEST")

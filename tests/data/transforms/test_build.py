@@ -12,6 +12,15 @@ def stages(is_train, *options):
     return build_transforms(cfg, is_train).transforms
 
 
+def test_one_size_may_stand_alone():
+    """Old scripts write INPUT.MIN_SIZE_TRAIN 640, or assign it."""
+    resize, *_ = stages(True, "INPUT.MIN_SIZE_TRAIN", 640)
+    assert resize.min_size == (640,)
+    cfg = get_default_config()
+    cfg.INPUT.MIN_SIZE_TRAIN = 640
+    assert build_transforms(cfg).transforms[0].min_size == (640,)
+
+
 def test_defaults_are_those_of_the_original():
     resize, flip, _, normalize = stages(True)
     assert (resize.min_size, resize.max_size) == ((800,), 1333)
