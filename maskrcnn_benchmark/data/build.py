@@ -54,9 +54,8 @@ def make_data_loader(
         is_train: whether for training.
         is_distributed: divide the data among the processes of ``torch.distributed``.
         start_iter: iterations done before; training only.
-        is_for_period: with ``is_train`` False, return *one* loader over all of DATASETS.TEST
-            together, with images that have targets only: for losses on other photos during
-            training.
+        is_for_period: with ``is_train`` False, return *one* loader, the one of the first data set
+            of DATASETS.TEST with all of its images: for evaluations during training.
 
     Raises:
         ConfigError: a setting that cannot be used, e.g. a class count that does not fit.
@@ -64,20 +63,22 @@ def make_data_loader(
     """
     key = "TRAIN" if is_train else "TEST"
     names = tuple(cfg.DATASETS[key])
+    is_for_period = is_for_period and not is_train
     if not names and (is_train or is_for_period):
         raise ConfigError(f"DATASETS.{key} must name at least one data set, but is empty")
-    with_targets = is_train or is_for_period
+    # UPSTREAM(period-loader): data/build.py joined all of DATASETS.TEST and left out images without
+    # targets, so that the scores were those of no data set in particular.
+    names = names[:1] if is_for_period else names
     transforms = build_transforms(cfg, is_train)
     catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
     # Training images are transformed by the SeededDataset around their data set.
     own_transforms = None if is_train else transforms
-    parts = [_dataset(name, catalog.get(name), with_targets, own_transforms) for name in names]
-    _make_checks(cfg, parts, with_targets)
-    if not with_targets:
-        return [_make_test_loader(cfg, part, is_distributed) for part in parts]
-    whole = parts[0] if len(parts) == 1 else ConcatDataset(parts)
+    parts = [_dataset(name, catalog.get(name), is_train, own_transforms) for name in names]
+    _make_checks(cfg, parts, is_train)
     if not is_train:
-        return _make_test_loader(cfg, whole, is_distributed)
+        loaders = [_make_test_loader(cfg, part, is_distributed) for part in parts]
+        return loaders[0] if is_for_period else loaders
+    whole = parts[0] if len(parts) == 1 else ConcatDataset(parts)
     rank = get_rank() if is_distributed else 0
     seeded = SeededDataset(whole, transforms, seed=cfg.SEED, rank=rank)
     return _make_train_loader(cfg, seeded, is_distributed, start_iter)

@@ -155,10 +155,16 @@ def test_a_catalog_entry_may_name_a_few_images(monkeypatch):
     assert {i for batch in loader for i in batch.image_ids} == {2, 5}
 
 
-def test_one_loader_for_losses_during_training():
-    loader = make_data_loader(settings(), is_train=False, is_for_period=True)
+def test_one_loader_for_evaluations_during_training(monkeypatch, tmp_path):
+    """upstream: period-loader. All images of the first data set, which can be evaluated."""
+    (tmp_path / "other").mkdir()
+    catalog_entry(monkeypatch, tmp_path / "other", content(), "other")
+    cfg = settings("DATASETS.TEST", ("tiny", "other"))
+    loader = make_data_loader(cfg, is_train=False, is_for_period=True)
+    assert loader.dataset.name == "tiny"
+    assert loader.dataset.image_ids == [1, 2, 3, 4, 5, 6, 7]
     batches = list(loader)
-    assert sorted(i for batch in batches for i in batch.image_ids) == [1, 2, 3, 4, 5, 6]
+    assert sorted(i for batch in batches for i in batch.image_ids) == [1, 2, 3, 4, 5, 6, 7]
     assert_same(batches, list(loader))
 
 

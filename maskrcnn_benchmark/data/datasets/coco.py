@@ -120,6 +120,7 @@ class COCODataset(Dataset[Sample]):
         image, target = self._load_image(index), self.get_target(index)
         if self.transforms is not None:
             image, target = self.transforms(image, target)
+        # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
         return image, target, self.image_ids[index]
 
     def __repr__(self) -> str:

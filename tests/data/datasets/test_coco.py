@@ -51,6 +51,7 @@ def test_categories_are_numbered_in_ascending_order_of_ids(tmp_path):
 
 
 def test_images_come_in_ascending_order_of_ids(tmp_path):
+    """upstream: image-id-in-sample. The third item of a sample is the id, not the index."""
     images = [image(7, width=20), image(2), image(5, height=9)]
     dataset = make(tmp_path, images=images, annotations=[annotation(i, i) for i in (2, 5, 7)])
     assert dataset.image_ids == [2, 5, 7]
