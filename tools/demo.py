@@ -97,12 +97,25 @@ def find_photos(source: Path, output: Path) -> list[Photo]:
             photos = [one for one in photos if output.resolve() not in one.source.resolve().parents]
         if not photos:
             raise ConfigError(f"--input: no image files in {source} or its subfolders")
+    _check_targets(photos, output)
+    return photos
+
+
+def _check_targets(photos: Sequence[Photo], output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output: {output} is a file; name a folder")
+    taken: dict[Path, Path] = {}
     for photo in photos:
+        if photo.target in taken:
+            raise ConfigError(
+                f"--output: the drawings of {taken[photo.target]} and {photo.source} would both be "
+                f"{photo.target}; rename one of them"
+            )
+        taken[photo.target] = photo.source
         if photo.source.resolve() == photo.target.resolve():
             raise ConfigError(
                 f"--output: {photo.target} would replace the photo; choose another folder"
             )
-    return photos
 
 
 def _drawing_name(name: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
 from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
-from maskrcnn_benchmark.engine.launch import make_run
+from maskrcnn_benchmark.engine.launch import make_run, plain_errors
 from maskrcnn_benchmark.engine.progress import format_seconds
 from maskrcnn_benchmark.engine.run_report import Split, headline, make_outputs, make_splits
 
@@ -87,4 +87,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

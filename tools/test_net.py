@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.engine.build import build_pretrained_model, make_evaluations
-from maskrcnn_benchmark.engine.launch import make_run
+from maskrcnn_benchmark.engine.launch import make_run, plain_errors
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -28,7 +28,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings after the file's"
     )
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if not args.config_file and not args.opts:
+        parser.error("name a file of settings: --config-file CONFIG")
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,4 +51,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

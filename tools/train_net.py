@@ -9,8 +9,12 @@ import argparse
 from collections.abc import Sequence
 
 from maskrcnn_benchmark.config import get_default_config
-from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
-from maskrcnn_benchmark.engine.launch import make_run
+from maskrcnn_benchmark.engine.build import (
+    build_trained_model,
+    make_evaluations,
+    make_sure_of_evaluations,
+)
+from maskrcnn_benchmark.engine.launch import make_run, plain_errors
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -28,7 +32,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings after the file's"
     )
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if not args.config_file and not args.opts:
+        parser.error("name a file of settings: --config-file CONFIG")
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,10 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cfg.merge_from_list(args.opts)
     cfg.freeze()
     with make_run(cfg, args.local_rank) as run:
+        if not args.skip_test:
+            make_sure_of_evaluations(cfg, run)
         model = build_trained_model(cfg, run)
         if not args.skip_test:
             make_evaluations(cfg, model, run)
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
+from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.engine.trainer import do_train, make_evaluation
@@ -110,6 +111,17 @@ def build_pretrained_model(cfg: CfgNode, run: Run, *, use_latest: bool) -> nn.Mo
     checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.load(cfg.MODEL.WEIGHT, use_latest=use_latest, strict=True)
     return model.eval()
+
+
+def make_sure_of_evaluations(cfg: CfgNode, run: Run) -> None:
+    """Raise before the training what ``make_evaluations`` would raise after it.
+
+    Raises:
+        ConfigError: a setting under TEST or DATASETS.TEST cannot be used.
+        DatasetError: a data set is not there or damaged.
+    """
+    check_backend(cfg.TEST.COCO_BACKEND)
+    make_data_loader(cfg, is_train=False, is_distributed=run.place.is_distributed)
 
 
 def make_evaluations(

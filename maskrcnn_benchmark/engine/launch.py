@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,18 @@ import torch
 import torch.distributed as dist
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError
+from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.utils.collect_env import collect_env_info
 from maskrcnn_benchmark.utils.env import setup_environment
+from maskrcnn_benchmark.utils.load_report import CheckpointError
 from maskrcnn_benchmark.utils.logger import close_logger, setup_logger
 
 logger = logging.getLogger(__name__)
 
 PACKAGE_LOGGER = "maskrcnn_benchmark"
+# Attribute of an error that has been written to the log.
+_LOGGED = "was_logged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def select_device(requested: str, place: ProcessPlace) -> torch.device:
     """The device for ``MODEL.DEVICE``: with CUDA, each process of a machine gets its own.
 
     On a machine without any CUDA device, "cuda" (the default of every configuration) becomes the
-    CPU, with a warning.
+    CPU, with a warning; "cuda:N" does not.
 
     Args:
         requested: "cpu", "cuda" or "cuda:N".
@@ -88,6 +93,8 @@ def select_device(requested: str, place: ProcessPlace) -> torch.device:
     if device.type == "cpu":
         return device
     if not torch.cuda.is_available():
+        if ":" in requested:
+            raise ConfigError(f"MODEL.DEVICE: {requested!r} was asked for, there is no CUDA device")
         logger.warning(
             "MODEL.DEVICE is %r, but PyTorch %s finds no CUDA device: WORKING ON THE CPU, which "
             "is much slower. Say MODEL.DEVICE cpu to mean it.",
@@ -129,6 +136,21 @@ def process_group(device: torch.device, place: ProcessPlace) -> Iterator[None]:
 
 
 @contextmanager
+def plain_errors() -> Iterator[None]:
+    """A block whose foreseeable errors end the program with one message and exit code 2.
+
+    What is wrong with settings, files or losses is said in the message; where in the code it was
+    noticed helps nobody. Other errors keep their traceback.
+    """
+    try:
+        yield
+    except (ConfigError, CheckpointError, DatasetError, FloatingPointError) as error:
+        if not getattr(error, _LOGGED, False):
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        raise SystemExit(2) from None
+
+
+@contextmanager
 def polite_end() -> Iterator[None]:
     """A block whose end, if it is not the natural one, is in the log.
 
@@ -143,6 +165,7 @@ def polite_end() -> Iterator[None]:
         raise SystemExit(128 + signal.SIGINT) from None
     except Exception as error:
         logger.error("%s: %s", type(error).__name__, error)
+        setattr(error, _LOGGED, True)
         raise
     finally:
         signal.signal(signal.SIGTERM, former)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, NotYetAvailableError
-from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
+from maskrcnn_benchmark.utils.catalogs import import_catalog
 
 # Source: the COCO data set, in ascending order of category ids.
 _COCO_CLASS_NAMES = (
@@ -28,11 +29,12 @@ def build_class_names(cfg: CfgNode) -> dict[int, str]:
     Without any, the names of COCO for a model of 80 classes, else ``class 1``, ``class 2``, ...
 
     Args:
-        cfg: DATASETS.TEST, DATASETS.TRAIN and the number of classes are read.
+        cfg: DATASETS.TEST, DATASETS.TRAIN, PATHS_CATALOG and the number of classes are read.
     """
     num_foreground = ArchitectureSpec.from_config(cfg).num_classes - 1
+    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        names = _names_in_annotations(name)
+        names = _names_in_annotations(catalog, name)
         if len(names) == num_foreground:
             return names
     if num_foreground == len(COCO_CLASS_NAMES):
@@ -40,11 +42,11 @@ def build_class_names(cfg: CfgNode) -> dict[int, str]:
     return {label: f"class {label}" for label in range(1, num_foreground + 1)}
 
 
-def _names_in_annotations(dataset_name: str) -> dict[int, str]:
-    """The names by ascending category id; none where the file is not here or has no such list."""
+def _names_in_annotations(catalog: Any, dataset_name: str) -> dict[int, str]:  # noqa: ANN401  # a class of the user's file
+    """The names by ascending category id; none where name or file are not here."""
     try:
-        arguments = DatasetCatalog.get(dataset_name)["args"]
-    except NotYetAvailableError:
+        arguments = catalog.get(dataset_name)["args"]
+    except ConfigError:
         return {}
     path = Path(arguments.get("ann_file", ""))
     if not path.is_file():

@@ -9,6 +9,7 @@ from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.engine.launch import (
     ProcessPlace,
     make_run,
+    plain_errors,
     polite_end,
     select_device,
 )
@@ -132,3 +133,30 @@ def test_a_run_is_logged_and_seeded(tmp_path, no_devices):
     for part in ("WORKING ON THE CPU", "SEED: 11", "1 process(es), this one on cpu"):
         assert part in log
     assert not logging.getLogger("maskrcnn_benchmark").handlers
+
+
+def test_foreseeable_errors_end_with_one_message(capsys):
+    with pytest.raises(SystemExit) as caught, plain_errors():
+        raise ConfigError("SOLVER.MAX_ITER: expected a number")
+    assert caught.value.code == 2
+    assert caught.value.__suppress_context__
+    assert capsys.readouterr().err == "ConfigError: SOLVER.MAX_ITER: expected a number\n"
+
+
+def test_a_logged_error_is_not_told_again(capsys, caplog):
+    with pytest.raises(SystemExit) as caught, plain_errors(), polite_end():
+        raise FloatingPointError("loss_mask is nan")
+    assert caught.value.code == 2
+    assert "loss_mask is nan" not in capsys.readouterr().err
+    assert caplog.messages == ["FloatingPointError: loss_mask is nan"]
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError), plain_errors():
+        raise ZeroDivisionError
+
+
+def test_a_numbered_device_is_never_replaced(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"MODEL\.DEVICE: 'cuda:0' was asked for"):
+        select_device("cuda:0", ALONE)

@@ -141,3 +141,17 @@ def test_photos_are_never_replaced(tmp_path, is_folder):
 def test_the_logger_is_closed_afterwards(fake_model, tmp_path):
     call(save_photo(tmp_path / "a.png"), tmp_path / "out")
     assert logging.getLogger("maskrcnn_benchmark").handlers == []
+
+
+def test_drawings_never_replace_each_other(tmp_path):
+    for name in ("a.gif", "a.gif.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"a\.gif and .*a\.gif\.png would both be"):
+        demo.find_photos(tmp_path, tmp_path / "drawn")
+
+
+def test_a_file_is_no_place_for_drawings(tmp_path):
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(photo)
+    with pytest.raises(ConfigError, match="is a file; name a folder"):
+        demo.find_photos(photo, photo)

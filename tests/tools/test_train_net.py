@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 from maskrcnn_benchmark.engine.trainer import Trainer
 from tests.tools.small_run import CONFIG, arguments, trace, write_data_set
@@ -147,3 +148,25 @@ def test_results_are_json(finished):
     results = json.loads((finished / "inference" / "small" / "coco_results.json").read_text())
     assert set(results["metrics"]) == {"bbox", "segm"}
     assert results["num_images"] == 5
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("DATASETS__TEST", "('typo',)", "unknown data set 'typo'"),
+        ("TEST__COCO_BACKEND", "none", r"TEST\.COCO_BACKEND: expected 'hotcoco'"),
+    ],
+)
+def test_what_only_the_evaluation_needs_is_checked_first(
+    catalog, tmp_path, setting, value, message
+):
+    with pytest.raises(ConfigError, match=message):
+        train_net.main(arguments(catalog, tmp_path, **{setting: value}))
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_without_settings_the_usage_is_told(capsys):
+    with pytest.raises(SystemExit) as caught:
+        train_net.parse_args([])
+    assert caught.value.code == 2
+    assert "--config-file CONFIG" in capsys.readouterr().err

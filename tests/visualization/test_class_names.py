@@ -39,3 +39,17 @@ def test_numbers_where_nothing_is_known(cfg):
     cfg.DATASETS.TEST = ("quickstart_val",)
     cfg.MODEL.NUM_CLASSES = 3
     assert build_class_names(cfg) == {1: "class 1", 2: "class 2"}
+
+
+def test_names_from_the_catalog_of_the_settings(cfg, tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps({"categories": [{"id": 1, "name": "person"}]}))
+    entry = {"img_dir": ".", "ann_file": str(tmp_path / "own.json")}
+    catalog = tmp_path / "catalog.py"
+    catalog.write_text(
+        "from maskrcnn_benchmark.config import paths_catalog\n"
+        "class DatasetCatalog(paths_catalog.DatasetCatalog):\n"
+        f"    DATASETS = {{'own': {entry!r}}}\n"
+    )
+    cfg.merge_from_list(["PATHS_CATALOG", str(catalog), "DATASETS.TEST", ("unknown", "own")])
+    cfg.MODEL.NUM_CLASSES = 2
+    assert build_class_names(cfg) == {1: "person"}

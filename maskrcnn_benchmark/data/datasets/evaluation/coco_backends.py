@@ -54,6 +54,16 @@ def run_coco_protocol(
     Raises:
         ConfigError: the backend is unknown.
     """
+    run = check_backend(backend)
+    return run(ground_truth, [dict(result) for result in results], iou_type)
+
+
+def check_backend(backend: str) -> Callable[..., CocoNumbers]:
+    """The function that computes with ``backend``.
+
+    Raises:
+        ConfigError: the backend is unknown.
+    """
     backends: dict[str, Callable[..., CocoNumbers]] = {
         "hotcoco": _run_hotcoco,
         "pycocotools": _run_pycocotools,
@@ -61,7 +71,7 @@ def run_coco_protocol(
     if backend not in backends:
         known = " or ".join(repr(name) for name in backends)
         raise ConfigError(f"TEST.COCO_BACKEND: expected {known}, got {backend!r}")
-    return backends[backend](ground_truth, [dict(result) for result in results], iou_type)
+    return backends[backend]
 
 
 def _run_hotcoco(
