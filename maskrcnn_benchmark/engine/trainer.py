@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ADVICE = (
-    "Nothing of this step was kept. Likely causes, most frequent first: (1) the learning rate is too high for the batch: scale SOLVER.BASE_LR with "
-    "SOLVER.IMS_PER_BATCH (0.01 belongs to 16 images); (2) the warm-up is too short: raise "
-    "SOLVER.WARMUP_ITERS; (3) the mask head starts too wild: set SOLVER.CLIP_GRAD_NORM (e.g. 10) "
-    "or MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD (e.g. 0.01); (4) the annotations of these images are "
-    "broken: look at them. If it happens again soon after going on from a checkpoint, that one is "
-    "spoilt already: write the name of an older one into OUTPUT_DIR/last_checkpoint, or choose "
-    "another OUTPUT_DIR"
+    "Nothing of this step was kept. Likely causes, most frequent first: (1) the learning rate is "
+    "too high for the batch: scale SOLVER.BASE_LR with SOLVER.IMS_PER_BATCH (0.01 belongs to 16 "
+    "images); (2) the warm-up is too short: raise SOLVER.WARMUP_ITERS; (3) the mask head starts "
+    "too wild: set SOLVER.CLIP_GRAD_NORM (e.g. 10) or MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD (e.g. "
+    "0.01); (4) the annotations of these images are broken: look at them. If it happens again soon "
+    "after going on from a checkpoint, that one is spoilt already: write the name of an older one "
+    "into OUTPUT_DIR/last_checkpoint, or choose another OUTPUT_DIR"
 )
 _NOTHING_TO_TRAIN = (
     "Nothing to train: iteration %d of SOLVER.MAX_ITER %d is done (%s). To train longer, raise "
