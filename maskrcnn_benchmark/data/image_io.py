@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from maskrcnn_benchmark.data.errors import ImageReadError
 
@@ -68,6 +68,10 @@ def read_image(
             rgb = _to_rgb(image)
     except FileNotFoundError:
         raise ImageReadError(f"no such image file: {name}") from None
+    except UnidentifiedImageError:
+        raise ImageReadError(
+            f"cannot read the image {name}: not an image, or of a format that Pillow does not know"
+        ) from None
     # Pillow's decoders let many unrelated types escape on damaged files.
     except Exception as error:
         reason = str(error).replace(name, "").strip() or type(error).__name__

@@ -180,7 +180,14 @@ class Checkpointer:
         return os.fspath(f)
 
     def _resume(self, path: str) -> dict[str, Any]:
-        file = self._fill_model(path, strict=True)
+        try:
+            file = self._fill_model(path, strict=True)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"cannot resume: {error}\nIf the run in {self.save_dir} is of another model, "
+                "choose another OUTPUT_DIR; with MODEL.WEIGHT set to this file, a new run starts "
+                "from what fits"
+            ) from None
         entries = dict(file.entries)
         states = {key: entries.pop(key, None) for key in _STATES}
         for key, state in states.items():

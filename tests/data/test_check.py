@@ -41,7 +41,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, caplog):
     assert main(arguments(ann_file, root)) == 1
     assert "1 with a damaged outline (ids 3)" in caplog.text
     assert "2 images cannot be used\n  no such image file" in caplog.text
-    assert "3.png: cannot identify" in caplog.text
+    assert "3.png: not an image" in caplog.text
     report = check_dataset(COCODataset(ann_file, root, False))
     assert report.instances == {"cat": 1, "dog": 1}
     assert (report.num_images, report.num_without_targets) == (3, 2)

@@ -174,7 +174,7 @@ def test_truncated_file_names_itself(tmp_path, kind, kept):
 def test_text_is_no_image(tmp_path):
     path = tmp_path / "page.jpg"
     path.write_text("<html>404</html>")
-    with pytest.raises(DatasetError, match=r"page\.jpg: cannot identify image file"):
+    with pytest.raises(DatasetError, match=r"page\.jpg: not an image, or of a format"):
         read_image(path)
 
 

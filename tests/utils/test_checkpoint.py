@@ -131,7 +131,10 @@ def test_class_layers_of_another_count_are_left_out_of_initial_weights_only(tmp_
     ]
     assert "cls_logits.weight  80 x 4       2 x 4" in caplog.text
     resuming = Run(tmp_path, num_classes=2)
-    with pytest.raises(CheckpointError, match=r"(?s)model_0000001.*do not fit.*cls_logits"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"(?s)model_0000001.*do not fit.*cls_logits.*choose another OUTPUT_DIR",
+    ):
         resuming.checkpointer.load()
 
 

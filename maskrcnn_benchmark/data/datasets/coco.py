@@ -223,9 +223,11 @@ def _training_targets(
     skipped = Skipped()
     for annotation in checked.content["annotations"]:
         size_hw = sizes_hw.get(annotation["image_id"])
-        if size_hw is None or annotation["iscrowd"]:
+        if size_hw is None:
             continue
-        if has_trainable_box(annotation, *size_hw):
+        if annotation["iscrowd"]:
+            skipped.add("of crowds", annotation["id"])
+        elif has_trainable_box(annotation, *size_hw):
             targets[annotation["image_id"]].append(annotation)
         else:
             skipped.add("with an empty box or one outside of the image", annotation["id"])

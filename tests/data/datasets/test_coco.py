@@ -71,6 +71,11 @@ def test_transforms_are_applied(tmp_path):
     assert target.size == (20, 16)
 
 
+def test_crowds_are_not_left_out_without_a_word(tmp_path, caplog):
+    make(tmp_path, annotations=[annotation(1), annotation(2, iscrowd=1)])
+    assert "annotations not trained on: 1 of crowds (ids 2)" in caplog.text
+
+
 def test_crowds_are_ground_truth_but_no_target(tmp_path):
     crowd = annotation(2, iscrowd=1, bbox=(0, 0, 10, 8), segmentation=RIGHT_HALF)
     dataset = make(tmp_path, annotations=[annotation(1), crowd])
