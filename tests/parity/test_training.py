@@ -43,7 +43,8 @@ def test_losses_and_gradients(case):
     norms = [gradient.norm().item() for gradient in gradients.values()]
     reference = golden_npz(case)["grad_norms"]
     # Biases in front of group normalisation have no true gradient, hence the absolute part.
-    np.testing.assert_allclose(norms, reference, rtol=2e-3, atol=1e-4 * reference.max())
+    atol = 1e-4 * np.median(reference)
+    np.testing.assert_allclose(norms, reference, rtol=2e-3, atol=atol)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("centermask")])
@@ -80,9 +81,9 @@ def test_sgd_trace(case):
         total = sum(losses.values())
         rtol = 1e-3 if index < 3 else 5e-3
         values = {name: loss.item() for name, loss in losses.items()}
-        # From the fifth step of R-50 Lite on, a proposal has an IoU of 0.50000 with its object:
-        # rounding decides whether it counts among the 71 or 72 means of this loss.
-        maskiou_rtol = 5e-3 if index < 3 else 6e-2
+        # At the fifth step of R-50 Lite a proposal has an IoU of 0.50000 with its object: rounding
+        # decides whether it counts among the 71 or 72 that this loss is the mean of.
+        maskiou_rtol = 6e-2 if index == 4 else rtol
         assert_losses(values, step["losses"], rtol=rtol, maskiou_rtol=maskiou_rtol)
         assert total.item() == pytest.approx(step["total"], rel=rtol)
         optimizer.zero_grad()
