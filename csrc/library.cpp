@@ -1,5 +1,5 @@
 // Schemas of the operators. Kernels register themselves beside their code; shape functions,
-// derivatives and autocast rules are in maskrcnn_benchmark/layers/_ops.py, which also repeats these
+// derivatives and autocast rules are in maskrcnn_benchmark/layers/_ops/, which also repeats these
 // schemas for installations without this library (a test compares the two).
 #include <torch/csrc/stable/library.h>
 

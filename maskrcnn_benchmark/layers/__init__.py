@@ -3,7 +3,8 @@
 from torch.nn import BatchNorm2d, Conv2d, ConvTranspose2d
 from torch.nn.functional import interpolate
 
-from maskrcnn_benchmark.layers._ops import OpsStatus, ops_status
+from maskrcnn_benchmark.layers._ops import ops_status
+from maskrcnn_benchmark.layers._ops.library import OpsStatus
 from maskrcnn_benchmark.layers.attention import SpatialAttention
 from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
 from maskrcnn_benchmark.layers.iou_loss import IOULoss

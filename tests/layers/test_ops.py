@@ -12,6 +12,7 @@ import torch
 
 import maskrcnn_benchmark
 from maskrcnn_benchmark.layers import _ops, ops_status, roi_align, sigmoid_focal_loss
+from maskrcnn_benchmark.layers._ops import library
 from tests.layers.test_nms import random_boxes
 from tests.layers.test_roi_align import random_case
 
@@ -55,7 +56,7 @@ def test_schemas_in_the_sources_are_the_same():
 
 
 def test_registered_schemas_are_the_same():
-    assert _ops._schema_differences() == []
+    assert library.schema_differences(_ops.SCHEMAS) == []
 
 
 @needs_library
@@ -137,18 +138,18 @@ def test_kernels_refuse_with_one_clean_message(name, arguments, message, capfd):
 
 
 def test_reason_names_the_build_command_without_a_library(monkeypatch):
-    monkeypatch.delenv(_ops.OPS_VARIABLE, raising=False)
-    monkeypatch.setattr(_ops, "_find_library", lambda: None)
-    status = _ops._load_library()
+    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
+    monkeypatch.setattr(library, "find_library", lambda: None)
+    status = library.load_library(_ops.SCHEMAS)
     assert not status.compiled
     assert "python setup.py build_ext --inplace" in status.reason
 
 
 def test_old_torch_is_the_reason(monkeypatch, tmp_path):
-    monkeypatch.delenv(_ops.OPS_VARIABLE, raising=False)
-    monkeypatch.setattr(_ops, "_find_library", lambda: tmp_path / "_C.abi3.so")
-    monkeypatch.setattr(_ops, "version", lambda name: "2.9.1+cpu")
-    status = _ops._load_library()
+    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
+    monkeypatch.setattr(library, "find_library", lambda: tmp_path / "_C.abi3.so")
+    monkeypatch.setattr(library, "version", lambda name: "2.9.1+cpu")
+    status = library.load_library(_ops.SCHEMAS)
     assert not status.compiled
     assert "torch 2.9.1+cpu is older than 2.10" in status.reason
 
@@ -156,10 +157,10 @@ def test_old_torch_is_the_reason(monkeypatch, tmp_path):
 def test_unloadable_library_is_the_reason(monkeypatch, tmp_path):
     broken = tmp_path / "_C.abi3.so"
     broken.write_bytes(b"not a library")
-    monkeypatch.setattr(_ops, "version", lambda name: "99.0")
-    monkeypatch.delenv(_ops.OPS_VARIABLE, raising=False)
-    monkeypatch.setattr(_ops, "_find_library", lambda: broken)
-    status = _ops._load_library()
+    monkeypatch.setattr(library, "version", lambda name: "99.0")
+    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
+    monkeypatch.setattr(library, "find_library", lambda: broken)
+    status = library.load_library(_ops.SCHEMAS)
     assert not status.compiled
     assert "does not load" in status.reason
     assert str(broken) in status.reason
@@ -167,10 +168,9 @@ def test_unloadable_library_is_the_reason(monkeypatch, tmp_path):
 
 @needs_library
 def test_library_of_other_sources_is_refused(monkeypatch):
-    monkeypatch.delenv(_ops.OPS_VARIABLE, raising=False)
-    monkeypatch.setattr(_ops, "SCHEMAS", {"nms_keep": "(Tensor boxes) -> Tensor"})
+    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
     with pytest.raises(ImportError, match=r"built from other sources \(nms_keep\).*build_ext"):
-        _ops._load_library()
+        library.load_library({"nms_keep": "(Tensor boxes) -> Tensor"})
 
 
 def run_python(code, folder, **environment):
@@ -199,7 +199,7 @@ def test_without_the_library_one_warning_and_the_same_operators(tmp_path):
         "layers.roi_align(x, torch.tensor([[0., 0, 0, 3, 3]]), 2, 1.0, 2).sum().backward()\n"
         "print(x.grad.sum().item())\n"
     )
-    done = run_python(code, tmp_path, **{_ops.OPS_VARIABLE: ""})
+    done = run_python(code, tmp_path, **{library.OPS_VARIABLE: ""})
     assert done.stdout.split("\n")[:2] == ["[0] False", "4.0"]
     assert done.stderr.count("Warning") == 1
     assert "python setup.py build_ext --inplace" in done.stderr
@@ -208,7 +208,7 @@ def test_without_the_library_one_warning_and_the_same_operators(tmp_path):
 @needs_library
 def test_reference_can_be_asked_for():
     code = "import maskrcnn_benchmark.layers as layers; print(layers.ops_status().reason)"
-    done = run_python(code, ROOT, **{_ops.OPS_VARIABLE: "reference"})
+    done = run_python(code, ROOT, **{library.OPS_VARIABLE: "reference"})
     assert "CENTERMASK_OPS=reference" in done.stdout
     assert done.stderr == ""
 

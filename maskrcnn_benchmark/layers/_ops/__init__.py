@@ -1,0 +1,48 @@
+"""Registration of the operators `torch.ops.centermask.*`.
+
+The compiled library, where it is there, brings schemas and kernels of its devices; every other
+device (and every device, without the library) computes with the plain PyTorch twins of
+`_reference/`. Shape functions, derivatives and autocast rules are the same for both, so models,
+torch.compile and export need not care. One module here describes one family of operators.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+
+from maskrcnn_benchmark.layers._ops import nms, roi_align, sigmoid_focal_loss
+from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
+from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
+
+OPERATORS: tuple[Operator, ...] = (
+    *nms.OPERATORS,
+    *roi_align.OPERATORS,
+    *sigmoid_focal_loss.OPERATORS,
+)
+"""Every operator of the package."""
+
+SCHEMAS: Mapping[str, str] = MappingProxyType({each.name: each.schema for each in OPERATORS})
+"""Operator name -> schema without the name; csrc/library.cpp must say the same (tested)."""
+
+STATUS = load_library(SCHEMAS)
+"""Outcome of the one attempt to load the compiled library."""
+
+if not STATUS.compiled and os.environ.get(OPS_VARIABLE) != "reference":
+    warnings.warn(
+        f"operators run as plain PyTorch, more slowly: {STATUS.reason}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+_LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
+
+for _operator in OPERATORS:
+    _operator.register(_LIBRARY, define=not STATUS.compiled)
+
+
+def ops_status() -> OpsStatus:
+    """Which operators are in use (compiled or reference), for which devices, and why."""
+    return STATUS

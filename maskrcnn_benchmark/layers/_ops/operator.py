@@ -1,0 +1,59 @@
+"""What an operator is made of, and how it enters PyTorch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+NAMESPACE = "centermask"
+"""Namespace of the operators under torch.ops."""
+
+Gradients: TypeAlias = tuple[Tensor | None, ...]
+Inputs: TypeAlias = tuple[Any, ...]
+"""Arguments of a call, as autograd hands them to `setup_context`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """One operator `torch.ops.centermask.<name>`.
+
+    Attributes:
+        name: its name.
+        schema: its schema without the name; csrc/ must say the same (tested).
+        reference: plain PyTorch twin, used where no kernel is compiled for the device.
+        fake: result without values: shapes and types alone.
+        backward: (ctx, *gradients) -> gradients of the arguments, or None without a derivative.
+        setup_context: (ctx, inputs, output) -> None, keeps what `backward` needs.
+        in_float32: whether autocast computes it in float32.
+    """
+
+    name: str
+    schema: str
+    reference: Callable[..., Any]
+    fake: Callable[..., Any]
+    backward: Callable[..., Gradients] | None = None
+    setup_context: Callable[..., None] | None = None
+    in_float32: bool = False
+
+    def register(self, library: torch.library.Library, *, define: bool) -> None:
+        """Enter the operator into PyTorch.
+
+        Args:
+            library: owner of the registrations; they last as long as it does.
+            define: also define the schema, which a compiled library has done already.
+        """
+        qualified = f"{NAMESPACE}::{self.name}"
+        if define:
+            library.define(self.name + self.schema)  # type: ignore[no-untyped-call]
+        # Kernels of a device, such as the compiled ones, take precedence over this key.
+        library.impl(self.name, self.reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        torch.library.register_fake(qualified, self.fake, lib=library)
+        if self.backward is not None:
+            torch.library.register_autograd(
+                qualified, self.backward, setup_context=self.setup_context, lib=library
+            )
+        if self.in_float32:
+            for device_type in ("cpu", "cuda"):
+                torch.library.register_autocast(qualified, device_type, torch.float32, lib=library)

@@ -1,0 +1,19 @@
+"""Plain PyTorch twin of every operator: the oracle of the tests and the fallback on any device.
+
+Signatures follow the operator schemas of `layers/_ops/` argument by argument.
+"""
+
+from maskrcnn_benchmark.layers._reference.nms import nms_keep
+from maskrcnn_benchmark.layers._reference.roi_align import roi_align, roi_align_backward
+from maskrcnn_benchmark.layers._reference.sigmoid_focal_loss import (
+    sigmoid_focal_loss,
+    sigmoid_focal_loss_backward,
+)
+
+__all__ = [
+    "nms_keep",
+    "roi_align",
+    "roi_align_backward",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_loss_backward",
+]

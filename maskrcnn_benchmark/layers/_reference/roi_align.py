@@ -1,0 +1,106 @@
+"""Plain PyTorch twins of the RoIAlign operators.
+
+Shape symbols: R rois, N images, C channels, H x W feature map, P x Q pooled size.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.layers._reference.checks import check_images
+
+# Rois pooled at a time: bounds the maps of which one axis only is pooled.
+_ROIS = 8
+
+# More samples a bin can only come from corners that are no coordinates.
+_MOST_SAMPLES = 2.0**20
+
+
+def _axis_weights(
+    start: Tensor, end: Tensor, num_bins: int, length: int, sampling_ratio: int
+) -> Tensor:
+    """Weight (R, num_bins, length) of each pixel of one axis in each bin of each roi.
+
+    Bilinear sampling on a regular grid is separable: the pooled map is
+    (rows' weights) x (feature map) x (columns' weights) transposed.
+    """
+    extent = (end - start).clamp(min=1.0)
+    bin_size = extent / num_bins
+    if sampling_ratio > 0:
+        samples_per_bin = torch.full_like(extent, sampling_ratio)
+    else:
+        sane = bin_size <= _MOST_SAMPLES
+        samples_per_bin = torch.where(sane, bin_size.ceil(), 1.0)
+    max_samples = int(samples_per_bin.max()) if len(start) else 0
+    bins = torch.arange(num_bins, device=start.device)[None, :, None]
+    samples = torch.arange(max_samples, device=start.device)[None, None, :]
+    per_bin, size = samples_per_bin[:, None, None], bin_size[:, None, None]
+    coordinate = start[:, None, None] + bins * size + (samples + 0.5) * size / per_bin
+    # Up to one pixel outside the map the border value counts, farther out nothing does.
+    inside = (coordinate >= -1.0) & (coordinate <= length) & (samples < per_bin)
+    coordinate = torch.where(inside, coordinate, 0.0).clamp(0.0, length - 1.0)
+    low = coordinate.floor()
+    upper_weight = torch.where(inside, coordinate - low, 0.0) / per_bin
+    lower_weight = torch.where(inside, 1.0 - (coordinate - low), 0.0) / per_bin
+    low_inds = low.long()
+    weights = coordinate.new_zeros(len(start), num_bins, length)
+    weights.scatter_add_(2, low_inds, lower_weight)
+    return weights.scatter_add_(2, (low_inds + 1).clamp(max=length - 1), upper_weight)
+
+
+def _roi_weights(
+    rois: Tensor, spatial_scale: float, pooled_hw: tuple[int, int], map_hw: tuple[int, int], s: int
+) -> tuple[Tensor, Tensor]:
+    x1, y1, x2, y2 = (rois[:, 1:] * spatial_scale).unbind(dim=1)
+    rows = _axis_weights(y1, y2, pooled_hw[0], map_hw[0], s)
+    return rows, _axis_weights(x1, x2, pooled_hw[1], map_hw[1], s)
+
+
+def _chunks_by_image(rois: Tensor, num_images: int) -> Iterator[tuple[int, Tensor]]:
+    for image in range(num_images):
+        members = (rois[:, 0] == image).nonzero().squeeze(1)
+        for chunk in torch.split(members, _ROIS):
+            if len(chunk):
+                yield image, chunk
+
+
+def roi_align(
+    input: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    pooled_height: int,
+    pooled_width: int,
+    sampling_ratio: int,
+) -> Tensor:
+    """Pooled features (R, C, P, Q); arguments as in `layers.roi_align`."""
+    num_images, num_channels, height, width = input.shape
+    check_images(rois, num_images)
+    pooled_hw = (pooled_height, pooled_width)
+    rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
+    output = input.new_zeros(len(rois), num_channels, *pooled_hw)
+    for image, members in _chunks_by_image(rois, num_images):
+        partial = torch.einsum("rph,chw->rcpw", rows[members], input[image])
+        output[members] = torch.einsum("rcpw,rqw->rcpq", partial, columns[members])
+    return output
+
+
+def roi_align_backward(
+    grad: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    batch_size: int,
+    channels: int,
+    height: int,
+    width: int,
+    sampling_ratio: int,
+) -> Tensor:
+    """Gradient (N, C, H, W) of `roi_align` with respect to its input."""
+    check_images(rois, batch_size)
+    pooled_hw = (grad.shape[2], grad.shape[3])
+    rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
+    output = grad.new_zeros(batch_size, channels, height, width)
+    for image, members in _chunks_by_image(rois, batch_size):
+        partial = torch.einsum("rcpq,rqw->rcpw", grad[members], columns[members])
+        output[image] += torch.einsum("rcpw,rph->chw", partial, rows[members])
+    return output

@@ -1,0 +1,47 @@
+"""Plain PyTorch twins of the focal loss operators.
+
+Shape symbols: L locations, C classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskrcnn_benchmark.layers._reference.checks import first_refused
+
+
+def _signs_and_weights(logits: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Sign +1 / -1 of positive / negative entries and their alpha weight, 0 where ignored."""
+    num_classes = logits.shape[1]
+    row = first_refused((targets >= -1) & (targets <= num_classes))
+    if row is not None:
+        wanted = f"classes in [-1, {num_classes}]"
+        raise ValueError(f"targets: expected {wanted}, got {targets[row].item()}")
+    columns = torch.arange(1, num_classes + 1, device=logits.device)
+    positive = targets[:, None] == columns
+    weights = torch.where(positive, alpha, 1.0 - alpha).to(logits.dtype)
+    weights = weights * (targets >= 0)[:, None]
+    return torch.where(positive, 1.0, -1.0).to(logits.dtype), weights
+
+
+def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
+    """Loss (L, C) of every location and class.
+
+    With z = +-x (plus at the target class), p_t = sigmoid(z) and 1 - p_t = sigmoid(-z); in
+    logarithms nothing overflows: loss = -alpha_t exp(gamma log(1 - p_t)) log(p_t).
+    """
+    signs, weights = _signs_and_weights(logits, targets, alpha)
+    z = signs * logits
+    loss = -weights * torch.exp(gamma * F.logsigmoid(-z)) * F.logsigmoid(z)
+    return torch.where(weights > 0, loss, 0.0)
+
+
+def sigmoid_focal_loss_backward(
+    grad: Tensor, logits: Tensor, targets: Tensor, gamma: float, alpha: float
+) -> Tensor:
+    """Gradient (L, C) of `sigmoid_focal_loss` with respect to the logits."""
+    signs, weights = _signs_and_weights(logits, targets, alpha)
+    z = signs * logits
+    slope = torch.sigmoid(-z) - gamma * torch.sigmoid(z) * F.logsigmoid(z)
+    derivative = -signs * weights * torch.exp(gamma * F.logsigmoid(-z)) * slope
+    return grad * torch.where(weights > 0, derivative, 0.0)
