@@ -93,13 +93,6 @@ _VOVNET = "the VoVNetV2 backbones"
 BACKBONES: Registry[ModuleBuilder] = Registry(
     "backbone (MODEL.BACKBONE.CONV_BODY)",
     not_yet={
-        "R-50-C4": _C4,
-        "R-50-C5": _C4,
-        "R-101-C4": _C4,
-        "R-101-C5": _C4,
-        "R-50-FPN": "the P2..P6 pyramid of the two-stage models",
-        "R-101-FPN": "the P2..P6 pyramid of the two-stage models",
-        "R-152-FPN": "the P2..P6 pyramid of the two-stage models",
         "FBNet": _FBNET,
         "V-19-eSE-FPN-RETINANET": _VOVNET,
         "V-39-eSE-FPN-RETINANET": _VOVNET,

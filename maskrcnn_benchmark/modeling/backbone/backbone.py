@@ -1,28 +1,48 @@
-"""Backbones by name: a body, then a feature pyramid."""
+"""Backbones by name: a body, and what makes one map or a feature pyramid of its maps.
+
+A name is that of the body with an ending: "-FPN" for P2..P6 (strides 4 to 64: two-stage models),
+"-FPN-RETINANET" for P3..P7 (strides 8 to 128: one-stage models), "-C4" and "-C5" for the one map
+of that stage.
+"""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelP6P7
-from maskrcnn_benchmark.modeling.backbone.mobilenet import STAGE_CHANNELS, MobileNetV2
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.modeling.backbone.body import Body
+from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory, make_conv
 from maskrcnn_benchmark.modeling.registry import BACKBONES
+
+BodyBuilder = Callable[[CfgNode], Body]
+
+
+class LastMap(nn.Module):
+    """Passes on the coarsest map alone, for models without a pyramid."""
+
+    def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor]:
+        """The last of the maps."""
+        return (features[-1],)
 
 
 class Backbone(nn.Sequential):
     """A body and its pyramid; called with images (N, 3, H, W), it returns maps, finest first.
 
-    Attributes:
+    Args:
+        body: the network.
+        fpn: makes the pyramid; None returns the body's last map.
         out_channels: channels of every returned map.
     """
 
-    def __init__(self, *, body: nn.Module, fpn: FPN, out_channels: int) -> None:
-        super().__init__(OrderedDict([("body", body), ("fpn", fpn)]))
+    def __init__(self, *, body: nn.Module, fpn: nn.Module | None, out_channels: int) -> None:
+        neck = ("last_map", LastMap()) if fpn is None else ("fpn", fpn)
+        super().__init__(OrderedDict([("body", body), neck]))
         self.out_channels = out_channels
 
 
@@ -32,16 +52,41 @@ def _conv_block(
     return make_conv(in_channels, out_channels, kernel_size=kernel_size, norm=norm, relu=relu)
 
 
-def _build_retinanet_fpn(cfg: CfgNode, body: nn.Module, body_channels: Sequence[int]) -> Backbone:
-    """P3..P7 over C3..C5 (C2 is not used): the pyramid of RetinaNet, FCOS and CenterMask."""
-    out_channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
+def _make_conv_block(cfg: CfgNode) -> Callable[[int, int, int], nn.Module]:
     norm = GroupNormSettings.from_config(cfg) if cfg.MODEL.FPN.USE_GN else None
+    return partial(_conv_block, norm=norm, relu=cfg.MODEL.FPN.USE_RELU)
+
+
+def build_p2p6_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
+    """P2..P6 over C2..C5: the pyramid of Faster and Mask R-CNN.
+
+    `family` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
+    """
+    body = build_body(cfg)
+    out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
     fpn = FPN(
-        in_channels_list=[0, *body_channels[1:]],
+        in_channels_list=body.out_channels_per_stage,
         out_channels=out_channels,
-        conv_block=partial(_conv_block, norm=norm, relu=cfg.MODEL.FPN.USE_RELU),
+        conv_block=_make_conv_block(cfg),
+        top_blocks=LastLevelMaxPool(),
+    )
+    return Backbone(body=body, fpn=fpn, out_channels=out_channels)
+
+
+def build_p3p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
+    """P3..P7 over C3..C5 (C2 is not used): the pyramid of RetinaNet, FCOS and CenterMask.
+
+    `family` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
+    """
+    body = build_body(cfg)
+    _, *used_channels = body.out_channels_per_stage
+    out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
+    fpn = FPN(
+        in_channels_list=[0, *used_channels],
+        out_channels=out_channels,
+        conv_block=_make_conv_block(cfg),
         top_blocks=LastLevelP6P7(
-            c5_channels=body_channels[-1],
+            c5_channels=used_channels[-1],
             out_channels=out_channels,
             use_c5=cfg.MODEL.RETINANET.USE_C5,
         ),
@@ -49,19 +94,41 @@ def _build_retinanet_fpn(cfg: CfgNode, body: nn.Module, body_channels: Sequence[
     return Backbone(body=body, fpn=fpn, out_channels=out_channels)
 
 
-@BACKBONES.register("R-50-FPN-RETINANET")
-@BACKBONES.register("R-101-FPN-RETINANET")
-def build_resnet_fpn_p3p7_backbone(cfg: CfgNode) -> Backbone:
-    """ResNet or ResNeXt (by MODEL.RESNETS) with P3..P7."""
-    depth = cfg.MODEL.BACKBONE.CONV_BODY.removesuffix("-FPN-RETINANET")
-    body = ResNet.from_config(cfg, BLOCKS_PER_STAGE[depth])
-    return _build_retinanet_fpn(cfg, body, body.out_channels_per_stage)
+def build_one_map_backbone(cfg: CfgNode, *, build_body: BodyBuilder) -> Backbone:
+    """The last map of the body, with the body's own number of channels."""
+    body = build_body(cfg)
+    return Backbone(body=body, fpn=None, out_channels=body.out_channels_per_stage[-1])
 
 
-@BACKBONES.register("MNV2-FPN-RETINANET")
-def build_mnv2_fpn_backbone(cfg: CfgNode) -> Backbone:
-    """MobileNetV2 with P3..P7."""
-    return _build_retinanet_fpn(cfg, MobileNetV2.from_config(cfg), STAGE_CHANNELS)
+def _register_pyramids(name: str, build_body: BodyBuilder, family: str) -> None:
+    for ending, build in (("FPN", build_p2p6_backbone), ("FPN-RETINANET", build_p3p7_backbone)):
+        builder = partial(build, build_body=build_body, family=family)
+        BACKBONES.register(f"{name}-{ending}", builder)
+
+
+def _build_resnet_of_pyramid(cfg: CfgNode, *, depth: str) -> ResNet:
+    dilation = cfg.MODEL.RESNETS.RES5_DILATION
+    if dilation != 1:
+        raise ConfigError(
+            "MODEL.RESNETS.RES5_DILATION: expected 1 with a feature pyramid, whose strides are "
+            f"powers of two; got {dilation}"
+        )
+    return ResNet.from_config(cfg, BLOCKS_PER_STAGE[depth])
+
+
+def _register_resnet(depth: str) -> None:
+    """ResNet or, by MODEL.RESNETS, ResNeXt."""
+    _register_pyramids(depth, partial(_build_resnet_of_pyramid, depth=depth), "RESNETS")
+    for ending, num_stages in (("C4", 3), ("C5", 4)):
+        blocks = BLOCKS_PER_STAGE[depth][:num_stages]
+        build_body = partial(ResNet.from_config, blocks_per_stage=blocks)
+        builder = partial(build_one_map_backbone, build_body=build_body)
+        BACKBONES.register(f"{depth}-{ending}", builder)
+
+
+for _depth in BLOCKS_PER_STAGE:
+    _register_resnet(_depth)
+_register_pyramids("MNV2", MobileNetV2.from_config, "RESNETS")
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal
 
 
@@ -74,12 +75,14 @@ class InvertedResidual(nn.Module):
         return x + out if self.has_identity else out
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Body):
     """The body without its classifier; maps C2..C5 have strides 4, 8, 16 and 32.
 
     Args:
         freeze_at: the first `freeze_at` of (stem, C2, C3, C4, C5) get no gradient, 0..5.
     """
+
+    out_channels_per_stage = STAGE_CHANNELS
 
     def __init__(self, *, freeze_at: int = 0) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.make_layers import (
     GroupNormSettings,
     NormFactory,
@@ -21,6 +22,8 @@ BLOCKS_PER_STAGE = {
     "R-101": (3, 4, 23, 3),
     "R-152": (3, 8, 36, 3),
 }
+# Index of C5 among the stages.
+_RES5 = 3
 # Values of MODEL.RESNETS.STEM_FUNC and TRANS_FUNC -> whether they mean group normalisation.
 _STEM_FUNCS = {"StemWithFixedBatchNorm": False, "StemWithGN": True}
 _TRANS_FUNCS = {"BottleneckWithFixedBatchNorm": False, "BottleneckWithGN": True}
@@ -38,6 +41,7 @@ class ResNetSettings:
         width_per_group: channels of one group in C2 (64, or 8 in ResNeXt-32x8d).
         stride_in_1x1: a stage's stride sits on its first 1x1 convolution (MSRA, Caffe2) instead of
             the 3x3 one (torchvision).
+        res5_dilation: dilation of the 3x3 convolutions of C5; 2 keeps C5 at the stride of C4.
         freeze_at: the first `freeze_at` of (stem, C2, C3, C4, C5) get no gradient.
     """
 
@@ -47,7 +51,31 @@ class ResNetSettings:
     num_groups: int = 1
     width_per_group: int = 64
     stride_in_1x1: bool = True
+    res5_dilation: int = 1
     freeze_at: int = 2
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, blocks_per_stage: Sequence[int]) -> "ResNetSettings":
+        """The widths of MODEL.RESNETS with the given depth.
+
+        Raises:
+            ConfigError: if MODEL.RESNETS.RES5_DILATION is neither 1 nor 2.
+        """
+        resnets = cfg.MODEL.RESNETS
+        if resnets.RES5_DILATION not in (1, 2):
+            raise ConfigError(
+                f"MODEL.RESNETS.RES5_DILATION: expected 1 or 2, got {resnets.RES5_DILATION}"
+            )
+        return cls(
+            blocks_per_stage=tuple(blocks_per_stage),
+            stem_channels=resnets.STEM_OUT_CHANNELS,
+            res2_channels=resnets.RES2_OUT_CHANNELS,
+            num_groups=resnets.NUM_GROUPS,
+            width_per_group=resnets.WIDTH_PER_GROUP,
+            stride_in_1x1=resnets.STRIDE_IN_1X1,
+            res5_dilation=resnets.RES5_DILATION,
+            freeze_at=cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT,
+        )
 
 
 def _make_norm(cfg: CfgNode, key: str, functions: Mapping[str, bool]) -> NormFactory:
@@ -71,6 +99,7 @@ class Bottleneck(nn.Module):
         num_groups: int,
         stride_in_1x1: bool,
         stride: int,
+        dilation: int,
         norm: NormFactory,
     ) -> None:
         super().__init__()
@@ -85,7 +114,14 @@ class Bottleneck(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride_1x1, bias=False)
         self.bn1 = norm(width)
         self.conv2 = nn.Conv2d(
-            width, width, 3, stride=stride_3x3, padding=1, groups=num_groups, bias=False
+            width,
+            width,
+            3,
+            stride=stride_3x3,
+            padding=dilation,
+            dilation=dilation,
+            groups=num_groups,
+            bias=False,
         )
         self.bn2 = norm(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
@@ -117,11 +153,11 @@ class Stem(nn.Module):
         return nn.functional.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
-class ResNet(nn.Module):
-    """The residual body; maps C2..C5 have strides 4, 8, 16 and 32.
+class ResNet(Body):
+    """The residual body; maps C2..C5 have strides 4, 8, 16 and 32 (C5: 16 if it is dilated).
 
     Args:
-        settings: depth, width and frozen stages.
+        settings: depth, width and frozen stages; fewer than four stages end the body early.
         stem_norm, block_norm: channels -> normalisation layer.
     """
 
@@ -134,33 +170,18 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = Stem(out_channels=settings.stem_channels, norm=stem_norm)
-        in_channels = settings.stem_channels
         self.stage_names = [f"layer{i}" for i in range(1, len(settings.blocks_per_stage) + 1)]
-        self.out_channels_per_stage: list[int] = []
         for index, name in enumerate(self.stage_names):
-            out_channels = settings.res2_channels * 2**index
-            stage = _make_stage(settings, index, in_channels, out_channels, block_norm)
-            self.add_module(name, stage)
-            self.out_channels_per_stage.append(out_channels)
-            in_channels = out_channels
-        for name in ["stem", *self.stage_names][: settings.freeze_at]:
-            self.get_submodule(name).requires_grad_(False)
+            self.add_module(name, _make_stage(settings, index, block_norm))
+        stages = range(len(self.stage_names))
+        self.out_channels_per_stage = [_stage_channels(settings, index) for index in stages]
+        self.freeze_first(settings.freeze_at, ["stem", *self.stage_names])
 
     @classmethod
     def from_config(cls, cfg: CfgNode, blocks_per_stage: Sequence[int]) -> "ResNet":
         """A body of the given depth with the widths and norms of MODEL.RESNETS."""
-        resnets = cfg.MODEL.RESNETS
-        settings = ResNetSettings(
-            blocks_per_stage=tuple(blocks_per_stage),
-            stem_channels=resnets.STEM_OUT_CHANNELS,
-            res2_channels=resnets.RES2_OUT_CHANNELS,
-            num_groups=resnets.NUM_GROUPS,
-            width_per_group=resnets.WIDTH_PER_GROUP,
-            stride_in_1x1=resnets.STRIDE_IN_1X1,
-            freeze_at=max(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT, 0),
-        )
         return cls(
-            settings=settings,
+            settings=ResNetSettings.from_config(cfg, blocks_per_stage),
             stem_norm=_make_norm(cfg, "STEM_FUNC", _STEM_FUNCS),
             block_norm=_make_norm(cfg, "TRANS_FUNC", _TRANS_FUNCS),
         )
@@ -175,20 +196,64 @@ class ResNet(nn.Module):
         return tuple(features)
 
 
-def _make_stage(
-    settings: ResNetSettings, index: int, in_channels: int, out_channels: int, norm: NormFactory
-) -> nn.Sequential:
-    width = settings.num_groups * settings.width_per_group * 2**index
-    first_stride = 1 if index == 0 else 2
+class ResNetHead(nn.Module):
+    """The fifth stage as a head: what the box and mask heads of C4 models run on each roi.
+
+    Args:
+        settings: widths; the depth of the stage is the last of `blocks_per_stage`, and nothing
+            is frozen.
+        norm: channels -> normalisation layer.
+
+    Attributes:
+        out_channels: channels of the result.
+    """
+
+    def __init__(self, *, settings: ResNetSettings, norm: NormFactory = FrozenBatchNorm2d) -> None:
+        super().__init__()
+        self.layer4 = _make_stage(settings, _RES5, norm)
+        self.out_channels = _stage_channels(settings, _RES5)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "ResNetHead":
+        """The stage with the widths, dilation and norms of MODEL.RESNETS.
+
+        Its depth is that of every ResNet from 50 to 152, whose fifth stages are equal.
+        """
+        return cls(
+            settings=ResNetSettings.from_config(cfg, BLOCKS_PER_STAGE["R-50"]),
+            norm=_make_norm(cfg, "TRANS_FUNC", _TRANS_FUNCS),
+        )
+
+    def forward(self, rois: Tensor) -> Tensor:
+        """Features (R, out_channels, M / 2, M / 2) of pooled C4 features (R, C, M, M).
+
+        With dilation the side stays M.
+        """
+        features: Tensor = self.layer4(rois)
+        return features
+
+
+def _stage_channels(settings: ResNetSettings, index: int) -> int:
+    channels: int = settings.res2_channels * 2**index
+    return channels
+
+
+def _make_stage(settings: ResNetSettings, index: int, norm: NormFactory) -> nn.Sequential:
+    """Stage C(index + 2)."""
+    out_channels = _stage_channels(settings, index)
+    in_channels = _stage_channels(settings, index - 1) if index else settings.stem_channels
+    dilation = settings.res5_dilation if index == _RES5 else 1
+    first_stride = 1 if index == 0 or dilation > 1 else 2
     return nn.Sequential(
         *(
             Bottleneck(
-                in_channels=in_channels if block == 0 else out_channels,
-                bottleneck_channels=width,
+                in_channels=out_channels if block else in_channels,
+                bottleneck_channels=settings.num_groups * settings.width_per_group * 2**index,
                 out_channels=out_channels,
                 num_groups=settings.num_groups,
                 stride_in_1x1=settings.stride_in_1x1,
-                stride=first_stride if block == 0 else 1,
+                stride=1 if block else first_stride,
+                dilation=dilation,
                 norm=norm,
             )
             for block in range(settings.blocks_per_stage[index])

@@ -3,6 +3,7 @@ import torch
 
 from maskrcnn_benchmark.config import ConfigError, NotYetAvailableError, get_default_config
 from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.modeling.registry import BACKBONES
 
 
 def make_config(body, **changes):
@@ -10,6 +11,18 @@ def make_config(body, **changes):
     cfg.MODEL.BACKBONE.CONV_BODY = body
     cfg.merge_from_list([item for pair in changes.items() for item in pair])
     return cfg
+
+
+def on_meta(cfg, image_hw=(64, 96)):
+    """A backbone without values, and the shapes of its maps of one image."""
+    with torch.device("meta"):
+        backbone = build_backbone(cfg)
+        maps = backbone(torch.zeros(1, 3, *image_hw))
+    return backbone, [tuple(m.shape[1:]) for m in maps]
+
+
+def num_parameters(module):
+    return sum(p.numel() for p in module.parameters())
 
 
 @pytest.mark.parametrize("body", ["R-50-FPN-RETINANET", "MNV2-FPN-RETINANET"])
@@ -42,3 +55,64 @@ def test_unknown_body_lists_the_known_ones():
 def test_body_that_is_not_there_yet():
     with pytest.raises(NotYetAvailableError, match="VoVNetV2"):
         build_backbone(make_config("V-39-eSE-FPN-RETINANET"))
+
+
+@pytest.mark.parametrize("body", ["R-50-FPN", "MNV2-FPN"])
+def test_pyramid_from_stride_4(body):
+    cfg = make_config(body, **{"MODEL.RESNETS.BACKBONE_OUT_CHANNELS": 64})
+    backbone, shapes = on_meta(cfg)
+    sizes = [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
+    assert shapes == [(64, *size) for size in sizes]
+    assert backbone.out_channels == 64
+    assert backbone.fpn.fpn_inner1.weight.shape[0] == 64
+    assert not list(backbone.fpn.top_blocks.parameters())
+
+
+@pytest.mark.parametrize("depth", ["R-50", "R-101", "R-152"])
+@pytest.mark.parametrize(("stage", "expected"), [("C4", (1024, 4, 6)), ("C5", (2048, 2, 3))])
+def test_one_map(depth, stage, expected):
+    backbone, shapes = on_meta(make_config(f"{depth}-{stage}"))
+    assert shapes == [expected]
+    assert backbone.out_channels == expected[0]
+    assert {name.split(".")[0] for name in backbone.state_dict()} == {"body"}
+
+
+def test_dilated_c5():
+    cfg = make_config("R-50-C5", **{"MODEL.RESNETS.RES5_DILATION": 2})
+    assert on_meta(cfg)[1] == [(2048, 4, 6)]
+
+
+def test_a_pyramid_refuses_dilation():
+    cfg = make_config("R-50-FPN", **{"MODEL.RESNETS.RES5_DILATION": 2})
+    with pytest.raises(ConfigError, match=r"RES5_DILATION: expected 1 with a .*pyramid.*got 2"):
+        build_backbone(cfg)
+
+
+@pytest.mark.parametrize(
+    ("resnets", "body", "millions"),
+    [
+        # Parameters of the classifiers (He et al.; Xie et al.; torchvision's tables) without the
+        # 2048 x 1000 + 1000 of their last layer and the two a channel of their batch norms.
+        ({}, "R-50-FPN", 25.557 - 2.049 - 0.053),
+        ({}, "R-101-FPN", 44.549 - 2.049 - 0.105),
+        ({}, "R-152-FPN", 60.193 - 2.049 - 0.151),
+        ({"NUM_GROUPS": 32, "WIDTH_PER_GROUP": 8}, "R-101-FPN", 88.791 - 2.049 - 0.203),
+        ({"NUM_GROUPS": 64, "WIDTH_PER_GROUP": 4}, "R-101-FPN", 83.455 - 2.049 - 0.203),
+    ],
+)
+def test_parameters_of_residual_bodies(resnets, body, millions):
+    changes = {f"MODEL.RESNETS.{key}": value for key, value in resnets.items()}
+    backbone, _ = on_meta(make_config(body, **changes))
+    assert num_parameters(backbone.body) / 1e6 == pytest.approx(millions, abs=1.1e-3)
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_entry_builds_with_the_default_settings(name):
+    """An entry is what it is registered as, whatever MODEL.BACKBONE.CONV_BODY says."""
+    with torch.device("meta"):
+        backbone = BACKBONES[name](get_default_config())
+        maps = backbone(torch.zeros(1, 3, 64, 64))
+    assert {m.shape[1] for m in maps} == {backbone.out_channels}
+    strides = [64 // m.shape[-1] for m in maps]
+    expected = {"C4": [16], "C5": [32], "FPN": [4, 8, 16, 32, 64]}
+    assert strides == expected.get(name.rsplit("-")[-1], [8, 16, 32, 64, 64])

@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSettings
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetHead, ResNetSettings
 
 
 def make_tiny(**options):
@@ -83,3 +84,73 @@ def test_group_normalised_variant_has_no_running_statistics():
 def test_unknown_function_is_named(key):
     with pytest.raises(ConfigError, match=rf"RESNETS\.{key}.*FixedBatchNorm.*WithGN.*'Other'"):
         from_config(**{key: "Other"})
+
+
+@pytest.mark.parametrize("freeze_at", [-1, 9])
+def test_freezing_counts_no_further_than_there_are_stages(freeze_at):
+    body = make_tiny(freeze_at=freeze_at)
+    assert {p.requires_grad for p in body.parameters()} == {freeze_at < 0}
+
+
+def test_frozen_stages_get_no_gradient_and_others_do():
+    body = make_tiny(freeze_at=2)
+    sum(m.square().sum() for m in body(torch.randn(1, 3, 32, 32))).backward()
+    touched = {name.split(".")[0] for name, p in body.named_parameters() if p.grad is not None}
+    assert touched == {"layer2", "layer3", "layer4"}
+
+
+@pytest.mark.parametrize("in_1x1", [True, False])
+def test_a_dilated_fifth_stage_keeps_the_stride_of_the_fourth(in_1x1):
+    body = make_tiny(res5_dilation=2, stride_in_1x1=in_1x1, blocks_per_stage=(1, 1, 1, 2))
+    c4, c5 = body(torch.randn(1, 3, 64, 64))[2:]
+    assert c4.shape[-2:] == c5.shape[-2:] == (4, 4)
+    assert [block.conv2.dilation for block in body.layer4] == [(2, 2), (2, 2)]
+    assert body.layer3[0].conv2.dilation == (1, 1)
+    first = body.layer4[0]
+    x = torch.randn(1, 64, 5, 5)
+    expected = F.relu(first.conv1(x))
+    expected = F.relu(F.conv2d(expected, first.conv2.weight, padding=2, dilation=2))
+    expected = F.relu(first.conv3(expected) + first.downsample[0](x))
+    torch.testing.assert_close(first(x), expected)
+
+
+def test_dilation_is_one_or_two():
+    with pytest.raises(ConfigError, match=r"RES5_DILATION: expected 1 or 2, got 3"):
+        from_config(RES5_DILATION=3)
+
+
+def test_head_equals_the_fifth_stage_of_the_body():
+    body = make_tiny()
+    head = ResNetHead(settings=ResNetSettings((1, 1, 1, 1), 8, 16, width_per_group=4))
+    head.load_state_dict({k: v for k, v in body.state_dict().items() if k.startswith("layer4.")})
+    c4, c5 = body(torch.randn(1, 3, 64, 64))[2:]
+    torch.testing.assert_close(head(c4), c5)
+    assert head.out_channels == c5.shape[1] == 128
+    assert all(p.requires_grad for p in head.parameters())
+
+
+def test_head_of_the_default_settings():
+    with torch.device("meta"):
+        head = ResNetHead.from_config(get_default_config())
+        assert head(torch.zeros(3, 1024, 14, 14)).shape == (3, 2048, 7, 7)
+    assert len(head.layer4) == 3
+    assert isinstance(head.layer4[0].bn1, FrozenBatchNorm2d)
+
+
+def test_dilated_group_normalised_head():
+    cfg = get_default_config()
+    cfg.MODEL.RESNETS.RES5_DILATION = 2
+    cfg.MODEL.RESNETS.TRANS_FUNC = "BottleneckWithGN"
+    with torch.device("meta"):
+        head = ResNetHead.from_config(cfg)
+        assert head(torch.zeros(3, 1024, 14, 14)).shape == (3, 2048, 14, 14)
+    assert isinstance(head.layer4[2].bn3, torch.nn.GroupNorm)
+
+
+def test_head_without_rois():
+    head = ResNetHead(settings=ResNetSettings((1, 1, 1, 1), 8, 16, width_per_group=4))
+    rois = torch.zeros(0, 64, 14, 14, requires_grad=True)
+    out = head(rois)
+    assert out.shape == (0, 128, 7, 7)
+    out.sum().backward()
+    assert rois.grad.shape == rois.shape

@@ -1,0 +1,24 @@
+"""What all bodies have in common."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+class Body(nn.Module):
+    """A network without its classifier: images (N, 3, H, W) to a tuple of maps, finest first.
+
+    Attributes:
+        out_channels_per_stage: channels of the maps.
+    """
+
+    out_channels_per_stage: Sequence[int]
+
+    def freeze_first(self, num_parts: int, parts: Sequence[str]) -> None:
+        """Takes the first `num_parts` of the submodules named `parts` out of training.
+
+        This is what MODEL.BACKBONE.FREEZE_CONV_BODY_AT counts: the stem, then the stages. Numbers
+        below 0 freeze nothing, larger ones than there are parts freeze all.
+        """
+        for name in parts[: max(num_parts, 0)]:
+            self.get_submodule(name).requires_grad_(False)
