@@ -134,7 +134,7 @@ Tensor sigmoid_focal_loss_backward(const Tensor& grad, const Tensor& logits, con
   return slopes;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(centermask, CPU, m) {
+STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) {
   m.impl("sigmoid_focal_loss", TORCH_BOX(&sigmoid_focal_loss));
   m.impl("sigmoid_focal_loss_backward", TORCH_BOX(&sigmoid_focal_loss_backward));
 }

@@ -3,7 +3,9 @@
 // schemas for installations without this library (a test compares the two).
 #include <torch/csrc/stable/library.h>
 
-STABLE_TORCH_LIBRARY(centermask, m) {
+#include "platform.h"
+
+STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "

@@ -125,7 +125,7 @@ Tensor nms_keep(const Tensor& boxes, const std::optional<Tensor>& labels, double
   return keep;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(centermask, CPU, m) { m.impl("nms_keep", TORCH_BOX(&nms_keep)); }
+STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) { m.impl("nms_keep", TORCH_BOX(&nms_keep)); }
 
 }  // namespace
 }  // namespace centermask

@@ -1,13 +1,22 @@
 // What differs between compilers and devices; everything else in csrc/ is plain C++.
 #pragma once
 
+// Under torch.ops. Tests build the same sources again under other names.
+#ifndef CM_NAMESPACE
+#define CM_NAMESPACE centermask
+#endif
+
 // Functions that CPU kernels and CUDA kernels share carry CM_HOST_DEVICE.
 #if defined(__CUDACC__)
 #define CM_HOST_DEVICE __host__ __device__ __forceinline__
+#define CM_DEVICE __device__ __forceinline__
 #elif defined(__GNUC__)
 #define CM_HOST_DEVICE inline __attribute__((always_inline))
 #else
 #define CM_HOST_DEVICE inline
+#endif
+#ifndef CM_DEVICE
+#define CM_DEVICE CM_HOST_DEVICE
 #endif
 
 #if defined(__GNUC__)

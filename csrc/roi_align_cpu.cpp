@@ -334,7 +334,7 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   return output;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(centermask, CPU, m) {
+STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) {
   m.impl("roi_align", TORCH_BOX(&roi_align));
   m.impl("roi_align_backward", TORCH_BOX(&roi_align_backward));
 }

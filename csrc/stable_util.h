@@ -53,6 +53,13 @@ inline void check_dtype(const Tensor& tensor, const char* name, ScalarType dtype
                   toString(tensor.scalar_type()));
 }
 
+// PyTorch calls a kernel when any argument is on its device.
+inline void check_device(const Tensor& tensor, const char* name, const Tensor& first,
+                         const char* first_name) {
+  STD_TORCH_CHECK(tensor.device() == first.device(), name, ": expected the device of ", first_name,
+                  ", got another one");
+}
+
 // Calls f with a zero of the element type: float or double.
 template <typename F>
 void for_floating(const Tensor& tensor, const char* name, const F& f) {

@@ -1,0 +1,1 @@
+"""CUDA kernels compiled by a C++ compiler and run on the CPU."""
