@@ -7,6 +7,13 @@ from maskrcnn_benchmark.layers._ops import ops_status
 from maskrcnn_benchmark.layers._ops.library import OpsStatus
 from maskrcnn_benchmark.layers.attention import SpatialAttention
 from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
+from maskrcnn_benchmark.layers.deform_conv_modules import (
+    DeformConv,
+    DFConv2d,
+    ModulatedDeformConv,
+    ModulatedDeformConvPack,
+)
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import ml_nms, nms
 from maskrcnn_benchmark.layers.precision import at_least_float32
@@ -19,16 +26,22 @@ __all__ = [
     "BatchNorm2d",
     "Conv2d",
     "ConvTranspose2d",
+    "DFConv2d",
+    "DeformConv",
     "FrozenBatchNorm2d",
     "IOULoss",
+    "ModulatedDeformConv",
+    "ModulatedDeformConvPack",
     "OpsStatus",
     "ROIAlign",
     "Scale",
     "SigmoidFocalLoss",
     "SpatialAttention",
     "at_least_float32",
+    "deform_conv",
     "interpolate",
     "ml_nms",
+    "modulated_deform_conv",
     "nms",
     "ops_status",
     "roi_align",

@@ -1,5 +1,6 @@
 """Naive loops that say what the operators must return; no tensor arithmetic on purpose."""
 
+import itertools
 import math
 
 import torch
@@ -84,3 +85,42 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> T
             p_t, alpha_t = (p, alpha) if targets[i] == c + 1 else (1 - p, 1 - alpha)
             output[i, c] = -alpha_t * (1 - p_t) ** gamma * math.log(p_t)
     return output
+
+
+def _value_or_zero(plane: Tensor, y: float, x: float) -> float:
+    """Bilinear value where cells outside the plane are zero."""
+    total = 0.0
+    for row in (math.floor(y), math.floor(y) + 1):
+        for column in (math.floor(x), math.floor(x) + 1):
+            if 0 <= row < plane.shape[0] and 0 <= column < plane.shape[1]:
+                weight = (1 - abs(y - row)) * (1 - abs(x - column))
+                total += weight * float(plane[row, column])
+    return total
+
+
+def deform_conv(
+    features: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    *,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    deformable_groups: int,
+) -> Tensor:
+    """Modulated deformable convolution, one product at a time."""
+    channels, (outputs, fan_in, *kernel_hw) = features.shape[1], weight.shape
+    num_taps = kernel_hw[0] * kernel_hw[1]
+    result = offset.new_zeros(offset.shape[0], outputs, *offset.shape[2:])
+    for n, o, p, q in itertools.product(*map(range, result.shape)):
+        first = o // (outputs // groups) * fan_in
+        for c, i, j in itertools.product(range(fan_in), *map(range, kernel_hw)):
+            part = (first + c) // (channels // deformable_groups)
+            tap = part * num_taps + i * kernel_hw[1] + j
+            y = p * stride[0] - padding[0] + i * dilation[0] + float(offset[n, 2 * tap, p, q])
+            x = q * stride[1] - padding[1] + j * dilation[1] + float(offset[n, 2 * tap + 1, p, q])
+            sample = _value_or_zero(features[n, first + c], y, x) * mask[n, tap, p, q]
+            result[n, o, p, q] += sample * weight[o, c, i, j]
+    return result

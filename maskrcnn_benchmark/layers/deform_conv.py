@@ -1,0 +1,187 @@
+"""Deformable convolution, versions 1 (offsets) and 2 (offsets and modulation).
+
+Shape symbols: N images, C input channels, O output channels, H x W input map, P x Q output map,
+K = kernel height x kernel width taps, G groups, D deformable groups.
+"""
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.layers import _deform_conv_plain
+
+IntOrPair: TypeAlias = int | tuple[int, int]
+
+
+def as_pair(value: IntOrPair) -> tuple[int, int]:
+    """The number twice, or the pair as it is."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _check_rank_and_size(name: str, tensor: Tensor, wanted: tuple[int | str, ...]) -> None:
+    fits = tensor.dim() == len(wanted) and all(
+        isinstance(side, str) or size == side
+        for size, side in zip(tensor.shape, wanted, strict=True)
+    )
+    if not fits:
+        text = ", ".join(map(str, wanted))
+        raise ValueError(f"{name}: expected shape ({text}), got {tuple(tensor.shape)}")
+
+
+def _check_geometry(**pairs: tuple[int, int]) -> None:
+    for name, pair in pairs.items():
+        least = 0 if name == "padding" else 1
+        if min(pair) < least:
+            raise ValueError(f"{name}: expected at least {least} each, got {pair}")
+
+
+def _check_groups(input: Tensor, weight: Tensor, groups: int, deformable_groups: int) -> None:
+    channels, outputs = input.shape[1], weight.shape[0]
+    if groups < 1 or channels % groups or outputs % groups:
+        wanted = f"a divisor of {channels} input and {outputs} output channels"
+        raise ValueError(f"groups: expected {wanted}, got {groups}")
+    if deformable_groups < 1 or channels % deformable_groups:
+        wanted = f"a divisor of {channels} input channels"
+        raise ValueError(f"deformable_groups: expected {wanted}, got {deformable_groups}")
+
+
+def _convolve(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    *,
+    stride: IntOrPair,
+    padding: IntOrPair,
+    dilation: IntOrPair,
+    groups: int,
+    deformable_groups: int,
+) -> Tensor:
+    steps, margins, spreads = as_pair(stride), as_pair(padding), as_pair(dilation)
+    _check_geometry(stride=steps, padding=margins, dilation=spreads)
+    _check_rank_and_size("input", input, ("N", "C", "H", "W"))
+    _check_rank_and_size("weight", weight, ("O", "C / groups", "kernel height", "kernel width"))
+    _check_groups(input, weight, groups, deformable_groups)
+    _check_rank_and_size(
+        "weight", weight, ("O", input.shape[1] // groups, "kernel height", "kernel width")
+    )
+    output_hw = [
+        (size + 2 * pad - spread * (taps - 1) - 1) // step + 1
+        for size, pad, spread, taps, step in zip(
+            input.shape[2:], margins, spreads, weight.shape[2:], steps, strict=True
+        )
+    ]
+    if min(output_hw) < 1 or min(input.shape[2:]) < 1:
+        got = f"{tuple(input.shape[2:])}, which gives {tuple(output_hw)}"
+        raise ValueError(f"input: expected a map that gives at least one output, got {got}")
+    maps = deformable_groups * weight.shape[2] * weight.shape[3]
+    _check_rank_and_size("offset", offset, (input.shape[0], 2 * maps, *output_hw))
+    if mask is not None:
+        _check_rank_and_size("mask", mask, (input.shape[0], maps, *output_hw))
+    precise = input if input.dtype == torch.float64 else input.float()
+    output = _deform_conv_plain.deform_conv(
+        precise,
+        offset.to(precise.dtype),
+        None if mask is None else mask.to(precise.dtype),
+        weight.to(precise.dtype),
+        steps,
+        margins,
+        spreads,
+    )
+    return output.to(input.dtype)
+
+
+def deform_conv(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    deformable_groups: int = 1,
+    im2col_step: int = 64,
+) -> Tensor:
+    """Convolution whose taps read at shifted places, (N, O, P, Q) in the type of the input.
+
+    Tap k of output (p, q) reads the input, interpolated bilinearly, at its regular place plus its
+    own offset; cells outside the map count as zero. Differentiable in all tensors.
+
+    Args:
+        input: (N, C, H, W) floating. Half precision and autocast compute in float32.
+        offset: (N, 2 D K, P, Q), cells: for each deformable group and tap, taps row by row, a shift
+            down and a shift to the right.
+        weight: (O, C / G, kernel height, kernel width).
+        stride: step of the output, one number or (vertical, horizontal), >= 1.
+        padding: zeros around the map, likewise, >= 0.
+        dilation: distance of the taps, likewise, >= 1.
+        groups: G; output channels of a group see the input channels of that group only.
+        deformable_groups: D; the input channels are split into D parts with offsets of their own.
+        im2col_step: accepted for old scripts; it changes nothing.
+
+    Raises:
+        ValueError: a wrong shape, number of groups, stride, padding or dilation.
+
+    Source: Deformable Convolutional Networks (Dai et al. 2017), section 2.1.
+    """
+    del im2col_step
+    return _convolve(
+        input,
+        offset,
+        None,
+        weight,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        deformable_groups=deformable_groups,
+    )
+
+
+def modulated_deform_conv(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    deformable_groups: int = 1,
+) -> Tensor:
+    """`deform_conv` whose samples are also weighed, (N, O, P, Q) in the type of the input.
+
+    Args:
+        input: (N, C, H, W) floating. Half precision and autocast compute in float32.
+        offset: (N, 2 D K, P, Q) as in `deform_conv`.
+        mask: (N, D K, P, Q) factor of each sample, usually in [0, 1].
+        weight: (O, C / G, kernel height, kernel width).
+        bias: (O,) added to the output, or None.
+        stride: as in `deform_conv`.
+        padding: as in `deform_conv`.
+        dilation: as in `deform_conv`.
+        groups: as in `deform_conv`.
+        deformable_groups: as in `deform_conv`.
+
+    Raises:
+        ValueError: a wrong shape, number of groups, stride, padding or dilation.
+
+    Source: Deformable ConvNets v2 (Zhu et al. 2019), section 3.2.
+    """
+    output = _convolve(
+        input,
+        offset,
+        mask,
+        weight,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        deformable_groups=deformable_groups,
+    )
+    if bias is None:
+        return output
+    _check_rank_and_size("bias", bias, (weight.shape[0],))
+    return output + bias[:, None, None].to(output.dtype)
