@@ -16,24 +16,42 @@ struct Settings {
 
 // Nearly all entries are negatives: every entry is computed as one, in one vector loop over all
 // rows, and the few others are set right afterwards.
-CM_TARGET_CLONES void negative_losses(const float* CM_RESTRICT logits, int64_t count, float weight,
-                                      float gamma, float* CM_RESTRICT losses) {
-  for (int64_t i = 0; i < count; ++i) losses[i] = focal_loss(-logits[i], weight, gamma);
+template <bool kSquare, typename T>
+CM_ALWAYS_INLINE void all_losses(const T* CM_RESTRICT logits, int64_t count, T weight, T gamma,
+                                 T* CM_RESTRICT losses) {
+  for (int64_t i = 0; i < count; ++i) {
+    losses[i] = focal_loss<kSquare>(-logits[i], weight, gamma);
+  }
 }
 
-CM_TARGET_CLONES void negative_slopes(const float* CM_RESTRICT logits, int64_t count, float weight,
-                                      float gamma, float* CM_RESTRICT slopes) {
-  for (int64_t i = 0; i < count; ++i) slopes[i] = -focal_loss_slope(-logits[i], weight, gamma);
+template <bool kSquare, typename T>
+CM_ALWAYS_INLINE void all_slopes(const T* CM_RESTRICT logits, int64_t count, T weight, T gamma,
+                                 T* CM_RESTRICT slopes) {
+  for (int64_t i = 0; i < count; ++i) {
+    slopes[i] = -focal_loss_slope<kSquare>(-logits[i], weight, gamma);
+  }
+}
+
+CM_TARGET_CLONES void negative_losses(const float* logits, int64_t count, float weight, float gamma,
+                                      float* losses) {
+  gamma == 2.0f ? all_losses<true>(logits, count, weight, gamma, losses)
+                : all_losses<false>(logits, count, weight, gamma, losses);
+}
+
+CM_TARGET_CLONES void negative_slopes(const float* logits, int64_t count, float weight, float gamma,
+                                      float* slopes) {
+  gamma == 2.0f ? all_slopes<true>(logits, count, weight, gamma, slopes)
+                : all_slopes<false>(logits, count, weight, gamma, slopes);
 }
 
 void negative_losses(const double* logits, int64_t count, double weight, double gamma,
                      double* losses) {
-  for (int64_t i = 0; i < count; ++i) losses[i] = focal_loss(-logits[i], weight, gamma);
+  all_losses<false>(logits, count, weight, gamma, losses);
 }
 
 void negative_slopes(const double* logits, int64_t count, double weight, double gamma,
                      double* slopes) {
-  for (int64_t i = 0; i < count; ++i) slopes[i] = -focal_loss_slope(-logits[i], weight, gamma);
+  all_slopes<false>(logits, count, weight, gamma, slopes);
 }
 
 // Rows begin..end of one result; `negatives` and `positive` compute a run and a single entry.
