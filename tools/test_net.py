@@ -9,10 +9,17 @@ In N processes:  torchrun --nproc_per_node=N tools/test_net.py --config-file CON
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from maskrcnn_benchmark.config import get_default_config
-from maskrcnn_benchmark.engine.build import build_pretrained_model, make_evaluations
+from maskrcnn_benchmark.data.datasets.evaluation import missed_expectations
+from maskrcnn_benchmark.engine.build import (
+    build_pretrained_model,
+    make_evaluations,
+    make_expectations,
+    make_sure_of_expectations,
+)
 from maskrcnn_benchmark.engine.launch import make_run, plain_errors
 
 
@@ -24,6 +31,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file of settings")
     parser.add_argument(
         "--local-rank", "--local_rank", type=int, help="set by torch.distributed.launch"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit code 1 unless the numbers are those of TEST.EXPECTED_RESULTS",
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings after the file's"
@@ -42,12 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     cfg.freeze()
+    if args.check:
+        make_sure_of_expectations(cfg)
     # UPSTREAM(asked-weights-win): the original preferred a checkpoint it found in OUTPUT_DIR even
     # to the weights that were asked for, without a word.
     use_latest = not cfg.MODEL.WEIGHT or "MODEL.WEIGHT" not in args.opts[::2]
     with make_run(cfg, args.local_rank) as run:
         model = build_pretrained_model(cfg, run, use_latest=use_latest)
-        make_evaluations(cfg, model, run)
+        results = make_evaluations(cfg, model, run)
+    if args.check and missed_expectations(make_expectations(cfg), results):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,8 @@ _C.TEST = CfgNode()
 # Results to check after an evaluation: entries [task, metric, [mean, standard deviation]] in
 # fractions of 1, e.g. ["segm", "AP", [0.364, 0.002]]. Empty: no check.
 _C.TEST.EXPECTED_RESULTS = []
+# Data sets that EXPECTED_RESULTS are about; evaluations of others are not compared. (): of all.
+_C.TEST.EXPECTED_RESULTS_DATASETS = ()
 # How many standard deviations a result may be away.
 _C.TEST.EXPECTED_RESULTS_SIGMA_TOL = 4
 # Images of a batch over all processes; a multiple of their number.

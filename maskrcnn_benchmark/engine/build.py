@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
+from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult, Expectations
 from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
@@ -137,12 +137,36 @@ def make_evaluations(
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=run.place.is_distributed)
+    expectations = make_expectations(cfg)
     results: dict[str, EvaluationResult | None] = {}
     for name, data_loader in zip(cfg.DATASETS.TEST, data_loaders, strict=True):
         evaluate = make_evaluation(cfg, model, name, data_loader, run.device)
+        expected = expectations.get(name, Expectations())
         results[name] = evaluate(
-            expected_results=cfg.TEST.EXPECTED_RESULTS,
-            expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,
+            expected_results=expected.entries,
+            expected_results_sigma_tol=expected.sigma_tol,
         )
         synchronize()
     return results
+
+
+def make_expectations(cfg: CfgNode) -> dict[str, Expectations]:
+    """What each data set of ``DATASETS.TEST`` is expected to score; only those that have some."""
+    entries, about = cfg.TEST.EXPECTED_RESULTS, cfg.TEST.EXPECTED_RESULTS_DATASETS
+    expectations = Expectations(tuple(entries), cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL)
+    names = [name for name in cfg.DATASETS.TEST if not about or name in about]
+    return dict.fromkeys(names, expectations) if entries else {}
+
+
+def make_sure_of_expectations(cfg: CfgNode) -> None:
+    """Raise unless some data set of ``DATASETS.TEST`` has expected results.
+
+    Raises:
+        ConfigError: the evaluation would have nothing to be compared with.
+    """
+    if not make_expectations(cfg):
+        raise ConfigError(
+            f"nothing to compare with: TEST.EXPECTED_RESULTS has {len(cfg.TEST.EXPECTED_RESULTS)} "
+            f"entries, TEST.EXPECTED_RESULTS_DATASETS is {cfg.TEST.EXPECTED_RESULTS_DATASETS!r}, "
+            f"DATASETS.TEST is {cfg.DATASETS.TEST!r}"
+        )

@@ -17,6 +17,7 @@ NEW_KEYS = {
     "SOLVER.CLIP_GRAD_NORM": 0.0,
     "SOLVER.LOG_PERIOD": 20,
     "TEST.COCO_BACKEND": "hotcoco",
+    "TEST.EXPECTED_RESULTS_DATASETS": (),
     "SEED": 0,
 }
 

@@ -3,7 +3,7 @@ import logging
 import pytest
 import torch
 
-from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
@@ -79,3 +79,31 @@ def test_nothing_to_test_on_is_said(catalog, output_dir, caplog):
 def test_every_spelling_of_the_local_rank_is_understood():
     for words in (["--local-rank", "1"], ["--local_rank=1"]):
         assert tool.parse_args([*words, "--config-file", "a.yaml"]).local_rank == 1
+
+
+NEVER = "[['bbox', 'AP', [1.0, 0.0001]]]"
+ALWAYS = "[['bbox', 'AP', [0.5, 1.0]]]"
+
+
+def test_check_ends_with_an_error_unless_the_expected_results_came(catalog, output_dir):
+    words = ["--check", *without_weight(arguments(catalog, output_dir))]
+    with pytest.raises(SystemExit) as end:
+        tool.main([*words, "TEST.EXPECTED_RESULTS", NEVER])
+    assert end.value.code == 1
+    assert "FAIL: 0 of 1 expected results reproduced on small" in log_of(output_dir)
+    tool.main([*words, "TEST.EXPECTED_RESULTS", ALWAYS])
+    assert "PASS: 1 of 1 expected results reproduced on small" in log_of(output_dir)
+
+
+def test_expected_results_of_other_data_sets_are_not_compared(catalog, output_dir):
+    words = without_weight(arguments(catalog, output_dir))
+    words += ["TEST.EXPECTED_RESULTS", NEVER, "TEST.EXPECTED_RESULTS_DATASETS", "('elsewhere',)"]
+    tool.main(words)
+    assert "expected results reproduced" not in log_of(output_dir)
+    with pytest.raises(ConfigError, match="nothing to compare with"):
+        tool.main(["--check", *words])
+
+
+def test_check_needs_expected_results(catalog, output_dir):
+    with pytest.raises(ConfigError, match="has 0 entries"):
+        tool.main(["--check", *without_weight(arguments(catalog, output_dir))])

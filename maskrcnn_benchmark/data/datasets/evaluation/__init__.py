@@ -1,7 +1,18 @@
 """Evaluation of detections against the ground truth of a data set."""
 
 from maskrcnn_benchmark.data.datasets.evaluation.coco_evaluator import COCOEvaluator
-from maskrcnn_benchmark.data.datasets.evaluation.expected import check_expected_results
+from maskrcnn_benchmark.data.datasets.evaluation.expected import (
+    Expectations,
+    check_expected_results,
+    missed_expectations,
+)
 from maskrcnn_benchmark.data.datasets.evaluation.result import METRIC_NAMES, EvaluationResult
 
-__all__ = ["METRIC_NAMES", "COCOEvaluator", "EvaluationResult", "check_expected_results"]
+__all__ = [
+    "METRIC_NAMES",
+    "COCOEvaluator",
+    "EvaluationResult",
+    "Expectations",
+    "check_expected_results",
+    "missed_expectations",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maskrcnn_benchmark.config.errors import ConfigError
@@ -21,12 +21,34 @@ class _Expectation(NamedTuple):
     std: float
 
 
-def check_expected_results(
-    results: EvaluationResult, expected: Sequence[Any], sigma_tol: float
-) -> tuple[str, ...]:
-    """A sentence for each expectation that ``results`` miss; empty when all are met.
+class Expectations(NamedTuple):
+    """What an evaluation should give.
 
-    Every comparison is also logged, misses as errors.
+    Attributes:
+        entries: each ``[iou_type, metric, [mean, std]]``, in fractions of 1.
+        sigma_tol: how many std a number may lie from its mean.
+    """
+
+    entries: tuple[Any, ...] = ()
+    sigma_tol: float = 4.0
+
+
+class Comparison(NamedTuple):
+    """A number and what was expected of it.
+
+    Attributes:
+        text: "segm AP expected 36.40 ± 0.40 percent, got 36.38".
+        passed: whether it lies within the tolerance.
+    """
+
+    text: str
+    passed: bool
+
+
+def compare_with_expected(
+    results: EvaluationResult, expected: Sequence[Any], sigma_tol: float
+) -> tuple[Comparison, ...]:
+    """One comparison for each expectation, in order.
 
     Args:
         results: the numbers of one evaluation.
@@ -37,20 +59,65 @@ def check_expected_results(
     Raises:
         ConfigError: an entry is malformed, in percent, or names a number that was not evaluated.
     """
-    failures = []
-    for entry in expected:
-        expectation = _parse(entry)
-        name = f"{expectation.iou_type} {expectation.metric}"
-        actual = _actual_percent(results, expectation)
-        tolerance = sigma_tol * expectation.std * _PERCENT
-        text = f"{name} expected {expectation.mean * _PERCENT:.2f} ± {tolerance:.2f} percent"
-        if actual is not None and abs(actual - expectation.mean * _PERCENT) <= tolerance:
-            logger.info("PASS: %s, got %.2f", text, actual)
-            continue
-        failure = f"{text}, got {'n/a' if actual is None else f'{actual:.2f}'}"
-        logger.error("FAIL: %s", failure)
-        failures.append(failure)
-    return tuple(failures)
+    return tuple(_compare(results, _parse(entry), sigma_tol) for entry in expected)
+
+
+def missed_expectations(
+    expectations: Mapping[str, Expectations], results: Mapping[str, EvaluationResult | None]
+) -> tuple[str, ...]:
+    """A sentence for each expectation that was missed, naming the data set.
+
+    Args:
+        expectations: by data set; others are not compared.
+        results: by data set; None (on processes without results) are not compared.
+
+    Raises:
+        ConfigError: as ``compare_with_expected``.
+    """
+    return tuple(
+        f"{name}: {comparison.text}"
+        for name, result in results.items()
+        if result is not None and name in expectations
+        for comparison in compare_with_expected(result, *expectations[name])
+        if not comparison.passed
+    )
+
+
+def check_expected_results(
+    results: EvaluationResult, expected: Sequence[Any], sigma_tol: float
+) -> tuple[str, ...]:
+    """A sentence for each expectation that ``results`` miss; empty when all are met.
+
+    Every comparison is also logged, misses as errors, then a line that counts them. Arguments and
+    errors are those of ``compare_with_expected``.
+    """
+    comparisons = compare_with_expected(results, expected, sigma_tol)
+    for comparison in comparisons:
+        if comparison.passed:
+            logger.info("PASS: %s", comparison.text)
+        else:
+            logger.error("FAIL: %s", comparison.text)
+    failures = tuple(comparison.text for comparison in comparisons if not comparison.passed)
+    if comparisons:
+        logger.info(
+            "%s: %d of %d expected results reproduced on %s",
+            "FAIL" if failures else "PASS",
+            len(comparisons) - len(failures),
+            len(comparisons),
+            results.dataset,
+        )
+    return failures
+
+
+def _compare(results: EvaluationResult, expectation: _Expectation, sigma_tol: float) -> Comparison:
+    actual = _actual_percent(results, expectation)
+    mean, tolerance = expectation.mean * _PERCENT, sigma_tol * expectation.std * _PERCENT
+    got = "n/a" if actual is None else f"{actual:.2f}"
+    text = (
+        f"{expectation.iou_type} {expectation.metric} expected {mean:.2f} ± {tolerance:.2f} "
+        f"percent, got {got}"
+    )
+    return Comparison(text, passed=actual is not None and abs(actual - mean) <= tolerance)
 
 
 def _parse(entry: Any) -> _Expectation:  # noqa: ANN401  # whatever a YAML file holds

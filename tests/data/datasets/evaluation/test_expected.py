@@ -3,7 +3,11 @@ import logging
 import pytest
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.data.datasets.evaluation.expected import check_expected_results
+from maskrcnn_benchmark.data.datasets.evaluation.expected import (
+    Expectations,
+    check_expected_results,
+    missed_expectations,
+)
 from maskrcnn_benchmark.data.datasets.evaluation.result import EvaluationResult
 
 RESULT = EvaluationResult(dataset="fake", num_images=2, metrics={"bbox": {"AP": 38.0, "APs": None}})
@@ -47,3 +51,21 @@ def test_percent_instead_of_fractions_is_refused():
 def test_a_number_that_was_not_evaluated_is_refused():
     with pytest.raises(ConfigError, match="segm AP was not evaluated; there is: bbox AP, bbox APs"):
         check_expected_results(RESULT, [["segm", "AP", [0.3, 0.1]]], 4)
+
+
+def test_the_verdict_counts_what_was_reproduced(caplog):
+    entries = [["bbox", "AP", [0.38, 0.001]], ["bbox", "AP", [0.4, 0.001]]]
+    with caplog.at_level(logging.INFO):
+        check_expected_results(RESULT, entries, 4)
+    assert caplog.messages[-1] == "FAIL: 1 of 2 expected results reproduced on fake"
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        check_expected_results(RESULT, entries[:1], 4)
+    assert caplog.messages[-1] == "PASS: 1 of 1 expected results reproduced on fake"
+
+
+def test_only_data_sets_with_expectations_can_miss_them():
+    wrong = Expectations((["bbox", "AP", [0.4, 0.001]],), 4)
+    results = {"fake": RESULT, "other": RESULT, "elsewhere": None}
+    (missed,) = missed_expectations({"fake": wrong, "elsewhere": wrong}, results)
+    assert missed == "fake: bbox AP expected 40.00 ± 0.40 percent, got 38.00"
