@@ -37,8 +37,10 @@ _C.MODEL.RPN.POST_NMS_TOP_N_TEST = 1000
 _C.MODEL.RPN.NMS_THRESH = 0.7
 # Proposals with a side shorter than this many px are dropped.
 _C.MODEL.RPN.MIN_SIZE = 0
-# Proposals kept over all levels, in training: for the whole batch of a process (USE_FPN only).
+# Proposals kept over all levels, in training (USE_FPN only); see FPN_POST_NMS_PER_BATCH.
 _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TRAIN = 2000
+# True: that number is for the whole batch of a process, as in Detectron; False: for each image.
+_C.MODEL.RPN.FPN_POST_NMS_PER_BATCH = True
 # Proposals kept over all levels, in evaluation: for each image (USE_FPN only).
 _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TEST = 2000
 # Name of the head, a key of `registry.RPN_HEADS`.

@@ -20,11 +20,25 @@ def keep_best(boxlist: BoxList, limit: int) -> BoxList:
     return boxlist[torch.nonzero(scores >= lowest).squeeze(1)]
 
 
-def append_ground_truth(proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> list[BoxList]:
-    """Proposals of each image followed by its ground-truth boxes, with `labels` and score 1."""
+def append_ground_truth(
+    proposals: Sequence[BoxList],
+    targets: Sequence[BoxList],
+    score_field: str = "scores",
+    *,
+    with_labels: bool = True,
+) -> list[BoxList]:
+    """Proposals of each image followed by its ground-truth boxes, with score 1.
+
+    Args:
+        proposals: one BoxList an image.
+        targets: ground truth of each image, with `labels` where they are wanted.
+        score_field: name of the field with the scores.
+        with_labels: keep the `labels` of both; other fields are dropped.
+    """
+    labels = ["labels"] if with_labels else []
     result = []
     for boxes, target in zip(proposals, targets, strict=True):
-        truth = target.convert("xyxy").copy_with_fields(["labels"])
-        truth.add_field("scores", torch.ones_like(truth.bbox[:, 0]))
-        result.append(cat_boxlist([boxes.copy_with_fields(["labels", "scores"]), truth]))
+        truth = target.convert("xyxy").copy_with_fields(labels)
+        truth.add_field(score_field, torch.ones_like(truth.bbox[:, 0]))
+        result.append(cat_boxlist([boxes.copy_with_fields([*labels, score_field]), truth]))
     return result

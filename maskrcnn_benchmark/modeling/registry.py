@@ -102,7 +102,7 @@ BACKBONES: Registry[ModuleBuilder] = Registry(
 )
 RPN_HEADS: Registry[ModuleBuilder] = Registry(
     "RPN head (MODEL.RPN.RPN_HEAD)",
-    not_yet={"SingleConvRPNHead": "the region proposal network", "FBNet.rpn_head": _FBNET},
+    not_yet={"FBNet.rpn_head": _FBNET},
 )
 ROI_BOX_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)",

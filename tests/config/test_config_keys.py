@@ -10,6 +10,7 @@ from tests.golden_data import golden_json
 NEW_KEYS = {
     "MODEL.NUM_CLASSES": 0,
     "MODEL.CHANNELS_LAST": False,
+    "MODEL.RPN.FPN_POST_NMS_PER_BATCH": True,
     "MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD": 0.0,
     "INPUT.FLIP_PROB_TRAIN": 0.5,
     "SOLVER.OPTIMIZER": "SGD",

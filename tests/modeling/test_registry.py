@@ -64,7 +64,7 @@ def test_registries_do_not_share_entries():
     ("name", "part"),
     [
         ("BACKBONES", "V-39-eSE-FPN-RETINANET"),
-        ("RPN_HEADS", "SingleConvRPNHead"),
+        ("RPN_HEADS", "FBNet.rpn_head"),
         ("ROI_BOX_FEATURE_EXTRACTORS", "FPN2MLPFeatureExtractor"),
         ("ROI_BOX_PREDICTOR", "FPNPredictor"),
         ("ROI_MASK_FEATURE_EXTRACTORS", "FBNet.roi_head_mask"),

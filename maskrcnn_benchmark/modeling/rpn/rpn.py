@@ -6,15 +6,14 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import NotYetAvailableError
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.modeling.rpn.fcos import build_fcos
+from maskrcnn_benchmark.modeling.rpn.proposal_network import build_proposal_network
+
+_BUILDERS = {"fcos": build_fcos, "rpn": build_proposal_network}
 
 
 def build_rpn(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The proposal stage of the architecture, called with (images, features, targets=None).
-
-    Raises:
-        NotYetAvailableError: for proposal stages that are not there yet.
-    """
-    spec = ArchitectureSpec.from_config(cfg)
-    if spec.proposal != "fcos":
-        raise NotYetAvailableError(spec.proposal, needs="anchors and their losses")
-    return build_fcos(cfg, in_channels)
+    """The proposal stage of the architecture, called with (images, features, targets=None)."""
+    proposal = ArchitectureSpec.from_config(cfg).proposal
+    if proposal not in _BUILDERS:
+        raise NotYetAvailableError(proposal, needs="anchors and their losses")
+    return _BUILDERS[proposal](cfg, in_channels)

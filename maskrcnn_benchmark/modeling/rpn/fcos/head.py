@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
@@ -35,14 +34,6 @@ class FCOSOutputs(NamedTuple):
     logits: list[Tensor]
     ltrb: list[Tensor]
     centerness: list[Tensor]
-
-
-def flatten_levels(per_level: Sequence[Tensor], width: int) -> Tensor:
-    """(N, L, width) from maps (N, D * width, Hi, Wi): row-major, points of a cell together."""
-    return torch.cat(
-        [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, width) for level in per_level],
-        dim=1,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.postprocessing import keep_best
-from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs, flatten_levels
+from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs
+from maskrcnn_benchmark.modeling.rpn.levels import flatten_levels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import (
     boxlist_ml_nms,

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
-from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs, flatten_levels
+from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs
 from maskrcnn_benchmark.modeling.rpn.fcos.targets import (
     FCOSTargetAssigner,
     compute_centerness_targets,
 )
+from maskrcnn_benchmark.modeling.rpn.levels import flatten_levels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
