@@ -166,12 +166,8 @@ def make_anchor_generator(cfg: CfgNode) -> AnchorGenerator:
         raise ConfigError(
             f"MODEL.RPN.ANCHOR_STRIDE: expected {num_expected} strides ({what}), got {strides}"
         )
-    per_level = [_as_tuple(size) for size in sizes] if rpn.USE_FPN else [tuple(sizes)]
+    per_level = [[size] for size in sizes] if rpn.USE_FPN else [sizes]
     return AnchorGenerator(sizes=per_level, aspect_ratios=rpn.ASPECT_RATIOS, strides=strides)
-
-
-def _as_tuple(size: float | Sequence[float]) -> tuple[float, ...]:
-    return tuple(size) if isinstance(size, Sequence) else (size,)
 
 
 def make_anchor_generator_retinanet(cfg: CfgNode) -> AnchorGenerator:

@@ -127,4 +127,6 @@ def _best_of_batch(boxlists: Sequence[BoxList], limit: int) -> list[BoxList]:
     objectness = torch.cat([boxlist.get_field("objectness") for boxlist in boxlists])
     is_kept = torch.zeros_like(objectness, dtype=torch.bool)
     is_kept[objectness.topk(min(limit, len(objectness))).indices] = True
-    return [boxlist[mask] for boxlist, mask in zip(boxlists, is_kept.split(sizes), strict=True)]
+    return [
+        boxlist[mask] for boxlist, mask in zip(boxlists, torch.split(is_kept, sizes), strict=True)
+    ]

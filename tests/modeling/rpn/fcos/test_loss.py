@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
-from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs, flatten_levels
+from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs
 from maskrcnn_benchmark.modeling.rpn.fcos.locations import compute_locations
 from maskrcnn_benchmark.modeling.rpn.fcos.loss import FCOSLoss
 from maskrcnn_benchmark.modeling.rpn.fcos.targets import FCOSTargetAssigner, FCOSTargetSettings
+from maskrcnn_benchmark.modeling.rpn.levels import flatten_levels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.golden_data import golden_npz
 from tests.modeling.rpn.fcos.test_targets import STRIDES, golden_targets, make_assigner
