@@ -1,127 +1,208 @@
 """Builds the compiled operators; everything else about the package is in pyproject.toml.
 
 CENTERMASK_BUILD chooses what happens:
-    auto  build them if torch and a C++ compiler are there, else say so and go without (default)
+    auto  build what can be built here and say what is left out (default)
     cpu   build the CPU operators or fail
-    cuda  not available yet
+    cuda  build the CPU and the CUDA operators into one library or fail
     none  build nothing; the operators then run as plain PyTorch
+
+TORCH_CUDA_ARCH_LIST, CXX, CXXFLAGS, LDFLAGS, CUDA_HOME and MAX_JOBS mean what they usually mean.
+What was built, and why not more, is written to maskrcnn_benchmark/_build.json beside the library.
 """
 
-import logging
+import json
 import os
-import shutil
 import sys
+import sysconfig
 import warnings
-from importlib import metadata
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "csrc"))
+import toolchain  # noqa: E402 - lies in csrc/
+
 MODES = ("auto", "cpu", "cuda", "none")
-MINIMUM_TORCH = (2, 10)
-# The oldest release whose stable ABI the sources use; the library then loads in every later one.
-TARGET_DEFINE = "-DTORCH_TARGET_VERSION=0x020a000000000000"
-COMPILE_FLAGS = [
-    "-O3",
-    "-g0",
-    "-ffp-contract=off",  # a * b + c as two roundings: every processor computes the same bits
-    "-fno-trapping-math",  # lets loops with conditions become vector code; changes no value
-    "-fno-math-errno",
-    "-fvisibility=hidden",
-    "-Wall",
-]
-LIBRARY_MODULE = "maskrcnn_benchmark._C"
+PACKAGE = "maskrcnn_benchmark"
+RECORD = "_build.json"
+NO_CUDA_TOOLS = "built without CUDA kernels"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is built, and why not more: the contents of the record.
+
+    Attributes:
+        mode: value of CENTERMASK_BUILD.
+        devices: whose operators are compiled: (), ("cpu",) or ("cpu", "cuda").
+        torch: version of the PyTorch built against, None if nothing is built.
+        archs: compute capabilities of the CUDA kernels.
+        missing: why not every operator is compiled; empty if they are.
+    """
+
+    mode: str
+    devices: tuple[str, ...] = ()
+    torch: str | None = None
+    archs: tuple[str, ...] = ()
+    missing: str = ""
+
+    def without_cuda(self, reason: str) -> "Plan":
+        """The same for the CPU alone."""
+        return replace(self, devices=("cpu",), archs=(), missing=reason)
+
+    def without_library(self, reason: str) -> "Plan":
+        """Nothing is compiled."""
+        return Plan(self.mode, missing=reason)
 
 
 def build_mode() -> str:
     """Value of CENTERMASK_BUILD, checked."""
-    mode = os.environ.get("CENTERMASK_BUILD", "auto")
+    mode = os.environ.get("CENTERMASK_BUILD") or "auto"
     if mode not in MODES:
         sys.exit(f"CENTERMASK_BUILD: expected one of {', '.join(MODES)}, got {mode!r}")
-    if mode == "cuda":
-        sys.exit("CENTERMASK_BUILD=cuda: the CUDA operators are not there yet; use cpu or auto")
     return mode
 
 
-def obstacle() -> str | None:
-    """Why the operators cannot be compiled here, or None."""
+def attempt(look: Callable[[], T], required: str | None) -> T | toolchain.Obstacle:
+    """Result of ``look``, or the obstacle; if a mode requires it, an obstacle is the end."""
     try:
-        installed = metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        return "torch is not importable in this build (pip: use --no-build-isolation)"
-    if tuple(int(part) for part in installed.split(".")[:2]) < MINIMUM_TORCH:
-        return f"torch {installed} is older than {'.'.join(map(str, MINIMUM_TORCH))}"
-    compiler = os.environ.get("CXX", "c++").split()[-1]
-    if shutil.which(compiler) is None:
-        return f"the C++ compiler {compiler!r} was not found (set CXX to name another)"
-    return None
+        return look()
+    except toolchain.Obstacle as obstacle:
+        if required:
+            sys.exit(f"CENTERMASK_BUILD={required}: {obstacle}")
+        return obstacle
 
 
-def up_to_date() -> bool:
-    """Whether an in-place build would do nothing; asked first because importing torch is slow."""
-    if sys.argv[1:] != ["build_ext", "--inplace"]:
-        return False
-    built = [path.stat().st_mtime for path in (ROOT / "maskrcnn_benchmark").glob("_C*.so")]
-    inputs = [*(ROOT / "csrc").iterdir(), Path(__file__)]
-    return bool(built) and min(built) > max(path.stat().st_mtime for path in inputs)
+def make_plan(mode: str) -> Plan:
+    """What can be built here of what the mode asks for."""
+    plan = Plan(mode)
+    if mode == "none":
+        return plan.without_library("CENTERMASK_BUILD=none asked for it")
+
+    def look_for_cpu() -> toolchain.Torch:
+        if sys.platform == "win32":
+            raise toolchain.Obstacle("the compiled operators need GCC or clang, not Windows")
+        torch = toolchain.find_torch()
+        toolchain.check_release(torch, "cpu")
+        toolchain.compiler()
+        return torch
+
+    torch = attempt(look_for_cpu, None if mode == "auto" else mode)
+    if isinstance(torch, toolchain.Obstacle):
+        return plan.without_library(str(torch))
+    plan = replace(plan, devices=("cpu",), torch=torch.version)
+    if mode == "cpu":
+        return plan.without_cuda("CENTERMASK_BUILD=cpu left the CUDA kernels out")
+
+    def look_for_cuda() -> list[str]:
+        toolchain.find_nvcc(torch)
+        return toolchain.cuda_archs()
+
+    archs = attempt(look_for_cuda, None if mode == "auto" else mode)
+    if isinstance(archs, toolchain.Obstacle):
+        return plan.without_cuda(str(archs))
+    return replace(plan, devices=("cpu", "cuda"), archs=tuple(archs))
 
 
-def compiled_operators(mode: str) -> dict[str, Any]:
-    """Arguments of setup() that build the operators."""
-    # Its import talks about a missing CUDA runtime, which nobody asked for.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
-
-    class BuildOperators(BuildExtension):  # type: ignore[misc]
-        """Compiles with ninja; in auto mode a failure leaves the package without operators."""
-
-        def run(self) -> None:
-            try:
-                super().run()
-            except Exception as error:
-                if mode != "auto":
-                    raise
-                warn_without(f"compilation failed: {error}".rstrip("."))
-
-    extension = CppExtension(
-        LIBRARY_MODULE,
-        sources=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/*.cpp")),
-        depends=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/*.h")),
-        extra_compile_args=[*COMPILE_FLAGS, TARGET_DEFINE],
-        extra_link_args=["-Wl,--as-needed"] if sys.platform == "linux" else [],
-        py_limited_api=True,
-    )
-    return {
-        "ext_modules": [extension],
-        "cmdclass": {"build_ext": BuildOperators},
-        "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
-    }
-
-
-def warn_without(reason: str) -> None:
-    """Say loudly that the package will run without compiled operators."""
+def announce(plan: Plan) -> None:
+    """Say loudly what auto mode leaves out; a mode that asked for it says nothing."""
+    if plan.mode != "auto" or not plan.missing:
+        return
+    what = "the CUDA operators" if plan.devices else "compiled operators"
     warnings.warn(
-        f"\n{'*' * 78}\ncentermask: building WITHOUT compiled operators: {reason}.\n"
+        f"\n{'*' * 78}\ncentermask: building WITHOUT {what}: {plan.missing}.\n"
         "Everything works, more slowly. See INSTALL.md.\n" + "*" * 78,
         RuntimeWarning,
         stacklevel=2,
     )
 
 
+class Builder:
+    """The plan as it goes: what failed to compile in auto mode is taken out of it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def build(self, folder: Path, library: Path) -> None:
+        """Make the library, or as much of it as the mode allows to be missing."""
+        library.unlink(missing_ok=True)
+        while self.plan.devices:
+            try:
+                torch = toolchain.find_torch()
+                toolchain.build_library(torch, self.plan.archs, folder, library)
+                return
+            except toolchain.Obstacle as obstacle:
+                if self.plan.mode != "auto":
+                    sys.exit(f"CENTERMASK_BUILD={self.plan.mode}: {obstacle}")
+                with_cuda = "cuda" in self.plan.devices
+                less = self.plan.without_cuda if with_cuda else self.plan.without_library
+                self.plan = less(str(obstacle))
+                announce(self.plan)
+
+    def write_record(self, folder: Path) -> None:
+        """Leave the outcome for ``layers.ops_status()`` and ``collect_env`` in ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).write_text(json.dumps(asdict(self.plan), indent=2) + "\n")
+
+
+def commands(builder: Builder) -> dict[str, Any]:
+    """The setuptools commands that build with ``builder``."""
+
+    class BuildOperators(build_ext):
+        def run(self) -> None:
+            super().run()
+            source = ROOT / PACKAGE if self.inplace else Path(self.build_lib) / PACKAGE
+            builder.write_record(source)
+
+        def build_extension(self, ext: Extension) -> None:
+            library = Path(self.get_ext_fullpath(ext.name))
+            builder.build(Path(self.build_temp).resolve(), library.resolve())
+            # In auto mode the package goes on without it.
+            ext.optional = not library.exists()
+
+        def copy_extensions_to_source(self) -> None:
+            for ext in self.extensions:
+                _, built = self._get_inplace_equivalent(self.get_finalized_command("build_py"), ext)
+                ext.optional = not Path(built).exists()
+            super().copy_extensions_to_source()
+
+    class BuildPackage(build_py):
+        def run(self) -> None:
+            super().run()
+            folder = ROOT if self.editable_mode else Path(self.build_lib)
+            builder.write_record(folder / PACKAGE)
+
+    class Wheel(bdist_wheel):
+        def run_command(self, command: str) -> None:
+            super().run_command(command)
+            # Without a library the wheel suits every system and every Python.
+            if command == "build" and not builder.plan.devices:
+                self.root_is_pure = True
+
+    return {"build_ext": BuildOperators, "build_py": BuildPackage, "bdist_wheel": Wheel}
+
+
 def setup_arguments() -> dict[str, Any]:
     """What this build adds to pyproject.toml."""
-    mode = build_mode()
-    if mode == "none" or up_to_date():
-        return {}
-    reason = obstacle()
-    if reason is None:
-        return compiled_operators(mode)
-    if mode == "cpu":
-        sys.exit(f"CENTERMASK_BUILD=cpu: {reason}")
-    warn_without(reason)
-    return {}
+    plan = make_plan(build_mode())
+    announce(plan)
+    arguments: dict[str, Any] = {"cmdclass": commands(Builder(plan))}
+    if plan.devices:
+        sources = sorted(f"csrc/{path.name}" for path in toolchain.SOURCES.glob("*.c*"))
+        arguments["ext_modules"] = [Extension(f"{PACKAGE}._C", sources, py_limited_api=True)]
+        if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+            arguments["options"] = {"bdist_wheel": {"py_limited_api": "cp310"}}
+    return arguments
 
 
-setup(**setup_arguments())
+if __name__ == "__main__":
+    setup(**setup_arguments())
