@@ -135,18 +135,20 @@ class Builder:
     def build(self, folder: Path, library: Path) -> None:
         """Make the library, or as much of it as the mode allows to be missing."""
         library.unlink(missing_ok=True)
+        required = None if self.plan.mode == "auto" else self.plan.mode
+
+        def compile_and_link() -> None:
+            torch = toolchain.find_torch()
+            toolchain.build_library(torch, self.plan.archs, folder, library)
+
         while self.plan.devices:
-            try:
-                torch = toolchain.find_torch()
-                toolchain.build_library(torch, self.plan.archs, folder, library)
+            outcome = attempt(compile_and_link, required)
+            if not isinstance(outcome, toolchain.Obstacle):
                 return
-            except toolchain.Obstacle as obstacle:
-                if self.plan.mode != "auto":
-                    sys.exit(f"CENTERMASK_BUILD={self.plan.mode}: {obstacle}")
-                with_cuda = "cuda" in self.plan.devices
-                less = self.plan.without_cuda if with_cuda else self.plan.without_library
-                self.plan = less(str(obstacle))
-                announce(self.plan)
+            with_cuda = "cuda" in self.plan.devices
+            less = self.plan.without_cuda if with_cuda else self.plan.without_library
+            self.plan = less(str(outcome))
+            announce(self.plan)
 
     def write_record(self, folder: Path) -> None:
         """Leave the outcome for ``layers.ops_status()`` and ``collect_env`` in ``folder``."""

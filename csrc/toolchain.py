@@ -155,7 +155,7 @@ def _visible_archs() -> set[str]:
 
 
 def arch_flags(archs: Iterable[str]) -> list[str]:
-    """nvcc's options for compute capabilities as ``cuda_archs`` gives them."""
+    """Options of nvcc for compute capabilities as ``cuda_archs`` gives them."""
     flags = []
     for arch in archs:
         number = arch.removesuffix("+PTX").replace(".", "")

@@ -4,7 +4,7 @@ from torch.nn import BatchNorm2d, Conv2d, ConvTranspose2d
 from torch.nn.functional import interpolate
 
 from maskrcnn_benchmark.layers._ops import ops_status
-from maskrcnn_benchmark.layers._ops.library import OpsStatus
+from maskrcnn_benchmark.layers._ops.library import BuildRecord, OpsStatus
 from maskrcnn_benchmark.layers.attention import SpatialAttention
 from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
 from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
@@ -24,6 +24,7 @@ from maskrcnn_benchmark.layers.smooth_l1_loss import smooth_l1_loss
 
 __all__ = [
     "BatchNorm2d",
+    "BuildRecord",
     "Conv2d",
     "ConvTranspose2d",
     "DFConv2d",

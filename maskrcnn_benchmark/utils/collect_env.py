@@ -8,7 +8,7 @@ from importlib import metadata
 import torch
 
 from maskrcnn_benchmark import __version__
-from maskrcnn_benchmark.layers import OpsStatus, ops_status
+from maskrcnn_benchmark.layers import BuildRecord, OpsStatus, ops_status
 
 _PACKAGES = (
     "torchvision",
@@ -31,6 +31,8 @@ def collect_env_info() -> str:
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "CUDA": describe_cuda(),
         "operators": describe_operators(ops_status()),
+        "kernels": describe_kernels(ops_status()),
+        "their build": describe_build(ops_status().build),
         **{package: _version(package) for package in _PACKAGES},
     }
     width = max(map(len, facts))
@@ -56,8 +58,37 @@ def describe_operators(status: OpsStatus) -> str:
     """
     if not status.compiled:
         return f"plain PyTorch on every device, correct but slower: {status.reason}"
-    on_cuda = "compiled" if status.cuda else "plain PyTorch, as the library has no CUDA kernels"
-    return f"CPU compiled, CUDA {on_cuda} ({status.library}: {status.reason})"
+    if status.cuda:
+        return f"CPU compiled, CUDA compiled ({status.library}: {status.reason})"
+    return f"CPU compiled ({status.library}), CUDA plain PyTorch: {status.cuda_reason}"
+
+
+def describe_kernels(status: OpsStatus) -> str:
+    """Each operator with the devices that it is compiled for.
+
+    Args:
+        status: what ``layers.ops_status()`` says.
+    """
+    if not status.kernels:
+        return "none"
+    devices = {name: ", ".join(where) or "plain PyTorch" for name, where in status.kernels.items()}
+    return "; ".join(f"{name}: {where}" for name, where in devices.items())
+
+
+def describe_build(build: BuildRecord | None) -> str:
+    """How the operators were built, and why not all of them.
+
+    Args:
+        build: the ``build`` of ``layers.ops_status()``.
+    """
+    if build is None:
+        return "unknown: no record of it was found"
+    text = f"CENTERMASK_BUILD={build.mode}"
+    if build.torch is not None:
+        text += f", against PyTorch {build.torch}, for {' and '.join(build.devices)}"
+    if build.archs:
+        text += f" (compute capabilities {', '.join(build.archs)})"
+    return f"{text}; left out: {build.missing}" if build.missing else text
 
 
 def _version(package: str) -> str:

@@ -137,35 +137,6 @@ def test_kernels_refuse_with_one_clean_message(name, arguments, message, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_reason_names_the_build_command_without_a_library(monkeypatch):
-    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
-    monkeypatch.setattr(library, "find_library", lambda: None)
-    status = library.load_library(_ops.SCHEMAS)
-    assert not status.compiled
-    assert "python setup.py build_ext --inplace" in status.reason
-
-
-def test_old_torch_is_the_reason(monkeypatch, tmp_path):
-    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
-    monkeypatch.setattr(library, "find_library", lambda: tmp_path / "_C.abi3.so")
-    monkeypatch.setattr(library, "version", lambda name: "2.9.1+cpu")
-    status = library.load_library(_ops.SCHEMAS)
-    assert not status.compiled
-    assert "torch 2.9.1+cpu is older than 2.10" in status.reason
-
-
-def test_unloadable_library_is_the_reason(monkeypatch, tmp_path):
-    broken = tmp_path / "_C.abi3.so"
-    broken.write_bytes(b"not a library")
-    monkeypatch.setattr(library, "version", lambda name: "99.0")
-    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
-    monkeypatch.setattr(library, "find_library", lambda: broken)
-    status = library.load_library(_ops.SCHEMAS)
-    assert not status.compiled
-    assert "does not load" in status.reason
-    assert str(broken) in status.reason
-
-
 @needs_library
 def test_library_of_other_sources_is_refused(monkeypatch):
     monkeypatch.delenv(library.OPS_VARIABLE, raising=False)

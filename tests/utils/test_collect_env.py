@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import OpsStatus, ops_status
+from maskrcnn_benchmark.layers import BuildRecord, OpsStatus, ops_status
 from maskrcnn_benchmark.utils import collect_env
 
 
@@ -13,23 +13,49 @@ def test_names_versions_and_operators():
         assert any(line.startswith(name) for line in text.splitlines())
 
 
+def status(**values) -> OpsStatus:
+    build = BuildRecord("auto", ("cpu",), "2.14.1", (), "nvcc was not found")
+    defaults = OpsStatus(
+        True, False, "lib.so", "loaded", "no kernels", {"nms_keep": ("cpu",)}, build
+    )
+    return defaults._replace(**values)
+
+
 def test_says_why_operators_are_not_compiled():
-    status = OpsStatus(compiled=False, cuda=False, library=None, reason="no compiler")
-    text = collect_env.describe_operators(status)
+    text = collect_env.describe_operators(status(compiled=False, reason="no compiler"))
     assert text.startswith("plain PyTorch")
     assert "no compiler" in text
 
 
-@pytest.mark.parametrize(
-    ("cuda", "words"),
-    [
-        (False, "CPU compiled, CUDA plain PyTorch, as the library has no CUDA kernels"),
-        (True, "CPU compiled, CUDA compiled"),
-    ],
-)
-def test_says_which_operators_are_compiled(cuda: bool, words: str):
-    status = OpsStatus(compiled=True, cuda=cuda, library="lib.so", reason="loaded")
-    assert collect_env.describe_operators(status) == f"{words} (lib.so: loaded)"
+def test_says_which_operators_are_compiled():
+    assert collect_env.describe_operators(status()) == (
+        "CPU compiled (lib.so), CUDA plain PyTorch: no kernels"
+    )
+    assert collect_env.describe_operators(status(cuda=True)) == (
+        "CPU compiled, CUDA compiled (lib.so: loaded)"
+    )
+
+
+def test_says_which_kernels_there_are():
+    kernels = {"nms_keep": ("cpu", "cuda"), "roi_align": ("cpu",), "other": ()}
+    assert collect_env.describe_kernels(status(kernels=kernels)) == (
+        "nms_keep: cpu, cuda; roi_align: cpu; other: plain PyTorch"
+    )
+    assert collect_env.describe_kernels(status(kernels={})) == "none"
+
+
+def test_says_how_they_were_built():
+    both = BuildRecord("cuda", ("cpu", "cuda"), "2.14.1+cu130", ("8.0", "9.0+PTX"), "")
+    assert collect_env.describe_build(both) == (
+        "CENTERMASK_BUILD=cuda, against PyTorch 2.14.1+cu130, for cpu and cuda "
+        "(compute capabilities 8.0, 9.0+PTX)"
+    )
+    assert collect_env.describe_build(status().build) == (
+        "CENTERMASK_BUILD=auto, against PyTorch 2.14.1, for cpu; left out: nvcc was not found"
+    )
+    none = BuildRecord("auto", (), None, (), "no compiler")
+    assert collect_env.describe_build(none) == "CENTERMASK_BUILD=auto; left out: no compiler"
+    assert collect_env.describe_build(None).startswith("unknown")
 
 
 def test_says_why_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ torch.compile and export need not care. One module here describes one family of 
 import os
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 import torch
@@ -39,8 +40,25 @@ if not STATUS.compiled and os.environ.get(OPS_VARIABLE) != "reference":
 
 _LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
 
+
+@cache
+def _warn_about_cuda() -> None:
+    """One warning at the first use, as the CPU's operators are compiled and import says nothing."""
+    warnings.warn(
+        f"operators run as plain PyTorch on CUDA, more slowly: {STATUS.cuda_reason}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+_CPU_ONLY = STATUS.compiled and not STATUS.cuda
+
 for _operator in OPERATORS:
-    _operator.register(_LIBRARY, define=not STATUS.compiled)
+    _operator.register(
+        _LIBRARY,
+        define=not STATUS.compiled,
+        before_cuda=_warn_about_cuda if _CPU_ONLY else None,
+    )
 
 
 def ops_status() -> OpsStatus:

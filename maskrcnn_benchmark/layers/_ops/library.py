@@ -1,5 +1,6 @@
 """Loading of the compiled library."""
 
+import json
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,23 +14,75 @@ from maskrcnn_benchmark.layers._ops.operator import NAMESPACE
 OPS_VARIABLE = "CENTERMASK_OPS"
 """Environment variable; "reference" leaves a compiled library unused."""
 
+# What csrc/toolchain.py compiles for; a library with CUDA kernels needs the later one.
 _MINIMUM_TORCH = (2, 10)
+_MINIMUM_TORCH_WITH_CUDA = (2, 13)
 _BUILD_HINT = "build it with `python setup.py build_ext --inplace` (see INSTALL.md)"
 
 
+class BuildRecord(NamedTuple):
+    """What setup.py noted when it built the package.
+
+    Attributes:
+        mode: CENTERMASK_BUILD: auto, cpu, cuda or none.
+        devices: whose operators were compiled, of "cpu" and "cuda".
+        torch: version of the PyTorch that the library was built against, None without a library.
+        archs: compute capabilities of the CUDA kernels, such as "9.0+PTX".
+        missing: why not every operator was compiled; empty if they were.
+    """
+
+    mode: str
+    devices: tuple[str, ...]
+    torch: str | None
+    archs: tuple[str, ...]
+    missing: str
+
+
 class OpsStatus(NamedTuple):
-    """Which operators are in use, and why."""
+    """Which operators are in use, and why.
+
+    Attributes:
+        compiled: whether the compiled library is loaded.
+        cuda: whether it holds kernels for CUDA.
+        library: its path, None if it is not loaded.
+        reason: why the library is loaded or not.
+        cuda_reason: why CUDA tensors use compiled kernels or not.
+        kernels: operator -> the devices, of "cpu" and "cuda", that the library computes it on.
+        build: how the package was built, None if that is unknown.
+    """
 
     compiled: bool
     cuda: bool
     library: str | None
     reason: str
+    cuda_reason: str
+    kernels: Mapping[str, tuple[str, ...]]
+    build: BuildRecord | None
+
+
+def _package() -> Path:
+    return Path(__file__).parents[2]
 
 
 def find_library() -> Path | None:
     """The compiled library beside the package, or None."""
-    candidates = sorted(Path(__file__).parents[2].glob("_C*.so"))
+    candidates = sorted(_package().glob("_C*.so"))
     return candidates[0] if candidates else None
+
+
+def read_build_record() -> BuildRecord | None:
+    """The record that setup.py left beside the library; None if there is none to be read."""
+    try:
+        facts = json.loads((_package() / "_build.json").read_text())
+        return BuildRecord(
+            mode=facts["mode"],
+            devices=tuple(facts["devices"]),
+            torch=facts["torch"],
+            archs=tuple(facts["archs"]),
+            missing=facts["missing"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def schema_differences(schemas: Mapping[str, str]) -> list[str]:
@@ -49,22 +102,70 @@ def load_library(schemas: Mapping[str, str]) -> OpsStatus:
     Raises:
         ImportError: the library's operators have other schemas than these.
     """
-    library = find_library()
-    if os.environ.get(OPS_VARIABLE) == "reference":
-        return OpsStatus(False, False, None, f"{OPS_VARIABLE}=reference asks for it")
-    if library is None:
-        return OpsStatus(False, False, None, f"no compiled library was found; {_BUILD_HINT}")
-    installed = version("torch")
-    if tuple(int(part) for part in installed.split(".")[:2]) < _MINIMUM_TORCH:
-        minimum = ".".join(map(str, _MINIMUM_TORCH))
-        reason = f"torch {installed} is older than {minimum}, the first that {library} can load in"
-        return OpsStatus(False, False, None, reason)
+    library, build = find_library(), read_build_record()
+    if reason := _reason_against(library, build):
+        return _not_loaded(reason, build)
     try:
         torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except OSError as error:
-        return OpsStatus(False, False, None, f"{library} does not load: {error}")
+        return _not_loaded(_reason_of_failure(str(library), error), build)
     if stale := schema_differences(schemas):
         message = f"{library} was built from other sources ({', '.join(stale)}); {_BUILD_HINT}"
         raise ImportError(message)
-    cuda = torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::nms_keep", "CUDA")
-    return OpsStatus(True, cuda, str(library), "the compiled library is loaded")
+    kernels = {name: _compiled_devices(name) for name in schemas}
+    cuda = any("cuda" in devices for devices in kernels.values())
+    return OpsStatus(
+        compiled=True,
+        cuda=cuda,
+        library=str(library),
+        reason="the compiled library is loaded",
+        cuda_reason=_reason_of_cuda(cuda, build),
+        kernels=kernels,
+        build=build,
+    )
+
+
+def _not_loaded(reason: str, build: BuildRecord | None) -> OpsStatus:
+    return OpsStatus(False, False, None, reason, reason, {}, build)
+
+
+def _compiled_devices(name: str) -> tuple[str, ...]:
+    # Only true before the plain twins are registered.
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    qualified = f"{NAMESPACE}::{name}"
+    return tuple(key.lower() for key in ("CPU", "CUDA") if has_kernel(qualified, key))
+
+
+def _reason_against(library: Path | None, build: BuildRecord | None) -> str | None:
+    """Why not even to try to load the library, or None."""
+    if os.environ.get(OPS_VARIABLE) == "reference":
+        return f"{OPS_VARIABLE}=reference asks for it"
+    if library is None:
+        known = build is not None and not build.devices and build.missing
+        if known:
+            return f"the package was built without compiled operators: {known}"
+        return f"no compiled library was found; {_BUILD_HINT}"
+    installed = version("torch")
+    with_cuda = build is not None and "cuda" in build.devices
+    minimum = _MINIMUM_TORCH_WITH_CUDA if with_cuda else _MINIMUM_TORCH
+    if tuple(int(part) for part in installed.split(".")[:2]) < minimum:
+        wanted = ".".join(map(str, minimum))
+        what = f"{library}, which holds CUDA kernels," if with_cuda else str(library)
+        return f"torch {installed} is older than {wanted}, the first that {what} can load in"
+    return None
+
+
+def _reason_of_failure(library: str, error: OSError) -> str:
+    # PyTorch wraps the loader's message in one that says nothing.
+    words = str(error.__cause__ or error).removeprefix(f"{library}: ")
+    if "undefined symbol" in words:
+        oldest = ".".join(map(str, _MINIMUM_TORCH_WITH_CUDA))
+        words += f" (libraries with CUDA kernels need torch {oldest}; {_BUILD_HINT})"
+    return f"{library} does not load in torch {torch.__version__}: {words}"
+
+
+def _reason_of_cuda(cuda: bool, build: BuildRecord | None) -> str:
+    if cuda:
+        return "the compiled library holds CUDA kernels"
+    known = build is not None and build.devices == ("cpu",) and build.missing
+    return f"the compiled library holds no CUDA kernels: {known or 'it was built without them'}"

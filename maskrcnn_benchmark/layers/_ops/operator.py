@@ -37,18 +37,28 @@ class Operator:
     setup_context: Callable[..., None] | None = None
     in_float32: bool = False
 
-    def register(self, library: torch.library.Library, *, define: bool) -> None:
+    def register(
+        self,
+        library: torch.library.Library,
+        *,
+        define: bool,
+        before_cuda: Callable[[], None] | None = None,
+    ) -> None:
         """Enter the operator into PyTorch.
 
         Args:
             library: owner of the registrations; they last as long as it does.
             define: also define the schema, which a compiled library has done already.
+            before_cuda: called whenever the plain twin is about to compute CUDA tensors.
         """
         qualified = f"{NAMESPACE}::{self.name}"
         if define:
             library.define(self.name + self.schema)  # type: ignore[no-untyped-call]
         # Kernels of a device, such as the compiled ones, take precedence over this key.
         library.impl(self.name, self.reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        if before_cuda is not None:
+            twin = _announced(self.reference, before_cuda)
+            library.impl(self.name, twin, "CUDA")  # type: ignore[no-untyped-call]
         torch.library.register_fake(qualified, self.fake, lib=library)
         if self.backward is not None:
             torch.library.register_autograd(
@@ -57,3 +67,11 @@ class Operator:
         if self.in_float32:
             for device_type in ("cpu", "cuda"):
                 torch.library.register_autocast(qualified, device_type, torch.float32, lib=library)
+
+
+def _announced(function: Callable[..., Any], announce: Callable[[], None]) -> Callable[..., Any]:
+    def announced(*arguments: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+        announce()
+        return function(*arguments)
+
+    return announced

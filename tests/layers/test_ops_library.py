@@ -1,0 +1,126 @@
+"""Why the compiled library is used or not: what `ops_status()` says."""
+
+import json
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.layers import BuildRecord, _ops
+from maskrcnn_benchmark.layers._ops import library
+from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator, _announced
+
+CPU = {"mode": "auto", "devices": ["cpu"], "torch": "2.14.1", "archs": [], "missing": "no nvcc"}
+CUDA = {**CPU, "devices": ["cpu", "cuda"], "archs": ["9.0+PTX"], "missing": ""}
+NOTHING = {**CPU, "devices": [], "torch": None, "missing": "no compiler"}
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """An empty folder in the place of the package's."""
+    monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
+    monkeypatch.setattr(library, "_package", lambda: tmp_path)
+    return tmp_path
+
+
+def status(package, record=None, torch_version=None, monkeypatch=None):
+    if record is not None:
+        (package / "_build.json").write_text(json.dumps(record))
+    if torch_version is not None:
+        monkeypatch.setattr(library, "version", lambda name: torch_version)
+    found = library.load_library(_ops.SCHEMAS)
+    assert not found.compiled
+    assert not found.cuda
+    assert found.kernels == {}
+    return found
+
+
+def test_nothing_built_names_the_command(package):
+    assert "python setup.py build_ext --inplace" in status(package).reason
+
+
+def test_a_build_without_the_library_is_the_reason(package):
+    found = status(package, NOTHING)
+    assert found.reason == "the package was built without compiled operators: no compiler"
+    assert found.build == BuildRecord("auto", (), None, (), "no compiler")
+
+
+@pytest.mark.parametrize(
+    ("record", "installed", "reason"),
+    [
+        (None, "2.9.1+cpu", "torch 2.9.1+cpu is older than 2.10, the first that {} can load in"),
+        (CPU, "2.9.1", "torch 2.9.1 is older than 2.10, the first that {} can load in"),
+        (
+            CUDA,
+            "2.12.0+cu130",
+            "torch 2.12.0+cu130 is older than 2.13, the first that {}, which holds CUDA kernels, "
+            "can load in",
+        ),
+    ],
+)
+def test_old_torch_is_the_reason(package, monkeypatch, record, installed, reason):
+    path = package / "_C.abi3.so"
+    path.touch()
+    found = status(package, record, installed, monkeypatch)
+    assert found.reason == reason.format(path)
+
+
+def test_unloadable_library_is_the_reason(package):
+    path = package / "_C.abi3.so"
+    path.write_bytes(b"not a library")
+    reason = status(package, CPU).reason
+    assert reason.startswith(f"{path} does not load in torch {torch.__version__}: ")
+    assert "file too short" in reason or "invalid ELF header" in reason
+
+
+def test_missing_symbols_are_explained(package, monkeypatch):
+    path = package / "_C.abi3.so"
+    path.touch()
+
+    def load(path):
+        cause = OSError(f"{path}: undefined symbol: torch_stream_native_handle")
+        raise OSError("Could not load this library") from cause
+
+    monkeypatch.setattr(torch.ops, "load_library", load)
+    reason = status(package).reason
+    assert "undefined symbol: torch_stream_native_handle (libraries with CUDA kernels" in reason
+    assert str(path) in reason
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"mode": "auto", "devices": 3}'])
+def test_a_broken_record_counts_as_none(package, text):
+    (package / "_build.json").write_text(text)
+    assert library.read_build_record() is None
+
+
+def test_why_cuda_is_not_compiled():
+    record = BuildRecord("auto", ("cpu",), "2.14.1", (), "nvcc was not found")
+    words = "the compiled library holds no CUDA kernels: "
+    assert library._reason_of_cuda(False, record) == words + "nvcc was not found"
+    assert library._reason_of_cuda(False, None) == words + "it was built without them"
+    assert library._reason_of_cuda(True, record) == "the compiled library holds CUDA kernels"
+
+
+def test_cuda_without_kernels_warns_once():
+    _ops._warn_about_cuda.cache_clear()
+    with pytest.warns(RuntimeWarning, match="plain PyTorch on CUDA, more slowly: "):
+        _ops._warn_about_cuda()
+    _ops._warn_about_cuda()
+    _ops._warn_about_cuda.cache_clear()
+
+
+def test_the_twin_on_cuda_is_announced():
+    calls = []
+    fragment = torch.library.Library(NAMESPACE, "FRAGMENT")
+    operator = Operator(
+        name="double_for_a_test",
+        schema="(Tensor x) -> Tensor",
+        reference=lambda x: 2 * x,
+        fake=torch.empty_like,
+    )
+    operator.register(fragment, define=True, before_cuda=lambda: calls.append("told"))
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    assert has_kernel(f"{NAMESPACE}::{operator.name}", "CUDA")
+    assert torch.ops.centermask.double_for_a_test(torch.ones(1)) == 2
+    assert calls == []
+    assert _announced(abs, lambda: calls.append("told"))(-3) == 3
+    assert calls == ["told"]
