@@ -19,7 +19,8 @@ def _signs_and_weights(logits: Tensor, targets: Tensor, alpha: float) -> tuple[T
         raise ValueError(f"targets: expected {wanted}, got {targets[row].item()}")
     columns = torch.arange(1, num_classes + 1, device=logits.device)
     positive = targets[:, None] == columns
-    weights = torch.where(positive, alpha, 1.0 - alpha).to(logits.dtype)
+    # Of the logits' type from the start: the numbers alone would be rounded to float32.
+    weights = torch.full_like(logits, 1.0 - alpha).masked_fill(positive, alpha)
     weights = weights * (targets >= 0)[:, None]
     return torch.where(positive, 1.0, -1.0).to(logits.dtype), weights
 
