@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "platform.h"
 #include "stable_util.h"
 
 #if defined(CM_EMU)

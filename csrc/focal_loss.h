@@ -24,7 +24,7 @@ struct OnePlus {
 
 CM_HOST_DEVICE OnePlus<double> one_plus(double u) { return {log1p(u), 1.0 / (1.0 + u)}; }
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || defined(CM_EMU)
 CM_HOST_DEVICE float exp_of_negative(float x) { return expf(x); }
 CM_HOST_DEVICE OnePlus<float> one_plus(float u) { return {log1pf(u), 1.0f / (1.0f + u)}; }
 #else

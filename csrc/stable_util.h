@@ -60,6 +60,10 @@ inline void check_device(const Tensor& tensor, const char* name, const Tensor& f
                   ", got another one");
 }
 
+inline void check_not_negative(int64_t size, const char* name) {
+  STD_TORCH_CHECK(size >= 0, name, ": expected at least 0, got ", size);
+}
+
 // Calls f with a zero of the element type: float or double.
 template <typename F>
 void for_floating(const Tensor& tensor, const char* name, const F& f) {
