@@ -1,0 +1,23 @@
+"""One table of calls for every operator, run on every implementation of it.
+
+The CPU kernels, the CUDA kernels under emulation (tests/emu), both with sanitizers, and the CUDA
+kernels on a device (pytest -m gpu) compute the same cases; the plain PyTorch twin says what is
+expected. A new operator adds a module with CASES and REFUSALS and a line to FAMILIES.
+"""
+
+from tests.layers.op_cases import nms, roi_align, sigmoid_focal_loss
+from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
+
+FAMILIES = {
+    "nms": nms,
+    "roi_align": roi_align,
+    "sigmoid_focal_loss": sigmoid_focal_loss,
+}
+"""Stem of the .cu file -> its module of cases."""
+
+CASES: tuple[OpCase, ...] = tuple(case for family in FAMILIES.values() for case in family.CASES)
+REFUSALS: tuple[Refusal, ...] = tuple(
+    refusal for family in FAMILIES.values() for refusal in family.REFUSALS
+)
+
+__all__ = ["CASES", "FAMILIES", "REFUSALS", "OpCase", "Refusal", "run_case", "run_refusal"]

@@ -1,0 +1,47 @@
+"""The table of op_cases on the CPU kernels and, with a device, on the CUDA kernels."""
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.layers import ops_status
+from tests.layers.op_cases import CASES, REFUSALS, run_case, run_refusal
+from tests.layers.op_cases.case import DTYPES
+
+needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
+on_a_device = pytest.mark.gpu
+dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
+
+
+@needs_library
+@dtypes
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cpu_kernel_agrees_with_the_reference(case, dtype):
+    run_case(case, "centermask", dtype)
+
+
+@needs_library
+@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+def test_cpu_kernel_refuses_with_one_clean_message(refusal, capfd):
+    run_refusal(refusal, "centermask")
+    assert capfd.readouterr() == ("", "")
+
+
+@on_a_device
+@dtypes
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cuda_kernel_agrees_with_the_reference(case, dtype):
+    run_case(case, "centermask", dtype, "cuda")
+
+
+@on_a_device
+@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+def test_cuda_kernel_refuses(refusal):
+    run_refusal(refusal, "centermask", "cuda")
+
+
+@on_a_device
+def test_cuda_kernels_are_there_and_serve_every_device():
+    assert ops_status().cuda
+    for index in range(torch.cuda.device_count()):
+        case = next(case for case in CASES if str(case) == "nms_keep-chain")
+        run_case(case, "centermask", torch.float32, f"cuda:{index}")
