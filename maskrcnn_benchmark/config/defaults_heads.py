@@ -93,8 +93,7 @@ _C.MODEL.RETINANET.ANCHOR_SIZES = (32, 64, 128, 256, 512)
 _C.MODEL.RETINANET.ASPECT_RATIOS = (0.5, 1.0, 2.0)
 # Strides of the pyramid levels in px, finest first.
 _C.MODEL.RETINANET.ANCHOR_STRIDES = (8, 16, 32, 64, 128)
-# Anchors that stick out of the image by more than this many px are not trained on; negative:
-# all are.
+# Kept for old YAMLs; read by nothing (all anchors are trained on, as in the original).
 _C.MODEL.RETINANET.STRADDLE_THRESH = 0
 # Ratio of the anchor sizes of two neighbouring levels.
 _C.MODEL.RETINANET.OCTAVE = 2.0
@@ -124,6 +123,15 @@ _C.MODEL.RETINANET.PRIOR_PROB = 0.01
 _C.MODEL.RETINANET.INFERENCE_TH = 0.05
 # NMS within a class suppresses at an IoU greater than this.
 _C.MODEL.RETINANET.NMS_TH = 0.4
+# True: the box loss turns linear earlier as the errors shrink (RetinaMask); BBOX_REG_BETA is the
+# latest point.
+_C.MODEL.RETINANET.SELFADJUST_SMOOTH_L1 = False
+# True: the best anchors of each ground truth are positive whatever their IoU.
+_C.MODEL.RETINANET.LOW_QUALITY_MATCHES = True
+# Those best anchors need at least this IoU. 0: any overlap will do.
+_C.MODEL.RETINANET.LOW_QUALITY_THRESHOLD = 0.0
+# Detections of an image that are kept when a mask head follows (RetinaMask); 0: no such limit.
+_C.MODEL.RETINANET.NUM_MASKS_TEST = 50
 
 _C.MODEL.ROI_HEADS = CfgNode()
 # True: RoIs are pooled from the pyramid level that fits their size.

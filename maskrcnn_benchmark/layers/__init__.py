@@ -19,6 +19,7 @@ from maskrcnn_benchmark.layers.nms import ml_nms, nms
 from maskrcnn_benchmark.layers.precision import at_least_float32
 from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
 from maskrcnn_benchmark.layers.scale import Scale
+from maskrcnn_benchmark.layers.self_adjusting_smooth_l1_loss import SelfAdjustingSmoothL1Loss
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
 from maskrcnn_benchmark.layers.smooth_l1_loss import smooth_l1_loss
 
@@ -36,6 +37,7 @@ __all__ = [
     "OpsStatus",
     "ROIAlign",
     "Scale",
+    "SelfAdjustingSmoothL1Loss",
     "SigmoidFocalLoss",
     "SpatialAttention",
     "at_least_float32",

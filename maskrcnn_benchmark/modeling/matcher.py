@@ -20,6 +20,7 @@ class Matcher:
             to be ignored. At most ``high_threshold``.
         allow_low_quality_matches: also give each ground truth's best predictions (all ties) a
             match, whatever their quality.
+        low_quality_threshold: quality that those best predictions must at least have.
 
     Raises:
         ValueError: ``low_threshold`` above ``high_threshold``.
@@ -33,6 +34,7 @@ class Matcher:
         high_threshold: float,
         low_threshold: float,
         allow_low_quality_matches: bool = False,
+        low_quality_threshold: float = 0.0,
     ) -> None:
         if low_threshold > high_threshold:
             raise ValueError(
@@ -42,6 +44,7 @@ class Matcher:
         self.high_threshold = high_threshold
         self.low_threshold = low_threshold
         self.allow_low_quality_matches = allow_low_quality_matches
+        self.low_quality_threshold = low_quality_threshold
 
     def __call__(self, match_quality_matrix: Tensor) -> Tensor:
         """(K,) int64 index of each prediction's ground truth, or a negative code.
@@ -63,12 +66,13 @@ class Matcher:
         matches = best_gt.masked_fill(quality < self.high_threshold, self.BETWEEN_THRESHOLDS)
         matches = matches.masked_fill(quality < self.low_threshold, self.BELOW_LOW_THRESHOLD)
         if self.allow_low_quality_matches and num_predictions > 0:
-            matches = torch.where(_best_of_some_gt(match_quality_matrix), best_gt, matches)
+            is_best = _best_of_some_gt(match_quality_matrix, self.low_quality_threshold)
+            matches = torch.where(is_best, best_gt, matches)
         return matches
 
 
-def _best_of_some_gt(match_quality_matrix: Tensor) -> Tensor:
-    """(K,) bool: predictions that no other one beats on some ground truth.
+def _best_of_some_gt(match_quality_matrix: Tensor, threshold: float) -> Tensor:
+    """(K,) bool: predictions of at least that quality that none beats on some ground truth.
 
     Such a prediction gets *its own* best ground truth, which may be another one.
     """
@@ -76,5 +80,6 @@ def _best_of_some_gt(match_quality_matrix: Tensor) -> Tensor:
     # UPSTREAM(gt-without-overlap): matcher.py took a ground truth that overlaps nothing as tied
     # with every prediction of quality 0, and so made positives of all of them. It gets no match
     # here.
-    is_best = (match_quality_matrix == best_quality) & (best_quality > 0)
+    is_found = (best_quality > 0) & (best_quality >= threshold)
+    is_best = (match_quality_matrix == best_quality) & is_found
     return is_best.any(dim=0)

@@ -22,6 +22,7 @@ CASES = (
     "centermask_R_50_FPN_1x",
     "centermask_R_50_FPN_lite_res600_ms_bs16_4x",
     "fcos_R_50_FPN_1x",
+    "retinanet_R-50-FPN_1x",
 )
 CASES_WITH_TRACE = (CASES[0], CASES[2])
 

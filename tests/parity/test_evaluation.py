@@ -15,6 +15,13 @@ from tests.parity.reference import (
 
 pytestmark = pytest.mark.golden
 LEVELS = range(5)
+# The reference's names of the fields of our heads' outputs.
+NAMES = {
+    "logits": "cls_logits",
+    "ltrb": "bbox_pred",
+    "deltas": "bbox_pred",
+    "centerness": "centerness",
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -60,13 +67,10 @@ def test_preprocessing(case):
 @pytest.mark.parametrize("case", CASES)
 def test_features_and_head_outputs(case):
     result = evaluate(case)
+    fields = result.head._asdict()
     for level in LEVELS:
-        tensors = {
-            f"fpn{level}": result.features[level],
-            f"cls_logits{level}": result.head.logits[level],
-            f"bbox_pred{level}": result.head.ltrb[level],
-            f"centerness{level}": result.head.centerness[level],
-        }
+        tensors = {f"fpn{level}": result.features[level]}
+        tensors |= {f"{NAMES[field]}{level}": maps[level] for field, maps in fields.items()}
         for name, tensor in tensors.items():
             ours, reference = sample(case, name, tensor)
             np.testing.assert_allclose(ours, reference, rtol=1e-3, atol=1e-3, err_msg=name)
