@@ -161,6 +161,7 @@ def test_every_base_is_used():
         ("rpn_R_50_FPN_1x", "rpn", ()),
         ("quick_schedules/rpn_R_50_C4_quick", "rpn", ()),
         ("retinanet/retinanet_R-50-FPN_1x", "retinanet", ()),
+        ("retinamask/retinamask_R_50_FPN_ms_2x", "retinanet", ("mask",)),
     ],
 )
 def test_a_configuration_describes_what_its_name_says(pattern, proposal, roi_heads):

@@ -89,3 +89,9 @@ def test_the_quality_is_not_changed():
 def test_thresholds_must_be_in_order():
     with pytest.raises(ValueError, match=r"not 0\.6 and 0\.5"):
         Matcher(0.5, 0.6)
+
+
+def test_best_predictions_may_need_a_quality_of_their_own():
+    quality = torch.tensor([[0.2, 0.1, 0.2], [0.0, 0.3, 0.0]])
+    matcher = Matcher(0.7, 0.4, allow_low_quality_matches=True, low_quality_threshold=0.3)
+    assert matcher(quality).tolist() == [-1, 1, -1]
