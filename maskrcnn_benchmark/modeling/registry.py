@@ -93,7 +93,6 @@ _VOVNET = "the VoVNetV2 backbones"
 BACKBONES: Registry[ModuleBuilder] = Registry(
     "backbone (MODEL.BACKBONE.CONV_BODY)",
     not_yet={
-        "FBNet": _FBNET,
         "V-19-eSE-FPN-RETINANET": _VOVNET,
         "V-39-eSE-FPN-RETINANET": _VOVNET,
         "V-57-eSE-FPN-RETINANET": _VOVNET,
@@ -102,7 +101,6 @@ BACKBONES: Registry[ModuleBuilder] = Registry(
 )
 RPN_HEADS: Registry[ModuleBuilder] = Registry(
     "RPN head (MODEL.RPN.RPN_HEAD)",
-    not_yet={"FBNet.rpn_head": _FBNET},
 )
 ROI_BOX_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.modeling.backbone import fbnet  # noqa: F401  # enters its backbone
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2

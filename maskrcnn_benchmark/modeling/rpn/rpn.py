@@ -4,6 +4,7 @@ from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.modeling.rpn import fbnet  # noqa: F401  # enters its head
 from maskrcnn_benchmark.modeling.rpn.fcos import build_fcos
 from maskrcnn_benchmark.modeling.rpn.proposal_network import build_proposal_network
 from maskrcnn_benchmark.modeling.rpn.retinanet import build_retinanet
