@@ -6,6 +6,13 @@
 #include "platform.h"
 
 STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
+  m.def(
+      "deform_conv(Tensor input, Tensor offset, Tensor? mask, Tensor weight, int[2] stride, "
+      "int[2] padding, int[2] dilation) -> Tensor");
+  m.def(
+      "deform_conv_backward(Tensor grad, Tensor input, Tensor offset, Tensor? mask, "
+      "Tensor weight, int[2] stride, int[2] padding, int[2] dilation) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
   m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "

@@ -9,8 +9,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import _deform_conv_plain
-
 IntOrPair: TypeAlias = int | tuple[int, int]
 
 
@@ -80,7 +78,7 @@ def _convolve(
     if mask is not None:
         _check_rank_and_size("mask", mask, (input.shape[0], maps, *output_hw))
     precise = input if input.dtype == torch.float64 else input.float()
-    output = _deform_conv_plain.deform_conv(
+    output: Tensor = torch.ops.centermask.deform_conv(
         precise,
         offset.to(precise.dtype),
         None if mask is None else mask.to(precise.dtype),

@@ -13,6 +13,8 @@ import torch
 import maskrcnn_benchmark
 from maskrcnn_benchmark.layers import _ops, ops_status, roi_align, sigmoid_focal_loss
 from maskrcnn_benchmark.layers._ops import library
+from tests.layers.test_deform_conv import GEOMETRY
+from tests.layers.test_deform_conv import random_case as random_deform_case
 from tests.layers.test_nms import random_boxes
 from tests.layers.test_roi_align import random_case
 
@@ -27,7 +29,15 @@ def example_inputs():
     features, rois = random_case(num_channels=3, num_rois=4)
     pooled = torch.randn(4, 3, 2, 2, dtype=torch.float64)
     logits, targets = torch.randn(6, 4, dtype=torch.float64), torch.tensor([-1, 0, 1, 2, 3, 4])
+    maps, offset, mask, weight = random_deform_case(channels=2, outputs=2, kernel=(2, 2))
+    deform = (maps, offset, mask, weight, *GEOMETRY.values())
     return {
+        "deform_conv": [
+            (*(x.clone().requires_grad_() for x in deform[:4]), *deform[4:]),
+            (maps.clone().requires_grad_(), offset, None, *deform[3:]),
+            (maps[:0], offset[:0], mask[:0], *deform[3:]),
+        ],
+        "deform_conv_backward": [(torch.ones_like(OPS.deform_conv(*deform)), *deform)],
         "nms_keep": [(boxes, None, 0.5), (boxes, labels, 0.5), (boxes[:0], None, 0.5)],
         "roi_align": [
             (features.clone().requires_grad_(), rois, 0.25, 2, 3, 2),

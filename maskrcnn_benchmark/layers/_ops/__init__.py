@@ -14,11 +14,12 @@ from types import MappingProxyType
 
 import torch
 
-from maskrcnn_benchmark.layers._ops import nms, roi_align, sigmoid_focal_loss
+from maskrcnn_benchmark.layers._ops import deform_conv, nms, roi_align, sigmoid_focal_loss
 from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
 from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
 
 OPERATORS: tuple[Operator, ...] = (
+    *deform_conv.OPERATORS,
     *nms.OPERATORS,
     *roi_align.OPERATORS,
     *sigmoid_focal_loss.OPERATORS,

@@ -3,6 +3,7 @@
 Signatures follow the operator schemas of `layers/_ops/` argument by argument.
 """
 
+from maskrcnn_benchmark.layers._reference.deform_conv import deform_conv, deform_conv_backward
 from maskrcnn_benchmark.layers._reference.nms import nms_keep
 from maskrcnn_benchmark.layers._reference.roi_align import roi_align, roi_align_backward
 from maskrcnn_benchmark.layers._reference.sigmoid_focal_loss import (
@@ -11,6 +12,8 @@ from maskrcnn_benchmark.layers._reference.sigmoid_focal_loss import (
 )
 
 __all__ = [
+    "deform_conv",
+    "deform_conv_backward",
     "nms_keep",
     "roi_align",
     "roi_align_backward",
