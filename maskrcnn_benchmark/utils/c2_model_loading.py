@@ -24,8 +24,15 @@ _BRANCH_INDEX = {"2a": 1, "2b": 2, "2c": 3}
 _PARAMETERS = {"w": "weight", "b": "bias"}
 _NORM_PARAMETERS = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
 _BLOB = re.compile(r"(?P<layer>.+?)_((?P<norm>bn|gn)_(?P<statistic>s|b|rm|riv)|(?P<part>[wb]))")
-# The ImageNet classifier, and what the solver kept.
-_UNNEEDED = re.compile(r"(fc1000|pred|last_out_L1000)_[wb]|.*_momentum|lr")
+# The ImageNet classifier, the fixed kernel with which heatmaps are enlarged (here interpolation,
+# the same but for the outermost cells), and what the solver kept.
+_UNNEEDED = re.compile(r"(fc1000|pred|last_out_L1000|kps_score)_[wb]|.*_momentum|lr")
+# RetinaNet has 3 scales of 3 shapes a location. Detectron counts them scale by scale, we shape by
+# shape; and it regresses plain offsets, which we weight.
+_RETINANET_SCALES = 3
+_RETINANET_SHAPES = 3
+_RETINANET_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+_RETINANET_OUTPUTS = ("retnet_cls_pred", "retnet_bbox_pred")
 
 
 class _Layer(NamedTuple):
@@ -74,7 +81,9 @@ def convert_blobs(blobs: Mapping[str, np.ndarray]) -> BackboneWeights:
             ignored.append(name)
         else:
             renamed = _rename(name, blobs) or name
-            tensors[renamed] = torch.from_numpy(np.array(blob, dtype=np.float32))
+            tensor = torch.from_numpy(np.array(blob, dtype=np.float32))
+            is_output = name.startswith(_RETINANET_OUTPUTS)
+            tensors[renamed] = _reorder_anchors(name, tensor) if is_output else tensor
     for name in blobs:
         _complete_batch_norm(name, blobs, tensors)
     for name in [name for name in tensors if _is_body_conv_bias(name)]:
@@ -110,7 +119,18 @@ def _layer_of(layer: str, blobs: Mapping[str, np.ndarray]) -> _Layer | None:
             # With group norm, our layer is the sequence of a convolution and its norm.
             has_norm = f"{layer}_gn_s" in blobs
             return _Layer(f"{ours}.0", f"{ours}.1") if has_norm else _Layer(ours)
-    return None
+    return _layer_of_box_convs(layer, blobs)
+
+
+def _layer_of_box_convs(layer: str, blobs: Mapping[str, np.ndarray]) -> _Layer | None:
+    """The box head's convolutions are one sequence of ours: convolution, perhaps norm, ReLU."""
+    found = re.fullmatch(r"head_conv(\d+)", layer)
+    if found is None:
+        return None
+    has_norm = f"{layer}_gn_s" in blobs
+    first = (int(found[1]) - 1) * (3 if has_norm else 2)
+    sequence = "roi_heads.box.feature_extractor.xconvs"
+    return _Layer(f"{sequence}.{first}", f"{sequence}.{first + 1}" if has_norm else None)
 
 
 def _to(template: str) -> Callable[[re.Match[str]], str]:
@@ -132,7 +152,34 @@ _HEADS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"(conv5_mask|mask_fcn_logits)", _to(r"roi_heads.mask.predictor.\1")),
     (r"conv_fcn(\d)", _to(r"roi_heads.keypoint.feature_extractor.conv_fcn\1")),
     (r"(kps_score_lowres)", _to(r"roi_heads.keypoint.predictor.\1")),
+    (r"fpn_([67])", _to(r"backbone.fpn.top_blocks.p\1")),
+    # Our towers count the ReLUs between the convolutions, too.
+    (
+        r"retnet_(cls|bbox)_conv_n(\d)_fpn3",
+        lambda found: f"rpn.head.{found[1]}_tower.{2 * int(found[2])}",
+    ),
+    (r"retnet_cls_pred_fpn3", _to("rpn.head.cls_logits")),
+    (r"retnet_bbox_pred_fpn3", _to("rpn.head.bbox_pred")),
 )
+
+
+def _reorder_anchors(name: str, tensor: Tensor) -> Tensor:
+    """Weight or bias of a RetinaNet output in our order of anchors, boxes in our units.
+
+    Raises:
+        CheckpointError: the number of outputs is not that of 9 anchors.
+    """
+    num_anchors = _RETINANET_SCALES * _RETINANET_SHAPES
+    if len(tensor) % num_anchors:
+        raise CheckpointError(
+            f"{name}: expected a multiple of {num_anchors} outputs (3 scales, 3 shapes), "
+            f"got {len(tensor)}"
+        )
+    by_scale = tensor.unflatten(0, (_RETINANET_SCALES, _RETINANET_SHAPES, -1))
+    if "bbox" in name:
+        weights = torch.tensor(_RETINANET_BOX_WEIGHTS)
+        by_scale = by_scale * weights.view(4, *[1] * (tensor.dim() - 1))
+    return by_scale.transpose(0, 1).flatten(0, 2).contiguous()
 
 
 def _complete_batch_norm(

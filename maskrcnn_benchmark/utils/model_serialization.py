@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ V = TypeVar("V")
 _WRAPPER_PREFIX = "module."
 # A counter that only live batch norms have; it does not influence any output.
 _COUNTER = "num_batches_tracked"
+# Buffers that a model computes from its settings; files of other programs do not hold them.
+_COMPUTED = re.compile(r".*\.anchor_generator\.cell_anchors\.\d+")
 
 
 def strip_prefix_if_present(state_dict: Mapping[str, V], prefix: str) -> dict[str, V]:
@@ -116,7 +119,7 @@ def _compare(
     mismatched = {mismatch.name for mismatch in mismatches}
     used = set(matches.values())
     unused = [name for name in given if name not in used]
-    absent = [name for name in wanted if name not in matches and not _is_counter(name)]
+    absent = [name for name in wanted if name not in matches and not _is_dispensable(name)]
     # Where the file's names hang in the model: "" if they are equal, "backbone.body." and the like.
     roots = tuple({name.removesuffix(source) for name, source in matches.items()})
     return LoadReport(
@@ -131,6 +134,10 @@ def _compare(
 
 def _is_counter(name: str) -> bool:
     return name.rsplit(".", 1)[-1] == _COUNTER
+
+
+def _is_dispensable(name: str) -> bool:
+    return _is_counter(name) or _COMPUTED.fullmatch(name) is not None
 
 
 def _refuse_unusable(

@@ -102,6 +102,11 @@ def test_wrapped_blobs_of_python_3_load_too(tmp_path: Path):
         ("mask_fcn_logits_b", "roi_heads.mask.predictor.mask_fcn_logits.bias"),
         ("conv_fcn8_w", "roi_heads.keypoint.feature_extractor.conv_fcn8.weight"),
         ("kps_score_lowres_w", "roi_heads.keypoint.predictor.kps_score_lowres.weight"),
+        ("head_conv1_w", "roi_heads.box.feature_extractor.xconvs.0.weight"),
+        ("head_conv3_b", "roi_heads.box.feature_extractor.xconvs.4.bias"),
+        ("fpn_6_w", "backbone.fpn.top_blocks.p6.weight"),
+        ("retnet_cls_conv_n0_fpn3_w", "rpn.head.cls_tower.0.weight"),
+        ("retnet_bbox_conv_n3_fpn3_b", "rpn.head.bbox_tower.6.bias"),
         ("something_else_w", "something_else_w"),
     ],
 )
@@ -117,6 +122,50 @@ def test_layers_with_group_norm_are_sequences():
         for layer in ("backbone.fpn.fpn_inner1", "roi_heads.mask.feature_extractor.mask_fcn1")
         for parameter in ("0.weight", "1.weight", "1.bias")
     ]
+
+
+def test_box_convolutions_with_group_norm_take_three_places_each():
+    blobs = {f"head_conv{n}_{p}": np.ones(2, np.float32) for n in (1, 4) for p in ("w", "gn_s")}
+    sequence = "roi_heads.box.feature_extractor.xconvs"
+    assert list(convert_blobs(blobs).tensors) == [
+        f"{sequence}.{index}.weight" for index in (0, 1, 9, 10)
+    ]
+
+
+def test_the_fixed_kernel_of_heatmaps_is_not_needed():
+    blobs = {"kps_score_w": np.ones((17, 17, 4, 4), np.float32)}
+    assert convert_blobs(blobs).ignored == ("kps_score_w",)
+
+
+# Detectron's anchors of RetinaNet, and ours, as (scale, shape).
+THEIRS = [(scale, shape) for scale in range(3) for shape in range(3)]
+OURS = [(scale, shape) for shape in range(3) for scale in range(3)]
+
+
+def test_retinanet_classes_follow_the_order_of_anchors():
+    per_class = {
+        anchor: [100 * anchor[0] + 10 * anchor[1] + c for c in range(2)] for anchor in OURS
+    }
+    theirs = np.array([value for anchor in THEIRS for value in per_class[anchor]], np.float32)
+    tensors = convert_blobs({"retnet_cls_pred_fpn3_b": theirs}).tensors
+    expected = [value for anchor in OURS for value in per_class[anchor]]
+    assert tensors["rpn.head.cls_logits.bias"].tolist() == expected
+
+
+def test_retinanet_boxes_get_our_order_and_our_units():
+    generator = np.random.default_rng(0)
+    offsets = {anchor: generator.normal(size=(4, 2, 3, 3)) for anchor in OURS}
+    theirs = np.concatenate([offsets[anchor] for anchor in THEIRS]).astype(np.float32)
+    weight = convert_blobs({"retnet_bbox_pred_fpn3_w": theirs}).tensors["rpn.head.bbox_pred.weight"]
+    # Our box coder divides by these.
+    units = np.array([10, 10, 5, 5]).reshape(4, 1, 1, 1)
+    expected = np.concatenate([offsets[anchor] * units for anchor in OURS]).astype(np.float32)
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6)
+
+
+def test_a_retinanet_of_other_anchors_is_refused():
+    with pytest.raises(CheckpointError, match=r"retnet_bbox_pred_fpn3_b: .*multiple of 9.* got 24"):
+        convert_blobs({"retnet_bbox_pred_fpn3_b": np.zeros(24, np.float32)})
 
 
 def test_group_norm_bodies_get_no_running_statistics():

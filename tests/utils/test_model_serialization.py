@@ -171,3 +171,15 @@ def test_values_take_the_type_of_the_model():
     half = {name: value.half() for name, value in target.state_dict().items()}
     load_state_dict(target, half, strict=True)
     assert target["fc"].weight.dtype == torch.float32
+
+
+def test_anchors_are_not_missed():
+    """Models compute them; files of other programs do not hold them."""
+    generator = nn.Module()
+    generator.cell_anchors = nn.ParameterList([torch.zeros(3, 4)])
+    model = _nest(rpn=_nest(anchor_generator=generator, head=nn.Linear(1, 1)))
+    head = {"rpn.head.weight": torch.ones(1, 1), "rpn.head.bias": torch.ones(1)}
+    report = load_state_dict(model, head, strict=True)
+    assert report.is_exact
+    anchors = {"rpn.anchor_generator.cell_anchors.0": torch.ones(3, 4)}
+    assert len(load_state_dict(model, head | anchors, strict=True).loaded) == 3
