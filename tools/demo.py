@@ -26,6 +26,7 @@ from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.utils.load_report import CheckpointError
 from maskrcnn_benchmark.utils.logger import setup_logger
+from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
 from maskrcnn_benchmark.visualization.class_names import build_class_names
 from maskrcnn_benchmark.visualization.draw import draw_instances, select_by_score
 
@@ -177,6 +178,9 @@ def run(args: argparse.Namespace) -> list[Path]:
     cfg = get_default_config()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    if args.weights:
+        cfg.MODEL.WEIGHT = args.weights
+    make_settings_fit(cfg)
     cfg.freeze()
     predictor = Predictor.from_config(cfg, args.weights)
     class_names = build_class_names(cfg)

@@ -53,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.config_file:
         cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
-    cfg.freeze()
     if args.check:
         make_sure_of_expectations(cfg)
     # UPSTREAM(asked-weights-win): the original preferred a checkpoint it found in OUTPUT_DIR even

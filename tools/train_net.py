@@ -45,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.config_file:
         cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
-    cfg.freeze()
     with make_run(cfg, args.local_rank) as run:
         if not args.skip_test:
             make_sure_of_evaluations(cfg, run)

@@ -12,10 +12,14 @@ from maskrcnn_benchmark.config.coerce import coerce, decode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.yaml_files import read_with_bases
 
+# Attribute of a tree with the full names of the settings that were merged into it.
+_GIVEN = "__given__"
+
 
 class _Assignment(NamedTuple):
     node: "CfgNode"
     name: str
+    key: str
     value: Any
 
 
@@ -64,6 +68,14 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             assignments.extend(self._assignments(_nest(str(key), value)))
         self._apply(assignments)
 
+    def is_given(self, key: str) -> bool:
+        """Whether a file, command line or other tree merged into this one names the setting.
+
+        Args:
+            key: full name, e.g. ``"INPUT.PIXEL_MEAN"``.
+        """
+        return key in self.__dict__.get(_GIVEN, ())
+
     def leaves(self) -> Iterator[tuple[str, Any]]:
         """All settings below this node as pairs of full name ("SOLVER.BASE_LR") and value."""
         for name, value in self.items():
@@ -88,13 +100,13 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
                 if self.is_new_allowed():
                     value = decode(raw)
                     is_section = isinstance(value, Mapping)
-                    yield _Assignment(self, name, CfgNode(value) if is_section else value)
+                    yield _Assignment(self, name, key, CfgNode(value) if is_section else value)
                 elif not root.key_is_deprecated(key):
                     root._raise_unknown(key)
             elif isinstance(section := self[name], CfgNode):
                 yield from section._assignments(_as_tree(raw, key), root, f"{key}.")
             else:
-                yield _Assignment(self, name, coerce(raw, self[name], key))
+                yield _Assignment(self, name, key, coerce(raw, self[name], key))
 
     def _raise_unknown(self, key: str) -> NoReturn:
         if self.key_is_renamed(key):
@@ -109,8 +121,10 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
     def _apply(self, assignments: list[_Assignment]) -> None:
         if self.is_frozen():
             raise ConfigError("this configuration is frozen: defrost() it, or a clone() of it")
-        for node, name, value in assignments:
+        given = self.__dict__.setdefault(_GIVEN, set())
+        for node, name, key, value in assignments:
             node[name] = value
+            given.add(key)
 
     @classmethod
     def _load_cfg_py_source(cls, filename: str) -> NoReturn:

@@ -4,14 +4,20 @@ A configuration can point to a file of its own with the same two classes (PATHS_
 """
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
 
 # The quickstart photos and weights travel with the source, wherever the other data sets are.
 _QUICKSTART = Path(__file__).resolve().parents[2] / "datasets" / "quickstart"
 _QUICKSTART_WEIGHTS = _QUICKSTART / "mobilenet_v2_imagenet_u8_features.npz"
+
+_QUICKSTART_SETTINGS = WeightSettings(True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+_CAFFE2_SETTINGS = WeightSettings(True, (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))
 
 # The photos of the training split with one to five objects: few enough to learn in minutes.
 _QUICKSTART_FEW = (
@@ -156,14 +162,24 @@ class ModelCatalog:
         "37697547/e2e_keypoint_rcnn_R-50-FPN_1x": "08_42_54.kdzV35ao",
     }
     LOCAL_MODELS: ClassVar[dict[str, str]] = {"quickstart/mobilenet_v2": str(_QUICKSTART_WEIGHTS)}
+    # Libraries that download weights of their own, and names of models in them.
+    LIBRARIES: ClassVar[dict[str, str]] = {
+        "torchvision": "torchvision/resnet50, torchvision/resnet50.IMAGENET1K_V2 ...",
+        "timm": "timm/ese_vovnet39b.ra_in1k ...",
+    }
 
     @classmethod
     def get(cls, name: str) -> str:
         """The URL or local path of the weights called ``name`` (without ``catalog://``).
 
+        Names of libraries give the library and its model: ``"torchvision://resnet50"``.
+
         Raises:
             ConfigError: for an unknown name; the message lists the known ones.
         """
+        library, _, model = name.partition("/")
+        if library in cls.LIBRARIES and model:
+            return f"{library}://{model}"
         weights = {
             **cls.LOCAL_MODELS,
             **{
@@ -173,9 +189,19 @@ class ModelCatalog:
             **{f"Caffe2Detectron/COCO/{run}": cls._run_url(run) for run in cls.C2_DETECTRON_MODELS},
         }
         if name not in weights:
-            known = ", ".join(sorted(weights))
+            known = ", ".join([*sorted(weights), *cls.LIBRARIES.values()])
             raise ConfigError(f"unknown weights catalog://{name} in MODEL.WEIGHT; known: {known}")
         return weights[name]
+
+    @classmethod
+    def settings(cls, name: str) -> WeightSettings | None:
+        """What the weights called ``name`` were trained with, None if only a library knows."""
+        if name in cls.LOCAL_MODELS:
+            return _QUICKSTART_SETTINGS
+        if name.startswith(("ImageNetPretrained/", "Caffe2Detectron/")):
+            # Detectron's own ResNeXts and those with group norm have the stride in the 3x3.
+            return replace(_CAFFE2_SETTINGS, stride_in_1x1=not re.search(r"/X-|_X-|-GN$", name))
+        return None
 
     @classmethod
     def _run_url(cls, run: str) -> str:

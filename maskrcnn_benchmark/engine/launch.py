@@ -22,6 +22,7 @@ from maskrcnn_benchmark.utils.collect_env import collect_env_info
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.load_report import CheckpointError
 from maskrcnn_benchmark.utils.logger import close_logger, setup_logger
+from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
 
 logger = logging.getLogger(__name__)
 
@@ -184,16 +185,19 @@ def make_run(cfg: CfgNode, local_rank: int | None = None) -> Iterator[Run]:
     that they make the same model.
 
     Args:
-        cfg: the settings; they go into the log.
+        cfg: the settings; those that weights of another library need are set, then all are frozen
+            and go into the log.
         local_rank: what ``--local-rank`` says.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or given settings contradict MODEL.WEIGHT.
     """
     setup_environment()
     place = ProcessPlace.from_environment(local_rank)
     setup_logger(PACKAGE_LOGGER, cfg.OUTPUT_DIR, place.rank)
     with polite_end():
+        make_settings_fit(cfg)
+        cfg.freeze()
         device = select_device(cfg.MODEL.DEVICE, place)
         with process_group(device, place):
             if place.rank == 0:

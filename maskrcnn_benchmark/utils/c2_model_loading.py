@@ -175,7 +175,7 @@ def _reorder_anchors(name: str, tensor: Tensor) -> Tensor:
             f"{name}: expected a multiple of {num_anchors} outputs (3 scales, 3 shapes), "
             f"got {len(tensor)}"
         )
-    by_scale = tensor.unflatten(0, (_RETINANET_SCALES, _RETINANET_SHAPES, -1))
+    by_scale = tensor.reshape(_RETINANET_SCALES, _RETINANET_SHAPES, -1, *tensor.shape[1:])
     if "bbox" in name:
         weights = torch.tensor(_RETINANET_BOX_WEIGHTS)
         by_scale = by_scale * weights.view(4, *[1] * (tensor.dim() - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +13,25 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from maskrcnn_benchmark.utils.catalogs import import_catalog
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.utils.library_weights import fetch_in_turn
 from maskrcnn_benchmark.utils.load_report import CheckpointError, LoadReport
 from maskrcnn_benchmark.utils.model_serialization import load_state_dict, unwrap
 from maskrcnn_benchmark.utils.model_zoo import cache_url
 from maskrcnn_benchmark.utils.training_state import restore_optimizer, unloadable_entries
-from maskrcnn_benchmark.utils.weight_files import WeightFile, read_weight_file
+from maskrcnn_benchmark.utils.weight_files import WeightFile, from_library, read_weight_file
+from maskrcnn_benchmark.utils.weight_sources import (
+    SETTINGS_ENTRY,
+    check_settings,
+    find_weight_source,
+)
 
 if TYPE_CHECKING:
     from maskrcnn_benchmark.config import CfgNode
 
 _POINTER = "last_checkpoint"
-_CATALOG = "catalog://"
 _STATES = ("optimizer", "scheduler")
 
 
@@ -175,9 +181,9 @@ class Checkpointer:
     def _pointer(self) -> Path:
         return Path(self.save_dir) / _POINTER
 
-    def _resolve(self, f: str | os.PathLike[str]) -> str:
-        """Path of the file that ``f`` stands for."""
-        return os.fspath(f)
+    def _read(self, f: str | os.PathLike[str], strict: bool) -> WeightFile:  # noqa: ARG002 - for subclasses
+        """What ``f`` stands for, read."""
+        return read_weight_file(f, unwrap(self.model).state_dict())
 
     def _resume(self, path: str) -> dict[str, Any]:
         try:
@@ -209,7 +215,7 @@ class Checkpointer:
         return entries
 
     def _initialize(self, f: str | os.PathLike[str], strict: bool) -> None:
-        file = self._fill_model(self._resolve(f), strict=strict)
+        file = self._fill_model(os.fspath(f), strict=strict)
         if "iteration" in file.entries:
             self.logger.info(
                 "Took the weights only; the file's iteration %s and optimizer state do not count. "
@@ -218,7 +224,7 @@ class Checkpointer:
             )  # fmt: skip
 
     def _fill_model(self, path: str, *, strict: bool) -> WeightFile:
-        file = read_weight_file(path, unwrap(self.model).state_dict())
+        file = self._read(path, strict)
         try:
             self.last_report = load_state_dict(
                 self.model,
@@ -238,7 +244,8 @@ class DetectronCheckpointer(Checkpointer):
     """Checkpoints of a run whose MODEL.WEIGHT may be a path, a URL or ``catalog://NAME``.
 
     Args:
-        cfg: the configuration; only PATHS_CATALOG is read.
+        cfg: the configuration; PATHS_CATALOG is read, and what weights depend on without showing
+            it (`WeightSettings`), which is written into every checkpoint.
         model: see ``Checkpointer``, and so for all that follow.
         optimizer: its state is saved and restored.
         scheduler: the same.
@@ -259,10 +266,24 @@ class DetectronCheckpointer(Checkpointer):
     ) -> None:
         super().__init__(model, optimizer, scheduler, save_dir, save_to_disk, logger)
         self._paths_catalog: str = cfg.PATHS_CATALOG
+        self._settings = WeightSettings.from_config(cfg)
 
-    def _resolve(self, f: str | os.PathLike[str]) -> str:
-        name = os.fspath(f)
-        if name.startswith(_CATALOG):
-            catalog = import_catalog(self._paths_catalog).ModelCatalog
-            name = catalog.get(name.removeprefix(_CATALOG))
-        return cache_url(name) if "://" in name else name
+    def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
+        """As ``Checkpointer.save``, with an entry more: the settings that the weights depend on."""
+        extra[SETTINGS_ENTRY] = self._settings.by_key()
+        super().save(name, is_latest=is_latest, **extra)
+
+    def _read(self, f: str | os.PathLike[str], strict: bool) -> WeightFile:
+        source = find_weight_source(os.fspath(f), self._paths_catalog)
+        if source.library is not None:
+            check_settings(source, self._settings)
+            return from_library(fetch_in_turn(source.name, source.library.fetch))
+        is_url = "://" in source.address
+        file = super()._read(cache_url(source.address) if is_url else source.address, strict)
+        recorded = WeightSettings.from_keys(file.entries.pop(SETTINGS_ENTRY, None))
+        if recorded is not None:
+            source = replace(source, settings=recorded, authority="should")
+        elif source.settings is None:
+            source = replace(source, settings=file.settings, authority="may")
+        check_settings(source, self._settings, strict=strict and recorded is not None)
+        return file

@@ -10,16 +10,21 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.load_report import CheckpointError
 
 # The epsilon of torch's batch norms, with which all these classifiers were trained.
 TORCH_BN_EPS = 1e-5
+# What torchvision and timm train most of their networks with.
+TORCHVISION_SETTINGS = WeightSettings(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_QUANTIZED_SETTINGS = WeightSettings(True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
 _LAST_MOBILENET_BLOCK = 17
 _QUANTIZED_PARTS = ("weight_u8", "scale", "zero_point", "bias")
@@ -33,12 +38,14 @@ class BackboneWeights(NamedTuple):
         bn_eps: epsilon of the batch norms it was trained with, 0 where none is needed.
         kind: what it is, in words.
         ignored: names of the file that no detector needs.
+        settings: what networks of this kind were trained with, None if that varies.
     """
 
     tensors: dict[str, Tensor]
     bn_eps: float
     kind: str
     ignored: tuple[str, ...]
+    settings: WeightSettings | None = None
 
 
 def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
@@ -53,12 +60,16 @@ def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
     """
     if {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= state_dict.keys():
         renamed = {_rename_resnet(name): value for name, value in state_dict.items()}
-        return _without_classifier(renamed, TORCH_BN_EPS, "an ImageNet ResNet (torchvision names)")
+        weights = _without_classifier(
+            renamed, TORCH_BN_EPS, "an ImageNet ResNet (torchvision names)"
+        )
+        return weights._replace(settings=replace(TORCHVISION_SETTINGS, stride_in_1x1=False))
     if "features.0.0.weight" in state_dict and "features.2.conv.0.0.weight" in state_dict:
         renamed = _rename_torchvision_mobilenet(state_dict)
-        return _split_mobilenet(
+        weights = _split_mobilenet(
             renamed, TORCH_BN_EPS, "an ImageNet MobileNetV2 (torchvision names)"
         )
+        return weights._replace(settings=TORCHVISION_SETTINGS)
     # A body saved from a model of ours has frozen batch norms: no counters, and no epsilon.
     bn_eps = TORCH_BN_EPS if _has_counters(state_dict) else 0.0
     if {"features.0.0.weight", "features.1.conv.0.weight"} <= state_dict.keys():
@@ -92,7 +103,8 @@ def read_quantized_mobilenet(path: str | os.PathLike[str]) -> BackboneWeights:
         state_dict |= _dequantize(conv, arrays)
     state_dict["features.0.0.weight"] = state_dict["features.0.0.weight"].flip(1)
     renamed = _rename_torchvision_mobilenet(state_dict)
-    return _split_mobilenet(renamed, 0.0, "an ImageNet MobileNetV2 (8-bit, batch norms folded)")
+    weights = _split_mobilenet(renamed, 0.0, "an ImageNet MobileNetV2 (8-bit, batch norms folded)")
+    return weights._replace(settings=_QUANTIZED_SETTINGS)
 
 
 def _rename_resnet(name: str) -> str:

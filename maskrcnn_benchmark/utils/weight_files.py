@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.c2_model_loading import load_caffe2_weights
 from maskrcnn_benchmark.utils.imagenet_weights import (
     BackboneWeights,
@@ -39,6 +40,7 @@ class WeightFile:
         bn_eps: epsilon of the batch norms it was trained with, where ours have none.
         ignored: names of the file that no detector needs.
         entries: whatever a checkpoint holds beside its model.
+        settings: what weights of this kind are trained with, None if that varies.
     """
 
     tensors: dict[str, Tensor]
@@ -47,6 +49,7 @@ class WeightFile:
     bn_eps: float = 0.0
     ignored: tuple[str, ...] = ()
     entries: dict[str, Any] = field(default_factory=dict)
+    settings: WeightSettings | None = None
 
 
 def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -> WeightFile:
@@ -153,4 +156,10 @@ def _from_backbone(weights: BackboneWeights) -> WeightFile:
         is_backbone=True,
         bn_eps=weights.bn_eps,
         ignored=weights.ignored,
+        settings=weights.settings,
     )
+
+
+def from_library(state_dict: Mapping[str, Tensor]) -> WeightFile:
+    """The body in the state dict of a library's classifier."""
+    return _from_backbone(convert_backbone(state_dict))

@@ -44,6 +44,23 @@ def test_a_file_builds_upon_its_base(cfg, tmp_path):
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER) == (0.5, 9)
 
 
+def test_a_tree_knows_what_was_merged_into_it(cfg, tmp_path):
+    _yaml(tmp_path, "SOLVER: {BASE_LR: 0.5}\n", "base.yaml")
+    cfg.merge_from_file(_yaml(tmp_path, "_BASE_: base.yaml\nSOLVER: {MAX_ITER: 40000}\n"))
+    cfg.merge_from_list(["INPUT.TO_BGR255", "True"])
+    given = {key for key, _ in cfg.leaves() if cfg.is_given(key)}
+    assert given == {"SOLVER.BASE_LR", "SOLVER.MAX_ITER", "INPUT.TO_BGR255"}
+    assert cfg.clone().is_given("SOLVER.MAX_ITER")
+    assert cfg.clone() == cfg
+    assert not get_default_config().is_given("SOLVER.MAX_ITER")
+
+
+def test_what_could_not_be_merged_was_not_given(cfg):
+    with pytest.raises(ConfigError):
+        cfg.merge_from_list(["SOLVER.MAX_ITER", 7, "SOLVER.BASE_LR", "fast"])
+    assert not cfg.is_given("SOLVER.MAX_ITER")
+
+
 @pytest.mark.parametrize(
     ("section", "line", "expected"),
     [

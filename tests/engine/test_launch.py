@@ -135,6 +135,18 @@ def test_a_run_is_logged_and_seeded(tmp_path, no_devices):
     assert not logging.getLogger("maskrcnn_benchmark").handlers
 
 
+def test_a_run_has_the_settings_that_its_weights_need_and_keeps_them(tmp_path, no_devices):
+    cfg = get_default_config()
+    weight = "catalog://torchvision/mobilenet_v2"
+    cfg.merge_from_list(["MODEL.WEIGHT", weight, "OUTPUT_DIR", str(tmp_path)])
+    with preserved_random_state(), make_run(cfg):
+        assert cfg.INPUT.TO_BGR255 is False
+        assert cfg.is_frozen()
+    log = (tmp_path / "log.txt").read_text()
+    assert f"{weight}: set INPUT.TO_BGR255 False" in log
+    assert "TO_BGR255: False" in log
+
+
 def test_foreseeable_errors_end_with_one_message(capsys):
     with pytest.raises(SystemExit) as caught, plain_errors():
         raise ConfigError("SOLVER.MAX_ITER: expected a number")
