@@ -117,8 +117,12 @@ def make_conv(
     return nn.Sequential(*layers) if len(layers) > 1 else conv
 
 
-def make_fc(in_features: int, out_features: int) -> nn.Linear:
-    """A fully connected layer, initialised as in the original's box and mask-IoU heads."""
-    layer = nn.Linear(in_features, out_features)
+def make_fc(in_features: int, out_features: int, norm: NormFactory | None = None) -> nn.Module:
+    """A fully connected layer, followed by `norm` where it is asked for.
+
+    It has a bias only without `norm`. A lone layer is returned bare, so that its checkpoint keys
+    are `<name>.weight` and `<name>.bias`, as in the original.
+    """
+    layer = nn.Linear(in_features, out_features, bias=norm is None)
     init_kaiming_uniform(layer)
-    return layer
+    return layer if norm is None else nn.Sequential(layer, norm(out_features))

@@ -6,14 +6,15 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.errors import NotYetAvailableError
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.modeling.roi_heads.box_head.box_head import build_roi_box_head
+from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.keypoint_head import (
+    build_roi_keypoint_head,
+)
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import build_roi_mask_head
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import build_roi_maskiou_head
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-
-_BUILDERS = {"mask": build_roi_mask_head, "maskiou": build_roi_maskiou_head}
-_NOT_YET = {"box": "the box head of the two-stage models", "keypoint": "the keypoint head"}
 
 
 class ROIHeadsOutput(NamedTuple):
@@ -29,7 +30,11 @@ class ROIHeadsOutput(NamedTuple):
 
 
 class CombinedROIHeads(nn.ModuleDict):
-    """The heads by name (`mask`, `maskiou`), run one after the other."""
+    """The heads by name (`box`, `mask`, `maskiou`, `keypoint`), run one after the other.
+
+    In training all heads after the box head see the proposals that it sampled, in evaluation its
+    detections. An image without any stays in its place.
+    """
 
     def forward(
         self,
@@ -41,13 +46,26 @@ class CombinedROIHeads(nn.ModuleDict):
 
         Args:
             features: pyramid maps, finest first.
-            proposals: one BoxList an image with the field `labels`, px of the resized image.
+            proposals: one BoxList an image, px of the resized image; without a box head with the
+                field `labels`.
             targets: ground truth in training.
         """
-        detections, losses, maskiou_inputs = self["mask"](features, proposals, targets)
-        if "maskiou" in self:
-            detections, maskiou_losses = self["maskiou"](maskiou_inputs, detections)
-            losses = {**losses, **maskiou_losses}
+        detections, losses = proposals, dict[str, Tensor]()
+        box_features: Tensor | None = None
+        if "box" in self:
+            detections, box_losses, box_features = self["box"](features, detections, targets)
+            losses.update(box_losses)
+        if "mask" in self:
+            mask = self["mask"](features, detections, targets, box_features)
+            detections = mask.detections
+            losses.update(mask.losses)
+            if "maskiou" in self:
+                detections, maskiou_losses = self["maskiou"](mask.maskiou, detections)
+                losses.update(maskiou_losses)
+        if "keypoint" in self:
+            keypoint = self["keypoint"](features, detections, targets, box_features)
+            detections = keypoint.detections
+            losses.update(keypoint.losses)
         return ROIHeadsOutput(detections=detections, losses=losses)
 
 
@@ -55,11 +73,32 @@ def build_roi_heads(cfg: CfgNode, in_channels: int) -> CombinedROIHeads | None:
     """The heads of the architecture, or None when it has none.
 
     Raises:
-        NotYetAvailableError: for heads that are not there yet.
+        ConfigError: for heads that do not fit one another.
     """
-    spec = ArchitectureSpec.from_config(cfg)
-    for name in spec.roi_heads:
-        if name in _NOT_YET:
-            raise NotYetAvailableError(f"the {name} head", needs=_NOT_YET[name])
-    heads = {name: _BUILDERS[name](cfg, in_channels) for name in spec.roi_heads}
+    names = ArchitectureSpec.from_config(cfg).roi_heads
+    heads: dict[str, nn.Module] = {}
+    box_extractor: nn.Module | None = None
+    if "box" in names:
+        heads["box"] = build_roi_box_head(cfg, in_channels)
+        box_extractor = heads["box"].get_submodule("feature_extractor")
+    if "mask" in names:
+        shared = box_extractor if cfg.MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR else None
+        heads["mask"] = build_roi_mask_head(cfg, in_channels, shared)
+    if "maskiou" in names:
+        _check_maskiou(cfg)
+        heads["maskiou"] = build_roi_maskiou_head(cfg, in_channels)
+    if "keypoint" in names:
+        shared = box_extractor if cfg.MODEL.ROI_KEYPOINT_HEAD.SHARE_BOX_FEATURE_EXTRACTOR else None
+        heads["keypoint"] = build_roi_keypoint_head(cfg, in_channels, shared)
     return CombinedROIHeads(heads) if heads else None
+
+
+def _check_maskiou(cfg: CfgNode) -> None:
+    """Raise unless the mask-IoU head can lay masks on the features they were made of."""
+    head = cfg.MODEL.ROI_MASK_HEAD
+    if head.RESOLUTION != 2 * head.POOLER_RESOLUTION:
+        raise ConfigError(
+            "MODEL.MASKIOU_ON needs masks twice as wide as the pooled features: "
+            f"MODEL.ROI_MASK_HEAD.RESOLUTION {2 * head.POOLER_RESOLUTION} for POOLER_RESOLUTION "
+            f"{head.POOLER_RESOLUTION}, got {head.RESOLUTION}"
+        )

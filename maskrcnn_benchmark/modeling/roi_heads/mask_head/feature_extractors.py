@@ -4,7 +4,6 @@ Shapes: R rois, F feature channels, M side of the pooled map, D channels of the 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -18,22 +17,14 @@ from maskrcnn_benchmark.modeling.make_layers import (
 )
 from maskrcnn_benchmark.modeling.poolers import Pooler, make_pooler
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS
-from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.modeling.roi_heads.box_head.feature_extractors import build_resnet_conv5
+from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
+
+# The fifth stage of C4 models is the same for boxes and masks, settings included.
+ROI_MASK_FEATURE_EXTRACTORS.register("ResNet50Conv5ROIFeatureExtractor", build_resnet_conv5)
 
 
-class MaskFeatures(NamedTuple):
-    """What the mask head sees of every roi.
-
-    Attributes:
-        pooled: (R, F, M, M) straight from the pyramid.
-        features: (R, D, M, M) after the convolutions and the attention.
-    """
-
-    pooled: Tensor
-    features: Tensor
-
-
-class MaskRCNNFPNFeatureExtractor(nn.Module):
+class MaskRCNNFPNFeatureExtractor(ROIFeatureExtractor):
     """RoIAlign, a stack of 3x3 convolutions and, for SAG-Mask, spatial attention.
 
     Source: CenterMask (arXiv 1911.06667), section 3.3, equations 3 and 4.
@@ -57,8 +48,7 @@ class MaskRCNNFPNFeatureExtractor(nn.Module):
         norm: NormFactory | None = None,
         attention: nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        self.pooler = pooler
+        super().__init__(pooler=pooler, out_channels=[in_channels, *conv_channels][-1])
         self.spatialAtt = attention if attention is not None else nn.Identity()
         self.conv_names = [f"mask_fcn{i}" for i in range(1, len(conv_channels) + 1)]
         channels = in_channels
@@ -73,15 +63,14 @@ class MaskRCNNFPNFeatureExtractor(nn.Module):
             )
             self.add_module(name, conv)
             channels = next_channels
-        self.out_channels = channels
 
-    def forward(self, features: Sequence[Tensor], proposals: Sequence[BoxList]) -> MaskFeatures:
-        """Features of all proposals of all images, R rois in their order."""
-        pooled = self.pooler(features, proposals)
+    def encode(self, pooled: Tensor) -> Tensor:
+        """Features (R, D, M, M), after convolutions and attention, of maps (R, F, M, M)."""
         x = pooled
         for name in self.conv_names:
             x = self.get_submodule(name)(x).relu()
-        return MaskFeatures(pooled=pooled, features=self.spatialAtt(x))
+        features: Tensor = self.spatialAtt(x)
+        return features
 
 
 def _build(

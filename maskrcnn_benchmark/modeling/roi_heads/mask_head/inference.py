@@ -26,6 +26,22 @@ def attach_masks(detections: Sequence[BoxList], class_logits: Tensor) -> list[Bo
     return results
 
 
+def paste_attached_masks(detections: Sequence[BoxList], masker: "Masker") -> list[BoxList]:
+    """The detections with the field `mask` as (K, 1, H, W) masks of the whole resized image.
+
+    Args:
+        detections: one BoxList an image with the field `mask`, (K, 1, M, M) probabilities.
+        masker: pastes them.
+    """
+    results = []
+    pasted = masker([boxes.get_field("mask") for boxes in detections], detections)
+    for boxes, masks in zip(detections, pasted, strict=True):
+        result = boxes.copy_with_fields(boxes.fields())
+        result.add_field("mask", masks.to(boxes.bbox.device))
+        results.append(result)
+    return results
+
+
 class Masker:
     """Pastes masks of boxes into images.
 

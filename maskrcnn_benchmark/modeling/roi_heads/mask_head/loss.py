@@ -25,12 +25,14 @@ class MaskTargets(NamedTuple):
         instances: the ground-truth mask of each matched proposal, one item an image.
         labels: (P,) int64, over all images.
         masks: (P, M, M) float, 0 or 1, the ground truth cropped to the proposal.
+        indices: (P,) int64 place of each matched proposal among all that went in, over all images.
     """
 
     proposals: list[BoxList]
     instances: list[SegmentationMask]
     labels: Tensor
     masks: Tensor
+    indices: Tensor
 
 
 class MaskTargetAssigner:
@@ -56,8 +58,12 @@ class MaskTargetAssigner:
         matched: list[BoxList] = []
         instances: list[SegmentationMask] = []
         masks: list[Tensor] = []
+        indices: list[Tensor] = []
+        num_before = 0
         for boxes, target in zip(proposals, targets, strict=True):
-            positives, positive_instances = self._match(boxes, target)
+            inds, positives, positive_instances = self._match(boxes, target)
+            indices.append(inds + num_before)
+            num_before += len(boxes)
             matched.append(positives)
             instances.append(positive_instances)
             crops = crop_and_rasterize(positive_instances, positives.bbox, self.mask_side)
@@ -67,15 +73,18 @@ class MaskTargetAssigner:
             instances=instances,
             labels=torch.cat([boxes.get_field("labels") for boxes in matched]),
             masks=torch.cat(masks),
+            indices=torch.cat(indices),
         )
 
-    def _match(self, proposals: BoxList, target: BoxList) -> tuple[BoxList, SegmentationMask]:
+    def _match(
+        self, proposals: BoxList, target: BoxList
+    ) -> tuple[Tensor, BoxList, SegmentationMask]:
         matches = self.matcher(boxlist_iou(target, proposals))
         positive_inds = torch.nonzero(matches >= 0).squeeze(1)
         truth_inds = matches[positive_inds]
         positives = proposals[positive_inds].copy_with_fields([])
         positives.add_field("labels", target.get_field("labels")[truth_inds].to(torch.int64))
-        return positives, target.get_field("masks")[truth_inds]
+        return positive_inds, positives, target.get_field("masks")[truth_inds]
 
 
 def mask_loss(class_logits: Tensor, masks: Tensor) -> Tensor:

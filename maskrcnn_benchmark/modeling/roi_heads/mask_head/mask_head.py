@@ -10,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.errors import NotYetAvailableError
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.feature_extractors import (
     build_roi_mask_feature_extractor,
 )
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import attach_masks
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
+    Masker,
+    attach_masks,
+    paste_attached_masks,
+)
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import (
     MaskTargetAssigner,
     MaskTargets,
@@ -45,7 +49,8 @@ class MaskHeadOutput(NamedTuple):
     """Result of the mask head.
 
     Attributes:
-        detections: in evaluation with the field `mask`, (K, 1, M, M) probabilities.
+        detections: what went in; in evaluation with the field `mask`, (K, 1, M, M) probabilities
+            or (K, 1, H, W) pasted masks.
         losses: `loss_mask` in training, else empty.
         maskiou: inputs of the mask-IoU head.
     """
@@ -59,24 +64,35 @@ class ROIMaskHead(nn.Module):
     """Segments the object in every box.
 
     Args:
-        feature_extractor: maps and boxes -> MaskFeatures.
+        feature_extractor: maps and boxes -> features of each roi.
         predictor: features and labels -> logits (R, M, M) of each roi's own class.
         assigner: proposals and ground truth -> MaskTargets.
+        shares_box_features: the extractor is the box head's, whose features are taken in training.
+        masker: pastes the masks into images of the resized size in evaluation, or None.
     """
 
     def __init__(
-        self, *, feature_extractor: nn.Module, predictor: nn.Module, assigner: MaskTargetAssigner
+        self,
+        *,
+        feature_extractor: ROIFeatureExtractor,
+        predictor: nn.Module,
+        assigner: MaskTargetAssigner,
+        shares_box_features: bool = False,
+        masker: Masker | None = None,
     ) -> None:
         super().__init__()
         self.feature_extractor = feature_extractor
         self.predictor = predictor
         self.assigner = assigner
+        self.shares_box_features = shares_box_features
+        self.masker = masker
 
     def forward(
         self,
         features: Sequence[Tensor],
         proposals: list[BoxList],
         targets: Sequence[BoxList] | None = None,
+        box_features: Tensor | None = None,
     ) -> MaskHeadOutput:
         """Losses in training with `targets`, masks otherwise.
 
@@ -84,46 +100,62 @@ class ROIMaskHead(nn.Module):
             features: pyramid maps, finest first.
             proposals: one BoxList an image with the field `labels`, px of the resized image.
             targets: one BoxList an image with the fields `labels` and `masks`.
+            box_features: the box head's features of the proposals; used in training where the
+                extractor is shared.
         """
         if self.training and targets is not None:
-            return self._train(features, self.assigner(proposals, targets))
-        pooled, mask_features = self.feature_extractor(features, proposals)
+            mask_targets = self.assigner(proposals, targets)
+            losses, maskiou = self._train(features, mask_targets, box_features)
+            return MaskHeadOutput(detections=proposals, losses=losses, maskiou=maskiou)
+        pooled = self.feature_extractor.pooler(features, proposals)
         labels = torch.cat([boxes.get_field("labels") for boxes in proposals])
-        detections = attach_masks(proposals, self.predictor(mask_features, labels))
+        logits = self.predictor(self.feature_extractor.encode(pooled), labels)
+        detections = attach_masks(proposals, logits)
         masks = torch.cat([boxes.get_field("mask") for boxes in detections])
         maskiou = MaskIoUInputs(pooled=pooled, masks=masks, labels=labels, targets=None)
+        if self.masker is not None:
+            detections = paste_attached_masks(detections, self.masker)
         return MaskHeadOutput(detections=detections, losses={}, maskiou=maskiou)
 
-    def _train(self, features: Sequence[Tensor], targets: MaskTargets) -> MaskHeadOutput:
+    def _train(
+        self, features: Sequence[Tensor], targets: MaskTargets, box_features: Tensor | None
+    ) -> tuple[dict[str, Tensor], MaskIoUInputs]:
         # UPSTREAM(matched-only): the original runs the heads on all proposals, although only
         # the matched ones reach a loss; losses and gradients are the same.
-        pooled, mask_features = self.feature_extractor(features, targets.proposals)
-        class_logits = self.predictor(mask_features, targets.labels)
+        if self.shares_box_features and box_features is not None:
+            encoded = pooled = box_features[targets.indices]
+        else:
+            pooled = self.feature_extractor.pooler(features, targets.proposals)
+            encoded = self.feature_extractor.encode(pooled)
+        class_logits = self.predictor(encoded, targets.labels)
         maskiou = MaskIoUInputs(
             pooled=pooled,
             masks=class_logits.sigmoid()[:, None],
             labels=targets.labels,
             targets=targets,
         )
-        losses = {"loss_mask": mask_loss(class_logits, targets.masks)}
-        return MaskHeadOutput(detections=targets.proposals, losses=losses, maskiou=maskiou)
+        return {"loss_mask": mask_loss(class_logits, targets.masks)}, maskiou
 
 
-def build_roi_mask_head(cfg: CfgNode, in_channels: int) -> ROIMaskHead:
-    """The mask head that MODEL.ROI_MASK_HEAD describes."""
-    head = cfg.MODEL.ROI_MASK_HEAD
-    if head.POSTPROCESS_MASKS:
-        raise NotYetAvailableError(
-            "MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS",
-            needs="masks pasted by the model; evaluation and demo paste them in any case",
-        )
-    extractor = build_roi_mask_feature_extractor(cfg, in_channels)
-    roi_heads = cfg.MODEL.ROI_HEADS
+def build_roi_mask_head(
+    cfg: CfgNode, in_channels: int, box_extractor: nn.Module | None = None
+) -> ROIMaskHead:
+    """The mask head that MODEL.ROI_MASK_HEAD describes.
+
+    Args:
+        cfg: settings.
+        in_channels: channels of the maps.
+        box_extractor: the box head's feature extractor, if the mask head is to share it.
+    """
+    head, roi_heads = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.ROI_HEADS
+    extractor = box_extractor or build_roi_mask_feature_extractor(cfg, in_channels)
     return ROIMaskHead(
-        feature_extractor=extractor,
+        feature_extractor=cast(ROIFeatureExtractor, extractor),
         predictor=build_roi_mask_predictor(cfg, cast(int, extractor.out_channels)),
         assigner=MaskTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             mask_side=head.RESOLUTION,
         ),
+        shares_box_features=box_extractor is not None,
+        masker=Masker(head.POSTPROCESS_MASKS_THRESHOLD) if head.POSTPROCESS_MASKS else None,
     )

@@ -17,9 +17,6 @@ from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 class MaskRCNNC4Predictor(nn.Module):
     """A 2x2 stride-2 transposed convolution, ReLU and a 1x1 convolution to one map a class.
 
-    Only the map of each roi's own class is ever used, so only that one is computed: the same
-    numbers for a C-th of the work of the 1x1 convolution.
-
     Args:
         in_channels: D.
         hidden_channels: E, channels between the two layers.
@@ -41,19 +38,51 @@ class MaskRCNNC4Predictor(nn.Module):
         else:
             init_kaiming_normal(self.mask_fcn_logits)
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Mask logits (R, M, M) of each roi's own class, never in half precision.
 
         Args:
             features: (R, D, M / 2, M / 2).
-            labels: (R,) int64 in [0, C).
+            labels: (R,) int64 in [0, C); None gives the maps of all classes, (R, C, M, M).
         """
-        hidden = self.conv5_mask(features).relu()
-        kernels = self.mask_fcn_logits.weight[labels].flatten(1)[:, None]  # (R, 1, E)
-        logits = torch.bmm(kernels.to(hidden), hidden.flatten(2))  # (R, 1, M * M)
-        assert self.mask_fcn_logits.bias is not None
-        biases = self.mask_fcn_logits.bias[labels].to(logits)
-        return at_least_float32(logits.view(-1, *hidden.shape[2:]) + biases[:, None, None])
+        return _class_logits(self.mask_fcn_logits, self.conv5_mask(features).relu(), labels)
+
+
+class MaskRCNNConv1x1Predictor(nn.Module):
+    """A 1x1 convolution to one map a class, without upsampling.
+
+    Args:
+        in_channels: D.
+        num_classes: C.
+    """
+
+    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.mask_fcn_logits = nn.Conv2d(in_channels, num_classes, 1)
+        init_kaiming_normal(self.mask_fcn_logits)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Mask logits (R, M, M) of each roi's own class, never in half precision.
+
+        Args:
+            features: (R, D, M, M).
+            labels: (R,) int64 in [0, C); None gives the maps of all classes, (R, C, M, M).
+        """
+        return _class_logits(self.mask_fcn_logits, features, labels)
+
+
+def _class_logits(conv: nn.Conv2d, hidden: Tensor, labels: Tensor | None) -> Tensor:
+    """A 1x1 convolution of (R, E, M, M), of which only each roi's own output is computed.
+
+    The same numbers for a C-th of the work.
+    """
+    if labels is None:
+        return at_least_float32(conv(hidden))
+    kernels = conv.weight[labels].flatten(1)[:, None]  # (R, 1, E)
+    logits = torch.bmm(kernels.to(hidden), hidden.flatten(2))  # (R, 1, M * M)
+    assert conv.bias is not None
+    biases = conv.bias[labels].to(logits)
+    return at_least_float32(logits.view(-1, *hidden.shape[2:]) + biases[:, None, None])
 
 
 @ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")
@@ -66,6 +95,13 @@ def build_mask_rcnn_c4_predictor(cfg: CfgNode, in_channels: int) -> MaskRCNNC4Pr
         num_classes=ArchitectureSpec.from_config(cfg).num_classes,
         logits_std=head.LOGITS_INIT_STD,
     )
+
+
+@ROI_MASK_PREDICTOR.register("MaskRCNNConv1x1Predictor")
+def build_mask_rcnn_conv1x1_predictor(cfg: CfgNode, in_channels: int) -> MaskRCNNConv1x1Predictor:
+    """The predictor without upsampling."""
+    num_classes = ArchitectureSpec.from_config(cfg).num_classes
+    return MaskRCNNConv1x1Predictor(in_channels=in_channels, num_classes=num_classes)
 
 
 def build_roi_mask_predictor(cfg: CfgNode, in_channels: int) -> nn.Module:

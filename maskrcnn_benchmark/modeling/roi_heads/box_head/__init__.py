@@ -1,0 +1,1 @@
+"""The box head of the two-stage detectors: classes and better boxes for proposals."""
