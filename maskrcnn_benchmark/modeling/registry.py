@@ -85,9 +85,6 @@ class Registry(Generic[T]):
 
 
 _FBNET = "the FBNet search-space blocks"
-_TWO_STAGE_BOX = "the box head of the two-stage models"
-_C4 = "the C4 backbones and their shared fifth stage"
-_KEYPOINT = "the keypoint head"
 _VOVNET = "the VoVNetV2 backbones"
 
 BACKBONES: Registry[ModuleBuilder] = Registry(
@@ -104,24 +101,17 @@ RPN_HEADS: Registry[ModuleBuilder] = Registry(
 )
 ROI_BOX_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)",
-    not_yet={
-        "ResNet50Conv5ROIFeatureExtractor": _C4,
-        "FPN2MLPFeatureExtractor": _TWO_STAGE_BOX,
-        "FPNXconv1fcFeatureExtractor": _TWO_STAGE_BOX,
-        "FBNet.roi_head": _FBNET,
-    },
+    not_yet={"FBNet.roi_head": _FBNET},
 )
 ROI_BOX_PREDICTOR: Registry[ModuleBuilder] = Registry(
-    "box predictor (MODEL.ROI_BOX_HEAD.PREDICTOR)",
-    not_yet={"FastRCNNPredictor": _TWO_STAGE_BOX, "FPNPredictor": _TWO_STAGE_BOX},
+    "box predictor (MODEL.ROI_BOX_HEAD.PREDICTOR)"
 )
 ROI_MASK_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "mask feature extractor (MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR)",
-    not_yet={"ResNet50Conv5ROIFeatureExtractor": _C4, "FBNet.roi_head_mask": _FBNET},
+    not_yet={"FBNet.roi_head_mask": _FBNET},
 )
 ROI_MASK_PREDICTOR: Registry[ModuleBuilder] = Registry(
-    "mask predictor (MODEL.ROI_MASK_HEAD.PREDICTOR)",
-    not_yet={"MaskRCNNConv1x1Predictor": "the mask predictor without upsampling"},
+    "mask predictor (MODEL.ROI_MASK_HEAD.PREDICTOR)"
 )
 ROI_MASKIOU_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "mask-IoU feature extractor (MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR)"
@@ -131,11 +121,10 @@ ROI_MASKIOU_PREDICTOR: Registry[ModuleBuilder] = Registry(
 )
 ROI_KEYPOINT_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "keypoint feature extractor (MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR)",
-    not_yet={"KeypointRCNNFeatureExtractor": _KEYPOINT, "FBNet.roi_head_keypoints": _FBNET},
+    not_yet={"FBNet.roi_head_keypoints": _FBNET},
 )
 ROI_KEYPOINT_PREDICTOR: Registry[ModuleBuilder] = Registry(
-    "keypoint predictor (MODEL.ROI_KEYPOINT_HEAD.PREDICTOR)",
-    not_yet={"KeypointRCNNPredictor": _KEYPOINT},
+    "keypoint predictor (MODEL.ROI_KEYPOINT_HEAD.PREDICTOR)"
 )
 LEVEL_MAPPERS: Registry[Callable[..., Any]] = Registry(
     "level mapper (MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION)"

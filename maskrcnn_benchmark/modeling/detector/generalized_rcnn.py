@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 
@@ -40,8 +41,8 @@ class GeneralizedRCNN(nn.Module):
         Args:
             images: normalised images (3, H, W) or a batch of them.
             targets: one BoxList an image, px of the resized image, with the fields `labels` and,
-                where the model has a mask head, `masks`; required in training. A target without
-                objects may lack both.
+                where the model has a mask head, `masks`, a keypoint head, `keypoints`; required in
+                training. A target without objects may lack all of them.
 
         Raises:
             ValueError: if targets are missing in training, or not one an image.
@@ -84,4 +85,7 @@ def _with_empty_fields(target: BoxList) -> BoxList:
         result.add_field("labels", torch.zeros(0, dtype=torch.int64, device=target.bbox.device))
     if not result.has_field("masks"):
         result.add_field("masks", SegmentationMask([], target.size))
+    if not result.has_field("keypoints"):
+        none = torch.zeros(0, len(PersonKeypoints.NAMES), 3, device=target.bbox.device)
+        result.add_field("keypoints", PersonKeypoints(none, target.size))
     return result

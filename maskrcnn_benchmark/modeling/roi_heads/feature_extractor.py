@@ -4,6 +4,7 @@ Shapes: R rois, F feature channels, M side of the pooled map, D output channels.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -19,7 +20,12 @@ class ROIFeatureExtractor(nn.Module):
     Args:
         pooler: pyramid maps and boxes -> (R, F, M, M).
         out_channels: D, first dimension of what ``encode`` makes of a roi.
+
+    Attributes:
+        gives_maps: whether that is a map, not a vector, so that mask and keypoint heads can use it.
     """
+
+    gives_maps: ClassVar[bool] = True
 
     def __init__(self, *, pooler: Pooler, out_channels: int) -> None:
         super().__init__()

@@ -82,15 +82,30 @@ def build_roi_heads(cfg: CfgNode, in_channels: int) -> CombinedROIHeads | None:
         heads["box"] = build_roi_box_head(cfg, in_channels)
         box_extractor = heads["box"].get_submodule("feature_extractor")
     if "mask" in names:
-        shared = box_extractor if cfg.MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR else None
+        shared = _shared_extractor(cfg, "ROI_MASK_HEAD", box_extractor)
         heads["mask"] = build_roi_mask_head(cfg, in_channels, shared)
     if "maskiou" in names:
         _check_maskiou(cfg)
         heads["maskiou"] = build_roi_maskiou_head(cfg, in_channels)
     if "keypoint" in names:
-        shared = box_extractor if cfg.MODEL.ROI_KEYPOINT_HEAD.SHARE_BOX_FEATURE_EXTRACTOR else None
+        shared = _shared_extractor(cfg, "ROI_KEYPOINT_HEAD", box_extractor)
         heads["keypoint"] = build_roi_keypoint_head(cfg, in_channels, shared)
     return CombinedROIHeads(heads) if heads else None
+
+
+def _shared_extractor(
+    cfg: CfgNode, head_name: str, box_extractor: nn.Module | None
+) -> nn.Module | None:
+    """The box head's extractor if the head is to share it; a model without box head has none."""
+    if box_extractor is None or not cfg.MODEL[head_name].SHARE_BOX_FEATURE_EXTRACTOR:
+        return None
+    if not getattr(box_extractor, "gives_maps", True):
+        raise ConfigError(
+            f"MODEL.{head_name}.SHARE_BOX_FEATURE_EXTRACTOR is True, but the features of "
+            f"MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR {cfg.MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR!r} "
+            "are vectors, not maps; set it False"
+        )
+    return box_extractor
 
 
 def _check_maskiou(cfg: CfgNode) -> None:

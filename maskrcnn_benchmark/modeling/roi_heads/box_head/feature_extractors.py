@@ -54,6 +54,8 @@ class FPN2MLPFeatureExtractor(ROIFeatureExtractor):
         norm: normalisation after each layer, which then has no bias; or None.
     """
 
+    gives_maps = False
+
     def __init__(
         self,
         *,
@@ -89,6 +91,8 @@ class FPNXconv1fcFeatureExtractor(ROIFeatureExtractor):
         hidden_features: D, width of the fully connected layer.
         norm: normalisation of the convolutions (the fully connected layer has none), or None.
     """
+
+    gives_maps = False
 
     def __init__(
         self,

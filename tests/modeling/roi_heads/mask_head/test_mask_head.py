@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.feature_extractors import MaskFeatures
+from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictors import MaskRCNNC4Predictor
@@ -15,19 +15,21 @@ from tests.factories import elliptic_masks
 NUM_CLASSES, SIDE = 4, 6  # side of the masks; features are half as wide
 
 
-class BoxesAsFeatures(nn.Module):
+class BoxesAsFeatures(ROIFeatureExtractor):
     """A feature extractor whose maps depend on the box alone; remembers how many it saw."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(pooler=self.pool, out_channels=5)
         self.conv = nn.Conv2d(4, 5, kernel_size=1)
         self.num_seen = []
 
-    def forward(self, features, proposals):
+    def pool(self, features, proposals):
         boxes = torch.cat([boxes.bbox for boxes in proposals]) / 100
         self.num_seen.append(len(boxes))
-        maps = self.conv(boxes[:, :, None, None].expand(-1, -1, SIDE // 2, SIDE // 2))
-        return MaskFeatures(pooled=maps, features=maps)
+        return boxes[:, :, None, None].expand(-1, -1, SIDE // 2, SIDE // 2)
+
+    def encode(self, pooled):
+        return self.conv(pooled)
 
 
 def make_head():
@@ -57,7 +59,7 @@ def test_loss_and_gradients_are_those_of_running_on_all_proposals():
     ours = {name: parameter.grad.clone() for name, parameter in head.named_parameters()}
 
     head.zero_grad()
-    hidden = head.predictor.conv5_mask(head.feature_extractor([], [proposals]).features).relu()
+    hidden = head.predictor.conv5_mask(head.feature_extractor([], [proposals])).relu()
     logits = head.predictor.mask_fcn_logits(hidden)
     matched, labels = torch.tensor([0, 2]), torch.tensor([2, 3])
     masks = head.assigner([proposals], [target]).masks

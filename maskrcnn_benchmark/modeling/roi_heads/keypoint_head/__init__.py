@@ -1,0 +1,1 @@
+"""The keypoint head of Mask R-CNN: one heat map a point."""
