@@ -82,18 +82,17 @@ def build_roi_heads(cfg: CfgNode, in_channels: int) -> CombinedROIHeads | None:
         heads["box"] = build_roi_box_head(cfg, in_channels)
         box_extractor = heads["box"].get_submodule("feature_extractor")
     if "mask" in names:
-        shared = _shared_extractor(cfg, "ROI_MASK_HEAD", box_extractor)
+        shared = _make_shared_extractor(cfg, "ROI_MASK_HEAD", box_extractor)
         heads["mask"] = build_roi_mask_head(cfg, in_channels, shared)
     if "maskiou" in names:
-        _check_maskiou(cfg)
         heads["maskiou"] = build_roi_maskiou_head(cfg, in_channels)
     if "keypoint" in names:
-        shared = _shared_extractor(cfg, "ROI_KEYPOINT_HEAD", box_extractor)
+        shared = _make_shared_extractor(cfg, "ROI_KEYPOINT_HEAD", box_extractor)
         heads["keypoint"] = build_roi_keypoint_head(cfg, in_channels, shared)
     return CombinedROIHeads(heads) if heads else None
 
 
-def _shared_extractor(
+def _make_shared_extractor(
     cfg: CfgNode, head_name: str, box_extractor: nn.Module | None
 ) -> nn.Module | None:
     """The box head's extractor if the head is to share it; a model without box head has none."""
@@ -106,14 +105,3 @@ def _shared_extractor(
             "are vectors, not maps; set it False"
         )
     return box_extractor
-
-
-def _check_maskiou(cfg: CfgNode) -> None:
-    """Raise unless the mask-IoU head can lay masks on the features they were made of."""
-    head = cfg.MODEL.ROI_MASK_HEAD
-    if head.RESOLUTION != 2 * head.POOLER_RESOLUTION:
-        raise ConfigError(
-            "MODEL.MASKIOU_ON needs masks twice as wide as the pooled features: "
-            f"MODEL.ROI_MASK_HEAD.RESOLUTION {2 * head.POOLER_RESOLUTION} for POOLER_RESOLUTION "
-            f"{head.POOLER_RESOLUTION}, got {head.RESOLUTION}"
-        )

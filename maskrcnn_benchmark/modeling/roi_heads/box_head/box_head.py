@@ -79,7 +79,8 @@ class ROIBoxHead(nn.Module):
         if self.training and targets is not None:
             box_targets = self.assigner(proposals, targets)
             roi_features = self.feature_extractor(features, box_targets.proposals)
-            losses = box_losses(*self.predictor(roi_features), box_targets)
+            class_logits, box_regression = self.predictor(roi_features)
+            losses = box_losses(class_logits, box_regression, box_targets)
             return BoxHeadOutput(box_targets.proposals, losses, roi_features)
         roi_features = self.feature_extractor(features, proposals)
         class_logits, box_regression = self.predictor(roi_features)

@@ -135,7 +135,7 @@ def _init_conv(conv: nn.Conv2d) -> None:
     init_normal(conv, _CONV_INIT_STD)
 
 
-def _norm(cfg: CfgNode) -> NormFactory | None:
+def _make_norm(cfg: CfgNode) -> NormFactory | None:
     return GroupNormSettings.from_config(cfg) if cfg.MODEL.ROI_BOX_HEAD.USE_GN else None
 
 
@@ -156,7 +156,7 @@ def build_fpn_2mlp(cfg: CfgNode, in_channels: int) -> FPN2MLPFeatureExtractor:
         in_channels=in_channels,
         pooled_side=head.POOLER_RESOLUTION,
         hidden_features=head.MLP_HEAD_DIM,
-        norm=_norm(cfg),
+        norm=_make_norm(cfg),
     )
 
 
@@ -172,7 +172,7 @@ def build_fpn_xconv1fc(cfg: CfgNode, in_channels: int) -> FPNXconv1fcFeatureExtr
         conv_channels=head.CONV_HEAD_DIM,
         dilation=head.DILATION,
         hidden_features=head.MLP_HEAD_DIM,
-        norm=_norm(cfg),
+        norm=_make_norm(cfg),
     )
 
 

@@ -59,8 +59,8 @@ class BoxPostProcessor:
             proposals: one BoxList an image, R boxes in all.
         """
         sizes = [len(boxes) for boxes in proposals]
-        probs_per_image = class_logits.softmax(dim=1).split(sizes)
-        codes_per_image = box_regression.split(sizes)
+        probs_per_image = torch.split(class_logits.softmax(dim=1), sizes)
+        codes_per_image = torch.split(box_regression, sizes)
         return [
             self._select(*image)
             for image in zip(probs_per_image, codes_per_image, proposals, strict=True)

@@ -121,7 +121,7 @@ def attach_keypoints(detections: Sequence[BoxList], heatmaps: Tensor) -> list[Bo
     kind = PersonKeypoints if heatmaps.shape[1] == num_persons_points else Keypoints
     results = []
     sizes = [len(boxes) for boxes in detections]
-    for boxes, maps in zip(detections, heatmaps.split(sizes), strict=True):
+    for boxes, maps in zip(detections, torch.split(heatmaps, sizes), strict=True):
         located = heatmaps_to_keypoints(maps, boxes.convert("xyxy").bbox)
         keypoints = kind(located.points, boxes.size)
         keypoints.add_field("logits", located.scores)

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import MaskIoUInputs
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.feature_extractors import (
     build_roi_maskiou_feature_extractor,
@@ -80,7 +80,17 @@ def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[
 
 
 def build_roi_maskiou_head(cfg: CfgNode, in_channels: int) -> ROIMaskIoUHead:
-    """The mask-IoU head that MODEL.ROI_MASKIOU_HEAD describes."""
+    """The mask-IoU head that MODEL.ROI_MASKIOU_HEAD describes.
+
+    Raises:
+        ConfigError: for masks that cannot be laid on the features they were made of.
+    """
+    mask_head = cfg.MODEL.ROI_MASK_HEAD
+    if mask_head.RESOLUTION != 2 * mask_head.POOLER_RESOLUTION:
+        raise ConfigError(
+            "MODEL.ROI_MASK_HEAD.RESOLUTION: MODEL.MASKIOU_ON needs masks twice as wide as the "
+            f"pooled features, {2 * mask_head.POOLER_RESOLUTION}, got {mask_head.RESOLUTION}"
+        )
     extractor = build_roi_maskiou_feature_extractor(cfg, in_channels)
     return ROIMaskIoUHead(
         feature_extractor=extractor,
