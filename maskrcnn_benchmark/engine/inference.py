@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from torch import nn
 from maskrcnn_benchmark.data.datasets.evaluation import (
     COCOEvaluator,
     EvaluationResult,
+    ProposalEvaluator,
     check_expected_results,
 )
 from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from maskrcnn_benchmark.data.collate_batch import Batch
-    from maskrcnn_benchmark.data.datasets.evaluation.coco_evaluator import CocoAnnotated
+    from maskrcnn_benchmark.data.datasets.evaluation.image_results import CocoAnnotated
 
 logger = logging.getLogger(__name__)
+
+Evaluator: TypeAlias = COCOEvaluator | ProposalEvaluator
 
 _CPU = torch.device("cpu")
 _SECONDS_BETWEEN_LINES = 10.0
@@ -79,7 +82,8 @@ def inference(
         data_loader: gives ``Batch``es of ``data_loader.dataset``.
         dataset_name: for the log.
         iou_types: some of "bbox", "segm".
-        box_only: the model yields proposals without classes.
+        box_only: the model yields proposals without classes; their recall is scored, whatever
+            ``iou_types`` says.
         device: where the model is.
         expected_results: ``TEST.EXPECTED_RESULTS``, compared with the scores in the log.
         expected_results_sigma_tol: how many standard deviations off they may be.
@@ -87,7 +91,11 @@ def inference(
         backend: "hotcoco" or "pycocotools".
     """
     dataset = cast("CocoAnnotated", data_loader.dataset)
-    evaluator = COCOEvaluator(dataset, iou_types, box_only, backend, output_folder)
+    evaluator: Evaluator = (
+        ProposalEvaluator(dataset, output_folder)
+        if box_only
+        else COCOEvaluator(dataset, iou_types, backend, output_folder)
+    )
     logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset.image_ids))
     synchronize()
     start = time.perf_counter()
@@ -109,14 +117,14 @@ def inference(
 
 
 def compute_on_dataset(
-    model: nn.Module, data_loader: Iterable[Batch], evaluator: COCOEvaluator, device: torch.device
+    model: nn.Module, data_loader: Iterable[Batch], evaluator: Evaluator, device: torch.device
 ) -> InferenceTimes:
     """The time it took to give the evaluator what ``model`` finds in each batch.
 
     Args:
         model: as for ``inference``.
         data_loader: gives the batches of this process.
-        evaluator: takes the detections, on the CPU.
+        evaluator: takes the detections or proposals, on the CPU.
         device: where the model is.
     """
     # Without DistributedDataParallel's wrapper, as processes may have different numbers of batches.

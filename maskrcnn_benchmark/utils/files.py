@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,18 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def write_json(path: str | os.PathLike[str], content: object, indent: int | None = None) -> None:
+    """Write ``content`` as JSON by ``atomic_write``.
+
+    Args:
+        path: the file to write.
+        content: dictionaries, lists, strings and numbers.
+        indent: blanks by which nested content is moved in; ``None``: all in one line.
+    """
+    with atomic_write(path, "w") as file:
+        json.dump(content, file, indent=indent)
 
 
 def remove_unfinished(folder: str | os.PathLike[str]) -> list[Path]:

@@ -6,6 +6,7 @@ from maskrcnn_benchmark.data.datasets.evaluation.expected import (
     check_expected_results,
     missed_expectations,
 )
+from maskrcnn_benchmark.data.datasets.evaluation.proposals import ProposalEvaluator
 from maskrcnn_benchmark.data.datasets.evaluation.result import METRIC_NAMES, EvaluationResult
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "COCOEvaluator",
     "EvaluationResult",
     "Expectations",
+    "ProposalEvaluator",
     "check_expected_results",
     "missed_expectations",
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +14,7 @@ from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
 from maskrcnn_benchmark.data.datasets.evaluation.checklist import zero_ap_checklist
 from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import run_coco_protocol
 from maskrcnn_benchmark.data.datasets.evaluation.coco_format import box_results, mask_results
+from maskrcnn_benchmark.data.datasets.evaluation.image_results import CocoAnnotated, ImageResults
 from maskrcnn_benchmark.data.datasets.evaluation.result import (
     METRIC_NAMES,
     ClassResult,
@@ -29,8 +29,7 @@ from maskrcnn_benchmark.data.datasets.evaluation.summary import (
     unavailable_reasons,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.utils.comm import all_gather, is_main_process
-from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.utils.files import atomic_write, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +37,6 @@ _Formatter = Callable[[int, BoxList, Mapping[int, int]], Sequence[Mapping[str, A
 _FORMATTERS: Mapping[str, _Formatter] = {"bbox": box_results, "segm": mask_results}
 # Image id -> IoU type -> COCO results
 _ResultsByImage = dict[int, dict[str, list[dict[str, Any]]]]
-
-
-class CocoAnnotated(Protocol):
-    """What the evaluator asks of a data set; ``COCODataset`` has it."""
-
-    name: str
-    image_ids: Sequence[int]
-    contiguous_category_id_to_json_id: Mapping[int, int]
-
-    def get_img_info(self, index: int) -> Mapping[str, Any]:
-        """The COCO ``images`` entry of image number ``index``."""
-
-    def ground_truth(self) -> dict[str, Any]:
-        """The COCO JSON content, as a copy that the caller may change."""
 
 
 class _TypeResult(NamedTuple):
@@ -70,13 +55,12 @@ class COCOEvaluator:
     Args:
         dataset: the evaluated data set.
         iou_types: some of ``"bbox"``, ``"segm"``.
-        box_only: the model yields proposals without classes.
         backend: ``"hotcoco"`` or ``"pycocotools"``.
         output_folder: where ``evaluate`` writes ``bbox.json``, ``segm.json``,
             ``coco_results.json`` and ``predictions.pth``; ``None`` writes nothing.
 
     Raises:
-        NotYetAvailableError: proposals or key points were asked for.
+        NotYetAvailableError: key points were asked for.
         ConfigError: an IoU type is unknown.
     """
 
@@ -84,12 +68,9 @@ class COCOEvaluator:
         self,
         dataset: CocoAnnotated,
         iou_types: Sequence[str],
-        box_only: bool = False,
         backend: str = "hotcoco",
         output_folder: str | Path | None = None,
     ) -> None:
-        if box_only:
-            raise NotYetAvailableError("evaluation of proposals", "the RPN proposal stage")
         if "keypoints" in iou_types:
             raise NotYetAvailableError("evaluation of key points", "the key-point head")
         unknown = sorted(set(iou_types) - set(_FORMATTERS))
@@ -99,12 +80,11 @@ class COCOEvaluator:
         self.iou_types = tuple(iou_types)
         self.backend = backend
         self.output_folder = None if output_folder is None else Path(output_folder)
-        self._index_of = {int(image_id): i for i, image_id in enumerate(dataset.image_ids)}
-        self._results: _ResultsByImage = {}
+        self._results = ImageResults(dataset, self._format)
 
     def reset(self) -> None:
         """Forget all detections."""
-        self._results = {}
+        self._results.clear()
 
     def process(self, image_ids: Sequence[int], predictions: Sequence[BoxList]) -> None:
         """Add the detections of some images; those of an image seen before replace the earlier.
@@ -117,21 +97,14 @@ class COCOEvaluator:
         Raises:
             ValueError: the lengths differ, an image is not in the data set, or a label is unknown.
         """
-        if len(image_ids) != len(predictions):
-            raise ValueError(
-                f"process: got {len(image_ids)} image ids for {len(predictions)} predictions"
-            )
+        self._results.add(image_ids, predictions)
+
+    def _format(self, image_id: int, detections: BoxList) -> dict[str, list[dict[str, Any]]]:
         categories = self.dataset.contiguous_category_id_to_json_id
-        for image_id, prediction in zip(image_ids, predictions, strict=True):
-            key = int(image_id)
-            if key not in self._index_of:
-                raise ValueError(f"process: image {key} is not in {self.dataset.name}")
-            info = self.dataset.get_img_info(self._index_of[key])
-            detections = prediction.resize((int(info["width"]), int(info["height"])))
-            self._results[key] = {
-                iou_type: [dict(one) for one in _FORMATTERS[iou_type](key, detections, categories)]
-                for iou_type in self.iou_types
-            }
+        return {
+            iou_type: [dict(one) for one in _FORMATTERS[iou_type](image_id, detections, categories)]
+            for iou_type in self.iou_types
+        }
 
     def evaluate(self) -> EvaluationResult | None:
         """The numbers over all processes, on the main process; ``None`` on the others.
@@ -139,10 +112,8 @@ class COCOEvaluator:
         Every process must call this. Files are written before anything is computed, so they are
         there even if the ground truth turns out to be unusable.
         """
-        gathered: _ResultsByImage = {}
-        for results in all_gather(self._results):
-            gathered.update(results)
-        if not is_main_process():
+        gathered = self._results.gather()
+        if gathered is None:
             return None
         by_type = {iou_type: self._flatten(gathered, iou_type) for iou_type in self.iou_types}
         self._write_predictions(by_type, gathered)
@@ -155,7 +126,7 @@ class COCOEvaluator:
             result.table(),
         )
         if self.output_folder is not None:
-            _write_json(self.output_folder / "coco_results.json", result.to_json(), indent=1)
+            write_json(self.output_folder / "coco_results.json", result.to_json(), indent=1)
         return result
 
     def _flatten(self, gathered: _ResultsByImage, iou_type: str) -> list[dict[str, Any]]:
@@ -173,7 +144,7 @@ class COCOEvaluator:
         if self.output_folder is None:
             return
         for iou_type, results in by_type.items():
-            _write_json(self.output_folder / f"{iou_type}.json", results)
+            write_json(self.output_folder / f"{iou_type}.json", results)
         with atomic_write(self.output_folder / "predictions.pth") as file:
             torch.save(gathered, file)
         logger.info("Wrote COCO results to %s", self.output_folder)
@@ -190,7 +161,7 @@ class COCOEvaluator:
             iou_type: self._score_type(content, results, iou_type)
             for iou_type, results in by_type.items()
         }
-        notes = self._coverage_notes(gathered)
+        notes = self._results.coverage_notes(gathered)
         for one in scored.values():
             notes += one.notes
         return EvaluationResult(
@@ -224,13 +195,6 @@ class COCOEvaluator:
             notes=notes,
         )
 
-    def _coverage_notes(self, gathered: _ResultsByImage) -> tuple[str, ...]:
-        num_missing = len(self.dataset.image_ids) - len(gathered)
-        if not num_missing:
-            return ()
-        images = count(num_missing, "image")
-        return (f"{images} never went through the model: counted as without detections",)
-
     def _not_evaluated(self, num_images: int) -> EvaluationResult:
         reason = f"{self.dataset.name} has no annotations"
         logger.warning(
@@ -243,8 +207,3 @@ class COCOEvaluator:
             metrics={iou_type: dict.fromkeys(METRIC_NAMES) for iou_type in self.iou_types},
             reasons={iou_type: dict.fromkeys(METRIC_NAMES, reason) for iou_type in self.iou_types},
         )
-
-
-def _write_json(path: Path, content: Any, indent: int | None = None) -> None:  # noqa: ANN401  # any JSON
-    with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=indent)

@@ -11,6 +11,11 @@ METRIC_NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
+PROPOSALS = "box_proposal"
+PROPOSAL_METRIC_NAMES = (
+    *("AR@100", "ARs@100", "ARm@100", "ARl@100"),
+    *("AR@1000", "ARs@1000", "ARm@1000", "ARl@1000"),
+)
 NOT_AVAILABLE = "n/a"
 _CLASS_COLUMNS = 3
 
@@ -31,7 +36,8 @@ class EvaluationResult:
         dataset: name of the data set.
         num_images: number of images evaluated.
         metrics: for each IoU type (``"bbox"``, ``"segm"``) the twelve COCO numbers of
-            ``METRIC_NAMES`` in percent, or ``None`` where a number does not exist.
+            ``METRIC_NAMES``, for ``"box_proposal"`` those of ``PROPOSAL_METRIC_NAMES``, in
+            percent, or ``None`` where a number does not exist.
         reasons: for each IoU type, why the numbers that are ``None`` do not exist.
         per_class: for each IoU type and category name its AP, AP50 and count of ground truths.
         notes: remarks a reader of the numbers should know, e.g. images without predictions.
@@ -48,12 +54,14 @@ class EvaluationResult:
 
     def table(self) -> str:
         """The numbers as plain text: a row for each IoU type, then what is n/a and why."""
-        rows = [
-            [iou_type, *(format_percent(numbers.get(name)) for name in METRIC_NAMES)]
-            for iou_type, numbers in self.metrics.items()
-        ]
         lines = [f"{self.dataset}: {count(self.num_images, 'image')}, numbers in percent"]
-        lines += align_columns([["", *METRIC_NAMES], *rows])
+        for names in (METRIC_NAMES, PROPOSAL_METRIC_NAMES):
+            rows = [
+                [iou_type, *(format_percent(numbers.get(name)) for name in names)]
+                for iou_type, numbers in self.metrics.items()
+                if (iou_type == PROPOSALS) == (names is PROPOSAL_METRIC_NAMES)
+            ]
+            lines += align_columns([["", *names], *rows]) if rows else []
         lines += [f"  {line}" for line in self.reason_lines()]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)

@@ -15,7 +15,7 @@ from maskrcnn_benchmark.data.datasets.evaluation.result import METRIC_NAMES, Cla
 
 _PERCENT = 100.0
 # Source: the COCO protocol; px^2 of the original image, both ends included.
-_AREA_RANGES = {
+AREA_RANGES = {
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
@@ -101,7 +101,7 @@ def count_ground_truth(content: Mapping[str, Any]) -> GroundTruthCounts:
     objects = [annotation for annotation in annotations if not annotation["iscrowd"]]
     by_area = {
         name: sum(low <= annotation["area"] <= high for annotation in objects)
-        for name, (low, high) in _AREA_RANGES.items()
+        for name, (low, high) in AREA_RANGES.items()
     }
     return GroundTruthCounts(
         total=len(objects),
@@ -130,10 +130,15 @@ def unavailable_reasons(
 def _reason(metric: str, counts: GroundTruthCounts) -> str:
     if counts.total == 0 and counts.crowds:
         return f"no ground truth besides {count(counts.crowds, 'crowd region')}"
-    area = _AREA_OF_METRIC.get(metric[-1])
+    area = area_of_metric(metric)
     if counts.total == 0 or area is None:
         return "no ground truth in these images"
     return f"no ground truth of {_AREA_TEXTS[area]}"
+
+
+def area_of_metric(metric: str) -> str | None:
+    """The area range that a number is about, "small" for ``APs`` or ``ARs@100``; None: all."""
+    return _AREA_OF_METRIC.get(metric.partition("@")[0][-1])
 
 
 def per_class_results(

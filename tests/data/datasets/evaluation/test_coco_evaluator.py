@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
-from maskrcnn_benchmark.data.datasets.evaluation import coco_evaluator
+from maskrcnn_benchmark.data.datasets.evaluation import image_results
 from maskrcnn_benchmark.data.datasets.evaluation.coco_evaluator import COCOEvaluator
 from tests.data.datasets.evaluation.fakes import (
     FakeDataset,
@@ -123,13 +123,13 @@ class TestBookkeeping:
         evaluator.process([12], [detections(*NOTHING)])
         box = {"image_id": 11, "category_id": 7, "bbox": [10, 10, 40, 40], "score": 0.9}
         other = {11: {"bbox": [box]}}
-        monkeypatch.setattr(coco_evaluator, "all_gather", lambda mine: [mine, other])
+        monkeypatch.setattr(image_results, "all_gather", lambda mine: [mine, other])
         result = evaluator.evaluate()
         assert result.metrics["bbox"]["AP"] == pytest.approx(100)
         assert result.notes == ()
 
     def test_other_processes_get_nothing(self, monkeypatch):
-        monkeypatch.setattr(coco_evaluator, "is_main_process", lambda: False)
+        monkeypatch.setattr(image_results, "is_main_process", lambda: False)
         assert make().evaluate() is None
 
     @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
@@ -206,9 +206,6 @@ class TestRefusals:
         with pytest.raises(ConfigError, match="panoptic"):
             make(iou_types=("bbox", "panoptic"))
 
-    @pytest.mark.parametrize(
-        ("iou_types", "box_only"), [(("bbox",), True), (("bbox", "keypoints"), False)]
-    )
-    def test_what_is_not_there_yet(self, iou_types, box_only):
+    def test_what_is_not_there_yet(self):
         with pytest.raises(NotYetAvailableError):
-            make(iou_types=iou_types, box_only=box_only)
+            make(iou_types=("bbox", "keypoints"))
