@@ -5,7 +5,7 @@ from torch.nn.functional import interpolate
 
 from maskrcnn_benchmark.layers._ops import ops_status
 from maskrcnn_benchmark.layers._ops.library import BuildRecord, OpsStatus
-from maskrcnn_benchmark.layers.attention import SpatialAttention
+from maskrcnn_benchmark.layers.attention import EffectiveSqueezeExcitation, SpatialAttention
 from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
 from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
 from maskrcnn_benchmark.layers.deform_conv_modules import (
@@ -30,6 +30,7 @@ __all__ = [
     "ConvTranspose2d",
     "DFConv2d",
     "DeformConv",
+    "EffectiveSqueezeExcitation",
     "FrozenBatchNorm2d",
     "IOULoss",
     "ModulatedDeformConv",

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class SpatialAttention(nn.Module):
@@ -21,3 +22,23 @@ class SpatialAttention(nn.Module):
         peak = x.max(dim=1, keepdim=True).values
         attention = torch.sigmoid(self.conv(torch.cat((mean, peak), dim=1)))
         return x * attention
+
+
+class EffectiveSqueezeExcitation(nn.Module):
+    """Weights each channel of a feature map by what all its channels are on average.
+
+    Source: CenterMask (Lee & Park 2020), section 3.4 (eSE of VoVNetV2): of the two layers of
+    squeeze-and-excitation one remains, so that no channel is lost on the way, and the sigmoid is
+    the piecewise linear relu6(x + 3) / 6.
+
+    Args:
+        channels: number of channels C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Conv2d(channels, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attended features, the shape (N, C, H, W) of the input."""
+        return x * F.hardsigmoid(self.fc(x.mean(dim=(2, 3), keepdim=True)))

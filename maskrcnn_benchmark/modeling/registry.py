@@ -85,16 +85,9 @@ class Registry(Generic[T]):
 
 
 _FBNET = "the FBNet search-space blocks"
-_VOVNET = "the VoVNetV2 backbones"
 
 BACKBONES: Registry[ModuleBuilder] = Registry(
     "backbone (MODEL.BACKBONE.CONV_BODY)",
-    not_yet={
-        "V-19-eSE-FPN-RETINANET": _VOVNET,
-        "V-39-eSE-FPN-RETINANET": _VOVNET,
-        "V-57-eSE-FPN-RETINANET": _VOVNET,
-        "V-99-eSE-FPN-RETINANET": _VOVNET,
-    },
 )
 RPN_HEADS: Registry[ModuleBuilder] = Registry(
     "RPN head (MODEL.RPN.RPN_HEAD)",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import SpatialAttention
+from maskrcnn_benchmark.layers import EffectiveSqueezeExcitation, SpatialAttention
 
 
 def test_weighs_mean_and_peak_by_hand():
@@ -43,4 +43,32 @@ def test_empty_and_tiny_maps(shape):
 def test_gradcheck():
     module = SpatialAttention().double()
     x = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(module, x)
+
+
+def test_ese_weighs_channels_by_their_means_by_hand():
+    module = EffectiveSqueezeExcitation(3)
+    with torch.no_grad():
+        # The gate of each channel sees the mean of one other channel.
+        module.fc.weight.copy_(torch.eye(3).roll(1, dims=1)[..., None, None])
+        module.fc.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
+    means = torch.tensor([-9.0, 1.5, 9.0])
+    deviations = torch.tensor([[-1.0, 1.0], [2.0, -2.0]])
+    x = (means[:, None, None] + deviations)[None]
+    gates = torch.tensor([(1.5 + 3) / 6, 1.0, 0.0])  # of the means 1.5, 9 and -9
+    torch.testing.assert_close(module(x), x * gates[:, None, None])
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 7, 7), (2, 4, 1, 1)])
+def test_ese_of_empty_and_tiny_maps(shape):
+    x = torch.zeros(shape, requires_grad=True)
+    output = EffectiveSqueezeExcitation(4)(x)
+    output.sum().backward()
+    assert output.shape == x.grad.shape == shape
+
+
+def test_ese_gradcheck():
+    torch.manual_seed(0)
+    module = EffectiveSqueezeExcitation(3).double()
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(module, x)

@@ -18,6 +18,7 @@ from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
+from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory, make_conv
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 
@@ -129,6 +130,8 @@ def _register_resnet(depth: str) -> None:
 
 for _depth in BLOCKS_PER_STAGE:
     _register_resnet(_depth)
+for _name in VOVNETS:
+    _register_pyramids(_name, partial(VoVNet.from_config, name=_name), "VOVNET")
 _register_pyramids("MNV2", MobileNetV2.from_config, "RESNETS")
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.config import ConfigError, NotYetAvailableError, get_default_config
+from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 
@@ -52,11 +52,6 @@ def test_unknown_body_lists_the_known_ones():
         build_backbone(make_config("R-51"))
 
 
-def test_body_that_is_not_there_yet():
-    with pytest.raises(NotYetAvailableError, match="VoVNetV2"):
-        build_backbone(make_config("V-39-eSE-FPN-RETINANET"))
-
-
 @pytest.mark.parametrize("body", ["R-50-FPN", "MNV2-FPN"])
 def test_pyramid_from_stride_4(body):
     cfg = make_config(body, **{"MODEL.RESNETS.BACKBONE_OUT_CHANNELS": 64})
@@ -66,6 +61,14 @@ def test_pyramid_from_stride_4(body):
     assert backbone.out_channels == 64
     assert backbone.fpn.fpn_inner1.weight.shape[0] == 64
     assert not list(backbone.fpn.top_blocks.parameters())
+
+
+def test_channels_of_vovnet_pyramids_have_a_key_of_their_own():
+    cfg = make_config("V-19-slim-eSE-FPN-RETINANET", **{"MODEL.VOVNET.BACKBONE_OUT_CHANNELS": 96})
+    backbone, shapes = on_meta(cfg)
+    assert {shape[0] for shape in shapes} == {backbone.out_channels} == {96}
+    assert backbone.fpn.top_blocks.p6.weight.shape == (96, 512, 3, 3)
+    assert backbone.fpn.fpn_inner2.weight.shape == (96, 256, 1, 1)
 
 
 @pytest.mark.parametrize("depth", ["R-50", "R-101", "R-152"])
