@@ -63,7 +63,7 @@ def test_registries_do_not_share_entries():
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("BACKBONES", "V-39-eSE-FPN-RETINANET"),
+        ("BACKBONES", None),
         ("RPN_HEADS", "FBNet.rpn_head"),
         ("ROI_BOX_FEATURE_EXTRACTORS", "FBNet.roi_head"),
         ("ROI_BOX_PREDICTOR", None),

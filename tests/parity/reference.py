@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -21,10 +22,22 @@ CASES = (
     "centermask_M_v2_FPN_lite_res600_ms_bs16_4x",
     "centermask_R_50_FPN_1x",
     "centermask_R_50_FPN_lite_res600_ms_bs16_4x",
+    "centermask_V_39_eSE_FPN_ms_3x",
+    "centermask_V_39_eSE_dconv_FPN_1x",
     "fcos_R_50_FPN_1x",
     "retinanet_R-50-FPN_1x",
 )
-CASES_WITH_TRACE = (CASES[0], CASES[2])
+# One evaluation of these takes more than a few seconds.
+SLOW_CASES = ("centermask_V_39_eSE_FPN_ms_3x", "centermask_V_39_eSE_dconv_FPN_1x")
+
+
+def cases(part: str = "state_dict", prefix: str = "") -> list[Any]:
+    """The cases of that prefix whose reference has that part, for `parametrize`."""
+    return [
+        pytest.param(case, marks=pytest.mark.slow if case in SLOW_CASES else ())
+        for case in CASES
+        if case.startswith(prefix) and part in golden_json(case)
+    ]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ import torch
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from tests.golden_data import golden_json, golden_npz
 from tests.parity.reference import (
-    CASES,
-    CASES_WITH_TRACE,
+    cases,
     make_batch,
     make_config,
     make_model,
 )
 
 pytestmark = pytest.mark.golden
+# Where rounding alone moves gradients by more than 0.2 %: in double precision those of V-39 differ
+# from the reference by 0.36 %, with two threads instead of one by 0.02 %.
+GRADIENT_RTOL = {"centermask_V_39_eSE_FPN_ms_3x": 5e-3}
 
 
 def assert_losses(ours, reference, rtol, maskiou_rtol):
@@ -30,7 +32,7 @@ def batch_for_training(case):
     return images, targets
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", cases("train"))
 def test_losses_and_gradients(case):
     model = make_model(case).train()
     losses = model(*batch_for_training(case))
@@ -44,10 +46,11 @@ def test_losses_and_gradients(case):
     reference = golden_npz(case)["grad_norms"]
     # Biases in front of group normalisation have no true gradient, hence the absolute part.
     atol = 1e-4 * np.median(reference)
-    np.testing.assert_allclose(norms, reference, rtol=2e-3, atol=atol)
+    rtol = GRADIENT_RTOL.get(case, 2e-3)
+    np.testing.assert_allclose(norms, reference, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("centermask")])
+@pytest.mark.parametrize("case", cases("train", prefix="centermask"))
 def test_training_proposals_and_targets(case):
     model = make_model(case).train()
     images, targets = batch_for_training(case)
@@ -66,7 +69,7 @@ def test_training_proposals_and_targets(case):
     np.testing.assert_allclose(sums, info["mask_target_sum"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("case", CASES_WITH_TRACE)
+@pytest.mark.parametrize("case", cases("sgd_trace"))
 def test_sgd_trace(case):
     trace = golden_json(case)["sgd_trace"]
     cfg = make_config(case, *trace["overrides"])

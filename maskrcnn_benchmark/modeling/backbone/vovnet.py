@@ -180,7 +180,7 @@ class OSABlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Block output (N, O, H, W) of a map (N, C, H, W)."""
         outputs = [x]
-        out = x if self.conv_reduction is None else self.conv_reduction(x)
+        out: Tensor = x if self.conv_reduction is None else self.conv_reduction(x)
         for layer in self.layers:
             out = layer(out)
             outputs.append(out)

@@ -117,5 +117,5 @@ def test_every_entry_builds_with_the_default_settings(name):
         maps = backbone(torch.zeros(1, 3, 64, 64))
     assert {m.shape[1] for m in maps} == {backbone.out_channels}
     strides = [64 // m.shape[-1] for m in maps]
-    expected = {"C4": [16], "C5": [32], "FPN": [4, 8, 16, 32, 64]}
+    expected = {"C4": [16], "C5": [32], "FPN": [4, 8, 16, 32, 64], "FBNet": [16]}
     assert strides == expected.get(name.rsplit("-")[-1], [8, 16, 32, 64, 64])
