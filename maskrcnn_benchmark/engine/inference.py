@@ -91,11 +91,7 @@ def inference(
         backend: "hotcoco" or "pycocotools".
     """
     dataset = cast("CocoAnnotated", data_loader.dataset)
-    evaluator: Evaluator = (
-        ProposalEvaluator(dataset, output_folder)
-        if box_only
-        else COCOEvaluator(dataset, iou_types, backend, output_folder)
-    )
+    evaluator = _make_evaluator(dataset, iou_types, box_only, backend, output_folder)
     logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset.image_ids))
     synchronize()
     start = time.perf_counter()
@@ -114,6 +110,18 @@ def inference(
             logger.info("%s\n%s", dataset_name, result.per_class_table(iou_type))
         check_expected_results(result, expected_results, expected_results_sigma_tol)
     return result
+
+
+def _make_evaluator(
+    dataset: CocoAnnotated,
+    iou_types: Sequence[str],
+    box_only: bool,
+    backend: str,
+    output_folder: str | Path | None,
+) -> Evaluator:
+    if box_only:
+        return ProposalEvaluator(dataset, output_folder)
+    return COCOEvaluator(dataset, iou_types, backend, output_folder)
 
 
 def compute_on_dataset(
