@@ -64,7 +64,7 @@ def test_registries_do_not_share_entries():
     ("name", "part"),
     [
         ("BACKBONES", None),
-        ("RPN_HEADS", "FBNet.rpn_head"),
+        ("RPN_HEADS", None),
         ("ROI_BOX_FEATURE_EXTRACTORS", "FBNet.roi_head"),
         ("ROI_BOX_PREDICTOR", None),
         ("ROI_MASK_FEATURE_EXTRACTORS", "FBNet.roi_head_mask"),
