@@ -152,6 +152,12 @@ def _make_checks(cfg: CfgNode, parts: Sequence[DetectionDataset], with_targets: 
                 f"the data set {dataset.name} has boxes but no outlines, so MODEL.MASK_ON must be "
                 "False, not True"
             )
+        has_keypoints = getattr(dataset, "has_keypoints", True)
+        if with_targets and "keypoint" in spec.roi_heads and not has_keypoints:
+            raise ConfigError(
+                f"the data set {dataset.name} has no keypoints of persons (17 points each), so "
+                "MODEL.KEYPOINT_ON must be False, not True"
+            )
 
 
 def _make_train_loader(

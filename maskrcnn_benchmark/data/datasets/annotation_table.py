@@ -32,6 +32,8 @@ class AnnotationTable:
         first_number: (P + 1,) int64; numbers of a polygon.
         numbers: (X,) float32 px, x and y in turn.
         rles: compressed RLE of the rows that have one.
+        keypoints: (A, V) float32 x and y (px) and visibility of each point in turn; V is 0 without
+            any.
     """
 
     first_row: NDArray[np.int64]
@@ -41,6 +43,7 @@ class AnnotationTable:
     first_number: NDArray[np.int64]
     numbers: NDArray[np.float32]
     rles: Mapping[int, dict[str, Any]]
+    keypoints: NDArray[np.float32]
 
     @classmethod
     def from_annotations(
@@ -50,7 +53,7 @@ class AnnotationTable:
 
         Args:
             per_image: annotations with "bbox", "category_id" and, if they have one, a checked
-                "segmentation".
+                "segmentation"; all or none with checked "keypoints".
             labels_of: contiguous id of each category id.
         """
         rows = list(chain.from_iterable(per_image))
@@ -65,6 +68,7 @@ class AnnotationTable:
             first_number=_starts(len(polygon) for polygon in flat),
             numbers=np.fromiter(chain.from_iterable(flat), dtype=np.float32),
             rles={row: out for row, out in enumerate(outlines) if isinstance(out, dict)},
+            keypoints=np.array([row.get("keypoints", ()) for row in rows], dtype=np.float32),
         )
 
     def rows(self, image_index: int) -> range:

@@ -21,10 +21,12 @@ from maskrcnn_benchmark.data.datasets.coco_json import (
     examples,
     read_coco_json,
 )
+from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class COCODataset(Dataset[Sample]):
     Args:
         ann_file: the JSON file.
         root: folder that the file names of images start from.
-        remove_images_without_annotations: leave out images without any training target.
+        remove_images_without_annotations: leave out images without any training target, and where
+            the data set has keypoints those with less than ten annotated ones.
         transforms: called as ``transforms(image, target)``, returns the pair.
         image_ids: use these images only; None takes all of the file.
         name: what to call the data set in messages; None takes the name of the file.
@@ -59,6 +62,7 @@ class COCODataset(Dataset[Sample]):
         json_category_id_to_contiguous_id: COCO category id -> contiguous id.
         contiguous_category_id_to_json_id: the reverse.
         has_masks: whether targets have the field "masks".
+        has_keypoints: whether targets have the field "keypoints" (of persons).
         num_damaged: annotations of the file that are left out everywhere.
 
     Raises:
@@ -84,6 +88,7 @@ class COCODataset(Dataset[Sample]):
         if not os.path.isdir(self.root):
             raise DatasetError(f"{self.name}: no such folder of images: {self.root}")
         self.has_masks = checked.has_outlines
+        self.has_keypoints = checked.has_keypoints
         self.num_damaged = len(checked.skipped)
         categories = sorted(checked.content["categories"], key=lambda category: category["id"])
         self.categories = {i: category["name"] for i, category in enumerate(categories, start=1)}
@@ -134,8 +139,8 @@ class COCODataset(Dataset[Sample]):
         """The training targets of the image at a position, in px of the original image.
 
         K boxes xyxy inside the image, with the fields "labels" ((K,) int64, contiguous ids) and,
-        if the data set has any, "masks" (SegmentationMask); K may be 0. Masks are polygons unless
-        one of the image is an RLE.
+        if the data set has any, "masks" (SegmentationMask) and "keypoints" (PersonKeypoints); K may
+        be 0. Masks are polygons unless one of the image is an RLE.
         """
         info = self.get_img_info(index)
         size_wh = (info["width"], info["height"])
@@ -150,6 +155,9 @@ class COCODataset(Dataset[Sample]):
             has_rle = any(isinstance(outline, dict) for outline in outlines)
             masks = SegmentationMask(outlines, size_wh, mode="mask" if has_rle else "poly")
             target.add_field("masks", masks)
+        if self.has_keypoints:
+            keypoints = torch.from_numpy(self._table.keypoints[chosen].copy())
+            target.add_field("keypoints", PersonKeypoints(keypoints, size_wh))
         return target.clip_to_image(remove_empty=True)
 
     def ground_truth(self) -> dict[str, Any]:
@@ -198,7 +206,7 @@ class COCODataset(Dataset[Sample]):
     ) -> list[Entry]:
         # UPSTREAM(crowd-only-images): coco.py kept images that have nothing but crowds, to be
         # trained on as background. COCO 2017 has no such image.
-        kept = [image for image in images if targets[image["id"]]]
+        kept = [image for image in images if self._is_trained_on(targets[image["id"]])]
         if not kept:
             raise DatasetError(
                 f"{self.name}: none of the {len(images)} images of {self.ann_file} has an "
@@ -212,6 +220,11 @@ class COCODataset(Dataset[Sample]):
                 len(images),
             )
         return kept
+
+    def _is_trained_on(self, targets: Sequence[Entry]) -> bool:
+        if not self.has_keypoints:
+            return len(targets) > 0
+        return sum(entry["num_keypoints"] for entry in targets) >= MIN_KEYPOINTS_PER_IMAGE
 
 
 def _training_targets(

@@ -16,6 +16,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from maskrcnn_benchmark.data.datasets.keypoints import (
+    checked_keypoints,
+    has_person_keypoints,
+    num_labelled,
+)
 from maskrcnn_benchmark.data.datasets.outlines import (
     Outline,
     are_coordinates,
@@ -113,11 +118,14 @@ class CocoContent(NamedTuple):
             Polygons that are none are gone, RLEs are compressed with text counts.
         skipped: what was left out.
         has_outlines: whether any annotation has an outline. If so, those without were left out.
+        has_keypoints: whether any annotation has a person's keypoints. If so, those without got
+            "keypoints" that are not annotated; "num_keypoints" is there for all.
     """
 
     content: dict[str, Any]
     skipped: Skipped
     has_outlines: bool
+    has_keypoints: bool
 
 
 def read_coco_json(path: str | os.PathLike[str]) -> CocoContent:
@@ -210,16 +218,18 @@ def _check_categories_known(content: dict[str, Any], name: str) -> None:
 def _without_damaged(content: dict[str, Any], name: str) -> CocoContent:
     sizes_hw = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     has_outlines = any(annotation.get("segmentation") for annotation in content["annotations"])
+    has_keypoints = any(has_person_keypoints(annotation) for annotation in content["annotations"])
     skipped = Skipped()
     kept = []
     for annotation in content["annotations"]:
         try:
-            kept.append(_checked(annotation, sizes_hw, has_outlines))
+            checked = _checked(annotation, sizes_hw, has_outlines)
+            kept.append(_with_keypoints(checked) if has_keypoints else checked)
         except _UselessError as reason:  # noqa: PERF203 - free where nothing is raised
             skipped.add(str(reason), annotation["id"])
     if content["annotations"] and not kept:
         raise DatasetError(f"{name}: no annotation is usable: {skipped}")
-    return CocoContent({**content, "annotations": kept}, skipped, has_outlines)
+    return CocoContent({**content, "annotations": kept}, skipped, has_outlines, has_keypoints)
 
 
 def _checked(
@@ -240,6 +250,15 @@ def _checked(
     if not _is_area(annotation.get("area")):
         checked["area"] = area
     return checked
+
+
+def _with_keypoints(annotation: Entry) -> Entry:
+    try:
+        keypoints = checked_keypoints(annotation.get("keypoints"))
+    except ValueError as error:
+        logger.debug("annotation %d: %s", annotation["id"], error)
+        raise _UselessError("with damaged keypoints") from error
+    return {**annotation, "keypoints": keypoints, "num_keypoints": num_labelled(keypoints)}
 
 
 def _outline(annotation: Entry, height: int, width: int) -> Outline:
