@@ -13,6 +13,15 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
       "deform_conv_backward(Tensor grad, Tensor input, Tensor offset, Tensor? mask, "
       "Tensor weight, int[2] stride, int[2] padding, int[2] dilation) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "paste_masks_rle(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold, "
+      "int padding) -> (Tensor, Tensor)");
+  m.def(
+      "rasterize_polygons(Tensor points, Tensor polygon_begins, Tensor instance_begins, "
+      "Tensor instances, Tensor boxes, SymInt side) -> Tensor");
+  m.def(
+      "polygon_areas(Tensor points, Tensor polygon_begins, Tensor instance_begins, "
+      "Tensor instances, Tensor origins, Tensor sizes) -> Tensor");
   m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "

@@ -7,6 +7,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <cmath>
 #include <cstdint>
 #include <initializer_list>
 #include <sstream>
@@ -51,6 +52,14 @@ inline void check_shape(const Tensor& tensor, const char* name,
 inline void check_dtype(const Tensor& tensor, const char* name, ScalarType dtype) {
   STD_TORCH_CHECK(tensor.scalar_type() == dtype, name, ": expected ", toString(dtype), ", got ",
                   toString(tensor.scalar_type()));
+}
+
+// For dense float32 tensors on the CPU.
+inline void check_finite(const Tensor& tensor, const char* name) {
+  const float* values = tensor.const_data_ptr<float>();
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    STD_TORCH_CHECK(std::isfinite(values[i]), name, ": expected finite numbers, got ", values[i]);
+  }
 }
 
 // PyTorch calls a kernel when any argument is on its device.

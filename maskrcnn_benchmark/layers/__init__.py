@@ -16,6 +16,8 @@ from maskrcnn_benchmark.layers.deform_conv_modules import (
 )
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import ml_nms, nms
+from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
+from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
 from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
 from maskrcnn_benchmark.layers.scale import Scale
@@ -36,6 +38,7 @@ __all__ = [
     "ModulatedDeformConv",
     "ModulatedDeformConvPack",
     "OpsStatus",
+    "PolygonGroups",
     "ROIAlign",
     "Scale",
     "SelfAdjustingSmoothL1Loss",
@@ -48,6 +51,9 @@ __all__ = [
     "modulated_deform_conv",
     "nms",
     "ops_status",
+    "paste_masks_rle",
+    "polygon_areas",
+    "rasterize_polygons",
     "roi_align",
     "sigmoid_focal_loss",
     "smooth_l1_loss",

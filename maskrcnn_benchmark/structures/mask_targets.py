@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import roi_align
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.structures.polygon_list import (
-    Polygon,
-    PolygonList,
-    rasterize,
-    rasterized_areas,
+from maskrcnn_benchmark.layers import (
+    PolygonGroups,
+    polygon_areas,
+    rasterize_polygons,
+    roi_align,
 )
+from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.structures.polygon_list import Polygon, PolygonList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 MIN_SIDE = 1.0
@@ -30,11 +30,11 @@ PIXEL_CENTER = 0.5
 """Distance in px of a pixel's centre from its left and upper edge."""
 
 
-class _Canvas(NamedTuple):
-    """Piece of the image in which areas are counted; corners in px."""
+class _Canvases(NamedTuple):
+    """Pieces of the image in which areas are counted: origins (K, 2) in px, x first, and sizes."""
 
-    origin: NDArray[np.float32]
-    size_hw: tuple[int, int]
+    origins: NDArray[np.float32]
+    sizes_hw: NDArray[np.int64]
 
 
 def crop_and_rasterize(masks: SegmentationMask, boxes: Tensor, mask_side: int) -> Tensor:
@@ -54,13 +54,8 @@ def crop_and_rasterize(masks: SegmentationMask, boxes: Tensor, mask_side: int) -
     _check_lengths(masks, boxes)
     if not isinstance(masks.instances, PolygonList):
         return _resample_bitmaps(masks.to_bitmasks(), boxes, mask_side)
-    corners = boxes.detach().cpu().float().numpy()
-    scales = np.float32(mask_side) / np.maximum(corners[:, 2:] - corners[:, :2], MIN_SIDE)
-    crops = [
-        [(points - corner[:2]) * scale for points in polygons]
-        for polygons, corner, scale in zip(masks.instances.polygons, corners, scales, strict=True)
-    ]
-    return torch.from_numpy(rasterize(crops, (mask_side, mask_side))).to(boxes.device)
+    groups, instances = _grouped(masks.instances.polygons)
+    return rasterize_polygons(groups, instances, boxes, mask_side).to(boxes.device)
 
 
 def area_ratios(masks: SegmentationMask, boxes: Tensor, first_polygon_only: bool = False) -> Tensor:
@@ -85,13 +80,18 @@ def area_ratios(masks: SegmentationMask, boxes: Tensor, first_polygon_only: bool
         return _bitmap_ratios(masks.to_bitmasks(), boxes)
     # UPSTREAM(first-polygon): the mask loss took the first polygon for the whole object.
     counted = slice(0, 1) if first_polygon_only else slice(None)
-    image_wh = np.array(masks.size, dtype=np.float32)
+    groups, instances = _grouped([polygons[counted] for polygons in masks.instances.polygons])
     corners = boxes.detach().cpu().float().numpy()
-    ratios = [
-        _polygon_ratio(polygons[counted], corner, image_wh)
-        for polygons, corner in zip(masks.instances.polygons, corners, strict=True)
-    ]
-    return torch.tensor(ratios, dtype=torch.float32, device=boxes.device)
+    inner = _canvases(corners[:, :2], corners[:, 2:])
+    outer = _canvases_around(*_bounds(groups, instances), corners, masks.size)
+    areas = polygon_areas(
+        groups,
+        instances.repeat(2),
+        torch.from_numpy(np.concatenate([inner.origins, outer.origins])),
+        torch.from_numpy(np.concatenate([inner.sizes_hw, outer.sizes_hw])),
+    )
+    in_box, full = areas.clamp(min=1).double().chunk(2)
+    return (in_box / full).float().to(boxes.device)
 
 
 def _check_lengths(masks: SegmentationMask, boxes: Tensor) -> None:
@@ -99,37 +99,59 @@ def _check_lengths(masks: SegmentationMask, boxes: Tensor) -> None:
         raise ValueError(f"boxes must be ({len(masks)}, 4), one a mask, not {tuple(boxes.shape)}")
 
 
-def _polygon_ratio(
-    polygons: Sequence[Polygon], box: NDArray[np.float32], image_wh: NDArray[np.float32]
-) -> float:
-    in_box = _area_within(polygons, _canvas(box[:2], box[2:]))
-    full = _area_within(polygons, _canvas_around(polygons, box, image_wh))
-    return max(in_box, 1) / max(full, 1)
+def _grouped(instances: Sequence[Sequence[Polygon]]) -> tuple[PolygonGroups, Tensor]:
+    """The distinct instances in one piece of memory, and each one's index among them, (K,)."""
+    # The proposals of one ground truth share its polygons.
+    places = {id(polygons): polygons for polygons in instances}
+    place_of = {key: place for place, key in enumerate(places)}
+    flat = [points for polygons in places.values() for points in polygons]
+    groups = PolygonGroups(
+        points=torch.from_numpy(np.concatenate([np.zeros((0, 2), np.float32), *flat])),
+        polygon_begins=_begins([len(points) for points in flat]),
+        instance_begins=_begins([len(polygons) for polygons in places.values()]),
+    )
+    return groups, torch.tensor([place_of[id(polygons)] for polygons in instances]).long()
 
 
-def _canvas_around(
-    polygons: Sequence[Polygon], box: NDArray[np.float32], image_wh: NDArray[np.float32]
-) -> _Canvas:
-    """The box, rounded outwards, and all polygons, as far as they are in the image.
+def _begins(lengths: Sequence[int]) -> Tensor:
+    return torch.tensor([0, *lengths]).cumsum(dim=0)
+
+
+def _bounds(
+    groups: PolygonGroups, instances: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Least and greatest x and y, (K, 2) each, of the instances; inf and -inf without points."""
+    points = groups.points.numpy()
+    begins = groups.polygon_begins[groups.instance_begins].numpy()
+    has_points = begins[:-1] < begins[1:]
+    bounds = []
+    for function, nothing in ((np.minimum, np.inf), (np.maximum, -np.inf)):
+        bound = np.full((len(has_points), 2), nothing, dtype=np.float32)
+        bound[has_points] = function.reduceat(points, begins[:-1][has_points])
+        bounds.append(bound[instances.numpy()])
+    return bounds[0], bounds[1]
+
+
+def _canvases_around(
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    image_wh: tuple[float, float],
+) -> _Canvases:
+    """The boxes, rounded outwards, and all polygons, as far as they are in the image.
 
     Rasterised areas depend on where the canvas begins; this is where the original's did.
     """
-    points = np.concatenate([*polygons, box.reshape(2, 2)])
-    outer = np.floor(box[:2]), np.floor(box[2:]) + LEGACY_PIXEL_OFFSET
-    first = np.minimum(outer[0], points.min(axis=0))
-    last = np.maximum(outer[1], points.max(axis=0))
-    return _canvas(np.maximum(first, 0), np.minimum(last, image_wh - LEGACY_PIXEL_OFFSET))
+    starts, ends = boxes[:, :2], boxes[:, 2:]
+    first = np.minimum.reduce([np.floor(starts), ends, low])
+    last = np.maximum.reduce([np.floor(ends) + LEGACY_PIXEL_OFFSET, starts, high])
+    limit = np.array(image_wh, dtype=np.float32) - LEGACY_PIXEL_OFFSET
+    return _canvases(np.maximum(first, 0), np.minimum(last, limit))
 
 
-def _canvas(first: NDArray[np.float32], last: NDArray[np.float32]) -> _Canvas:
-    width, height = np.maximum(last - first, MIN_SIDE).astype(int).tolist()
-    return _Canvas(origin=first, size_hw=(height, width))
-
-
-def _area_within(polygons: Sequence[Polygon], canvas: _Canvas) -> int:
-    moved = [points - canvas.origin for points in polygons]
-    (area,) = rasterized_areas([moved], canvas.size_hw)
-    return area
+def _canvases(first: NDArray[np.float32], last: NDArray[np.float32]) -> _Canvases:
+    sizes_wh = np.maximum(last - first, MIN_SIDE).astype(np.int64)
+    return _Canvases(origins=first, sizes_hw=sizes_wh[:, ::-1])
 
 
 def _resample_bitmaps(bitmaps: Tensor, boxes: Tensor, mask_side: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.coco_raster import rasterize
 from maskrcnn_benchmark.structures.binary_mask_list import (
     BinaryMaskList,
     decode_rle,
@@ -21,7 +22,7 @@ from maskrcnn_benchmark.structures.binary_mask_list import (
 )
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
 from maskrcnn_benchmark.structures.indexing import InstanceIndex
-from maskrcnn_benchmark.structures.polygon_list import PolygonList, rasterize
+from maskrcnn_benchmark.structures.polygon_list import PolygonList
 
 MaskMode: TypeAlias = Literal["poly", "mask"]
 Bitmap: TypeAlias = Tensor | NDArray[Any]

@@ -31,6 +31,8 @@ def example_inputs():
     logits, targets = torch.randn(6, 4, dtype=torch.float64), torch.tensor([-1, 0, 1, 2, 3, 4])
     maps, offset, mask, weight = random_deform_case(channels=2, outputs=2, kernel=(2, 2))
     deform = (maps, offset, mask, weight, *GEOMETRY.values())
+    points, begins = torch.rand(8, 2) * 9, torch.tensor([0, 3, 8])
+    groups = (points, begins, torch.tensor([0, 2]), torch.tensor([0, 0, 0]))
     return {
         "deform_conv": [
             (*(x.clone().requires_grad_() for x in deform[:4]), *deform[4:]),
@@ -39,6 +41,12 @@ def example_inputs():
         ],
         "deform_conv_backward": [(torch.ones_like(OPS.deform_conv(*deform)), *deform)],
         "nms_keep": [(boxes, None, 0.5), (boxes, labels, 0.5), (boxes[:0], None, 0.5)],
+        "paste_masks_rle": [
+            (torch.rand(20, 5, 5), boxes.float(), 40, 30, 0.5, 1),
+            (torch.rand(0, 5, 5), boxes[:0].float(), 40, 30, 0.5, 1),
+        ],
+        "polygon_areas": [(*groups, torch.zeros(3, 2), torch.full((3, 2), 9))],
+        "rasterize_polygons": [(*groups, torch.rand(3, 4) * 9, 7)],
         "roi_align": [
             (features.clone().requires_grad_(), rois, 0.25, 2, 3, 2),
             (features.clone().requires_grad_(), rois[:0], 0.25, 2, 3, 0),

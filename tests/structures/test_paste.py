@@ -8,9 +8,7 @@ import torch.nn.functional as F
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.paste import (
-    PastedMask,
     encode_masks,
-    encode_pasted,
     paste_mask_in_box,
     paste_masks,
 )
@@ -112,11 +110,11 @@ def test_encoding_of_many_masks_agrees_with_whole_planes():
 
 
 def test_runs_join_over_columns():
-    ones = PastedMask(x0=1, y0=0, mask=np.ones((3, 2), dtype=np.uint8))
-    decoded = mask_utils.decode(encode_pasted(ones, (4, 3)))
+    boxes = BoxList([[1.0, 0.0, 2.0, 2.0]], (4, 3))
+    (rle,) = encode_masks(torch.ones(1, 1, 4, 4), boxes, padding=0)
+    decoded = mask_utils.decode(rle)
     np.testing.assert_array_equal(decoded, [[0, 1, 1, 0]] * 3)
-    reference = mask_utils.encode(np.asfortranarray(decoded))
-    assert encode_pasted(ones, (4, 3))["counts"] == reference["counts"].decode()
+    assert rle["counts"] == mask_utils.encode(np.asfortranarray(decoded))["counts"].decode()
 
 
 def test_a_single_paste_is_the_visible_part():
@@ -134,9 +132,11 @@ def test_a_single_paste_is_the_visible_part():
 
 
 def test_a_paste_outside_is_empty():
-    pasted = paste_mask_in_box(torch.ones(14, 14), torch.tensor([80.0, 10.0, 99.0, 20.0]), SIZE)
+    outside = [80.0, 10.0, 99.0, 20.0]
+    pasted = paste_mask_in_box(torch.ones(14, 14), torch.tensor(outside), SIZE)
     assert pasted.mask.size == 0
-    assert encode_pasted(pasted, SIZE) == encode_planes(torch.zeros(1, 1, 40, 60).byte())[0]
+    rles = encode_masks(torch.ones(1, 1, 14, 14), BoxList([outside], SIZE))
+    assert rles == encode_planes(torch.zeros(1, 1, 40, 60).byte())
 
 
 def test_a_huge_box_costs_its_visible_part_only():

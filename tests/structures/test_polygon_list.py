@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from maskrcnn_benchmark.layers.coco_raster import rasterize, rasterized_areas
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
-from maskrcnn_benchmark.structures.polygon_list import PolygonList, rasterize, rasterized_areas
+from maskrcnn_benchmark.structures.polygon_list import PolygonList
 from tests.factories import rectangle
 from tests.golden_data import golden_json, golden_npz
 

@@ -14,13 +14,22 @@ from types import MappingProxyType
 
 import torch
 
-from maskrcnn_benchmark.layers._ops import deform_conv, nms, roi_align, sigmoid_focal_loss
+from maskrcnn_benchmark.layers._ops import (
+    deform_conv,
+    nms,
+    paste_masks_rle,
+    polygons,
+    roi_align,
+    sigmoid_focal_loss,
+)
 from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
 from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
 
 OPERATORS: tuple[Operator, ...] = (
     *deform_conv.OPERATORS,
     *nms.OPERATORS,
+    *paste_masks_rle.OPERATORS,
+    *polygons.OPERATORS,
     *roi_align.OPERATORS,
     *sigmoid_focal_loss.OPERATORS,
 )

@@ -5,6 +5,8 @@ Signatures follow the operator schemas of `layers/_ops/` argument by argument.
 
 from maskrcnn_benchmark.layers._reference.deform_conv import deform_conv, deform_conv_backward
 from maskrcnn_benchmark.layers._reference.nms import nms_keep
+from maskrcnn_benchmark.layers._reference.paste_masks_rle import paste_masks_rle
+from maskrcnn_benchmark.layers._reference.polygons import polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers._reference.roi_align import roi_align, roi_align_backward
 from maskrcnn_benchmark.layers._reference.sigmoid_focal_loss import (
     sigmoid_focal_loss,
@@ -15,6 +17,9 @@ __all__ = [
     "deform_conv",
     "deform_conv_backward",
     "nms_keep",
+    "paste_masks_rle",
+    "polygon_areas",
+    "rasterize_polygons",
     "roi_align",
     "roi_align_backward",
     "sigmoid_focal_loss",

@@ -1,0 +1,92 @@
+"""NumPy twins of the polygon operators; they rasterise with pycocotools.
+
+Shape symbols: P points, Q polygons, G instances (groups of polygons), R masks, M their side.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskrcnn_benchmark.layers.coco_raster import Polygon, rasterize, rasterized_areas
+
+_MIN_SIDE = np.float32(1)
+
+Group = list[Polygon]
+
+
+def rasterize_polygons(
+    points: Tensor,
+    polygon_begins: Tensor,
+    instance_begins: Tensor,
+    instances: Tensor,
+    boxes: Tensor,
+    side: int,
+) -> Tensor:
+    """(R, M, M) bool masks; arguments as in `layers.rasterize_polygons`."""
+    _check_finite("boxes", boxes)
+    if side < 1:
+        raise ValueError(f"side: expected 1 to 16384, got {side}")
+    corners = boxes.cpu().numpy()
+    scales = np.float32(side) / np.maximum(corners[:, 2:] - corners[:, :2], _MIN_SIDE)
+    group = _groups(points, polygon_begins, instance_begins)
+    crops = [
+        [(points - corner[:2]) * scale for points in group(instance)]
+        for instance, corner, scale in zip(instances.tolist(), corners, scales, strict=True)
+    ]
+    return torch.from_numpy(rasterize(crops, (side, side))).to(points.device)
+
+
+def polygon_areas(
+    points: Tensor,
+    polygon_begins: Tensor,
+    instance_begins: Tensor,
+    instances: Tensor,
+    origins: Tensor,
+    sizes: Tensor,
+) -> Tensor:
+    """(R,) int64 areas in px^2; arguments as in `layers.polygon_areas`."""
+    _check_finite("origins", origins)
+    group = _groups(points, polygon_begins, instance_begins)
+    areas = [
+        rasterized_areas([[points - origin for points in group(instance)]], (height, width))[0]
+        for instance, origin, (height, width) in zip(
+            instances.tolist(), origins.cpu().numpy(), sizes.tolist(), strict=True
+        )
+    ]
+    return torch.tensor(areas, dtype=torch.int64, device=points.device)
+
+
+def _groups(
+    points: Tensor, polygon_begins: Tensor, instance_begins: Tensor
+) -> Callable[[int], Group]:
+    """The polygons of an instance, by its index."""
+    _check_finite("points", points)
+    _check_begins("polygon_begins", polygon_begins, len(points))
+    _check_begins("instance_begins", instance_begins, len(polygon_begins) - 1)
+    flat: NDArray[np.float32] = points.cpu().numpy()
+    polygons = np.split(flat, polygon_begins.tolist()[1:-1]) if len(polygon_begins) > 1 else []
+    begins = instance_begins.tolist()
+
+    def group(instance: int) -> Group:
+        if not 0 <= instance < len(begins) - 1:
+            raise ValueError(
+                f"instances: expected indices in [0, {len(begins) - 1}), got {instance}"
+            )
+        return polygons[begins[instance] : begins[instance + 1]]
+
+    return group
+
+
+def _check_finite(name: str, values: Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name}: expected finite numbers")
+
+
+def _check_begins(name: str, begins: Tensor, num_parts: int) -> None:
+    if len(begins) == 0 or begins[0] != 0 or begins[-1] != num_parts:
+        raise ValueError(f"{name}: expected numbers from 0 to {num_parts}")
+    if (begins.diff() < 0).any():
+        raise ValueError(f"{name}: expected ascending numbers")
