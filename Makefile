@@ -22,13 +22,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow lint format type bench docs clean
+.PHONY: help setup demo test test-slow test-sanitize lint format type bench docs clean
 
 help:
 	@echo "make setup      create .venv, install the pinned packages, build the operators"
 	@echo "make demo       train, evaluate and draw on the bundled photos (CPU is enough)"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take longer than a few seconds"
+	@echo "make test-sanitize  the operators under address and thread sanitizers"
 	@echo "make lint       ruff, clang-format and codespell; changes nothing"
 	@echo "make format     let ruff and clang-format lay the files out"
 	@echo "make type       mypy --strict"
@@ -65,6 +66,11 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu" $(PYTEST_ARGS)
+
+# The same cases on CPU kernels and emulated CUDA kernels, with address, undefined-behaviour and
+# thread sanitizers. Linux and GCC.
+test-sanitize: setup
+	$(BIN)/python -m tests.emu.sanitize
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ namespace centermask {
 namespace {
 
 constexpr int64_t kTile = 64;
-constexpr int64_t kSweepThreads = 512;
+constexpr int64_t kSweepThreads = 256;
 
 // Boxes first..first + kTile of the ranks, in shared memory.
 template <typename T>

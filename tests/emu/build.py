@@ -6,12 +6,13 @@ build/emu under a hash of everything that went into them, so that a second run c
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,8 +33,14 @@ COMMON_FLAGS = (
     "-Werror",
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
 )
-ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g1")
-THREAD = ("-fsanitize=thread", "-g1")
+FAST = ("-O2", "-g0")
+ADDRESS = (
+    "-O1",
+    "-g1",
+    "-fsanitize=address,undefined,float-cast-overflow",
+    "-fno-sanitize-recover=undefined,float-cast-overflow",
+)
+THREAD = ("-O1", "-g1", "-fsanitize=thread", "-DCM_EMU_THREADS")
 
 
 @dataclass(frozen=True)
@@ -45,17 +52,19 @@ class Variant:
         emulated: whether the .cu files are built (by emulation) or the CPU kernels.
         flags: added to the command lines of compiler and linker.
         families: stems of the .cu files to build, None: all.
+        sanitizer: its library, to be loaded before anything else; None: not needed.
     """
 
     namespace: str
     emulated: bool
-    flags: tuple[str, ...] = ("-O2", "-g0")
-    families: tuple[str, ...] | None = field(default=None)
+    flags: tuple[str, ...] = FAST
+    families: tuple[str, ...] | None = None
+    sanitizer: str | None = None
 
     def sources(self, csrc: Path = CSRC) -> list[Path]:
         """Files to compile."""
         if not self.emulated:
-            return sorted(csrc.glob("*.cpp"))
+            return [EMU / "parallel_for.cpp", *sorted(csrc.glob("*.cpp"))]
         kernels = sorted(csrc.glob("*.cu"))
         if self.families is not None:
             kernels = [path for path in kernels if path.stem in self.families]
@@ -63,13 +72,13 @@ class Variant:
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "emu": Variant("centermask_emu", emulated=True),
-    "emu_address": Variant("centermask_emu_address", True, ("-O1", *ADDRESS)),
-    "emu_thread": Variant("centermask_emu_thread", True, ("-O1", *THREAD, "-DCM_EMU_THREADS")),
-    "cpu_address": Variant("centermask_cpu_address", False, ("-O1", *ADDRESS)),
-    "cpu_thread": Variant("centermask_cpu_thread", False, ("-O1", *THREAD)),
+    "emu": Variant("centermask_emu", True),
+    "emu_address": Variant("centermask_emu", True, ADDRESS, sanitizer="libasan.so"),
+    "emu_thread": Variant("centermask_emu", True, THREAD, sanitizer="libtsan.so"),
+    "cpu_address": Variant("centermask_cpu", False, ADDRESS, sanitizer="libasan.so"),
+    "cpu_thread": Variant("centermask_cpu", False, THREAD, sanitizer="libtsan.so"),
 }
-"""Name -> variant; those with sanitizers load only into a process that sanitize.py starts."""
+"""Name -> variant; those with sanitizers load only into a process that table.run_table starts."""
 
 
 def compiler() -> list[str]:
@@ -81,16 +90,12 @@ def compiler() -> list[str]:
 
 
 def can_compile() -> bool:
-    """Whether there is a GCC or clang here."""
+    """Whether kernels can be emulated here: on Linux, with a compiler."""
     return sys.platform == "linux" and shutil.which(compiler()[-1]) is not None
 
 
-def _digest(*parts: str | bytes) -> str:
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(part.encode() if isinstance(part, str) else part)
-        total.update(b"\0")
-    return total.hexdigest()[:16]
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _run(command: Sequence[str]) -> None:
@@ -109,16 +114,17 @@ def _make(target: Path, write: Callable[[str], None]) -> Path:
     return target
 
 
-def _flags(variant: Variant) -> list[str]:
-    flags = [*COMMON_FLAGS, *variant.flags, f"-DCM_NAMESPACE={variant.namespace}"]
-    if variant.emulated:
-        flags += ["-DCM_EMU", f"-I{EMU}"]
-    return flags
-
-
-def _headers(csrc: Path) -> str:
-    paths = [*sorted(csrc.glob("*.h")), *sorted(EMU.glob("*.h"))]
-    return "".join(path.read_text() for path in paths)
+def _with_headers(source: Path, folders: Sequence[Path]) -> dict[str, str]:
+    """Texts of a source and of our headers that it includes, directly or not, by name."""
+    texts: dict[str, str] = {}
+    names = [str(source)]
+    while names:
+        name = names.pop()
+        path = next((folder / name for folder in folders if (folder / name).exists()), None)
+        if path is not None and path.name not in texts:
+            texts[path.name] = path.read_text()
+            names += re.findall(r'^#include "([^"]+)"', texts[path.name], re.MULTILINE)
+    return texts
 
 
 def build(variant: Variant, csrc: Path = CSRC) -> Path:
@@ -127,24 +133,40 @@ def build(variant: Variant, csrc: Path = CSRC) -> Path:
     Raises:
         RuntimeError: the compiler's message.
     """
-    flags = _flags(variant)
-    common = [" ".join([*compiler(), *flags]), torch.__version__, _headers(csrc)]
+    define = f"-DCM_NAMESPACE={variant.namespace}"
+    flags = [*compiler(), *COMMON_FLAGS, *variant.flags, define]
+    if variant.emulated:
+        flags.append("-DCM_EMU")
 
     def compiled(source: Path) -> Path:
-        digest = _digest(*common, source.name, source.read_text())
-        command = [*compiler(), *flags, f"-I{source.parent}", "-isystem", f"{TORCH}/include"]
-        language = ["-x", "c++", "-c", str(source)]
-        return _make(
-            CACHE / f"{source.stem}-{digest}.o",
-            lambda partial: _run([*command, *language, "-o", partial]),
-        )
+        texts = _with_headers(source, (csrc, EMU))
+        inputs = [*flags, torch.__version__, *(text for _, text in sorted(texts.items()))]
+        paths = ["-isystem", f"{TORCH}/include", f"-I{csrc}", f"-I{EMU}"]
+        command = [*flags, *paths, "-x", "c++", "-c", str(source), "-o"]
+        target = CACHE / f"{source.stem}-{_digest(inputs)}.o"
+        return _make(target, lambda partial: _run([*command, partial]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = [str(path) for path in pool.map(compiled, variant.sources(csrc))]
-    torch_lib = f"{TORCH}/lib"
-    link = [compiler()[-1], "-shared", *variant.flags, *objects, f"-L{torch_lib}"]
-    link += [f"-Wl,-rpath,{torch_lib}", "-Wl,--as-needed", "-ltorch_cpu", "-lc10", "-pthread"]
-    return _make(
-        CACHE / f"{variant.namespace}-{_digest(*objects)}.so",
-        lambda partial: _run([*link, "-o", partial]),
-    )
+    link = [compiler()[-1], "-shared", *variant.flags, *objects, f"-L{TORCH}/lib"]
+    link += [f"-Wl,-Bsymbolic,--as-needed,-rpath,{TORCH}/lib", "-ltorch_cpu", "-lc10", "-pthread"]
+    target = CACHE / f"{variant.namespace}-{_digest(objects)}.so"
+    return _make(target, lambda partial: _run([*link, "-o", partial]))
+
+
+def sanitizer_environment(variant: Variant) -> dict[str, str]:
+    """What a process must have in its environment to load a library of this variant."""
+    if variant.sanitizer is None:
+        return {}
+    asked = [f"-print-file-name={name}" for name in (variant.sanitizer, "libstdc++.so")]
+    libraries = [
+        subprocess.check_output([compiler()[-1], each], text=True).strip() for each in asked
+    ]
+    return {
+        "LD_PRELOAD": " ".join(libraries),
+        # Python keeps memory till it ends; that is no leak of ours.
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        # Python and PyTorch are not compiled for it: only what our own code touches counts.
+        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1",
+    }

@@ -52,7 +52,6 @@ enum Order { kForward, kReverse, kShuffled };
 struct Settings {
   int64_t order = kForward;
   uint64_t seed = 0;
-  int64_t last_blocks = 0;  // run only so many blocks of each grid, its last ones; 0: all
 };
 inline Settings settings;
 
@@ -73,10 +72,10 @@ inline Place place_of(uint64_t index, dim3 size) {
           static_cast<unsigned>(index / plane)};
 }
 
-// Numbers begin..end in the order of the settings.
-inline std::vector<uint64_t> ordered(uint64_t begin, uint64_t end, uint64_t salt) {
-  std::vector<uint64_t> numbers(end - begin);
-  std::iota(numbers.begin(), numbers.end(), begin);
+// Numbers 0..count in the order of the settings.
+inline std::vector<uint64_t> ordered(uint64_t count, uint64_t salt) {
+  std::vector<uint64_t> numbers(count);
+  std::iota(numbers.begin(), numbers.end(), uint64_t{0});
   if (settings.order == kReverse) std::reverse(numbers.begin(), numbers.end());
   if (settings.order == kShuffled) {
     std::mt19937_64 random(settings.seed * 1000003 + salt);
@@ -87,8 +86,7 @@ inline std::vector<uint64_t> ordered(uint64_t begin, uint64_t end, uint64_t salt
 
 inline std::vector<uint64_t> ordered_blocks(dim3 grid) {
   const uint64_t count = uint64_t{grid.x} * grid.y * grid.z;
-  const uint64_t wanted = settings.last_blocks > 0 ? settings.last_blocks : count;
-  return ordered(count - std::min(count, wanted), count, count);
+  return ordered(count, count);
 }
 
 using Kernel = std::function<void()>;

@@ -35,7 +35,7 @@ class BlockRun {
   }
 
   void run(uint64_t salt) {
-    order_ = ordered(0, num_threads_, salt);
+    order_ = ordered(num_threads_, salt);
     next_ = 0;
     waiting_.clear();
     while (next_ < num_threads_) {

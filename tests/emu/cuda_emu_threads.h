@@ -83,7 +83,7 @@ inline void run(dim3 grid, dim3 block, const Kernel& kernel) {
   ThreadBarrier between(num_threads);
   used_barrier.store(false);
   std::vector<std::thread> threads;
-  for (const uint64_t thread : ordered(0, num_threads, 0)) {
+  for (const uint64_t thread : ordered(num_threads, 0)) {
     threads.emplace_back(
         [&, thread] { run_thread(thread, grid, block, kernel, blocks, barriers, between); });
   }

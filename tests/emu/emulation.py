@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from tests.emu.build import Variant, build
-
 
 class Order(NamedTuple):
     """In which order threads of a block, and blocks of a grid, have their turn."""
@@ -24,29 +22,38 @@ ORDERS = (Order("forward", 0), Order("reverse", 1), Order("shuffled", 2, 1), Ord
 
 
 @cache
-def loaded(library: Path) -> ctypes.CDLL:
+def load(library: Path) -> ctypes.CDLL:
     """The library, its operators registered."""
     torch.ops.load_library(library)
     emulation = ctypes.CDLL(str(library))
-    emulation.emu_control.argtypes = [ctypes.c_int64, ctypes.c_uint64, ctypes.c_int64]
+    if hasattr(emulation, "emu_control"):
+        emulation.emu_control.argtypes = [ctypes.c_int64, ctypes.c_uint64]
+        for name in ("emu_grid_begin", "emu_grid_stride"):
+            function = getattr(emulation, name)
+            function.argtypes = [ctypes.c_uint32] * 3
+            function.restype = ctypes.c_int64
     return emulation
 
 
 @contextmanager
-def emulated(variant: Variant, order: Order = ORDERS[0], last_blocks: int = 0) -> Iterator[str]:
-    """Namespace under torch.ops; memory that kernels do not write shows up as NaN meanwhile.
-
-    Args:
-        variant: how the sources are compiled.
-        order: of threads and blocks.
-        last_blocks: how many blocks of each grid to run, the last ones; 0: all.
-    """
-    control = loaded(build(variant)).emu_control
-    control(order.kind, order.seed, last_blocks)
-    deterministic = torch.are_deterministic_algorithms_enabled()
+def undefined_is_nan() -> Iterator[None]:
+    """Memory that kernels do not write shows up as NaN or as the largest integer."""
+    before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
-        yield variant.namespace
+        yield
     finally:
-        torch.use_deterministic_algorithms(deterministic)
-        control(ORDERS[0].kind, 0, 0)
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def running(library: Path, order: Order = ORDERS[0]) -> Iterator[ctypes.CDLL]:
+    """The library while its kernels run in this order, or nothing special for CPU kernels."""
+    emulation = load(library)
+    control = getattr(emulation, "emu_control", lambda *_: None)
+    control(order.kind, order.seed)
+    try:
+        with undefined_is_nan():
+            yield emulation
+    finally:
+        control(ORDERS[0].kind, 0)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.layers import _ops, ops_status
-from tests.emu.build import CSRC, VARIANTS, can_compile
-from tests.emu.emulation import ORDERS, emulated
+from tests.emu.build import CSRC, VARIANTS, build, can_compile
+from tests.emu.emulation import ORDERS, running
 from tests.layers.op_cases import CASES, FAMILIES, REFUSALS, run_case, run_refusal
 from tests.layers.op_cases.case import DTYPES
 from tests.layers.op_cases.nms import random_boxes
@@ -15,32 +15,41 @@ pytestmark = [
     pytest.mark.skipif(not can_compile(), reason="no C++ compiler to emulate CUDA with"),
 ]
 EMU = VARIANTS["emu"]
+OPS = getattr(torch.ops, EMU.namespace)
+
+
+@pytest.fixture(scope="module")
+def library():
+    """The CUDA sources, compiled once."""
+    return build(EMU)
+
+
 orders = pytest.mark.parametrize("order", ORDERS, ids=[order.name for order in ORDERS])
 
 
 @orders
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_agrees_with_the_reference(case, order):
-    with emulated(EMU, order) as namespace:
+def test_agrees_with_the_reference(library, case, order):
+    with running(library, order):
         for dtype in DTYPES:
-            run_case(case, namespace, dtype)
+            run_case(case, EMU.namespace, dtype)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
-def test_refuses_with_one_clean_message(refusal, capfd):
-    with emulated(EMU) as namespace:
-        run_refusal(refusal, namespace)
+def test_refuses_with_one_clean_message(library, refusal, capfd):
+    with running(library):
+        run_refusal(refusal, EMU.namespace)
     assert capfd.readouterr() == ("", "")
 
 
-def test_every_source_has_cases():
+def test_every_source_has_cases(library):
     assert set(FAMILIES) >= {path.stem for path in CSRC.glob("*.cu")}
-    with emulated(EMU) as namespace:
+    with running(library):
         served = {
             operator.name
             for operator in _ops.OPERATORS
             if torch._C._dispatch_has_kernel_for_dispatch_key(
-                f"{namespace}::{operator.name}", "CPU"
+                f"{EMU.namespace}::{operator.name}", "CPU"
             )
         }
     assert served <= {case.operator for case in CASES}
@@ -48,24 +57,24 @@ def test_every_source_has_cases():
 
 @pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_agrees_with_the_cpu_kernel(case):
-    with emulated(EMU, ORDERS[2]) as namespace:
+def test_agrees_with_the_cpu_kernel(library, case):
+    with running(library, ORDERS[2]):
         for dtype in DTYPES:
             arguments = case.arguments(dtype)
             results = [
                 getattr(getattr(torch.ops, each), case.operator)(*arguments)
-                for each in (namespace, "centermask")
+                for each in (EMU.namespace, "centermask")
             ]
             bound = case.tolerance * torch.finfo(dtype).eps
             torch.testing.assert_close(*results, rtol=bound, atol=bound, equal_nan=True)
 
 
 @pytest.mark.parametrize("count", [64, 200, 1000])
-def test_keeps_what_torchvision_keeps(count):
+def test_keeps_what_torchvision_keeps(library, count):
     torchvision = pytest.importorskip("torchvision")
     boxes = random_boxes(count, torch.float32, 200.0).round()
-    with emulated(EMU, ORDERS[2]) as namespace:
-        keep = getattr(torch.ops, namespace).nms_keep(boxes, None, 0.5)
+    with running(library, ORDERS[2]):
+        keep = OPS.nms_keep(boxes, None, 0.5)
     # Its corners are edges: our box from x1 to x2 is its box from x1 to x2 + 1.
     edges = boxes + torch.tensor([0.0, 0, 1, 1])
     expected = torchvision.ops.nms(edges, torch.arange(count, 0, -1.0), 0.5)
@@ -74,36 +83,34 @@ def test_keeps_what_torchvision_keeps(count):
 
 @pytest.mark.parametrize("ratio", [0, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_pools_what_torchvision_pools(ratio, dtype):
+def test_pools_what_torchvision_pools(library, ratio, dtype):
     torchvision = pytest.importorskip("torchvision")
     case = next(case for case in CASES if str(case) == "roi_align-23-rois")
     features, rois, *_ = case.arguments(dtype)
-    with emulated(EMU, ORDERS[2]) as namespace:
-        pooled = getattr(torch.ops, namespace).roi_align(features, rois, 0.25, 7, 5, ratio)
+    with running(library, ORDERS[2]):
+        pooled = OPS.roi_align(features, rois, 0.25, 7, 5, ratio)
     expected = torchvision.ops.roi_align(features, rois, (7, 5), 0.25, ratio, aligned=False)
     bound = 64 * torch.finfo(dtype).eps
     torch.testing.assert_close(pooled, expected, rtol=bound, atol=bound)
 
 
 @pytest.mark.parametrize("image", [-1.0, 2.0, float("nan"), float("inf"), 1e30])
-def test_roi_of_no_image_pools_nan_and_has_no_gradient(image):
+def test_roi_of_no_image_pools_nan_and_has_no_gradient(library, image):
     features = torch.ones(2, 3, 9, 13)
     rois = torch.tensor([[0, 0.0, 0, 30, 30], [image, 0, 0, 30, 30]])
-    with emulated(EMU) as namespace:
-        ops = getattr(torch.ops, namespace)
-        pooled = ops.roi_align(features, rois, 0.25, 2, 2, 2)
-        grad = ops.roi_align_backward(torch.ones_like(pooled), rois, 0.25, 2, 3, 9, 13, 2)
+    with running(library):
+        pooled = OPS.roi_align(features, rois, 0.25, 2, 2, 2)
+        grad = OPS.roi_align_backward(torch.ones_like(pooled), rois, 0.25, 2, 3, 9, 13, 2)
     assert torch.equal(pooled[0], torch.ones(3, 2, 2))
     assert bool(pooled[1].isnan().all())
     assert grad.sum() == pytest.approx(12.0)
 
 
-def test_target_beyond_the_classes_costs_nan():
+def test_target_beyond_the_classes_costs_nan(library):
     logits, targets = torch.zeros(4, 3), torch.tensor([-2, 4, 2**40, 3])
-    with emulated(EMU) as namespace:
-        ops = getattr(torch.ops, namespace)
-        losses = ops.sigmoid_focal_loss(logits, targets, 2.0, 0.25)
-        slopes = ops.sigmoid_focal_loss_backward(losses * 0 + 1, logits, targets, 2.0, 0.25)
+    with running(library):
+        losses = OPS.sigmoid_focal_loss(logits, targets, 2.0, 0.25)
+        slopes = OPS.sigmoid_focal_loss_backward(losses * 0 + 1, logits, targets, 2.0, 0.25)
     for values in (losses, slopes):
         assert values.isnan().all(dim=1).tolist() == [True, True, True, False]
         assert bool(values[3].isfinite().all())

@@ -1,8 +1,10 @@
 """What a case is, and how it is run."""
 
+import mmap
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -88,3 +90,18 @@ def run_refusal(refusal: Refusal, namespace: str, device: str = "cpu") -> None:
 def seeded(seed: int) -> torch.Generator:
     """A generator that draws the same numbers at every call."""
     return torch.Generator().manual_seed(seed)
+
+
+def far_apart(values: Tensor, axis: int, distance: int = 2**31) -> Tensor:
+    """The values, so that neighbours along `axis` are `distance` elements from each other.
+
+    What lies between them is a hole in a file, which takes no space.
+    """
+    last = (values.shape[axis] - 1) * distance + values.numel()
+    size = last * values.element_size()
+    with TemporaryFile() as file:
+        file.truncate(size)
+        memory = torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=values.dtype)
+    strides = list(values.stride())
+    strides[axis] = distance
+    return memory.as_strided(values.shape, strides).copy_(values)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tests.layers.op_cases.case import OpCase, Refusal, seeded
+from tests.layers.op_cases.case import OpCase, Refusal, far_apart, seeded
 
 NAN, INF = float("nan"), float("inf")
 
@@ -90,6 +90,13 @@ _FORWARD: dict[str, Callable[[torch.dtype], Call]] = {
     **{f"channels-last-{c}": lambda t, c=c: _channels_last(t, c) for c in (1, 5, 16, 64)},
     "strided": _strided,
     "expanded": lambda t: Call(features(t, 1, 1).expand(3, 4, 9, 13), random_rois(9, t, 3)),
+    # Offsets beyond 32 bits, of the last of two images, channels, rows, columns.
+    **{
+        f"axis-{axis}-far-apart": lambda t, axis=axis: Call(
+            far_apart(features(t, 2, hw=(2, 2)), axis), random_rois(5, t), 1 / 16
+        )
+        for axis in range(4)
+    },
     "no-channels": lambda t: Call(features(t, 0), random_rois(3, t)),
     "no-images": lambda t: Call(features(t, 3, 0), random_rois(0, t)),
     "no-map": lambda t: Call(features(t, hw=(0, 5)), random_rois(0, t)),
