@@ -97,11 +97,17 @@ def boxlist_iou(boxlist1: BoxList, boxlist2: BoxList) -> Tensor:
             f"boxes of images of different size: {boxlist1.size} and {boxlist2.size} (w, h)"
         )
     first, second = boxlist1.convert("xyxy"), boxlist2.convert("xyxy")
-    top_left = torch.maximum(first.bbox[:, None, :2], second.bbox[:, :2])  # (N, M, 2)
-    bottom_right = torch.minimum(first.bbox[:, None, 2:], second.bbox[:, 2:])
-    sides = (bottom_right - top_left + LEGACY_PIXEL_OFFSET).clamp(min=0)
-    intersection = sides[..., 0] * sides[..., 1]
+    x1, y1, x2, y2 = (coordinate[:, None] for coordinate in first.bbox.unbind(dim=1))
+    # One coordinate at a time: anchors make M large, and a last dimension of two is slow.
+    intersection = _overlap(x1, x2, second.bbox[:, 0], second.bbox[:, 2])
+    intersection *= _overlap(y1, y2, second.bbox[:, 1], second.bbox[:, 3])
     return intersection / (first.area()[:, None] + second.area() - intersection)
+
+
+def _overlap(start1: Tensor, end1: Tensor, start2: Tensor, end2: Tensor) -> Tensor:
+    """(N, M) inclusive lengths that intervals (N, 1) and (M,) have in common."""
+    length = torch.minimum(end1, end2) - torch.maximum(start1, start2)
+    return (length + LEGACY_PIXEL_OFFSET).clamp_(min=0)
 
 
 def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:

@@ -1,10 +1,15 @@
 """From RetinaNet predictions to boxes (arXiv 1708.02002, section 4.1).
 
-Shapes: N images, C foreground classes, Li anchors of level i.
+Shapes: N images, C foreground classes, A anchors of a cell, Li anchors and Hi x Wi cells of level
+i, K candidates.
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +25,9 @@ from maskrcnn_benchmark.structures.boxlist_ops import (
     cat_boxlist,
     remove_small_boxes,
 )
+
+_LOGIT_MARGIN: Final = 0.05
+"""Logits so far below the threshold fail it whatever bfloat16 does to both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,20 @@ class RetinaNetSelectionSettings:
     min_size: int = 0
 
 
+class _Candidates(NamedTuple):
+    """Predictions of one level: (K,) scores, anchors 0..Li - 1 and classes 0..C - 1."""
+
+    scores: Tensor
+    anchor_inds: Tensor
+    class_inds: Tensor
+
+
+def _logit(probability: float) -> float:
+    if not 0 < probability < 1:
+        return -math.inf if probability <= 0 else math.inf
+    return math.log(probability / (1 - probability))
+
+
 class RetinaNetPostProcessor:
     """Selects the best boxes of every image.
 
@@ -56,6 +78,7 @@ class RetinaNetPostProcessor:
         self.settings = settings
         self.coder = coder
         self.num_foreground = num_foreground
+        self._least_logit = _logit(settings.score_threshold) - _LOGIT_MARGIN
 
     @torch.no_grad()
     def __call__(
@@ -89,27 +112,40 @@ class RetinaNetPostProcessor:
         anchors: Tensor,
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[BoxList]:
-        # Half precision has too few values to rank and cut by.
-        probs = at_least_float32(flatten_levels([logits], self.num_foreground)).sigmoid()
         codes = flatten_levels([deltas], 4)
         boxlists = []
         for image, (height, width) in enumerate(image_sizes):
-            anchor_inds, class_inds = torch.nonzero(
-                probs[image] > self.settings.score_threshold, as_tuple=True
-            )
-            scores = probs[image, anchor_inds, class_inds]
-            top_n = min(self.settings.pre_nms_top_n, len(scores))
-            scores, best = scores.topk(top_n, sorted=False)
-            anchor_inds, class_inds = anchor_inds[best], class_inds[best]
+            candidates = self._candidates(logits[image])
             boxes = self.coder.decode(
-                at_least_float32(codes[image, anchor_inds]), anchors[anchor_inds]
+                at_least_float32(codes[image, candidates.anchor_inds]),
+                anchors[candidates.anchor_inds],
             )
             boxlist = BoxList(boxes, (width, height), mode="xyxy")
-            boxlist.add_field("labels", class_inds + 1)
-            boxlist.add_field("scores", scores)
+            boxlist.add_field("labels", candidates.class_inds + 1)
+            boxlist.add_field("scores", candidates.scores)
             boxlist = boxlist.clip_to_image(remove_empty=False)
             boxlists.append(remove_small_boxes(boxlist, self.settings.min_size))
         return boxlists
+
+    def _candidates(self, logits: Tensor) -> _Candidates:
+        """The best predictions above the threshold in a map (A * C, Hi, Wi), anchors in order."""
+        num_cells = logits.shape[1] * logits.shape[2]
+        num_anchors = logits.shape[0] // self.num_foreground
+        # Few predictions pass, so only those that come near are computed exactly.
+        channel_inds, cell_inds = torch.nonzero(
+            logits.reshape(-1, num_cells) > self._least_logit, as_tuple=True
+        )
+        # Half precision has too few values to rank and cut by.
+        scores = at_least_float32(logits.reshape(-1, num_cells)[channel_inds, cell_inds]).sigmoid()
+        is_above = scores > self.settings.score_threshold
+        scores, best = scores.masked_fill(~is_above, -1).topk(
+            min(self.settings.pre_nms_top_n, int(is_above.sum()))
+        )
+        channel_inds, cell_inds = channel_inds[best], cell_inds[best]
+        anchor_inds = cell_inds * num_anchors + channel_inds // self.num_foreground
+        class_inds = channel_inds % self.num_foreground
+        order = (anchor_inds * self.num_foreground + class_inds).argsort()
+        return _Candidates(scores[order], anchor_inds[order], class_inds[order])
 
     def _select_over_levels(self, boxlist: BoxList) -> BoxList:
         boxlist = boxlist_ml_nms(boxlist, self.settings.nms_threshold)
