@@ -5,30 +5,29 @@ level mappers as ``builder(k_min, k_max)``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
-from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config.errors import ConfigError
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 ModuleBuilder = Callable[..., nn.Module]
 
 
-class Registry(Generic[T]):
+class Registry(Mapping[str, T]):
     """A table from the names used in configurations to the things that build them.
+
+    A read-only mapping in alphabetical order.
 
     Args:
         kind: what the entries are, in singular, for error messages ("backbone").
-        not_yet: names that exist in published configurations but have no implementation yet,
-            each with what it needs. An entry registered under such a name takes precedence.
     """
 
-    def __init__(self, kind: str, not_yet: Mapping[str, str] | None = None) -> None:
+    def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
-        self._not_yet = dict(not_yet or {})
 
     def register(self, name: str, entry: T | None = None) -> Callable[[Item], Item]:
         """A decorator that enters the decorated object under ``name`` and returns it unchanged.
@@ -51,19 +50,13 @@ class Registry(Generic[T]):
         return enter
 
     def __getitem__(self, name: str) -> T:
-        return self.get(name)
-
-    def get(self, name: str) -> T:
         """The entry registered under ``name``.
 
         Raises:
-            NotYetAvailableError: when the name is a published one that has no implementation yet.
             ConfigError: when the name is unknown; the message lists the known ones.
         """
         if name in self._entries:
             return self._entries[name]
-        if name in self._not_yet:
-            raise NotYetAvailableError(name, self._not_yet[name])
         known = ", ".join(self.names()) or "none"
         raise ConfigError(f"unknown {self.kind} {name!r}; known: {known}")
 
@@ -84,8 +77,6 @@ class Registry(Generic[T]):
         return f"Registry({self.kind}: {', '.join(self.names())})"
 
 
-_FBNET = "the FBNet search-space blocks"
-
 BACKBONES: Registry[ModuleBuilder] = Registry(
     "backbone (MODEL.BACKBONE.CONV_BODY)",
 )
@@ -94,14 +85,12 @@ RPN_HEADS: Registry[ModuleBuilder] = Registry(
 )
 ROI_BOX_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)",
-    not_yet={"FBNet.roi_head": _FBNET},
 )
 ROI_BOX_PREDICTOR: Registry[ModuleBuilder] = Registry(
     "box predictor (MODEL.ROI_BOX_HEAD.PREDICTOR)"
 )
 ROI_MASK_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "mask feature extractor (MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR)",
-    not_yet={"FBNet.roi_head_mask": _FBNET},
 )
 ROI_MASK_PREDICTOR: Registry[ModuleBuilder] = Registry(
     "mask predictor (MODEL.ROI_MASK_HEAD.PREDICTOR)"
@@ -114,7 +103,6 @@ ROI_MASKIOU_PREDICTOR: Registry[ModuleBuilder] = Registry(
 )
 ROI_KEYPOINT_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "keypoint feature extractor (MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR)",
-    not_yet={"FBNet.roi_head_keypoints": _FBNET},
 )
 ROI_KEYPOINT_PREDICTOR: Registry[ModuleBuilder] = Registry(
     "keypoint predictor (MODEL.ROI_KEYPOINT_HEAD.PREDICTOR)"

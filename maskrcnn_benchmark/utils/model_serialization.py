@@ -65,7 +65,7 @@ def load_state_dict(
     model: nn.Module,
     loaded_state_dict: Mapping[str, Tensor],
     *,
-    by_suffix: bool = False,
+    by_suffix: bool = True,
     strict: bool = False,
     bn_eps: float = 0.0,
     ignored: tuple[str, ...] = (),
@@ -76,7 +76,8 @@ def load_state_dict(
     are left out and reported.
 
     UPSTREAM(exact-names): the original matched every file by suffix and so never missed anything.
-    Here names are equal unless ``by_suffix`` says that the file holds a bare ImageNet backbone.
+    Here that is what scripts get who call this; ``Checkpointer`` wants equal names, unless a file
+    holds a bare ImageNet backbone.
 
     Args:
         model: receives the values, cast to the types and devices of its own tensors.

@@ -8,7 +8,6 @@ import torch
 from maskrcnn_benchmark.config import (
     ArchitectureSpec,
     CfgNode,
-    NotYetAvailableError,
     get_default_config,
 )
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog, ModelCatalog
@@ -20,21 +19,6 @@ from tests.golden_data import golden_json
 PUBLISHED = golden_json("configs")
 BASES = {str(path.relative_to(ROOT)) for path in files("configs/base", ".yaml")}
 SHIPPED = {str(path.relative_to(ROOT)) for path in files("configs", ".yaml")} - BASES
-
-# Configurations that cannot be built yet, by the part that the error names.
-NOT_YET = {
-    "FBNet.roi_head": (
-        "e2e_faster_rcnn_fbnet",
-        "e2e_faster_rcnn_fbnet_600",
-        "e2e_faster_rcnn_fbnet_chamv1a_600",
-        "e2e_mask_rcnn_fbnet",
-        "e2e_mask_rcnn_fbnet_600",
-        "e2e_mask_rcnn_fbnet_xirb16d_dsmask",
-        "e2e_mask_rcnn_fbnet_xirb16d_dsmask_600",
-    ),
-}
-MISSING_PART = {f"configs/{name}.yaml": part for part, names in NOT_YET.items() for name in names}
-BUILDABLE = sorted(SHIPPED - set(MISSING_PART))
 
 
 def _load(name: str) -> CfgNode:
@@ -117,23 +101,10 @@ def test_names_of_weights_and_data_sets_are_known(name):
     assert {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST} <= set(DatasetCatalog.DATASETS)
 
 
-def test_the_table_of_missing_parts_names_shipped_files_once():
-    names = [name for part in NOT_YET.values() for name in part]
-    assert len(names) == len(set(names))
-    assert set(MISSING_PART) <= SHIPPED
-
-
-@pytest.mark.parametrize("name", BUILDABLE)
+@pytest.mark.parametrize("name", sorted(SHIPPED))
 def test_a_configuration_builds(name):
     cfg = _load(name)
     cfg.merge_from_list(["MODEL.WEIGHT", ""])
     with torch.device("meta"):
         model = build_detection_model(cfg)
     assert any(parameter.requires_grad for parameter in model.parameters())
-
-
-@pytest.mark.parametrize(("name", "part"), MISSING_PART.items())
-def test_a_configuration_names_the_part_that_is_missing(name, part):
-    with torch.device("meta"), pytest.raises(NotYetAvailableError) as error:
-        build_detection_model(_load(name))
-    assert error.value.part == part

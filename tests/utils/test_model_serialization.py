@@ -127,11 +127,11 @@ def test_loading_nothing_is_an_error_that_shows_both_sides():
         load_state_dict(_detector(), {})
 
 
-def test_full_names_never_match_by_suffix_unless_asked():
+def test_checkpointers_never_match_full_names_by_suffix():
     # UPSTREAM(exact-names): the original matched every file by suffix, and never missed anything.
     bare = {"conv1.weight": torch.ones(4, 3, 1, 1)}
     with pytest.raises(CheckpointError, match="not one tensor"):
-        load_state_dict(_detector(), bare)
+        load_state_dict(_detector(), bare, by_suffix=False)
     assert load_state_dict(_detector(), bare, by_suffix=True).loaded == (
         "backbone.body.conv1.weight",
     )
