@@ -1,7 +1,7 @@
 import pytest
 
 from maskrcnn_benchmark.config import ConfigError
-from maskrcnn_benchmark.modeling import registry
+from maskrcnn_benchmark.modeling import detector, registry  # noqa: F401  # the detector enters all parts
 from maskrcnn_benchmark.modeling.registry import Registry
 
 
