@@ -43,7 +43,8 @@ _C.MODEL.NUM_CLASSES = 0
 
 _C.MODEL.BACKBONE = CfgNode()
 # Name of the convolutional body, a key of `registry.BACKBONES`, e.g. "R-50-FPN-RETINANET"
-# (P3..P7), "R-50-FPN" (P2..P6), "R-50-C4" (one map of stride 16).
+# (P3..P7), "R-50-FPN" (P2..P6), "R-50-C4" (one map of stride 16). An unknown name is answered with
+# all known ones.
 _C.MODEL.BACKBONE.CONV_BODY = "R-50-C4"
 # The stem and the stages before this number get no gradient. 0: all are trained; 1: the stem is
 # frozen; 2: stem and the first residual stage; and so on, up to 5.
@@ -92,9 +93,11 @@ _C.MODEL.RESNETS.STRIDE_IN_1X1 = True
 _C.MODEL.RESNETS.TRANS_FUNC = "BottleneckWithFixedBatchNorm"
 # Stem: "StemWithFixedBatchNorm" or "StemWithGN".
 _C.MODEL.RESNETS.STEM_FUNC = "StemWithFixedBatchNorm"
-# Dilation of the fifth stage of C4 and C5 models: 1 or 2 (2 keeps the stride at 16).
+# Dilation of the fifth stage of C4 and C5 models: 1 or 2 (2 keeps the stride at 16). With a
+# feature pyramid it is 1.
 _C.MODEL.RESNETS.RES5_DILATION = 1
-# Channels of the maps that the body returns (256 with a full pyramid, 1024 for C4).
+# Channels of the pyramid's maps (256; 128 in CenterMask-Lite), also of MobileNetV2. C4 and C5
+# models, which have no pyramid, return their stage's own channels, whatever stands here.
 _C.MODEL.RESNETS.BACKBONE_OUT_CHANNELS = 256 * 4
 # Channels of the first residual stage's output; doubles with each stage.
 _C.MODEL.RESNETS.RES2_OUT_CHANNELS = 256
@@ -106,9 +109,9 @@ _C.MODEL.VOVNET = CfgNode()
 _C.MODEL.VOVNET.PRETRAINED = ""
 # True: group norm instead of frozen batch norm.
 _C.MODEL.VOVNET.USE_GN = False
-# Channels of the pyramid's maps.
+# Kept for old YAMLs; read by nothing (the name of the body decides its channels).
 _C.MODEL.VOVNET.OUT_CHANNELS = 256
-# Channels of the maps that the body returns; equal to OUT_CHANNELS in every published model.
+# Channels of the pyramid's maps (128 in CenterMask-Lite).
 _C.MODEL.VOVNET.BACKBONE_OUT_CHANNELS = 256
 # For each of the four stages, first stage first: True makes its 3x3 convolutions deformable.
 _C.MODEL.VOVNET.STAGE_WITH_DCN = (False, False, False, False)
@@ -117,15 +120,15 @@ _C.MODEL.VOVNET.WITH_MODULATED_DCN = False
 # Groups of channels that share one set of offsets.
 _C.MODEL.VOVNET.DEFORMABLE_GROUPS = 1
 
-# Settings of HRNet, which the original announced but never had; kept for old YAMLs, read by
-# nothing.
+# Settings of HRNet, which the original announced but never had.
 _C.MODEL.HRNET = CfgNode()
 _C.MODEL.HRNET.FPN = CfgNode()
-# Kind of the pyramid.
+# Kind of the pyramid: "HRFPN".
 _C.MODEL.HRNET.FPN.TYPE = "HRFPN"
-# Channels of every output map.
+# Channels of the pyramid's maps.
 _C.MODEL.HRNET.FPN.OUT_CHANNEL = 256
-# Stride of its convolutions, in cells.
+# Kept for old YAMLs; read by nothing (the name of the backbone decides: stride 1 for P2..P6, which
+# is "-FPN", and 2 for P3..P7, "-FPN-RETINANET").
 _C.MODEL.HRNET.FPN.CONV_STRIDE = 2
 
 _C.MODEL.FBNET = CfgNode()

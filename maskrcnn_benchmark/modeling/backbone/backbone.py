@@ -16,6 +16,9 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.modeling.backbone import fbnet  # noqa: F401  # enters its backbone
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+from maskrcnn_benchmark.modeling.backbone.hrfpn import HRFPN
+from maskrcnn_benchmark.modeling.backbone.hrnet import WIDTHS as HRNET_WIDTHS
+from maskrcnn_benchmark.modeling.backbone.hrnet import HRNet
 from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
@@ -102,6 +105,32 @@ def build_one_map_backbone(cfg: CfgNode, *, build_body: BodyBuilder) -> Backbone
     return Backbone(body=body, fpn=None, out_channels=body.out_channels_per_stage[-1])
 
 
+def build_hrfpn_backbone(cfg: CfgNode, *, width: int, stride: int) -> Backbone:
+    """HRNet with its own pyramid: P2..P6 (stride 1) or P3..P7 (stride 2).
+
+    Raises:
+        ConfigError: if the settings ask for another pyramid.
+    """
+    kind = cfg.MODEL.HRNET.FPN.TYPE
+    if kind != "HRFPN":
+        raise ConfigError(f"MODEL.HRNET.FPN.TYPE: expected 'HRFPN', got {kind!r}")
+    for key in ("USE_GN", "USE_RELU"):
+        if cfg.MODEL.FPN[key]:
+            raise ConfigError(f"MODEL.FPN.{key}: expected False with an HRNet, got True")
+    body = HRNet.from_config(cfg, width)
+    out_channels = cfg.MODEL.HRNET.FPN.OUT_CHANNEL
+    fpn = HRFPN(
+        in_channels_list=body.out_channels_per_stage, out_channels=out_channels, stride=stride
+    )
+    return Backbone(body=body, fpn=fpn, out_channels=out_channels)
+
+
+def _register_hrnet(width: int) -> None:
+    for ending, stride in (("FPN", 1), ("FPN-RETINANET", 2)):
+        builder = partial(build_hrfpn_backbone, width=width, stride=stride)
+        BACKBONES.register(f"HRNET-W{width}-{ending}", builder)
+
+
 def _register_pyramids(name: str, build_body: BodyBuilder, family: str) -> None:
     for ending, build in (("FPN", build_p2p6_backbone), ("FPN-RETINANET", build_p3p7_backbone)):
         builder = partial(build, build_body=build_body, family=family)
@@ -132,6 +161,8 @@ for _depth in BLOCKS_PER_STAGE:
     _register_resnet(_depth)
 for _name in VOVNETS:
     _register_pyramids(_name, partial(VoVNet.from_config, name=_name), "VOVNET")
+for _width in HRNET_WIDTHS:
+    _register_hrnet(_width)
 _register_pyramids("MNV2", MobileNetV2.from_config, "RESNETS")
 
 

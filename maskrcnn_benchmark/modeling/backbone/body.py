@@ -1,6 +1,6 @@
 """What all bodies have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -14,11 +14,11 @@ class Body(nn.Module):
 
     out_channels_per_stage: Sequence[int]
 
-    def freeze_first(self, num_parts: int, parts: Sequence[str]) -> None:
-        """Takes the first `num_parts` of the submodules named `parts` out of training.
+    def freeze_first(self, num_parts: int, parts: Iterable[nn.Module]) -> None:
+        """Takes the first `num_parts` of the parts of this body out of training.
 
         This is what MODEL.BACKBONE.FREEZE_CONV_BODY_AT counts: the stem, then the stages. Numbers
         below 0 freeze nothing, larger ones than there are parts freeze all.
         """
-        for name in parts[: max(num_parts, 0)]:
-            self.get_submodule(name).requires_grad_(False)
+        for part in list(parts)[: max(num_parts, 0)]:
+            part.requires_grad_(False)

@@ -175,7 +175,7 @@ class ResNet(Body):
             self.add_module(name, _make_stage(settings, index, block_norm))
         stages = range(len(self.stage_names))
         self.out_channels_per_stage = [_stage_channels(settings, index) for index in stages]
-        self.freeze_first(settings.freeze_at, ["stem", *self.stage_names])
+        self.freeze_first(settings.freeze_at, self.children())
 
     @classmethod
     def from_config(cls, cfg: CfgNode, blocks_per_stage: Sequence[int]) -> "ResNet":

@@ -236,7 +236,7 @@ class VoVNet(Body):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-        self.freeze_first(freeze_at, ["stem", *self.stage_names])
+        self.freeze_first(freeze_at, self.children())
 
     @classmethod
     def from_config(cls, cfg: CfgNode, name: str) -> "VoVNet":

@@ -91,6 +91,25 @@ def test_a_pyramid_refuses_dilation():
         build_backbone(cfg)
 
 
+@pytest.mark.parametrize(("ending", "first"), [("FPN", (16, 24)), ("FPN-RETINANET", (8, 12))])
+def test_pyramids_of_hrnet(ending, first):
+    cfg = make_config(f"HRNET-W18-{ending}", **{"MODEL.HRNET.FPN.OUT_CHANNEL": 32})
+    backbone, shapes = on_meta(cfg)
+    assert backbone.out_channels == 32
+    assert shapes[0] == (32, *first)
+    assert len(shapes) == 5
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("HRNET.FPN.TYPE", "FPN"), ("FPN.USE_GN", True), ("FPN.USE_RELU", True)],
+)
+def test_hrnet_has_one_kind_of_pyramid(key, value):
+    cfg = make_config("HRNET-W18-FPN", **{f"MODEL.{key}": value})
+    with torch.device("meta"), pytest.raises(ConfigError, match=f"MODEL.{key}: expected"):
+        build_backbone(cfg)
+
+
 @pytest.mark.parametrize(
     ("resnets", "body", "millions"),
     [
