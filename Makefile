@@ -8,6 +8,10 @@ BIN    := $(VENV)/bin
 PIP_ARGS    ?=
 PYTEST_ARGS ?=
 DEMO_ARGS   ?=
+# What setup.py builds: auto, cpu, cuda or none (INSTALL.md). After a change: make clean setup
+CENTERMASK_BUILD ?= auto
+# The PyTorch that `make test-abi` loads the library into.
+ABI_TORCH ?= 2.13.0
 
 REQUIREMENTS := $(wildcard requirements/*.txt)
 CSRC         := $(shell find csrc -type f 2>/dev/null)
@@ -17,12 +21,16 @@ CXX_FILES    := $(filter %.cpp %.h %.cu %.cuh,$(CSRC))
 INSTALLED := $(VENV)/.installed
 LINKED    := $(VENV)/.linked
 BUILT     := $(VENV)/.built
+# An environment with another PyTorch, and its stamp.
+ABI           := build/torch-$(ABI_TORCH)
+ABI_INSTALLED := $(ABI)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow test-sanitize lint format type bench docs clean
+.PHONY: help setup demo test test-slow test-abi test-cuda-compile test-sanitize lint format type \
+        bench docs clean
 
 help:
 	@echo "make setup      create .venv, install the pinned packages, build the operators"
@@ -30,6 +38,8 @@ help:
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take longer than a few seconds"
 	@echo "make test-sanitize  the operators under address and thread sanitizers"
+	@echo "make test-abi   the operators' tests in another PyTorch, with the same compiled library"
+	@echo "make test-cuda-compile  compile the CUDA sources without a warning or a spilled register"
 	@echo "make lint       ruff, clang-format and codespell; changes nothing"
 	@echo "make format     let ruff and clang-format lay the files out"
 	@echo "make type       mypy --strict"
@@ -55,7 +65,7 @@ $(LINKED): $(INSTALLED) pyproject.toml
 
 # Without a compiler this warns and leaves no stamp, so that every run warns until there is one.
 $(BUILT): $(LINKED) setup.py $(CSRC)
-	CENTERMASK_BUILD=auto $(BIN)/python -W "ignore:setup.py install is deprecated" setup.py build_ext --inplace
+	CENTERMASK_BUILD=$(CENTERMASK_BUILD) $(BIN)/python -W "ignore:setup.py install is deprecated" setup.py build_ext --inplace
 	@if ls maskrcnn_benchmark/_C*.so >/dev/null 2>&1; then touch $@; fi
 
 demo: setup
@@ -71,6 +81,19 @@ test-slow: setup
 # thread sanitizers. Linux and GCC.
 test-sanitize: setup
 	$(BIN)/python -m tests.emu.sanitize
+
+$(ABI_INSTALLED): requirements/abi.txt requirements/constraints.txt | $(BIN)/python
+	$(BIN)/python -m venv $(ABI)
+	$(ABI)/bin/python -m pip install $(PIP_ARGS) torch==$(ABI_TORCH) -r requirements/abi.txt
+	@touch $@
+
+# The library lies in this folder, built with the other PyTorch; nothing is compiled here.
+test-abi: setup $(ABI_INSTALLED)
+	CENTERMASK_ABI_TORCH=$(ABI_TORCH) $(ABI)/bin/python -m pytest -m "not slow and not gpu" \
+	  tests/layers --ignore=tests/layers/test_build.py $(PYTEST_ARGS)
+
+test-cuda-compile: setup
+	$(BIN)/python csrc/check_cuda.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -96,4 +119,5 @@ docs: setup
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(LINKED) $(BUILT)
 	find maskrcnn_benchmark -name '*.so' -delete
+	rm -f maskrcnn_benchmark/_build.json
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -249,14 +249,18 @@ def build_library(torch: Torch, archs: Sequence[str], folder: Path, library: Pat
     run_steps([Step(f"linking {library.name}", link, library)])
 
 
-def run_steps(steps: Sequence[Step]) -> list[str]:
+def run_steps(steps: Sequence[Step], *, quiet: bool = False) -> list[str]:
     """Run the steps whose output is out of date, in parallel; what each of them printed.
 
     Raises ``Obstacle`` after the first failure; the compiler's own words are on standard error.
+
+    Args:
+        steps: in the order in which they start.
+        quiet: do not repeat what the compilers print when they succeed.
     """
     jobs = int(os.environ.get("MAX_JOBS", 0)) or os.cpu_count() or 1
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_run_step, step) for step in steps if not _is_current(step)]
+        futures = [pool.submit(_run_step, step, quiet) for step in steps if not _is_current(step)]
         try:
             return [future.result() for future in futures]
         except Obstacle:
@@ -264,7 +268,7 @@ def run_steps(steps: Sequence[Step]) -> list[str]:
             raise
 
 
-def _run_step(step: Step) -> str:
+def _run_step(step: Step, quiet: bool) -> str:
     sys.stdout.write(f"{step.title}\n")
     sys.stdout.flush()
     done = subprocess.run(step.command, capture_output=True, text=True, check=False)
@@ -273,9 +277,11 @@ def _run_step(step: Step) -> str:
         step.output.unlink(missing_ok=True)
         sys.stderr.write(f"{shlex.join(step.command)}\n{text}")
         raise Obstacle(f"{step.title} failed (exit status {done.returncode})")
-    if text.strip():
+    if text.strip() and not quiet:
         sys.stderr.write(text)
-    Path(f"{step.output}.cmd").write_text(shlex.join(step.command))
+    # Nothing is noted of a library: a link takes no time, and the note would be packed with it.
+    if Path(f"{step.output}.d").exists():
+        Path(f"{step.output}.cmd").write_text(shlex.join(step.command))
     return text
 
 

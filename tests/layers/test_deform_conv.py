@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-import torchvision
 
 from maskrcnn_benchmark.layers import deform_conv, modulated_deform_conv
 from tests.layers import oracles
@@ -71,6 +70,7 @@ def test_agrees_with_naive_loop(groups, deformable_groups):
 @pytest.mark.parametrize(("groups", "deformable_groups"), [(1, 1), (2, 1), (4, 2)])
 @pytest.mark.parametrize("modulated", [True, False])
 def test_same_values_and_gradients_as_torchvision(groups, deformable_groups, modulated):
+    torchvision = pytest.importorskip("torchvision")
     case = random_case(
         channels=8, outputs=4, kernel=(3, 3), groups=groups, deformable_groups=deformable_groups
     )
