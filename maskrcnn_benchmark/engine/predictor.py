@@ -15,6 +15,7 @@ from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.structures.paste import resize_detections
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 
 
@@ -76,7 +77,8 @@ class Predictor:
 
         Returns:
             K boxes (xyxy) with ``labels``, ``scores`` and, of a model with a mask head, ``mask``
-            ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``.
+            ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``, of one with a
+            keypoint head, ``keypoints``.
         """
         tensor: Tensor = self.transform(image.convert("RGB"), None)[0]
         images = to_image_list([tensor.to(self.device)], self.size_divisible)
@@ -87,5 +89,4 @@ class Predictor:
                 (detections,) = self.model(images)
         finally:
             self.model.train(was_training)
-        scaled: BoxList = detections.to(torch.device("cpu")).resize(image.size)
-        return scaled
+        return resize_detections(detections.to(torch.device("cpu")), image.size)

@@ -8,16 +8,20 @@ Source: Mask R-CNN (He et al. 2017), section 3.1 (masks are resized to the box a
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.layers.mask_resize import visible_parts
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+PASTED_THRESHOLD: Final = 0.5
+"""Share of a pixel that a resized mask has to cover."""
 
 
 class PastedMask(NamedTuple):
@@ -82,6 +86,32 @@ def paste_masks(masks: Tensor, boxes: BoxList, threshold: float = 0.5, padding: 
         rows, columns = pasted.mask.shape
         plane[pasted.y0 : pasted.y0 + rows, pasted.x0 : pasted.x0 + columns] = pasted.mask
     return planes
+
+
+def resize_detections(detections: BoxList, size: tuple[int, int]) -> BoxList:
+    """The detections in the image resized to ``size`` (w, h), with the field ``mask``, if any.
+
+    Masks inside boxes, (N, 1, M, M), need no change; pasted ones, (N, 1, H, W), are resized
+    (bilinear) and thresholded anew.
+
+    Args:
+        detections: N detections.
+        size: (w, h) of the other image.
+    """
+    resized = detections.resize(size)
+    width, height = detections.size
+    if not detections.has_field("mask"):
+        return resized
+    masks: Tensor = detections.get_field("mask")
+    if masks.dtype != torch.uint8 or masks.shape[2:] != (height, width) or size == detections.size:
+        return resized
+    planes = masks.new_zeros(len(masks), 1, size[1], size[0])
+    # One at a time: float planes of all masks would be large.
+    for plane, mask in zip(planes, masks, strict=True):
+        scaled = F.interpolate(mask[None].float(), size=size[::-1], mode="bilinear")
+        plane.copy_(scaled[0] > PASTED_THRESHOLD)
+    resized.add_field("mask", planes)
+    return resized
 
 
 def encode_masks(

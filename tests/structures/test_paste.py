@@ -11,6 +11,7 @@ from maskrcnn_benchmark.structures.paste import (
     encode_masks,
     paste_mask_in_box,
     paste_masks,
+    resize_detections,
 )
 from tests.factories import blob_probabilities, random_boxes
 from tests.golden_data import golden_npz
@@ -217,3 +218,24 @@ def test_unthresholded_masks_agree_with_the_thresholded_ones():
 def test_unthresholded_masks_have_no_run_lengths():
     with pytest.raises(ValueError, match=r"threshold must be at least 0 .* not -1"):
         encode_masks(torch.zeros(0, 1, 28, 28), BoxList([], SIZE), threshold=-1)
+
+
+def test_detections_in_a_resized_image_take_their_pasted_masks_along():
+    boxes = BoxList([[2.0, 1.0, 5.0, 6.0]], (10, 8))
+    boxes.add_field("mask", torch.ones(1, 1, 28, 28))
+    inside = resize_detections(boxes, (20, 24))
+    assert inside.get_field("mask").shape == (1, 1, 28, 28)
+    whole = boxes.copy_with_fields([])
+    plane = torch.zeros(1, 1, 8, 10, dtype=torch.uint8)
+    plane[..., 1:7, 2:6] = 1
+    whole.add_field("mask", plane)
+    resized = resize_detections(whole, (20, 24))
+    expected = plane.repeat_interleave(2, dim=3).repeat_interleave(3, dim=2)
+    assert torch.equal(resized.get_field("mask"), expected)
+    assert torch.equal(resized.bbox, inside.bbox)
+    assert resize_detections(whole, (10, 8)).get_field("mask") is plane
+
+
+def test_detections_without_masks_are_only_resized():
+    empty = resize_detections(BoxList(torch.zeros(0, 4), (10, 8)), (20, 16))
+    assert (empty.size, empty.fields()) == ((20, 16), [])

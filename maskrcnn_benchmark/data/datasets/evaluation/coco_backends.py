@@ -27,7 +27,8 @@ class CocoNumbers(NamedTuple):
 
     Attributes:
         stats: (12,) AP, AP50, AP75, AP small/medium/large, AR at 1/10/100 detections,
-            AR small/medium/large, fractions of 1.
+            AR small/medium/large, fractions of 1; of keypoints (10,) AP, AP50, AP75, AP
+            medium/large, and AR of the same.
         precision: (T, R, C, A, D) fractions of 1.
         category_ids: the C COCO category ids in the order of ``precision``.
     """
@@ -48,7 +49,7 @@ def run_coco_protocol(
     Args:
         ground_truth: COCO JSON content that belongs to this call: pycocotools changes it.
         results: COCO results of one type; may be empty; left as they are.
-        iou_type: ``"bbox"`` or ``"segm"``.
+        iou_type: ``"bbox"``, ``"segm"`` or ``"keypoints"``.
         backend: ``"hotcoco"`` or ``"pycocotools"``; both compute the same numbers.
 
     Raises:

@@ -10,16 +10,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets.evaluation.checklist import zero_ap_checklist
 from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import run_coco_protocol
-from maskrcnn_benchmark.data.datasets.evaluation.coco_format import box_results, mask_results
+from maskrcnn_benchmark.data.datasets.evaluation.coco_format import (
+    box_results,
+    keypoint_results,
+    mask_results,
+)
 from maskrcnn_benchmark.data.datasets.evaluation.image_results import CocoAnnotated, ImageResults
 from maskrcnn_benchmark.data.datasets.evaluation.result import (
-    METRIC_NAMES,
+    KEYPOINTS,
     ClassResult,
     EvaluationResult,
     count,
+    metric_names,
 )
 from maskrcnn_benchmark.data.datasets.evaluation.summary import (
     count_ground_truth,
@@ -34,7 +39,11 @@ from maskrcnn_benchmark.utils.files import atomic_write, write_json
 logger = logging.getLogger(__name__)
 
 _Formatter = Callable[[int, BoxList, Mapping[int, int]], Sequence[Mapping[str, Any]]]
-_FORMATTERS: Mapping[str, _Formatter] = {"bbox": box_results, "segm": mask_results}
+_FORMATTERS: Mapping[str, _Formatter] = {
+    "bbox": box_results,
+    "segm": mask_results,
+    KEYPOINTS: keypoint_results,
+}
 # Image id -> IoU type -> COCO results
 _ResultsByImage = dict[int, dict[str, list[dict[str, Any]]]]
 
@@ -54,13 +63,13 @@ class COCOEvaluator:
 
     Args:
         dataset: the evaluated data set.
-        iou_types: some of ``"bbox"``, ``"segm"``.
+        iou_types: some of ``"bbox"``, ``"segm"`` and ``"keypoints"``.
         backend: ``"hotcoco"`` or ``"pycocotools"``.
         output_folder: where ``evaluate`` writes ``bbox.json``, ``segm.json``,
-            ``coco_results.json`` and ``predictions.pth``; ``None`` writes nothing.
+            ``keypoints.json``, ``coco_results.json`` and ``predictions.pth``; ``None`` writes
+            nothing.
 
     Raises:
-        NotYetAvailableError: key points were asked for.
         ConfigError: an IoU type is unknown.
     """
 
@@ -71,8 +80,6 @@ class COCOEvaluator:
         backend: str = "hotcoco",
         output_folder: str | Path | None = None,
     ) -> None:
-        if "keypoints" in iou_types:
-            raise NotYetAvailableError("evaluation of key points", "the key-point head")
         unknown = sorted(set(iou_types) - set(_FORMATTERS))
         if unknown or not iou_types:
             raise ConfigError(f"iou_types: expected some of {list(_FORMATTERS)}, got {iou_types}")
@@ -92,7 +99,7 @@ class COCOEvaluator:
         Args:
             image_ids: N COCO image ids.
             predictions: N detections in px of the resized images, with ``labels``, ``scores``
-                and, for ``segm``, ``mask``.
+                and, for ``segm``, ``mask``, for ``keypoints``, ``keypoints``.
 
         Raises:
             ValueError: the lengths differ, an image is not in the data set, or a label is unknown.
@@ -178,16 +185,17 @@ class COCOEvaluator:
         self, content: Mapping[str, Any], results: list[dict[str, Any]], iou_type: str
     ) -> _TypeResult:
         truth = select_ground_truth(content, self.dataset.image_ids, iou_type)
-        counts = count_ground_truth(truth.content)
+        counts = count_ground_truth(truth.content, iou_type)
         numbers = run_coco_protocol(truth.content, results, iou_type, self.backend)
-        metrics = named_metrics(numbers)
+        metrics = named_metrics(numbers, iou_type)
         if metrics["AP"] == 0.0:
             num_images = len(self.dataset.image_ids)
             logger.warning(zero_ap_checklist(iou_type, results, num_images, counts.total))
         notes: tuple[str, ...] = ()
         if truth.num_dropped:
             without = count(truth.num_dropped, "annotation")
-            notes = (f"{iou_type}: {without} without a mask left out",)
+            needed = "keypoints" if iou_type == KEYPOINTS else "a mask"
+            notes = (f"{iou_type}: {without} without {needed} left out",)
         return _TypeResult(
             metrics=metrics,
             reasons=unavailable_reasons(metrics, counts),
@@ -204,6 +212,6 @@ class COCOEvaluator:
         return EvaluationResult(
             dataset=self.dataset.name,
             num_images=num_images,
-            metrics={iou_type: dict.fromkeys(METRIC_NAMES) for iou_type in self.iou_types},
-            reasons={iou_type: dict.fromkeys(METRIC_NAMES, reason) for iou_type in self.iou_types},
+            metrics={one: dict.fromkeys(metric_names(one)) for one in self.iou_types},
+            reasons={one: dict.fromkeys(metric_names(one), reason) for one in self.iou_types},
         )

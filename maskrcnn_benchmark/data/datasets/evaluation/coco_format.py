@@ -86,6 +86,42 @@ def mask_results(
     ]
 
 
+class KeypointResult(TypedDict):
+    """One detection of a ``keypoints`` result file; ``keypoints`` is x, y (px), 1 for each."""
+
+    image_id: int
+    category_id: int
+    keypoints: list[float]
+    score: float
+
+
+def keypoint_results(
+    image_id: int, detections: BoxList, json_category_ids: Mapping[int, int]
+) -> list[KeypointResult]:
+    """The detections as COCO ``keypoints`` results, in their order, scored by ``scores``.
+
+    Args:
+        image_id: COCO id of the image.
+        detections: (K,) with ``labels``, ``scores`` and ``keypoints``, px of the original image.
+        json_category_ids: label to COCO category id.
+
+    Raises:
+        ValueError: ``keypoints`` is missing.
+    """
+    if not detections.has_field("keypoints"):
+        raise ValueError(
+            "keypoints evaluation needs detections with the field 'keypoints', "
+            f"got the fields {sorted(detections.fields())}"
+        )
+    points = detections.get_field("keypoints").keypoints.detach().cpu().flatten(1).tolist()
+    scores = detections.get_field("scores").detach().cpu().tolist()
+    categories = _category_ids(detections, json_category_ids)
+    return [
+        KeypointResult(image_id=image_id, category_id=category, keypoints=values, score=score)
+        for category, values, score in zip(categories, points, scores, strict=True)
+    ]
+
+
 def encode_detections(detections: BoxList) -> list[dict[str, Any]]:
     """The masks of the detections as K compressed RLEs of ``detections.size``.
 

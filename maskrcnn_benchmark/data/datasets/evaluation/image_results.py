@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from maskrcnn_benchmark.data.datasets.evaluation.result import count
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.paste import resize_detections
 from maskrcnn_benchmark.utils.comm import all_gather, is_main_process
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class ImageResults(Generic[T]):
             if key not in self._index_of:
                 raise ValueError(f"process: image {key} is not in {self.dataset.name}")
             info = self.dataset.get_img_info(self._index_of[key])
-            original = prediction.resize((int(info["width"]), int(info["height"])))
+            original = resize_detections(prediction, (int(info["width"]), int(info["height"])))
             self._results[key] = self.make(key, original)
 
     def gather(self) -> dict[int, T] | None:

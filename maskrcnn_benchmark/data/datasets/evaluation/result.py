@@ -16,6 +16,11 @@ PROPOSAL_METRIC_NAMES = (
     *("AR@100", "ARs@100", "ARm@100", "ARl@100"),
     *("AR@1000", "ARs@1000", "ARm@1000", "ARl@1000"),
 )
+KEYPOINTS = "keypoints"
+KEYPOINT_METRIC_NAMES = (
+    *("AP", "AP50", "AP75", "APm", "APl"),
+    *("AR", "AR50", "AR75", "ARm", "ARl"),
+)
 NOT_AVAILABLE = "n/a"
 _CLASS_COLUMNS = 3
 
@@ -35,9 +40,8 @@ class EvaluationResult:
     Attributes:
         dataset: name of the data set.
         num_images: number of images evaluated.
-        metrics: for each IoU type (``"bbox"``, ``"segm"``) the twelve COCO numbers of
-            ``METRIC_NAMES``, for ``"box_proposal"`` those of ``PROPOSAL_METRIC_NAMES``, in
-            percent, or ``None`` where a number does not exist.
+        metrics: for each IoU type the numbers that ``metric_names`` lists, in percent, or
+            ``None`` where a number does not exist.
         reasons: for each IoU type, why the numbers that are ``None`` do not exist.
         per_class: for each IoU type and category name its AP, AP50 and count of ground truths.
         notes: remarks a reader of the numbers should know, e.g. images without predictions.
@@ -55,13 +59,13 @@ class EvaluationResult:
     def table(self) -> str:
         """The numbers as plain text: a row for each IoU type, then what is n/a and why."""
         lines = [f"{self.dataset}: {count(self.num_images, 'image')}, numbers in percent"]
-        for names in (METRIC_NAMES, PROPOSAL_METRIC_NAMES):
-            rows = [
-                [iou_type, *(format_percent(numbers.get(name)) for name in names)]
-                for iou_type, numbers in self.metrics.items()
-                if (iou_type == PROPOSALS) == (names is PROPOSAL_METRIC_NAMES)
-            ]
-            lines += align_columns([["", *names], *rows]) if rows else []
+        rows_of: dict[tuple[str, ...], list[list[str]]] = {}
+        for iou_type, numbers in self.metrics.items():
+            names = metric_names(iou_type)
+            cells = [iou_type, *(format_percent(numbers.get(name)) for name in names)]
+            rows_of.setdefault(names, []).append(cells)
+        for names, rows in rows_of.items():
+            lines += align_columns([["", *names], *rows])
         lines += [f"  {line}" for line in self.reason_lines()]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
@@ -125,6 +129,16 @@ class EvaluationResult:
             },
             "notes": list(self.notes),
         }
+
+
+def metric_names(iou_type: str) -> tuple[str, ...]:
+    """The numbers of an IoU type, in their order.
+
+    Args:
+        iou_type: ``"bbox"``, ``"segm"``, ``"keypoints"`` or ``"box_proposal"``.
+    """
+    special = {PROPOSALS: PROPOSAL_METRIC_NAMES, KEYPOINTS: KEYPOINT_METRIC_NAMES}
+    return special.get(iou_type, METRIC_NAMES)
 
 
 def count(number: int, singular: str, plural: str = "") -> str:

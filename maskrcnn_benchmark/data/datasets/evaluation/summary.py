@@ -11,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import CocoNumbers
-from maskrcnn_benchmark.data.datasets.evaluation.result import METRIC_NAMES, ClassResult, count
+from maskrcnn_benchmark.data.datasets.evaluation.result import (
+    KEYPOINTS,
+    ClassResult,
+    count,
+    metric_names,
+)
 
 _PERCENT = 100.0
 # Source: the COCO protocol; px^2 of the original image, both ends included.
@@ -25,6 +30,7 @@ _AREA_TEXTS = {
     "medium": "medium area (32² to 96² px)",
     "large": "large area (over 96² px)",
 }
+_NEEDED_ENTRY = {"segm": "segmentation", KEYPOINTS: "keypoints"}
 _AREA_OF_METRIC = {"s": "small", "m": "medium", "l": "large"}
 
 
@@ -33,7 +39,8 @@ class GroundTruth(NamedTuple):
 
     Attributes:
         content: JSON content of the evaluated images only, complete for either backend.
-        num_dropped: annotations left out because they have no mask (``segm`` only).
+        num_dropped: annotations left out because they have no mask (``segm``) or no keypoints
+            (``keypoints``).
     """
 
     content: dict[str, Any]
@@ -65,7 +72,8 @@ def select_ground_truth(
     Args:
         content: a COCO JSON file; left as it is.
         image_ids: the evaluated images.
-        iou_type: ``"bbox"`` or ``"segm"``; for ``segm`` annotations without a mask are left out.
+        iou_type: ``"bbox"``, ``"segm"`` or ``"keypoints"``; annotations without a mask or
+            keypoints are left out for the latter two.
     """
     wanted = set(image_ids)
     annotations = [
@@ -74,8 +82,9 @@ def select_ground_truth(
         if annotation["image_id"] in wanted
     ]
     usable = annotations
-    if iou_type == "segm":
-        usable = [annotation for annotation in annotations if annotation.get("segmentation")]
+    needed = _NEEDED_ENTRY.get(iou_type)
+    if needed is not None:
+        usable = [annotation for annotation in annotations if annotation.get(needed)]
     selected = {
         "info": content.get("info", {}),
         "images": [image for image in content["images"] if image["id"] in wanted],
@@ -87,17 +96,22 @@ def select_ground_truth(
 
 def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
     _, _, width, height = annotation["bbox"]
-    return {"iscrowd": 0, "area": width * height, **annotation}
+    num_keypoints = sum(visibility > 0 for visibility in annotation.get("keypoints", ())[2::3])
+    added = {"iscrowd": 0, "area": width * height, "num_keypoints": num_keypoints}
+    return {**added, **annotation}
 
 
-def count_ground_truth(content: Mapping[str, Any]) -> GroundTruthCounts:
+def count_ground_truth(content: Mapping[str, Any], iou_type: str = "bbox") -> GroundTruthCounts:
     """The counts of selected ground truth.
 
     Args:
         content: as ``GroundTruth.content``.
+        iou_type: for ``"keypoints"`` objects without annotated points do not count.
     """
     known = {category["id"] for category in content["categories"]}
     annotations = [one for one in content["annotations"] if one["category_id"] in known]
+    if iou_type == KEYPOINTS:
+        annotations = [one for one in annotations if one["num_keypoints"] or one["iscrowd"]]
     objects = [annotation for annotation in annotations if not annotation["iscrowd"]]
     by_area = {
         name: sum(low <= annotation["area"] <= high for annotation in objects)
@@ -111,12 +125,12 @@ def count_ground_truth(content: Mapping[str, Any]) -> GroundTruthCounts:
     )
 
 
-def named_metrics(numbers: CocoNumbers) -> dict[str, float | None]:
-    """The twelve numbers by name, in percent; ``None`` where the protocol says -1."""
+def named_metrics(numbers: CocoNumbers, iou_type: str = "bbox") -> dict[str, float | None]:
+    """The numbers of an IoU type by name, in percent; ``None`` where the protocol says -1."""
     # UPSTREAM(not-available): there they were fractions of 1, and -1 where they did not exist.
     return {
         name: None if value < 0 else float(value) * _PERCENT
-        for name, value in zip(METRIC_NAMES, numbers.stats, strict=True)
+        for name, value in zip(metric_names(iou_type), numbers.stats, strict=True)
     }
 
 

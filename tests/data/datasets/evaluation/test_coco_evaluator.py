@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets.evaluation import image_results
 from maskrcnn_benchmark.data.datasets.evaluation.coco_evaluator import COCOEvaluator
 from tests.data.datasets.evaluation.fakes import (
@@ -205,7 +205,3 @@ class TestRefusals:
     def test_unknown_iou_type(self):
         with pytest.raises(ConfigError, match="panoptic"):
             make(iou_types=("bbox", "panoptic"))
-
-    def test_what_is_not_there_yet(self):
-        with pytest.raises(NotYetAvailableError):
-            make(iou_types=("bbox", "keypoints"))
