@@ -224,7 +224,8 @@ class COCODataset(Dataset[Sample]):
     def _is_trained_on(self, targets: Sequence[Entry]) -> bool:
         if not self.has_keypoints:
             return len(targets) > 0
-        return sum(entry["num_keypoints"] for entry in targets) >= MIN_KEYPOINTS_PER_IMAGE
+        num_keypoints: int = sum(entry["num_keypoints"] for entry in targets)
+        return num_keypoints >= MIN_KEYPOINTS_PER_IMAGE
 
 
 def _training_targets(
