@@ -28,7 +28,7 @@ from maskrcnn_benchmark.utils.load_report import CheckpointError
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
 from maskrcnn_benchmark.visualization.class_names import build_class_names
-from maskrcnn_benchmark.visualization.draw import draw_instances, select_by_score
+from maskrcnn_benchmark.visualization.draw import as_instances, draw_instances, select_by_score
 
 logger = logging.getLogger(f"{PACKAGE_LOGGER}.tools.demo")
 
@@ -148,7 +148,7 @@ def draw_photos(
             logger.error("%s", error)
             unreadable.append(photo.source)
             continue
-        detections = select_by_score(predictor(image), score_threshold)
+        detections = select_by_score(as_instances(predictor(image)), score_threshold)
         save_drawing(draw_instances(image, detections, class_names), photo.target)
         names = [class_names.get(int(label), str(int(label))) for label in detections.labels]
         found = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))

@@ -26,12 +26,16 @@ COCO_CLASS_NAMES = tuple(_COCO_CLASS_NAMES.split(","))
 def build_class_names(cfg: CfgNode) -> dict[int, str]:
     """Label to name, from the annotation file of the first data set of the settings that is here.
 
-    Without any, the names of COCO for a model of 80 classes, else ``class 1``, ``class 2``, ...
+    Without any, the names of COCO for a model of 80 classes, else ``class 1``, ``class 2``, ...;
+    a model that only proposes regions has one class, ``proposal``.
 
     Args:
         cfg: DATASETS.TEST, DATASETS.TRAIN, PATHS_CATALOG and the number of classes are read.
     """
-    num_foreground = ArchitectureSpec.from_config(cfg).num_classes - 1
+    spec = ArchitectureSpec.from_config(cfg)
+    if spec.box_only:
+        return {1: "proposal"}
+    num_foreground = spec.num_classes - 1
     catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         names = _names_in_annotations(catalog, name)

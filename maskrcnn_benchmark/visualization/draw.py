@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -79,6 +80,20 @@ def as_rgb(image: RGBImage) -> Image.Image:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be (h, w, 3) uint8, got {image.shape} {image.dtype}")
     return Image.fromarray(image)
+
+
+def as_instances(boxes: BoxList) -> BoxList:
+    """The boxes with `labels` and `scores`; proposals become class 1, scored by their objectness.
+
+    Args:
+        boxes: detections, which stay as they are, or proposals without classes.
+    """
+    if boxes.has_field("labels") or not boxes.has_field("objectness"):
+        return boxes
+    instances = boxes.copy_with_fields([])
+    instances.add_field("labels", torch.ones(len(boxes), dtype=torch.int64))
+    instances.add_field("scores", boxes.get_field("objectness"))
+    return instances
 
 
 def select_by_score(boxes: BoxList, score_threshold: float) -> BoxList:

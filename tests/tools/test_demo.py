@@ -59,6 +59,18 @@ def test_a_photo_is_drawn_on(fake_model, tmp_path):
         assert difference[:5, :5].mean() < 5
 
 
+def test_proposals_without_classes_are_drawn(monkeypatch, tmp_path, capsys):
+    found = BoxList([[0, 0, 5, 5], [20, 15, 60, 45]], (80, 60))
+    found.add_field("objectness", torch.tensor([0.4, 0.9]))
+    monkeypatch.setattr(Predictor, "from_config", lambda *_: lambda _image: found)
+    photo = save_photo(tmp_path / "a.png")
+    options = ["MODEL.FCOS_ON", "False", "MODEL.MASK_ON", "False", "MODEL.FCOS_MASK", "False"]
+    assert call(photo, tmp_path / "out", *options) == 0
+    assert "1 proposal ->" in capsys.readouterr().out
+    difference = np.abs(np.asarray(Image.open(tmp_path / "out" / "a.png"), int) - [0, 0, 128])
+    assert difference[14:17, 20:60].mean() > 10
+
+
 def test_a_folder_is_searched_with_its_subfolders(fake_model, tmp_path):
     save_photo(tmp_path / "in" / "a.png")
     save_photo(tmp_path / "in" / "deep" / "er" / "a.BMP")

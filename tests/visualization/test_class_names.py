@@ -53,3 +53,8 @@ def test_names_from_the_catalog_of_the_settings(cfg, tmp_path):
     cfg.merge_from_list(["PATHS_CATALOG", str(catalog), "DATASETS.TEST", ("unknown", "own")])
     cfg.MODEL.NUM_CLASSES = 2
     assert build_class_names(cfg) == {1: "person"}
+
+
+def test_proposals_are_one_class(cfg):
+    cfg.MODEL.FCOS_ON = False
+    assert build_class_names(cfg) == {1: "proposal"}

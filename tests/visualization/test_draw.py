@@ -4,7 +4,12 @@ import torch
 from PIL import Image
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.visualization.draw import as_rgb, draw_instances, select_by_score
+from maskrcnn_benchmark.visualization.draw import (
+    as_instances,
+    as_rgb,
+    draw_instances,
+    select_by_score,
+)
 from maskrcnn_benchmark.visualization.palette import instance_colour
 from tests.factories import random_boxlist, target_with_masks
 
@@ -130,3 +135,12 @@ def test_selection_is_sorted_and_includes_the_threshold():
 
 def test_ground_truth_has_no_scores_to_select_by():
     assert len(select_by_score(target_with_masks(3), 0.9)) == 3
+
+
+def test_proposals_become_instances_of_one_class():
+    proposals = BoxList([[0, 0, 5, 5], [1, 1, 9, 9]], (20, 10))
+    proposals.add_field("objectness", torch.tensor([0.25, 0.75]))
+    instances = as_instances(proposals)
+    assert instances.labels.tolist() == [1, 1]
+    assert instances.scores.tolist() == [0.25, 0.75]
+    assert as_instances(instances) is instances
