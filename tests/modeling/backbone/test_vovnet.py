@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -5,6 +7,7 @@ from torch import nn
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.layers import DFConv2d, FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.backbone.vovnet import (
     VOVNETS,
     DeformableSettings,
@@ -284,3 +287,23 @@ def test_impossible_deformable_stages_are_refused(name, stages, expected):
     cfg = vovnet_config(STAGE_WITH_DCN=stages)
     with pytest.raises(ConfigError, match=rf"STAGE_WITH_DCN: expected {expected}, got"):
         VoVNet.from_config(cfg, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "c5_channels"), [("V_19_slim", 512), ("V_19_slim_dw", 512), ("V_19_dw", 1024)]
+)
+def test_lite_configurations_of_the_later_variants(name, c5_channels):
+    """They are the Lite V-19 with another body."""
+    folder = Path(__file__).parents[3] / "configs" / "centermask"
+    cfg, base = get_default_config(), get_default_config()
+    cfg.merge_from_file(folder / f"centermask_{name}_eSE_FPN_lite_res600_ms_bs16_4x.yaml")
+    base.merge_from_file(folder / "centermask_V_19_eSE_FPN_lite_res600_ms_bs16_4x.yaml")
+    before = dict(base.leaves())
+    changed = {key for key, value in cfg.leaves() if value != before[key]}
+    assert changed == {"MODEL.BACKBONE.CONV_BODY", "MODEL.WEIGHT", "OUTPUT_DIR"}
+    with torch.device("meta"):
+        backbone = build_backbone(cfg)
+    assert backbone.out_channels == 128
+    assert backbone.fpn.fpn_inner4.weight.shape[1] == c5_channels
+    is_depthwise = any("dw_conv3x3" in key for key in backbone.state_dict())
+    assert is_depthwise == name.endswith("dw")
