@@ -19,6 +19,12 @@ from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.utils.vovnet_weights import (
+    is_timm_vovnet,
+    is_vovnet,
+    open_absent_gates,
+    rename_timm_vovnet,
+)
 
 # The epsilon of torch's batch norms, with which all these classifiers were trained.
 TORCH_BN_EPS = 1e-5
@@ -51,8 +57,9 @@ class BackboneWeights(NamedTuple):
 def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
     """The bare state dict of an ImageNet network under the names of our backbones.
 
-    Known are torchvision's ResNet and ResNeXt, and MobileNetV2 as torchvision and as the
-    ``features.N.conv.M`` school name it. Anything else keeps its names, less the classifier.
+    Known are torchvision's ResNet and ResNeXt, MobileNetV2 as torchvision and as the
+    ``features.N.conv.M`` school name it, and VoVNetV2 as timm and as its author name it. Anything
+    else keeps its names, less the classifier.
 
     UPSTREAM(trained-epsilon): the original loaded trained variances as they are into frozen batch
     norms, which have no epsilon. Here the epsilon of training goes along, so outputs equal those of
@@ -70,10 +77,17 @@ def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
             renamed, TORCH_BN_EPS, "an ImageNet MobileNetV2 (torchvision names)"
         )
         return weights._replace(settings=TORCHVISION_SETTINGS)
+    if is_timm_vovnet(state_dict):
+        tensors = open_absent_gates(rename_timm_vovnet(state_dict))
+        weights = _without_classifier(tensors, TORCH_BN_EPS, "an ImageNet VoVNetV2 (timm's names)")
+        return weights._replace(settings=TORCHVISION_SETTINGS)
     # A body saved from a model of ours has frozen batch norms: no counters, and no epsilon.
     bn_eps = TORCH_BN_EPS if _has_counters(state_dict) else 0.0
     if {"features.0.0.weight", "features.1.conv.0.weight"} <= state_dict.keys():
         return _split_mobilenet(state_dict, bn_eps, "an ImageNet MobileNetV2")
+    if is_vovnet(state_dict):
+        tensors = open_absent_gates(state_dict)
+        return _without_classifier(tensors, bn_eps, "an ImageNet VoVNetV2")
     return _without_classifier(state_dict, bn_eps, "a bare backbone")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ V = TypeVar("V")
 _WRAPPER_PREFIX = "module."
 # A counter that only live batch norms have; it does not influence any output.
 _COUNTER = "num_batches_tracked"
+# The convolution inside a deformable one.
+_DEFORMABLE = re.compile(r"(conv\d?)\.conv\.(weight|bias)$")
+# In front of all names of a file that holds a detector's body, or body and pyramid, alone.
+_BACKBONE = "backbone."
 # Buffers that a model computes from its settings; files of other programs do not hold them.
 _COMPUTED = re.compile(r".*\.anchor_generator\.cell_anchors\.\d+")
 
@@ -48,17 +52,23 @@ def match_by_suffix(model_names: Iterable[str], file_names: Iterable[str]) -> di
     """Model name to the longest file name that it ends with, counted in whole components.
 
     One file name may serve several model names: the two-stage C4 models hold the last ResNet
-    stage once for boxes and once for masks.
+    stage once for boxes and once for masks. A deformable convolution takes the weight of the plain
+    one in its place; its offsets are not in such a file.
     """
     available = set(file_names)
     matches = {}
     for name in model_names:
-        parts = name.split(".")
-        suffixes = (".".join(parts[start:]) for start in range(len(parts)))
-        found = next((suffix for suffix in suffixes if suffix in available), None)
-        if found is not None:
+        found = _longest_suffix(name, available)
+        found = found or _longest_suffix(_DEFORMABLE.sub(r"\1.\2", name), available)
+        if found:
             matches[name] = found
     return matches
+
+
+def _longest_suffix(name: str, available: Container[str]) -> str:
+    parts = name.split(".")
+    suffixes = (".".join(parts[start:]) for start in range(len(parts)))
+    return next((suffix for suffix in suffixes if suffix in available), "")
 
 
 def load_state_dict(
@@ -123,6 +133,8 @@ def _compare(
     absent = [name for name in wanted if name not in matches and not _is_dispensable(name)]
     # Where the file's names hang in the model: "" if they are equal, "backbone.body." and the like.
     roots = tuple({name.removesuffix(source) for name, source in matches.items()})
+    if all(name.startswith(_BACKBONE) for name in given):
+        roots = tuple({".".join(name.split(".")[:2]) + "." for name in given})
     return LoadReport(
         loaded=tuple(name for name in wanted if name in matches and name not in mismatched),
         missing=tuple(name for name in absent if name.startswith(roots)),

@@ -18,6 +18,7 @@ from maskrcnn_benchmark.utils.imagenet_weights import (
 )
 from maskrcnn_benchmark.utils.load_report import CheckpointError, LoadReport
 from maskrcnn_benchmark.utils.model_serialization import load_state_dict
+from tests.utils.backbones import assert_same_maps, detector_of, random_images, randomize_norms
 
 QUICKSTART = Path(ModelCatalog.get("quickstart/mobilenet_v2"))
 
@@ -30,33 +31,8 @@ def _resnet() -> nn.Module:
     return ResNet(settings=ResNetSettings(BLOCKS, stride_in_1x1=False))
 
 
-def _detector(body: nn.Module) -> nn.ModuleDict:
-    """A body under the names that it has in a detector, beside something else."""
-    backbone = nn.ModuleDict({"body": body, "fpn": nn.Conv2d(1, 1, 1)})
-    return nn.ModuleDict({"backbone": backbone}).eval()
-
-
-def _randomize_norms(model: nn.Module) -> nn.Module:
-    """The model with statistics as different from 0 and 1 as trained ones are."""
-    generator = torch.Generator().manual_seed(0)
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-        for values, low, high in (
-            (norm.weight.data, 0.5, 1.0),
-            (norm.bias.data, -0.2, 0.2),
-            (norm.running_mean, -0.2, 0.2),
-            # Some variances are as small as the epsilon, as those of dead channels are.
-            (norm.running_var, 1e-5, 1.0),
-        ):
-            values.uniform_(low, high, generator=generator)
-    return model.eval()
-
-
 def _fill(detector: nn.Module, weights: BackboneWeights) -> LoadReport:
     return load_state_dict(detector, weights.tensors, by_suffix=True, bn_eps=weights.bn_eps)
-
-
-def _images(seed: int = 1) -> Tensor:
-    return torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(seed))
 
 
 def _assert_body_is_filled(report: LoadReport) -> None:
@@ -69,21 +45,20 @@ def _assert_body_is_filled(report: LoadReport) -> None:
 def test_a_torchvision_resnet_gives_the_same_c5():
     torch.manual_seed(0)
     bottleneck = torchvision.models.resnet.Bottleneck
-    theirs = _randomize_norms(torchvision.models.ResNet(bottleneck, list(BLOCKS), num_classes=5))
-    detector = _detector(_resnet())
+    theirs = randomize_norms(torchvision.models.ResNet(bottleneck, list(BLOCKS), num_classes=5))
+    detector = detector_of(_resnet()).double()
     weights = convert_backbone(theirs.state_dict())
     report = _fill(detector, weights)
     _assert_body_is_filled(report)
     assert weights.ignored == ("fc.weight", "fc.bias")
-    stem = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(_images()))))
+    stem = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(random_images()))))
     expected = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(stem))))
-    c5 = detector["backbone"]["body"](_images())[-1]
-    torch.testing.assert_close(c5 / expected.std(), expected / expected.std(), rtol=0, atol=1e-4)
+    assert_same_maps(detector["backbone"]["body"](random_images())[-1:], [expected])
 
 
 def _torchvision_mobilenet() -> nn.Module:
     torch.manual_seed(0)
-    return _randomize_norms(torchvision.models.mobilenet_v2(weights=None, num_classes=5))
+    return randomize_norms(torchvision.models.mobilenet_v2(weights=None, num_classes=5))
 
 
 def _flat_names(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -107,22 +82,21 @@ def _flat_names(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_a_mobilenet_gives_the_same_c2_to_c5(rename):
     theirs = _torchvision_mobilenet()
     state_dict = rename(theirs.state_dict())
-    detector = _detector(MobileNetV2())
+    detector = detector_of(MobileNetV2()).double()
     weights = convert_backbone(state_dict)
     _assert_body_is_filled(_fill(detector, weights))
     assert {name.split(".")[0] for name in weights.ignored} == {"features", "classifier"}
     assert all(n.startswith(("features.18.", "classifier.")) for n in weights.ignored)
-    expected, x = [], _images()
+    expected, x = [], random_images()
     for index, block in enumerate(theirs.features[:18]):
         x = block(x)
         if index in (3, 6, 13, 17):
             expected.append(x)
-    for mine, other in zip(detector["backbone"]["body"](_images()), expected, strict=True):
-        torch.testing.assert_close(mine / other.std(), other / other.std(), rtol=0, atol=1e-4)
+    assert_same_maps(detector["backbone"]["body"](random_images()), expected)
 
 
 def test_flat_names_are_those_of_our_body():
-    ours = {n.removeprefix("backbone.body.") for n in _detector(MobileNetV2()).state_dict()}
+    ours = {n.removeprefix("backbone.body.") for n in detector_of(MobileNetV2()).state_dict()}
     flat = _flat_names(_torchvision_mobilenet().state_dict())
     assert {n for n in ours if n.startswith("features.")} <= flat.keys()
 
@@ -132,7 +106,7 @@ def test_without_the_epsilon_of_training_dead_channels_explode():
     theirs = _torchvision_mobilenet()
     weights = convert_backbone(theirs.state_dict())
     assert weights.bn_eps == TORCH_BN_EPS
-    detector = _detector(MobileNetV2())
+    detector = detector_of(MobileNetV2()).double()
     _fill(detector, weights)
     name = "features.0.1.running_var"
     torch.testing.assert_close(
@@ -151,7 +125,7 @@ def test_a_body_saved_from_our_model_comes_back_unchanged(make_body):
     weights = convert_backbone(source.state_dict())
     assert weights.bn_eps == 0
     assert weights.ignored == ()
-    _assert_body_is_filled(_fill(_detector(target), weights))
+    _assert_body_is_filled(_fill(detector_of(target), weights))
     torch.testing.assert_close(target.state_dict(), source.state_dict(), rtol=0, atol=0)
 
 
@@ -169,7 +143,7 @@ def test_an_unknown_network_keeps_its_names_but_its_classifier():
 
 def test_the_bundled_mobilenet_fills_the_body():
     weights = read_quantized_mobilenet(QUICKSTART)
-    detector = _detector(MobileNetV2())
+    detector = detector_of(MobileNetV2())
     _assert_body_is_filled(_fill(detector, weights))
     state = detector.state_dict()
     with np.load(QUICKSTART) as arrays:
@@ -205,7 +179,7 @@ def test_the_bundled_mobilenet_takes_bgr():
 @torch.no_grad()
 def test_the_bundled_mobilenet_keeps_a_healthy_scale_on_a_photo():
     """Folded weights that were mixed up would let activations die or explode over 52 layers."""
-    detector = _detector(MobileNetV2())
+    detector = detector_of(MobileNetV2())
     _fill(detector, read_quantized_mobilenet(QUICKSTART))
     photo = sorted((QUICKSTART.parent / "train").glob("*.jpg"))[0]
     rgb = np.asarray(Image.open(photo).convert("RGB").crop((0, 0, 256, 256)), np.float32)

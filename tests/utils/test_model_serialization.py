@@ -183,3 +183,22 @@ def test_anchors_are_not_missed():
     assert report.is_exact
     anchors = {"rpn.anchor_generator.cell_anchors.0": torch.ones(3, 4)}
     assert len(load_state_dict(model, head | anchors, strict=True).loaded) == 3
+
+
+def test_a_checkpoint_of_a_backbone_alone_misses_nothing_of_the_heads():
+    model = _detector()
+    body = {name: v for name, v in _values(model).items() if name.startswith("backbone.")}
+    report = load_state_dict(model, body)
+    assert report.missing == ()
+    assert set(report.outside) == {"head.cls_logits.weight", "head.cls_logits.bias"}
+    del body["backbone.body.bn1.bias"]
+    assert load_state_dict(model, body).missing == ("backbone.body.bn1.bias",)
+
+
+def test_deformable_convolutions_match_plain_ones():
+    model_names = ["body.layer3.0.conv2.conv.weight", "body.OSA4_1_0/conv.conv.weight", "a.conv.b"]
+    file_names = ["layer3.0.conv2.weight", "OSA4_1_0/conv.weight", "a.b"]
+    assert match_by_suffix(model_names, file_names) == {
+        "body.layer3.0.conv2.conv.weight": "layer3.0.conv2.weight",
+        "body.OSA4_1_0/conv.conv.weight": "OSA4_1_0/conv.weight",
+    }
