@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -11,18 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.c2_model_loading import load_caffe2_weights
+from maskrcnn_benchmark.utils.detectron2_weights import BN_EPS as DETECTRON2_BN_EPS
+from maskrcnn_benchmark.utils.detectron2_weights import convert_detectron2, is_detectron2
 from maskrcnn_benchmark.utils.imagenet_weights import (
     BackboneWeights,
     convert_backbone,
     read_quantized_mobilenet,
 )
-from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.utils.load_report import CheckpointError, summarize
 from maskrcnn_benchmark.utils.model_serialization import strip_prefix_if_present
+from maskrcnn_benchmark.utils.plain_pickle import read_plain_pickle
 
 _ZIP_MAGIC = b"PK\x03\x04"
 # How torch names what it refuses: "... unsupported GLOBAL posix.system whose module ...".
@@ -41,6 +46,7 @@ class WeightFile:
         ignored: names of the file that no detector needs.
         entries: whatever a checkpoint holds beside its model.
         settings: what weights of this kind are trained with, None if that varies.
+        refused: reason -> names, as in the file, that mean something else here.
     """
 
     tensors: dict[str, Tensor]
@@ -50,14 +56,26 @@ class WeightFile:
     ignored: tuple[str, ...] = ()
     entries: dict[str, Any] = field(default_factory=dict)
     settings: WeightSettings | None = None
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def log_refused(self, logger: logging.Logger, source: str) -> None:
+        """Write a warning for each reason that speaks against a part of the file.
+
+        Args:
+            logger: receives the lines.
+            source: the file, in words.
+        """
+        for reason, names in self.refused.items():
+            logger.warning("%s: not taken: %s. Because: %s", source, summarize(names), reason)
 
 
 def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -> WeightFile:
     """The content of a weight file; its name's ending says how to read it.
 
-    ``.pkl`` is a Caffe2 Detectron file, ``.npz`` an 8-bit MobileNetV2, anything else what
-    ``torch.save`` has written: a checkpoint (a dictionary with ``"model"``), the state dict of a
-    whole model, or that of an ImageNet classifier.
+    ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2,
+    ``.safetensors`` a state dict, anything else what ``torch.save`` has written: a checkpoint (a
+    dictionary with ``"model"``), the state dict of a whole model, or that of an ImageNet
+    classifier. Checkpoints of detectron2 are told by their names.
 
     Args:
         path: the file.
@@ -71,10 +89,36 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file (looked for {path.absolute()})")
     if path.suffix == ".pkl":
-        return _from_backbone(load_caffe2_weights(path))
+        return _from_pickle(path)
     if path.suffix == ".npz":
         return _from_backbone(read_quantized_mobilenet(path))
+    if path.suffix == ".safetensors":
+        return _sort_content(_read_safetensors(path), path, model_names)
     return _sort_content(read_torch_file(path), path, model_names)
+
+
+def _from_pickle(path: Path) -> WeightFile:
+    content = read_plain_pickle(path)
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict) or not is_detectron2(map(str, model)):
+        return _from_backbone(load_caffe2_weights(path))
+    arrays = {name: value for name, value in model.items() if isinstance(value, np.ndarray)}
+    return _from_detectron2(
+        {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f"{path}: needs safetensors; run: pip install safetensors") from error
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
+    return tensors
 
 
 def read_torch_file(path: Path) -> object:
@@ -133,9 +177,14 @@ def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> We
         raise CheckpointError(f"{path}: expected a dictionary, found a {type(content).__name__}")
     entries = dict(content)
     if isinstance(entries.get("model"), Mapping):
-        return WeightFile(_tensors(entries.pop("model"), path), "a checkpoint", entries=entries)
+        tensors = _tensors(entries.pop("model"), path)
+        if is_detectron2(tensors):
+            return _from_detectron2(tensors)
+        return WeightFile(tensors, "a checkpoint", entries=entries)
     state_dict = entries.get("state_dict")
     tensors = _tensors(state_dict if isinstance(state_dict, Mapping) else content, path)
+    if is_detectron2(tensors):
+        return _from_detectron2(tensors)
     if not tensors.keys().isdisjoint(model_names):
         return WeightFile(tensors, "a bare state dict")
     return _from_backbone(convert_backbone(tensors))
@@ -157,6 +206,17 @@ def _from_backbone(weights: BackboneWeights) -> WeightFile:
         bn_eps=weights.bn_eps,
         ignored=weights.ignored,
         settings=weights.settings,
+    )
+
+
+def _from_detectron2(state_dict: Mapping[str, Tensor]) -> WeightFile:
+    weights = convert_detectron2(state_dict)
+    return WeightFile(
+        tensors=weights.tensors,
+        kind="of detectron2",
+        bn_eps=DETECTRON2_BN_EPS,
+        settings=weights.settings,
+        refused=weights.refused,
     )
 
 

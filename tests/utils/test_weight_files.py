@@ -61,6 +61,18 @@ def test_the_ending_tells_caffe2_and_8_bit_files(tmp_path: Path):
     assert quantized.bn_eps == 0
 
 
+def test_safetensors_are_read_like_state_dicts(tmp_path: Path):
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    path = tmp_path / "model.safetensors"
+    save_file({"conv.weight": torch.ones(1), "fc.weight": torch.ones(1)}, path)
+    file = read_weight_file(path, NAMES)
+    assert file.is_backbone
+    assert file.ignored == ("fc.weight",)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged or incomplete"):
+        read_weight_file(path, NAMES)
+
+
 def test_a_missing_file_is_named_with_the_place_looked_at(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError) as error:

@@ -1,0 +1,118 @@
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from maskrcnn_benchmark.config import CfgNode, get_default_config
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
+from tests.contract.source_tree import ROOT
+
+TOOL = runpy.run_path(str(ROOT / "tools" / "convert_checkpoint.py"))
+CONFIG = str(ROOT / "configs" / "centermask" / "centermask_M_v2_FPN_lite_res600_ms_bs16_4x.yaml")
+RGB = WeightSettings(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def _config(weight: Path) -> CfgNode:
+    cfg = get_default_config()
+    cfg.merge_from_file(CONFIG)
+    cfg.merge_from_list(["MODEL.WEIGHT", str(weight), "MODEL.DEVICE", "cpu"])
+    return cfg
+
+
+@pytest.fixture
+def torchvision_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mobilenet_v2-b0353104.pth"
+    torch.manual_seed(0)
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), path)
+    return path
+
+
+def _convert(*arguments: object) -> None:
+    TOOL["main"](["--config-file", CONFIG, *map(str, arguments)])
+
+
+def test_a_backbone_of_torchvision_becomes_a_checkpoint_with_its_settings(
+    torchvision_file: Path, tmp_path: Path, capsys
+):
+    target = tmp_path / "converted.pth"
+    _convert(torchvision_file, target)
+    log = capsys.readouterr()
+    assert "Loaded 255 of the model's" in log.out + log.err
+    assert "wrote 255 tensors, a part of the model" in log.out + log.err
+    content = torch.load(target, weights_only=True)
+    assert content.keys() == {"model", "settings"}
+    assert all(name.startswith("backbone.body.features.") for name in content["model"])
+    assert WeightSettings.from_keys(content["settings"]) == RGB
+    # The epsilon of training is in it already, and is not added again.
+    cfg = _config(target)
+    assert len(make_settings_fit(cfg)) == 3
+    model, direct = build_detection_model(cfg), build_detection_model(cfg)
+    checkpointer = DetectronCheckpointer(cfg, model)
+    checkpointer.load(target)
+    assert checkpointer.last_report.missing == () == checkpointer.last_report.unexpected
+    assert all(n.startswith(("backbone.fpn.", "rpn.", "roi_heads.")) for n in
+               checkpointer.last_report.outside)  # fmt: skip
+    DetectronCheckpointer(cfg, direct).load(torchvision_file)
+    for name, value in model.backbone.body.state_dict().items():
+        torch.testing.assert_close(value, direct.backbone.body.state_dict()[name], rtol=0, atol=0)
+
+
+def test_a_whole_model_of_the_original_stays_itself(tmp_path: Path, capsys):
+    model = build_detection_model(_config(tmp_path))
+    source, target = tmp_path / "released.pth", tmp_path / "converted.pth"
+    state_dict = {f"module.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"model": state_dict, "iteration": 90000}, source)
+    _convert(source, target)
+    log = capsys.readouterr()
+    assert "the whole model" in log.out + log.err
+    content = torch.load(target, weights_only=True)
+    torch.testing.assert_close(content["model"], dict(model.state_dict()), rtol=0, atol=0)
+
+
+def test_given_settings_are_recorded(torchvision_file: Path, tmp_path: Path):
+    _convert(torchvision_file, tmp_path / "c.pth", "INPUT.PIXEL_STD", "[0.5, 0.5, 0.5]")
+    settings = torch.load(tmp_path / "c.pth", weights_only=True)["settings"]
+    assert settings["INPUT.PIXEL_STD"] == [0.5, 0.5, 0.5]
+    assert settings["INPUT.PIXEL_MEAN"] == [0.485, 0.456, 0.406]
+
+
+def test_refused_parts_are_told_with_the_reason(tmp_path: Path, capsys):
+    source = tmp_path / "centermask2.pth"
+    content = {
+        "proposal_generator.fcos_head.cls_tower.0.weight": torch.ones(128, 128, 3, 3),
+        "roi_heads.mask_head.mask_fcn1.weight": torch.ones(128, 128, 3, 3),
+    }
+    torch.save({"model": content}, source)
+    _convert(source, tmp_path / "c.pth")
+    log = capsys.readouterr()
+    assert (
+        f"{source}: not taken: roi_heads.mask_head.mask_fcn1.weight. Because: RoI features"
+        in log.out + log.err
+    )
+    converted = torch.load(tmp_path / "c.pth", weights_only=True)["model"]
+    assert list(converted) == ["rpn.head.cls_tower.0.weight"]
+
+
+def test_nothing_is_replaced_unless_told(torchvision_file: Path, tmp_path: Path):
+    target = tmp_path / "c.pth"
+    target.write_text("precious")
+    with pytest.raises(CheckpointError, match="exists; name another OUTPUT, or say --overwrite"):
+        _convert(torchvision_file, target)
+    assert target.read_text() == "precious"
+    _convert("--overwrite", torchvision_file, target)
+    assert torch.load(target, weights_only=True).keys() == {"model", "settings"}
+
+
+def test_a_file_of_which_nothing_fits_writes_nothing(tmp_path: Path):
+    torch.save({"model": {"x": torch.ones(1)}}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="not one tensor fits"):
+        _convert(tmp_path / "x.pth", tmp_path / "c.pth")
+    assert not (tmp_path / "c.pth").exists()
+    with pytest.raises(CheckpointError, match="got nothing"):
+        _convert("", tmp_path / "c.pth")

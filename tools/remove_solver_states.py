@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Make a checkpoint small for others: keep the model, drop optimizer, schedule and iteration.
+
+    python tools/remove_solver_states.py output/model_final.pth
+    python tools/remove_solver_states.py output/model_final.pth --output centermask.pth
+
+Without --output the new file is model_final_wo_solver_states.pth, beside the old one.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from maskrcnn_benchmark.engine.launch import plain_errors
+from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.utils.weight_files import read_torch_file
+from maskrcnn_benchmark.utils.weight_sources import SETTINGS_ENTRY
+
+_SUFFIX = "_wo_solver_states"
+_KEPT = ("model", SETTINGS_ENTRY)
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, help="a file of a training, ours or the original's"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="name of the new file")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the new file if it exists"
+    )
+    return parser.parse_args(arguments)
+
+
+def remove_solver_states(source: Path, target: Path) -> list[str]:
+    """Write the model of a checkpoint to a file of its own; returns the entries left out.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, would run code, or has no model.
+    """
+    if not source.is_file():
+        raise CheckpointError(f"{source}: no such file")
+    content = read_torch_file(source)
+    if not isinstance(content, Mapping) or not isinstance(content.get("model"), Mapping):
+        raise CheckpointError(f'{source}: expected a checkpoint with an entry "model"')
+    with atomic_write(target) as file:
+        torch.save({key: content[key] for key in _KEPT if key in content}, file)
+    return [str(key) for key in content if key not in _KEPT]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
+    args = parse_args(arguments)
+    source: Path = args.checkpoint
+    target: Path = args.output or source.with_name(f"{source.stem}{_SUFFIX}{source.suffix}")
+    if target.exists() and not args.overwrite:
+        raise CheckpointError(f"{target} exists; name another --output, or say --overwrite")
+    removed = remove_solver_states(source, target)
+    before, after = (path.stat().st_size / 2**20 for path in (source, target))
+    sys.stdout.write(
+        f"{target}: {after:.1f} MB (the checkpoint: {before:.1f} MB); left out: "
+        f"{', '.join(removed) or 'nothing'}\n"
+    )
+
+
+if __name__ == "__main__":
+    with plain_errors():
+        main()
