@@ -103,6 +103,12 @@ _C.MODEL.RESNETS.BACKBONE_OUT_CHANNELS = 256 * 4
 _C.MODEL.RESNETS.RES2_OUT_CHANNELS = 256
 # Channels of the stem's output.
 _C.MODEL.RESNETS.STEM_OUT_CHANNELS = 64
+# For each of the four stages, first stage first: True makes its 3x3 convolutions deformable.
+_C.MODEL.RESNETS.STAGE_WITH_DCN = (False, False, False, False)
+# True: deformable convolutions also modulate their samples (version 2).
+_C.MODEL.RESNETS.WITH_MODULATED_DCN = False
+# Groups of channels that share one set of offsets.
+_C.MODEL.RESNETS.DEFORMABLE_GROUPS = 1
 
 _C.MODEL.VOVNET = CfgNode()
 # Kept for old YAMLs; read by nothing (MODEL.WEIGHT names the weights).

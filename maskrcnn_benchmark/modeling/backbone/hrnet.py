@@ -169,7 +169,6 @@ def _make_layer1() -> nn.Sequential:
                 num_groups=1,
                 stride_in_1x1=False,
                 stride=1,
-                dilation=1,
                 norm=FrozenBatchNorm2d,
             )
             for block in range(_BLOCKS_PER_BRANCH)

@@ -10,6 +10,7 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.backbone.body import Body
+from maskrcnn_benchmark.modeling.backbone.deformable import NOT_DEFORMABLE, DeformableSettings
 from maskrcnn_benchmark.modeling.make_layers import (
     GroupNormSettings,
     NormFactory,
@@ -42,6 +43,7 @@ class ResNetSettings:
         stride_in_1x1: a stage's stride sits on its first 1x1 convolution (MSRA, Caffe2) instead of
             the 3x3 one (torchvision).
         res5_dilation: dilation of the 3x3 convolutions of C5; 2 keeps C5 at the stride of C4.
+        deformable: which stages have deformable 3x3 convolutions.
         freeze_at: the first `freeze_at` of (stem, C2, C3, C4, C5) get no gradient.
     """
 
@@ -52,6 +54,7 @@ class ResNetSettings:
     width_per_group: int = 64
     stride_in_1x1: bool = True
     res5_dilation: int = 1
+    deformable: DeformableSettings = NOT_DEFORMABLE
     freeze_at: int = 2
 
     @classmethod
@@ -59,7 +62,8 @@ class ResNetSettings:
         """The widths of MODEL.RESNETS with the given depth.
 
         Raises:
-            ConfigError: if MODEL.RESNETS.RES5_DILATION is neither 1 nor 2.
+            ConfigError: if RES5_DILATION is neither 1 nor 2, or STAGE_WITH_DCN not one flag a
+                stage.
         """
         resnets = cfg.MODEL.RESNETS
         if resnets.RES5_DILATION not in (1, 2):
@@ -74,6 +78,7 @@ class ResNetSettings:
             width_per_group=resnets.WIDTH_PER_GROUP,
             stride_in_1x1=resnets.STRIDE_IN_1X1,
             res5_dilation=resnets.RES5_DILATION,
+            deformable=DeformableSettings.from_config(cfg, "RESNETS"),
             freeze_at=cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT,
         )
 
@@ -85,6 +90,21 @@ def _make_norm(cfg: CfgNode, key: str, functions: Mapping[str, bool]) -> NormFac
             f"MODEL.RESNETS.{key}: expected one of {', '.join(functions)}; got {name!r}"
         )
     return GroupNormSettings.from_config(cfg) if functions[name] else FrozenBatchNorm2d
+
+
+def _conv3x3(
+    in_channels: int, out_channels: int, *, stride: int, dilation: int, groups: int
+) -> nn.Module:
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        3,
+        stride=stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=groups,
+        bias=False,
+    )
 
 
 class Bottleneck(nn.Module):
@@ -99,7 +119,8 @@ class Bottleneck(nn.Module):
         num_groups: int,
         stride_in_1x1: bool,
         stride: int,
-        dilation: int,
+        dilation: int = 1,
+        deformable: DeformableSettings | None = None,
         norm: NormFactory,
     ) -> None:
         super().__init__()
@@ -113,15 +134,8 @@ class Bottleneck(nn.Module):
         width = bottleneck_channels
         self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride_1x1, bias=False)
         self.bn1 = norm(width)
-        self.conv2 = nn.Conv2d(
-            width,
-            width,
-            3,
-            stride=stride_3x3,
-            padding=dilation,
-            dilation=dilation,
-            groups=num_groups,
-            bias=False,
+        self.conv2 = (deformable.make_conv if deformable else _conv3x3)(
+            width, width, stride=stride_3x3, dilation=dilation, groups=num_groups
         )
         self.bn2 = norm(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
@@ -254,6 +268,7 @@ def _make_stage(settings: ResNetSettings, index: int, norm: NormFactory) -> nn.S
                 stride_in_1x1=settings.stride_in_1x1,
                 stride=1 if block else first_stride,
                 dilation=dilation,
+                deformable=settings.deformable if settings.deformable.stages[index] else None,
                 norm=norm,
             )
             for block in range(settings.blocks_per_stage[index])

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.layers import DFConv2d, EffectiveSqueezeExcitation, FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import EffectiveSqueezeExcitation, FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.backbone.body import Body
+from maskrcnn_benchmark.modeling.backbone.deformable import NOT_DEFORMABLE, DeformableSettings
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory
 
 
@@ -59,21 +60,6 @@ VOVNETS = {
 
 
 @dataclass(frozen=True, slots=True)
-class DeformableSettings:
-    """Where 3x3 layers are deformable convolutions, and of what kind.
-
-    Args:
-        stages: for each of C2, C3, C4, C5, whether its layers are deformable.
-        is_modulated: version 2, which also weighs its samples.
-        num_groups: groups of channels that share one set of offsets.
-    """
-
-    stages: tuple[bool, ...] = (False, False, False, False)
-    is_modulated: bool = False
-    num_groups: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class _LayerFactory:
     """Makes the layers of one stage; `name` becomes a part of checkpoint keys.
 
@@ -109,13 +95,7 @@ class _LayerFactory:
     ) -> nn.Sequential:
         """A 3x3 layer of the kind of this stage, norm and ReLU."""
         if self.deformable is not None:
-            conv = DFConv2d(
-                in_channels,
-                out_channels,
-                with_modulated_dcn=self.deformable.is_modulated,
-                deformable_groups=self.deformable.num_groups,
-                stride=stride,
-            )
+            conv = self.deformable.make_conv(in_channels, out_channels, stride=stride)
             return self._with_norm(name, conv, out_channels)
         if not self.is_depthwise:
             return self.conv(name, in_channels, out_channels, kernel_size=3, stride=stride)
@@ -200,9 +180,6 @@ class HalvingMaxPool(nn.Module):
         return F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
 
 
-_NOT_DEFORMABLE = DeformableSettings()
-
-
 class VoVNet(Body):
     """The body without its classifier; maps C2..C5 have strides 4, 8, 16 and 32.
 
@@ -218,7 +195,7 @@ class VoVNet(Body):
         *,
         spec: VoVNetSpec,
         norm: NormFactory = FrozenBatchNorm2d,
-        deformable: DeformableSettings = _NOT_DEFORMABLE,
+        deformable: DeformableSettings = NOT_DEFORMABLE,
         freeze_at: int = 0,
     ) -> None:
         super().__init__()
@@ -265,12 +242,13 @@ class VoVNet(Body):
 
 
 def _make_deformable_settings(cfg: CfgNode, spec: VoVNetSpec) -> DeformableSettings:
-    vovnet = cfg.MODEL.VOVNET
-    stages = tuple(vovnet.STAGE_WITH_DCN)
-    wanted = "all False in a depthwise network" if spec.is_depthwise else "four flags"
-    if len(stages) != len(spec.blocks_per_stage) or (spec.is_depthwise and any(stages)):
-        raise ConfigError(f"MODEL.VOVNET.STAGE_WITH_DCN: expected {wanted}, got {stages}")
-    return DeformableSettings(stages, vovnet.WITH_MODULATED_DCN, vovnet.DEFORMABLE_GROUPS)
+    settings = DeformableSettings.from_config(cfg, "VOVNET")
+    if spec.is_depthwise and any(settings.stages):
+        raise ConfigError(
+            "MODEL.VOVNET.STAGE_WITH_DCN: expected all False in a depthwise network, "
+            f"got {settings.stages}"
+        )
+    return settings
 
 
 def _make_stem(spec: VoVNetSpec, factory: _LayerFactory) -> nn.Sequential:

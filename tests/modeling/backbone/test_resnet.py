@@ -3,8 +3,11 @@ import torch
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import DFConv2d, FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.backbone.deformable import DeformableSettings
 from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetHead, ResNetSettings
+
+PARAMETERS = ("weight", "bias")
 
 
 def make_tiny(**options):
@@ -154,3 +157,41 @@ def test_head_without_rois():
     assert out.shape == (0, 128, 7, 7)
     out.sum().backward()
     assert rois.grad.shape == rois.shape
+
+
+@pytest.mark.parametrize("in_1x1", [True, False])
+def test_deformable_stages_without_offsets_are_plain_ones(in_1x1):
+    """Stride, dilation and groups stay in their places."""
+    options = {"stride_in_1x1": in_1x1, "res5_dilation": 2, "num_groups": 2}
+    plain = make_tiny(**options)
+    deformable = DeformableSettings((False, True, False, True), num_groups=2)
+    body = make_tiny(deformable=deformable, **options)
+    state = body.state_dict()
+    offsets = {name for name in state if ".offset." in name}
+    assert offsets == {f"layer{n}.0.conv2.offset.{part}" for n in (2, 4) for part in PARAMETERS}
+    assert state["layer4.0.conv2.offset.weight"].shape == (2 * 2 * 9, 64, 3, 3)
+    renamed = {name.replace(".conv2.conv.", ".conv2."): value for name, value in state.items()}
+    plain.load_state_dict({name: renamed[name] for name in plain.state_dict()})
+    for name in offsets:
+        torch.nn.init.zeros_(state[name])
+    x = torch.randn(1, 3, 64, 64)
+    for ours, expected in zip(body(x), plain(x), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_deformable_stages_of_settings():
+    cfg = get_default_config()
+    cfg.MODEL.RESNETS.STAGE_WITH_DCN = (False, False, False, True)
+    cfg.MODEL.RESNETS.WITH_MODULATED_DCN = True
+    with torch.device("meta"):
+        body = ResNet.from_config(cfg, (1, 1, 1, 1))
+        head = ResNetHead.from_config(cfg)
+    deformable = {name for name, m in body.named_modules() if isinstance(m, DFConv2d)}
+    assert deformable == {"layer4.0.conv2"}
+    assert body.layer4[0].conv2.offset.weight.shape == (27, 512, 3, 3)
+    assert sum(isinstance(m, DFConv2d) for m in head.modules()) == 3
+
+
+def test_deformable_stages_are_four():
+    with pytest.raises(ConfigError, match=r"RESNETS.STAGE_WITH_DCN: expected four flags, got"):
+        from_config(STAGE_WITH_DCN=(True,))

@@ -8,9 +8,9 @@ from torch import nn
 from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.layers import DFConv2d, FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.modeling.backbone.deformable import DeformableSettings
 from maskrcnn_benchmark.modeling.backbone.vovnet import (
     VOVNETS,
-    DeformableSettings,
     HalvingMaxPool,
     OSABlock,
     VoVNet,
