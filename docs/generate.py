@@ -8,6 +8,11 @@ from pathlib import Path
 from maskrcnn_benchmark.config import CfgNode, get_default_config
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from docs.zoo_page import model_zoo  # noqa: E402  # a script knows only its own folder
+
+MODEL_ZOO_PAGE = ROOT / "docs" / "model_zoo.md"
 CONFIG_REFERENCE = ROOT / "docs" / "config_reference.md"
 DEFAULTS_FILES = ("defaults.py", "defaults_model.py", "defaults_heads.py")
 
@@ -78,8 +83,9 @@ def config_reference() -> str:
 
 def main() -> int:
     """0 after writing the generated pages."""
-    CONFIG_REFERENCE.write_text(config_reference(), encoding="utf-8")
-    print(f"wrote {CONFIG_REFERENCE.relative_to(ROOT)}")
+    for page, text in ((CONFIG_REFERENCE, config_reference()), (MODEL_ZOO_PAGE, model_zoo())):
+        page.write_text(text, encoding="utf-8")
+        print(f"wrote {page.relative_to(ROOT)}")
     return 0
 
 
