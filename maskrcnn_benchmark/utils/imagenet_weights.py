@@ -32,6 +32,8 @@ TORCH_BN_EPS = 1e-5
 TORCHVISION_SETTINGS = WeightSettings(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _QUANTIZED_SETTINGS = WeightSettings(True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
+_HRNET_CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", *_CLASSIFIERS)
+_HRNET_BRANCH = "stage2.0.branches.0.0.conv1.weight"
 _LAST_MOBILENET_BLOCK = 17
 _QUANTIZED_PARTS = ("weight_u8", "scale", "zero_point", "bias")
 
@@ -58,13 +60,16 @@ def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
     """The bare state dict of an ImageNet network under the names of our backbones.
 
     Known are torchvision's ResNet and ResNeXt, MobileNetV2 as torchvision and as the
-    ``features.N.conv.M`` school name it, and VoVNetV2 as timm and as its author name it. Anything
-    else keeps its names, less the classifier.
+    ``features.N.conv.M`` school name it, VoVNetV2 as timm and as its author name it, and HRNet as
+    its authors and timm name it. Anything else keeps its names, less the classifier.
 
     UPSTREAM(trained-epsilon): the original loaded trained variances as they are into frozen batch
     norms, which have no epsilon. Here the epsilon of training goes along, so outputs equal those of
     the classifier.
     """
+    # Before the ResNets, whose first layers have the same names.
+    if _HRNET_BRANCH in state_dict:
+        return _split_hrnet(state_dict)
     if {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= state_dict.keys():
         renamed = {_rename_resnet(name): value for name, value in state_dict.items()}
         weights = _without_classifier(
@@ -154,10 +159,20 @@ def _split_mobilenet(state_dict: Mapping[str, Tensor], bn_eps: float, kind: str)
     return BackboneWeights(tensors, bn_eps, kind, tuple(ignored))
 
 
+def _split_hrnet(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
+    is_classifier = any(name.startswith(_HRNET_CLASSIFIER) for name in state_dict)
+    bn_eps = TORCH_BN_EPS if is_classifier or _has_counters(state_dict) else 0.0
+    weights = _without_classifier(state_dict, bn_eps, "an ImageNet HRNet", _HRNET_CLASSIFIER)
+    return weights._replace(settings=TORCHVISION_SETTINGS if bn_eps else None)
+
+
 def _without_classifier(
-    state_dict: Mapping[str, Tensor], bn_eps: float, kind: str
+    state_dict: Mapping[str, Tensor],
+    bn_eps: float,
+    kind: str,
+    classifier: tuple[str, ...] = _CLASSIFIERS,
 ) -> BackboneWeights:
-    ignored = tuple(name for name in state_dict if name.startswith(_CLASSIFIERS))
+    ignored = tuple(name for name in state_dict if name.startswith(classifier))
     tensors = {name: value for name, value in state_dict.items() if name not in ignored}
     return BackboneWeights(tensors, bn_eps, kind, ignored)
 

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
+from maskrcnn_benchmark.modeling.backbone.hrnet import HRNet
 from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSettings
 from maskrcnn_benchmark.utils.imagenet_weights import (
     TORCH_BN_EPS,
+    TORCHVISION_SETTINGS,
     BackboneWeights,
     convert_backbone,
     read_quantized_mobilenet,
@@ -95,6 +98,27 @@ def test_a_mobilenet_gives_the_same_c2_to_c5(rename):
     assert_same_maps(detector["backbone"]["body"](random_images()), expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [18, 48])
+@torch.no_grad()
+def test_an_hrnet_of_timm_gives_the_same_four_maps(width: int):
+    import timm
+
+    torch.manual_seed(0)
+    theirs = randomize_norms(timm.create_model(f"hrnet_w{width}"))
+    detector = detector_of(HRNet(width=width)).double()
+    weights = convert_backbone(theirs.state_dict())
+    assert weights.kind == "an ImageNet HRNet"
+    assert weights.settings == TORCHVISION_SETTINGS
+    _assert_body_is_filled(_fill(detector, weights))
+    assert {name.split(".")[0] for name in weights.ignored} == {
+        "incre_modules", "downsamp_modules", "final_layer", "classifier",
+    }  # fmt: skip
+    images = random_images()
+    stem = theirs.act2(theirs.bn2(theirs.conv2(theirs.act1(theirs.bn1(theirs.conv1(images))))))
+    assert_same_maps(detector["backbone"]["body"](images), theirs.stages(stem))
+
+
 def test_flat_names_are_those_of_our_body():
     ours = {n.removeprefix("backbone.body.") for n in detector_of(MobileNetV2()).state_dict()}
     flat = _flat_names(_torchvision_mobilenet().state_dict())
@@ -119,7 +143,7 @@ def test_old_files_without_counters_get_the_epsilon_too():
     assert convert_backbone({name: torch.ones(1) for name in names}).bn_eps == TORCH_BN_EPS
 
 
-@pytest.mark.parametrize("make_body", [_resnet, MobileNetV2])
+@pytest.mark.parametrize("make_body", [_resnet, MobileNetV2, partial(HRNet, width=18)])
 def test_a_body_saved_from_our_model_comes_back_unchanged(make_body):
     source, target = make_body(), make_body()
     weights = convert_backbone(source.state_dict())

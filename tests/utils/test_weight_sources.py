@@ -1,4 +1,5 @@
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ RGB_KEYS = (
     "INPUT.TO_BGR255", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "MODEL.RESNETS.STRIDE_IN_1X1",
 )  # fmt: skip
 RESNET = "configs/centermask/centermask_R_50_FPN_1x.yaml"
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
 def _config(weight: str, *options: object, file: str = RESNET) -> CfgNode:
@@ -75,7 +75,17 @@ def test_a_frozen_tree_that_would_have_to_change_is_an_error():
         make_settings_fit(cfg)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
+def _shipped(libraries: bool) -> list[object]:
+    """The shipped configurations whose weights are, or are not, those of a library."""
+    paths = sorted((ROOT / "configs").rglob("*.yaml"))
+    return [
+        pytest.param(path, id=str(path.relative_to(ROOT / "configs")))
+        for path in paths
+        if bool(re.search("catalog://(timm|torchvision)/", path.read_text())) is libraries
+    ]
+
+
+@pytest.mark.parametrize("path", _shipped(libraries=False))
 def test_shipped_configurations_fit_their_weights_as_they_are(path: Path, caplog):
     cfg = get_default_config()
     cfg.merge_from_file(path)
@@ -84,6 +94,16 @@ def test_shipped_configurations_fit_their_weights_as_they_are(path: Path, caplog
     assert source.settings is not None or not cfg.MODEL.WEIGHT.startswith("catalog://")
     check_settings(source, WeightSettings.from_config(cfg))
     assert caplog.messages == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", _shipped(libraries=True))
+def test_shipped_configurations_can_be_made_to_fit_the_weights_of_a_library(path: Path):
+    cfg = get_default_config()
+    cfg.merge_from_file(path)
+    assert make_settings_fit(cfg) == RGB_KEYS[:3]
+    source = find_weight_source(cfg.MODEL.WEIGHT, CATALOG)
+    check_settings(source, WeightSettings.from_config(cfg))
 
 
 def test_the_quickstart_weights_set_what_nobody_gave():
