@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "channels_last.h"
 #include "deform_conv.h"
 #include "stable_util.h"
 
@@ -77,20 +78,6 @@ inline DeformGeometry checked_geometry(const Tensor& input, const Tensor& offset
           width,       weight.size(2),       weight.size(3), stride[0],
           stride[1],   padding[0],           padding[1],     dilation[0],
           dilation[1], channels / per_group, parts};
-}
-
-// (N, C, H, W) as (N, H W, C), contiguous; no copy if it is in channels-last order already.
-inline Tensor channels_last(const Tensor& input) {
-  const std::array<int64_t, 3> flat{input.size(0), input.size(1), input.size(2) * input.size(3)};
-  const bool is_last = input.stride(1) == 1 && input.stride(3) == flat[1] &&
-                       input.stride(2) == input.size(3) * flat[1];
-  // Both views cost nothing; contiguous() copies where there is something to move.
-  if (is_last) {
-    const Tensor rows = torch::stable::transpose(torch::stable::transpose(input, 1, 2), 2, 3);
-    return torch::stable::reshape(rows, {flat[0], flat[2], flat[1]});
-  }
-  const Tensor planes = torch::stable::reshape(input, {flat[0], flat[1], flat[2]});
-  return torch::stable::contiguous(torch::stable::transpose(planes, 1, 2));
 }
 
 // Weights (O, C / G, kernel) as matrices (G, O / G, kernel x C / G).

@@ -29,6 +29,12 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def(
       "roi_align_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt batch_size, "
       "SymInt channels, SymInt height, SymInt width, int sampling_ratio) -> Tensor");
+  m.def(
+      "roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+      "SymInt pooled_width) -> (Tensor, Tensor)");
+  m.def(
+      "roi_pool_backward(Tensor grad, Tensor rois, Tensor argmax, SymInt batch_size, "
+      "SymInt height, SymInt width) -> Tensor");
   m.def("sigmoid_focal_loss(Tensor logits, Tensor targets, float gamma, float alpha) -> Tensor");
   m.def(
       "sigmoid_focal_loss_backward(Tensor grad, Tensor logits, Tensor targets, float gamma, "

@@ -20,6 +20,7 @@ from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
 from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
+from maskrcnn_benchmark.layers.roi_pool import ROIPool, roi_pool
 from maskrcnn_benchmark.layers.scale import Scale
 from maskrcnn_benchmark.layers.self_adjusting_smooth_l1_loss import SelfAdjustingSmoothL1Loss
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
@@ -40,6 +41,7 @@ __all__ = [
     "OpsStatus",
     "PolygonGroups",
     "ROIAlign",
+    "ROIPool",
     "Scale",
     "SelfAdjustingSmoothL1Loss",
     "SigmoidFocalLoss",
@@ -55,6 +57,7 @@ __all__ = [
     "polygon_areas",
     "rasterize_polygons",
     "roi_align",
+    "roi_pool",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
 ]

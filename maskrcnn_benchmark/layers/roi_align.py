@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 
 
-def _check(input: Tensor, rois: Tensor, pooled_hw: tuple[int, int], spatial_scale: float) -> None:
+def check_rois(
+    input: Tensor, rois: Tensor, pooled_hw: tuple[int, int], spatial_scale: float
+) -> None:
+    """Raise ValueError naming the first argument of a pooling that has a wrong shape or value."""
     if input.dim() != 4:
         raise ValueError(f"input: expected shape (N, C, H, W), got {tuple(input.shape)}")
     if rois.dim() != 2 or rois.shape[1] != 5:
@@ -46,7 +49,7 @@ def roi_align(
     Source: Mask R-CNN (He et al. 2017), section 3.
     """
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
-    _check(input, rois, (height, width), spatial_scale)
+    check_rois(input, rois, (height, width), spatial_scale)
     precise = input if input.dtype == torch.float64 else input.float()
     pooled: Tensor = torch.ops.centermask.roi_align(
         precise, rois.to(precise.dtype), spatial_scale, height, width, sampling_ratio

@@ -28,6 +28,7 @@ def example_inputs():
     boxes, _, labels = random_boxes(20)
     features, rois = random_case(num_channels=3, num_rois=4)
     pooled = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    argmax = OPS.roi_pool(features, rois, 0.25, 2, 2)[1]
     logits, targets = torch.randn(6, 4, dtype=torch.float64), torch.tensor([-1, 0, 1, 2, 3, 4])
     maps, offset, mask, weight = random_deform_case(channels=2, outputs=2, kernel=(2, 2))
     deform = (maps, offset, mask, weight, *GEOMETRY.values())
@@ -52,6 +53,14 @@ def example_inputs():
             (features.clone().requires_grad_(), rois[:0], 0.25, 2, 3, 0),
         ],
         "roi_align_backward": [(pooled.requires_grad_(), rois, 0.25, 2, 3, 9, 13, 2)],
+        "roi_pool": [
+            (features.clone().requires_grad_(), rois, 0.25, 2, 2),
+            (features.clone().requires_grad_(), rois[:0], 0.25, 2, 3),
+        ],
+        "roi_pool_backward": [
+            (pooled.clone().requires_grad_(), rois, argmax, 2, 9, 13),
+            (pooled[:0], rois[:0], argmax[:0], 0, 9, 13),
+        ],
         "sigmoid_focal_loss": [(logits.clone().requires_grad_(), targets, 2.0, 0.25)],
         "sigmoid_focal_loss_backward": [(logits.clone(), logits, targets, 2.0, 0.25)],
     }

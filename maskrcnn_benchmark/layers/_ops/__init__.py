@@ -20,6 +20,7 @@ from maskrcnn_benchmark.layers._ops import (
     paste_masks_rle,
     polygons,
     roi_align,
+    roi_pool,
     sigmoid_focal_loss,
 )
 from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
@@ -31,6 +32,7 @@ OPERATORS: tuple[Operator, ...] = (
     *paste_masks_rle.OPERATORS,
     *polygons.OPERATORS,
     *roi_align.OPERATORS,
+    *roi_pool.OPERATORS,
     *sigmoid_focal_loss.OPERATORS,
 )
 """Every operator of the package."""

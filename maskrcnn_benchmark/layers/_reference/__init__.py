@@ -8,6 +8,7 @@ from maskrcnn_benchmark.layers._reference.nms import nms_keep
 from maskrcnn_benchmark.layers._reference.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers._reference.polygons import polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers._reference.roi_align import roi_align, roi_align_backward
+from maskrcnn_benchmark.layers._reference.roi_pool import roi_pool, roi_pool_backward
 from maskrcnn_benchmark.layers._reference.sigmoid_focal_loss import (
     sigmoid_focal_loss,
     sigmoid_focal_loss_backward,
@@ -22,6 +23,8 @@ __all__ = [
     "rasterize_polygons",
     "roi_align",
     "roi_align_backward",
+    "roi_pool",
+    "roi_pool_backward",
     "sigmoid_focal_loss",
     "sigmoid_focal_loss_backward",
 ]

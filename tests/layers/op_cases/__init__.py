@@ -5,12 +5,13 @@ kernels on a device (pytest -m gpu) compute the same cases; the plain PyTorch tw
 expected. A new operator adds a module with CASES and REFUSALS and a line to FAMILIES.
 """
 
-from tests.layers.op_cases import nms, roi_align, sigmoid_focal_loss
+from tests.layers.op_cases import nms, roi_align, roi_pool, sigmoid_focal_loss
 from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
 
 FAMILIES = {
     "nms": nms,
     "roi_align": roi_align,
+    "roi_pool": roi_pool,
     "sigmoid_focal_loss": sigmoid_focal_loss,
 }
 """Stem of the .cu file -> its module of cases."""
