@@ -16,7 +16,7 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.resnet import Bottleneck
-from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal
+from maskrcnn_benchmark.modeling.make_layers import init_kaiming_uniform
 
 # Channels C of the published networks.
 WIDTHS = (18, 32, 40, 48)
@@ -34,7 +34,7 @@ def _conv_norm(
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
     )
-    init_kaiming_normal(conv)
+    init_kaiming_uniform(conv)
     activation = [nn.ReLU(inplace=True)] if relu else []
     return nn.Sequential(conv, FrozenBatchNorm2d(out_channels), *activation)
 
@@ -49,7 +49,7 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = FrozenBatchNorm2d(channels)
         for conv in (self.conv1, self.conv2):
-            init_kaiming_normal(conv)
+            init_kaiming_uniform(conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Block output, the shape of the input."""
@@ -128,7 +128,7 @@ class HRNet(Body):
         self.conv2 = nn.Conv2d(_STEM_CHANNELS, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn2 = FrozenBatchNorm2d(_STEM_CHANNELS)
         for conv in (self.conv1, self.conv2):
-            init_kaiming_normal(conv)
+            init_kaiming_uniform(conv)
         self.layer1 = _make_layer1()
         in_channels: Sequence[int] = [_LAYER1_CHANNELS]
         parts: list[nn.Module] = [nn.ModuleList([self.conv1, self.conv2]), self.layer1]
