@@ -16,6 +16,9 @@ PARTS = (
     ("transition2", "stage3"),
     ("transition3", "stage4"),
 )
+EVERY_WIDTH = pytest.mark.parametrize(
+    "width", [18, *(pytest.param(width, marks=pytest.mark.slow) for width in WIDTHS[1:])]
+)
 
 
 def make_tiny(**options):
@@ -61,7 +64,7 @@ def test_fusion_by_hand():
     torch.testing.assert_close(ours[1], coarse + fine[..., ::2, ::2])
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@EVERY_WIDTH
 def test_keys_and_shapes(width):
     """The state dict is that of the ImageNet weights without the classifier and step counters."""
     with torch.device("meta"):
@@ -83,9 +86,7 @@ def randomize_norms(module):
             norm.running_var.uniform_(0.8, 1.2)
 
 
-@pytest.mark.parametrize(
-    "width", [18, *(pytest.param(width, marks=pytest.mark.slow) for width in WIDTHS[1:])]
-)
+@EVERY_WIDTH
 def test_equals_the_network_of_timm_with_the_same_weights(width):
     torch.manual_seed(0)
     reference = timm.create_model(f"hrnet_w{width}").eval()

@@ -176,8 +176,8 @@ def weights_of_timm(reference, ours):
         ("ese_vovnet19b_slim", "V-19-slim-eSE"),
         ("ese_vovnet19b_dw", "V-19-dw-eSE"),
         ("ese_vovnet39b", "V-39-eSE"),
-        ("ese_vovnet57b", "V-57-eSE"),
-        ("ese_vovnet99b", "V-99-eSE"),
+        pytest.param("ese_vovnet57b", "V-57-eSE", marks=pytest.mark.slow),
+        pytest.param("ese_vovnet99b", "V-99-eSE", marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_network_of_timm_with_the_same_weights(theirs, name):
