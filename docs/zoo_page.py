@@ -56,6 +56,13 @@ Methods without a configuration are listed for comparison.
 
 """
 
+LATER = """
+## Later variants of VoVNetV2
+
+Mask AP and ms as their author published them, without saying on which part of COCO.
+
+"""
+
 FOOTER = """
 Sources: Lee and Park, [CenterMask: Real-Time Anchor-Free Instance Segmentation](https://arxiv.org/abs/1911.06667),
 CVPR 2020, and the tables that its authors published with their program; for the RetinaMask rows on
@@ -115,4 +122,6 @@ def model_zoo() -> str:
     models = json.loads(ZOO.read_text(encoding="utf-8"))["models"]
     val = [model for model in models if model["split"] == "val2017"]
     test_dev = [model for model in models if model["split"] == "test-dev"]
-    return HEADER + VAL + _table(val) + TEST_DEV + _table(test_dev) + FOOTER
+    later = [model for model in models if model["split"] is None]
+    tables = VAL + _table(val) + TEST_DEV + _table(test_dev) + LATER + _table(later)
+    return HEADER + tables + FOOTER

@@ -107,7 +107,7 @@ def test_names_of_weights_and_data_sets_are_known(name):
     assert {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST} <= set(DatasetCatalog.DATASETS)
 
 
-@pytest.mark.parametrize("name", sorted(SHIPPED))
+@pytest.mark.parametrize("name", sorted(SHIPPED | BASES))
 def test_a_configuration_builds(name):
     cfg = _load(name)
     cfg.merge_from_list(["MODEL.WEIGHT", ""])
