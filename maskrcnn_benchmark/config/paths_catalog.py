@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 
 # The quickstart photos and weights travel with the source, wherever the other data sets are.
@@ -24,8 +24,6 @@ _QUICKSTART_FEW = (
     *(30, 86, 165, 309, 370, 436, 450, 459, 471, 529, 599, 626, 107438, 121647, 196393, 278528),
     *(352257, 358083, 408805, 491525),
 )
-
-_READERS_TO_COME = {"PascalVOCDataset": "the reader of PASCAL VOC's XML annotations"}
 
 
 def _coco(img_dir: str, annotations: str) -> dict[str, str]:
@@ -114,7 +112,6 @@ class DatasetCatalog:
         ``ann_file``.
 
         Raises:
-            NotYetAvailableError: when the reader of that data set is not there yet.
             ConfigError: for an unknown name.
         """
         if name not in cls.DATASETS:
@@ -122,8 +119,6 @@ class DatasetCatalog:
             raise ConfigError(f"unknown data set {name!r} in DATASETS; known: {known}")
         entry = dict(cls.DATASETS[name])
         factory = entry.pop("factory", "COCODataset")
-        if factory in _READERS_TO_COME:
-            raise NotYetAvailableError(name, _READERS_TO_COME[factory])
         if factory == "COCODataset":
             entry = {"root": entry.pop("img_dir"), **entry}
         paths = {"root", "ann_file", "data_dir"}

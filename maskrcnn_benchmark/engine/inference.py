@@ -17,8 +17,10 @@ from maskrcnn_benchmark.data.datasets.evaluation import (
     COCOEvaluator,
     EvaluationResult,
     ProposalEvaluator,
+    VOCEvaluator,
     check_expected_results,
 )
+from maskrcnn_benchmark.data.datasets.voc import PascalVOCDataset
 from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process, synchronize
 from maskrcnn_benchmark.utils.logger import progress_extra
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Evaluator: TypeAlias = COCOEvaluator | ProposalEvaluator
+Evaluator: TypeAlias = COCOEvaluator | ProposalEvaluator | VOCEvaluator
 
 _CPU = torch.device("cpu")
 _SECONDS_BETWEEN_LINES = 10.0
@@ -81,7 +83,8 @@ def inference(
         model: ``model(images)`` returns one ``BoxList`` an image, in px of the resized image.
         data_loader: gives ``Batch``es of ``data_loader.dataset``.
         dataset_name: for the log.
-        iou_types: some of "bbox", "segm".
+        iou_types: some of "bbox", "segm" and "keypoints"; data in PASCAL VOC's format has boxes
+            only, which get VOC's numbers.
         box_only: the model yields proposals without classes; their recall is scored, whatever
             ``iou_types`` says.
         device: where the model is.
@@ -121,6 +124,8 @@ def _make_evaluator(
 ) -> Evaluator:
     if box_only:
         return ProposalEvaluator(dataset, output_folder)
+    if isinstance(dataset, PascalVOCDataset):
+        return VOCEvaluator(dataset, output_folder)
     return COCOEvaluator(dataset, iou_types, backend, output_folder)
 
 

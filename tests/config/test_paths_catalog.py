@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_benchmark.config import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog, ModelCatalog
 
 COCO_2014 = ("train", "val", "minival", "valminusminival")
@@ -77,10 +77,12 @@ def test_the_quickstart_photos_are_found_from_any_folder(monkeypatch, tmp_path, 
     assert all((Path(args["root"]) / image["file_name"]).is_file() for image in images)
 
 
-@pytest.mark.parametrize("name", ["voc_2007_train", "voc_2012_val"])
-def test_readers_that_are_not_there_yet_say_so(name):
-    with pytest.raises(NotYetAvailableError, match=f"{name}.*PASCAL VOC"):
-        DatasetCatalog.get(name)
+def test_voc_data_sets_lie_in_the_usual_folders(monkeypatch):
+    monkeypatch.setattr(DatasetCatalog, "DATA_DIR", "data")
+    assert DatasetCatalog.get("voc_2012_val") == {
+        "factory": "PascalVOCDataset",
+        "args": {"data_dir": "data/voc/VOC2012", "split": "val"},
+    }
 
 
 def test_scripts_can_add_data_sets_of_their_own(monkeypatch):

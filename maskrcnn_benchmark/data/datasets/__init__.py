@@ -2,5 +2,6 @@
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
+from maskrcnn_benchmark.data.datasets.voc import PascalVOCDataset
 
-__all__ = ["COCODataset", "ConcatDataset"]
+__all__ = ["COCODataset", "ConcatDataset", "PascalVOCDataset"]

@@ -8,6 +8,7 @@ from maskrcnn_benchmark.data.datasets.evaluation.expected import (
 )
 from maskrcnn_benchmark.data.datasets.evaluation.proposals import ProposalEvaluator
 from maskrcnn_benchmark.data.datasets.evaluation.result import METRIC_NAMES, EvaluationResult
+from maskrcnn_benchmark.data.datasets.evaluation.voc import VOCEvaluator
 
 __all__ = [
     "METRIC_NAMES",
@@ -15,6 +16,7 @@ __all__ = [
     "EvaluationResult",
     "Expectations",
     "ProposalEvaluator",
+    "VOCEvaluator",
     "check_expected_results",
     "missed_expectations",
 ]

@@ -21,6 +21,8 @@ KEYPOINT_METRIC_NAMES = (
     *("AP", "AP50", "AP75", "APm", "APl"),
     *("AR", "AR50", "AR75", "ARm", "ARl"),
 )
+VOC_BOXES = "voc_bbox"
+VOC_METRIC_NAMES = ("AP50", "AP50_07")
 NOT_AVAILABLE = "n/a"
 _CLASS_COLUMNS = 3
 
@@ -135,9 +137,13 @@ def metric_names(iou_type: str) -> tuple[str, ...]:
     """The numbers of an IoU type, in their order.
 
     Args:
-        iou_type: ``"bbox"``, ``"segm"``, ``"keypoints"`` or ``"box_proposal"``.
+        iou_type: ``"bbox"``, ``"segm"``, ``"keypoints"``, ``"box_proposal"`` or ``"voc_bbox"``.
     """
-    special = {PROPOSALS: PROPOSAL_METRIC_NAMES, KEYPOINTS: KEYPOINT_METRIC_NAMES}
+    special = {
+        PROPOSALS: PROPOSAL_METRIC_NAMES,
+        KEYPOINTS: KEYPOINT_METRIC_NAMES,
+        VOC_BOXES: VOC_METRIC_NAMES,
+    }
     return special.get(iou_type, METRIC_NAMES)
 
 

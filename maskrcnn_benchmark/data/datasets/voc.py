@@ -1,0 +1,220 @@
+"""Photos with annotations in PASCAL VOC's format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from xml.etree import ElementTree
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from maskrcnn_benchmark.data.datasets.coco import Sample
+from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.data.transforms.transforms import Transform
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FIRST_PIXEL = 1  # of VOC's coordinates
+
+
+class _VOCObject(NamedTuple):
+    """One object: corners in px counted from 0, its label, and whether it is a hard one."""
+
+    box: tuple[float, ...]
+    label: int
+    is_difficult: bool
+
+
+class _VOCImage(NamedTuple):
+    name: str
+    width: int
+    height: int
+    objects: tuple[_VOCObject, ...]
+
+
+class PascalVOCDataset(Dataset[Sample]):
+    """Images with their boxes and labels, from a folder as the VOC challenges have it.
+
+    The folder holds ``ImageSets/Main/<split>.txt``, ``Annotations/<name>.xml`` and
+    ``JPEGImages/<name>.jpg``. Its 20 classes have the labels 1..20, in alphabetical order. Objects
+    marked as difficult are no training targets unless asked for, but stay in the ground truth for
+    evaluation, marked.
+
+    Args:
+        data_dir: the folder, such as ``datasets/voc/VOC2007``.
+        split: name of the list of images, "train", "val", "trainval" or "test".
+        use_difficult: whether difficult objects are training targets, too.
+        transforms: called as ``transforms(image, target)``, returns the pair.
+
+    Attributes:
+        name: folder and split, such as "VOC2007_train".
+        image_ids: a number for each image: the digits of its name.
+        categories: label -> class name.
+        contiguous_category_id_to_json_id: label -> itself.
+        has_masks: False.
+        has_keypoints: False.
+
+    Raises:
+        DatasetError: a file is missing or not in VOC's format, or a class is unknown.
+    """
+
+    CLASSES: ClassVar[tuple[str, ...]] = (
+        *("__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
+        *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
+        *("sheep", "sofa", "train", "tvmonitor"),
+    )
+    has_masks = False
+    has_keypoints = False
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        split: str,
+        use_difficult: bool = False,
+        transforms: Transform | None = None,
+    ) -> None:
+        self.root = Path(data_dir)
+        self.split = split
+        self.name = f"{self.root.name}_{split}"
+        self.use_difficult = use_difficult
+        self.transforms = transforms
+        self.categories = dict(list(enumerate(self.CLASSES))[1:])
+        self.contiguous_category_id_to_json_id: Mapping[int, int] = {i: i for i in self.categories}
+        self._images = [self._read_annotations(name) for name in self._names()]
+        self.image_ids = [int(image.name.replace("_", "")) for image in self._images]
+        self.id_to_img_map = dict(enumerate(self.image_ids))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The (image, target, image id) at a position, after the transforms.
+
+        Raises:
+            ImageReadError: the image cannot be read.
+        """
+        info = self.get_img_info(index)
+        path = self.root / "JPEGImages" / info["file_name"]
+        image: Image.Image = read_image(path, expected_wh=(info["width"], info["height"]))
+        target: BoxList = self.get_target(index)
+        if self.transforms is not None:
+            image, target = self.transforms(image, target)
+        return image, target, self.image_ids[index]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {len(self)} images)"
+
+    def get_img_info(self, index: int) -> dict[str, Any]:
+        """The "id", "file_name", "height" and "width" (px) of the image at a position."""
+        image = self._images[index]
+        return {
+            "id": self.image_ids[index],
+            "file_name": f"{image.name}.jpg",
+            "height": image.height,
+            "width": image.width,
+        }
+
+    def map_class_id_to_class_name(self, class_id: int) -> str:
+        """The name of a label."""
+        return self.CLASSES[class_id]
+
+    def get_target(self, index: int) -> BoxList:
+        """The training targets of the image at a position: K boxes xyxy with "labels"."""
+        truth = self.get_groundtruth(index)
+        if not self.use_difficult:
+            truth = truth[~truth.get_field("difficult")]
+        return truth.copy_with_fields("labels").clip_to_image(remove_empty=True)
+
+    def get_groundtruth(self, index: int) -> BoxList:
+        """All objects of the image at a position: boxes xyxy with "labels" and "difficult" (bool).
+
+        Boxes are px of the original image, counted from 0.
+        """
+        image = self._images[index]
+        boxes = torch.tensor([one.box for one in image.objects], dtype=torch.float32)
+        truth = BoxList(boxes.reshape(-1, 4), (image.width, image.height))
+        labels = torch.tensor([one.label for one in image.objects], dtype=torch.int64)
+        truth.add_field("labels", labels)
+        difficult = torch.tensor([one.is_difficult for one in image.objects], dtype=torch.bool)
+        truth.add_field("difficult", difficult)
+        return truth
+
+    def ground_truth(self) -> dict[str, Any]:
+        """The annotations in COCO's format, difficult objects as crowds."""
+        annotations: list[dict[str, Any]] = []
+        for index, image in enumerate(self._images):
+            for one, box in zip(
+                image.objects,
+                self.get_groundtruth(index).convert("xywh").bbox.tolist(),
+                strict=True,
+            ):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": self.image_ids[index],
+                        "category_id": one.label,
+                        "bbox": box,
+                        "area": box[2] * box[3],
+                        "iscrowd": int(one.is_difficult),
+                    }
+                )
+        return {
+            "images": [self.get_img_info(index) for index in range(len(self))],
+            "categories": [{"id": i, "name": name} for i, name in self.categories.items()],
+            "annotations": annotations,
+        }
+
+    def _names(self) -> list[str]:
+        path = self.root / "ImageSets" / "Main" / f"{self.split}.txt"
+        try:
+            names = path.read_text(encoding="utf-8").split()
+        except OSError as error:
+            raise DatasetError(
+                f"cannot read the list of images {path}: {error.strerror}"
+            ) from error
+        wrong = [name for name in names if not name.replace("_", "").isdigit()]
+        if wrong or not names:
+            got = f"{wrong[0]!r}" if wrong else "nothing"
+            raise DatasetError(f"{path}: expected one image name of digits a line, got {got}")
+        return names
+
+    def _read_annotations(self, name: str) -> _VOCImage:
+        path = self.root / "Annotations" / f"{name}.xml"
+        try:
+            root = ElementTree.parse(path).getroot()
+            size = root.find("size")
+            if size is None:
+                raise ValueError("no <size>")
+            objects = tuple(self._read_object(element) for element in root.findall("object"))
+            return _VOCImage(name, _whole(size, "width"), _whole(size, "height"), objects)
+        except OSError as error:
+            raise DatasetError(f"cannot read the annotations {path}: {error.strerror}") from error
+        except (ElementTree.ParseError, ValueError) as error:
+            raise DatasetError(f"{path} is not in PASCAL VOC's format: {error}") from error
+
+    def _read_object(self, element: ElementTree.Element) -> _VOCObject:
+        class_name = (element.findtext("name") or "").strip().lower()
+        if class_name not in self.CLASSES[1:]:
+            raise ValueError(f"unknown class {class_name!r}")
+        corners = element.find("bndbox")
+        if corners is None:
+            raise ValueError(f"an object of the class {class_name!r} has no <bndbox>")
+        box = tuple(_number(corners, corner) - _FIRST_PIXEL for corner in _CORNERS)
+        is_difficult = (element.findtext("difficult") or "0").strip() == "1"
+        return _VOCObject(box, self.CLASSES.index(class_name), is_difficult)
+
+
+def _number(element: ElementTree.Element, tag: str) -> float:
+    text = element.findtext(tag)
+    if text is None:
+        raise ValueError(f"no <{tag}> in <{element.tag}>")
+    return float(text)
+
+
+def _whole(element: ElementTree.Element, tag: str) -> int:
+    return int(_number(element, tag))
