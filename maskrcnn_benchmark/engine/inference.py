@@ -83,8 +83,7 @@ def inference(
         model: ``model(images)`` returns one ``BoxList`` an image, in px of the resized image.
         data_loader: gives ``Batch``es of ``data_loader.dataset``.
         dataset_name: for the log.
-        iou_types: some of "bbox", "segm" and "keypoints"; data in PASCAL VOC's format has boxes
-            only, which get VOC's numbers.
+        iou_types: some of "bbox", "segm" and "keypoints"; VOC's own data gets VOC's numbers.
         box_only: the model yields proposals without classes; their recall is scored, whatever
             ``iou_types`` says.
         device: where the model is.
@@ -116,17 +115,18 @@ def inference(
 
 
 def _make_evaluator(
-    dataset: CocoAnnotated,
+    dataset: object,
     iou_types: Sequence[str],
     box_only: bool,
     backend: str,
     output_folder: str | Path | None,
 ) -> Evaluator:
-    if box_only:
-        return ProposalEvaluator(dataset, output_folder)
-    if isinstance(dataset, PascalVOCDataset):
+    if isinstance(dataset, PascalVOCDataset) and not box_only:
         return VOCEvaluator(dataset, output_folder)
-    return COCOEvaluator(dataset, iou_types, backend, output_folder)
+    annotated = cast("CocoAnnotated", dataset)
+    if box_only:
+        return ProposalEvaluator(annotated, output_folder)
+    return COCOEvaluator(annotated, iou_types, backend, output_folder)
 
 
 def compute_on_dataset(

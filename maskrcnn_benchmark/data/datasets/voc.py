@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from xml.etree import ElementTree
@@ -86,7 +86,7 @@ class PascalVOCDataset(Dataset[Sample]):
         self.categories = dict(list(enumerate(self.CLASSES))[1:])
         self.contiguous_category_id_to_json_id: Mapping[int, int] = {i: i for i in self.categories}
         self._images = [self._read_annotations(name) for name in self._names()]
-        self.image_ids = [int(image.name.replace("_", "")) for image in self._images]
+        self.image_ids: Sequence[int] = [int(image.name.replace("_", "")) for image in self._images]
         self.id_to_img_map = dict(enumerate(self.image_ids))
 
     def __len__(self) -> int:
