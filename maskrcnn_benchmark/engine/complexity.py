@@ -89,7 +89,7 @@ def build_complexity(cfg: CfgNode, image_hw: tuple[int, int] | None = None) -> C
         ConfigError: for a model that cannot be built.
     """
     model = build_detection_model(cfg).eval()
-    height, width = image_hw or _test_image_hw(cfg)
+    height, width = image_hw or _make_test_image_hw(cfg)
     image = torch.zeros(1, 3, height, width, device="meta")
     maps, backbone = _count(_on_meta(model.backbone), image)
     _, proposals = _count(_on_meta(model.rpn.get_submodule("head")), maps)
@@ -98,28 +98,29 @@ def build_complexity(cfg: CfgNode, image_hw: tuple[int, int] | None = None) -> C
         ("rpn", model.rpn, proposals, None),
     ]
     if model.has_roi_heads:
-        boxes = _boxes_by_head(cfg)
+        boxes = _make_box_counts(cfg)
         for name, work in _head_work(model.roi_heads, maps, (width, height)).items():
             total = work * boxes[name] // _BOXES
             parts.append((f"{name} head", model.roi_heads[name], total, boxes[name]))
     return Complexity(tuple(_without_shared_parameters(parts)), (height, width))
 
 
-def _test_image_hw(cfg: CfgNode) -> tuple[int, int]:
+def _make_test_image_hw(cfg: CfgNode) -> tuple[int, int]:
     step = max(cfg.DATALOADER.SIZE_DIVISIBILITY, 1)
     height, width = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
     return -(-height // step) * step, -(-width // step) * step
 
 
-def _boxes_by_head(cfg: CfgNode) -> dict[str, int]:
+def _make_box_counts(cfg: CfgNode) -> dict[str, int]:
     spec = ArchitectureSpec.from_config(cfg)
     two_stage = "box" in spec.roi_heads
     detections = cfg.MODEL.ROI_HEADS if two_stage else cfg.TEST
     rpn = cfg.MODEL.RPN
     proposals = rpn.FPN_POST_NMS_TOP_N_TEST if rpn.USE_FPN else rpn.POST_NMS_TOP_N_TEST
     counts = dict.fromkeys(spec.roi_heads, int(detections.DETECTIONS_PER_IMG))
-    if spec.proposal == "retinanet":
-        counts = {name: min(n, cfg.MODEL.RETINANET.NUM_MASKS_TEST) for name, n in counts.items()}
+    num_masks = cfg.MODEL.RETINANET.NUM_MASKS_TEST
+    if spec.proposal == "retinanet" and num_masks > 0:
+        counts = {name: min(n, num_masks) for name, n in counts.items()}
     return {**counts, "box": int(proposals)}
 
 
