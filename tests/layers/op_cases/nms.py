@@ -71,7 +71,7 @@ CASES = (
     OpCase(
         "equal-boxes-own-labels",
         "nms_keep",
-        lambda t: (torch.ones(130, 4, dtype=t), torch.arange(130) - 2**40, 0.5),
+        lambda t: (torch.ones(130, 4, dtype=t), (torch.arange(130) - 65) * 2**32, 0.5),
     ),
     OpCase("chain", "nms_keep", lambda t: (chain(200, t), None, 0.4)),
     OpCase("at-threshold", "nms_keep", lambda t: (touching(t), None, 0.5)),

@@ -1,0 +1,283 @@
+"""Faults that the tests of CUDA kernels must notice: small changes of the sources.
+
+Each stands for a mistake that is easily made and hard to see. `test_mutants.py` applies them to
+copies of csrc/, one at a time, and wants the detector to fail.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.emu.build import ADDRESS, CSRC, THREAD, Variant
+
+NAMESPACE = "centermask_mutant"
+# Optimised little: compilation takes longer than the tests.
+DETECTORS = {
+    "table": ("-O1", "-g0", "-Wno-error"),
+    "address": (*ADDRESS, "-Wno-error"),
+    "thread": (*THREAD, "-Wno-error"),
+}
+"""What notices a fault -> flags: wrong results, the address or the thread sanitizer."""
+
+_SANITIZERS = {"address": "libasan.so", "thread": "libtsan.so"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault.
+
+    Args:
+        name: what is wrong.
+        family: stem of the .cu file whose cases are run.
+        file: name of the file in csrc/ that is changed.
+        old: text that occurs exactly once in it.
+        new: what replaces it.
+        detector: key of DETECTORS.
+        report: regular expression for what the detector must print.
+    """
+
+    name: str
+    family: str
+    file: str
+    old: str
+    new: str
+    detector: str = "table"
+    report: str = r"FAILED .*-"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def apply(self, folder: Path) -> None:
+        """Write a changed copy of csrc/ to `folder`.
+
+        Raises:
+            ValueError: the old text is not there exactly once.
+        """
+        for path in (*CSRC.glob("*.h"), *CSRC.glob("*.cpp"), *CSRC.glob("*.cu")):
+            text = path.read_text()
+            if path.name == self.file:
+                if (count := text.count(self.old)) != 1:
+                    raise ValueError(f"{self.file}: {self.old!r} occurs {count} times, not once")
+                text = text.replace(self.old, self.new)
+            (folder / path.name).write_text(text)
+
+
+def variant(family: str, detector: str) -> Variant:
+    """How to build one family of kernels for a detector."""
+    sanitizer = _SANITIZERS.get(detector)
+    return Variant(NAMESPACE, True, DETECTORS[detector], (family,), sanitizer)
+
+
+_RACE = r"ThreadSanitizer: data race"
+_BEYOND = r"AddressSanitizer: [\w-]+-overflow"
+
+_NMS = (
+    Mutant(
+        "no barrier before a tile is overwritten",
+        "nms",
+        "nms.cu",
+        "    __syncthreads();\n    if (first + slot",
+        "    if (first + slot",
+    ),
+    Mutant(
+        "no barrier after a tile is loaded",
+        "nms",
+        "nms.cu",
+        "first + slot);\n    __syncthreads();",
+        "first + slot);",
+    ),
+    Mutant(
+        "no barrier between steps of the sweep",
+        "nms",
+        "nms.cu",
+        "    __syncthreads();\n    for (int64_t i = threadIdx.x",
+        "    for (int64_t i = threadIdx.x",
+        "thread",
+        _RACE,
+    ),
+    Mutant(
+        "early return before a barrier",
+        "nms",
+        "nms.cu",
+        "    __syncthreads();\n    if (first + slot",
+        "    if (row >= num_boxes) continue;\n    __syncthreads();\n    if (first + slot",
+        report=r"divergent __syncthreads",
+    ),
+    Mutant(
+        "boxes read beyond the last",
+        "nms",
+        "nms.cu",
+        "if (first + slot < num_boxes) load",
+        "load",
+        "address",
+        _BEYOND,
+    ),
+    Mutant(
+        "rows written beyond the last",
+        "nms",
+        "nms.cu",
+        "if (row >= num_boxes) continue;",
+        "",
+        "address",
+        _BEYOND,
+    ),
+    Mutant("boxes at the threshold go", "nms", "nms.h", ") > threshold;", ") >= threshold;"),
+    Mutant(
+        "intersections without their last pixel",
+        "nms",
+        "nms.h",
+        "(ax1 > bx1 ? ax1 : bx1) + T(1);",
+        "(ax1 > bx1 ? ax1 : bx1);",
+    ),
+    Mutant("classes compete", "nms", "nms.cu", "label == columns.label[i] &&", ""),
+    Mutant("labels of 32 bits", "nms", "nms.cu", "int64_t label[kTile];", "int label[kTile];"),
+    Mutant("words of 32 bits", "nms", "nms.cu", "static_cast<uint64_t>(strikes)", "int{strikes}"),
+    Mutant(
+        "the sweep starts from no zeros",
+        "nms",
+        "nms.cu",
+        "new_zeros(boxes, {num_tiles}",
+        "new_empty(boxes, {num_tiles}",
+    ),
+    Mutant(
+        "a block of too many threads",
+        "nms",
+        "nms.cu",
+        "kSweepThreads = 256",
+        "kSweepThreads = 2048",
+        report=r"impossible launch .* 2048",
+    ),
+)
+
+_ROI_ALIGN = (
+    Mutant(
+        "gradients added without atomics",
+        "roi_align",
+        "roi_align.cu",
+        "atomicAdd(output + offset, weight * share);",
+        "output[offset] += weight * share;",
+        "thread",
+        _RACE,
+    ),
+    Mutant(
+        "one value too many",
+        "roi_align",
+        "roi_align.cu",
+        "i < num_values; i += grid_stride()) {\n    const Bin<T> bin = bin_of(g, i);\n    T sum",
+        "i <= num_values; i += grid_stride()) {\n    const Bin<T> bin = bin_of(g, i);\n    T sum",
+        "address",
+        _BEYOND,
+    ),
+    Mutant(
+        "one sample too many",
+        "roi_align",
+        "roi_align.cu",
+        "j < bin.columns.samples_per_bin",
+        "j <= bin.columns.samples_per_bin",
+    ),
+    Mutant(
+        "samples at the corners of their cells",
+        "roi_align",
+        "roi_align.h",
+        "(static_cast<T>(sample) + T(0.5))",
+        "static_cast<T>(sample)",
+    ),
+    Mutant(
+        "positions not clamped at the border",
+        "roi_align",
+        "roi_align.h",
+        "position = position > T(0) ? position : T(0);",
+        "",
+    ),
+    Mutant(
+        "a cell beyond the last",
+        "roi_align",
+        "roi_align.h",
+        "if (low >= length - 1)",
+        "if (low > length - 1)",
+    ),
+    Mutant(
+        "the stride of the other axis",
+        "roi_align",
+        "roi_align.cu",
+        "visit(offset + s.high * g.column_stride",
+        "visit(offset + s.high * g.row_stride",
+    ),
+    Mutant(
+        "offsets of 32 bits",
+        "roi_align",
+        "roi_align.cu",
+        "const int64_t offset = bin.channel_offset",
+        "const int offset = bin.channel_offset",
+        "address",
+        r"AddressSanitizer: SEGV|runtime error",
+    ),
+    Mutant(
+        "indices of threads of 32 bits",
+        "roi_align",
+        "cuda_launch.h",
+        "static_cast<int64_t>(blockIdx.x) * blockDim.x",
+        "blockIdx.x * blockDim.x",
+        report=r"FAILED grid_begin",
+    ),
+    Mutant(
+        "weight nothing, infinity counts",
+        "roi_align",
+        "roi_align.cu",
+        "if (s.high_weight != T(0)) {",
+        "{",
+    ),
+    Mutant(
+        "rois of no image pool the first",
+        "roi_align",
+        "roi_align.cu",
+        "bin.has_image ? sum / samples_of(bin) : T(NAN)",
+        "sum / samples_of(bin)",
+    ),
+    Mutant(
+        "gradients start from no zeros",
+        "roi_align",
+        "roi_align.cu",
+        "new_zeros(grad, {batch_size",
+        "new_empty(grad, {batch_size",
+    ),
+)
+
+_FOCAL = (
+    Mutant(
+        "alpha and 1 - alpha swapped",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss.cu",
+        "Role<T>{T(1), alpha} : Role<T>{T(-1), T(1) - alpha}",
+        "Role<T>{T(1), T(1) - alpha} : Role<T>{T(-1), alpha}",
+    ),
+    Mutant(
+        "classes that count from zero",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss.cu",
+        "target == column + 1",
+        "target == column",
+    ),
+    Mutant(
+        "slopes of negatives with the sign of positives",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss.cu",
+        "role.sign * focal_loss_slope(",
+        "focal_loss_slope(",
+    ),
+    Mutant(
+        "one pass over the grid only",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss.cu",
+        "i < count; i += grid_stride()) {\n    const int64_t target",
+        "i < count; i += count) {\n    const int64_t target",
+    ),
+    Mutant(
+        "ignored rows cost something",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss.cu",
+        "output[i] = target == -1 ? T(0) : focal_loss(",
+        "output[i] = focal_loss(",
+    ),
+)
+
+MUTANTS: tuple[Mutant, ...] = (*_NMS, *_ROI_ALIGN, *_FOCAL)

@@ -1,0 +1,66 @@
+"""Every fault of mutants.py is noticed by what should notice it; the sources as they are pass."""
+
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.emu.build import CSRC, build, can_compile
+from tests.emu.emulation import ORDERS
+from tests.emu.mutants import DETECTORS, MUTANTS, variant
+from tests.emu.table import run_table
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_compile(), reason="no C++ compiler to emulate CUDA with"),
+]
+CLEAN = sorted({(mutant.family, mutant.detector) for mutant in MUTANTS})
+
+
+def report(family, detector, csrc):
+    """What a detector printed about the sources in a folder, and whether it was content."""
+    how = variant(family, detector)
+    library = build(how, csrc)
+    names = [order.name for order in ORDERS] if detector == "table" else ["forward"]
+    done = run_table(library, how, (family,), names, first_only=True, one_type=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """Mutant or (family, detector) of the unchanged sources -> future of its report."""
+    pool = ThreadPoolExecutor(2)
+    found: dict[object, Future[tuple[int, str]]] = {}
+    for clean in CLEAN:
+        found[clean] = pool.submit(report, *clean, CSRC)
+    for mutant in MUTANTS:
+        folder = tmp_path_factory.mktemp("mutant")
+        mutant.apply(folder)
+        found[mutant] = pool.submit(report, mutant.family, mutant.detector, folder)
+    yield found
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize(("family", "detector"), CLEAN)
+def test_nothing_is_reported_without_a_fault(reports, family, detector):
+    returncode, text = reports[family, detector].result()
+    assert returncode == 0, text
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_fault_is_noticed(reports, mutant):
+    returncode, text = reports[mutant].result()
+    assert returncode != 0, "survived"
+    assert re.search(mutant.report, text), text
+
+
+def test_every_kind_of_fault_is_tried():
+    assert len(MUTANTS) >= 10
+    assert {mutant.detector for mutant in MUTANTS} == set(DETECTORS)
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_fault_that_no_longer_applies_is_an_error(tmp_path):
+    mutant = MUTANTS[0]
+    with pytest.raises(ValueError, match=r"nms.cu: .* occurs 0 times"):
+        type(mutant)(mutant.name, "nms", "nms.cu", "no such text", "").apply(tmp_path)
