@@ -1,7 +1,7 @@
 """Runs the table of op_cases on a library in a process of its own.
 
 A process of its own, because sanitizers must be loaded first and broken kernels may end it.
-    python -m tests.emu.table LIBRARY --namespace NAME [--families nms ...] [--orders forward ...]
+    python -m tests.emu.table LIBRARY --namespace NAME --families nms ... [--orders forward ...]
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 
 from tests.emu.build import ROOT, Variant, sanitizer_environment
 from tests.emu.emulation import ORDERS, running
-from tests.layers.op_cases import FAMILIES, run_case, run_refusal
+from tests.layers.op_cases import EMULATED, FAMILIES, run_case, run_refusal
 from tests.layers.op_cases.case import DTYPES
 
 SECONDS = 900
@@ -64,13 +64,15 @@ def failures(
 def run_table(
     library: Path,
     variant: Variant,
-    families: Sequence[str] = tuple(FAMILIES),
+    families: Sequence[str] | None = None,
     orders: Sequence[str] = ("forward",),
     *,
     first_only: bool = False,
     one_type: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """The finished process; it returns 0 when every case passed and nothing was reported."""
+    if families is None:
+        families = EMULATED if variant.emulated else tuple(FAMILIES)
     command = [sys.executable, "-W", "ignore", "-m", "tests.emu.table", str(library)]
     command += ["--namespace", variant.namespace, "--families", *families, "--orders", *orders]
     command += ["--first-only"] * first_only + ["--one-type"] * one_type
@@ -90,7 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", type=Path)
     parser.add_argument("--namespace", required=True)
-    parser.add_argument("--families", nargs="+", default=list(FAMILIES))
+    parser.add_argument("--families", nargs="+", required=True)
     parser.add_argument("--orders", nargs="+", default=["forward"])
     parser.add_argument("--first-only", action="store_true", help="stop at the first failure")
     parser.add_argument("--one-type", action="store_true", help="float32 only")

@@ -6,7 +6,7 @@ import torch
 from maskrcnn_benchmark.layers import _ops, ops_status
 from tests.emu.build import CSRC, VARIANTS, build, can_compile
 from tests.emu.emulation import ORDERS, running
-from tests.layers.op_cases import CASES, FAMILIES, REFUSALS, run_case, run_refusal
+from tests.layers.op_cases import EMULATED, FAMILIES, run_case, run_refusal
 from tests.layers.op_cases.case import DTYPES
 from tests.layers.op_cases.nms import random_boxes
 
@@ -15,6 +15,8 @@ pytestmark = [
     pytest.mark.skipif(not can_compile(), reason="no C++ compiler to emulate CUDA with"),
 ]
 EMU = VARIANTS["emu"]
+CASES = [case for family in EMULATED for case in FAMILIES[family].CASES]
+REFUSALS = [refusal for family in EMULATED for refusal in FAMILIES[family].REFUSALS]
 OPS = getattr(torch.ops, EMU.namespace)
 
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.layers import ops_status
-from tests.layers.op_cases import CASES, REFUSALS, run_case, run_refusal
+from tests.layers.op_cases import CASES, EMULATED, FAMILIES, REFUSALS, run_case, run_refusal
 from tests.layers.op_cases.case import DTYPES
 
 needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
+CUDA_CASES = [case for family in EMULATED for case in FAMILIES[family].CASES]
+CUDA_REFUSALS = [refusal for family in EMULATED for refusal in FAMILIES[family].REFUSALS]
 on_a_device = pytest.mark.gpu
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 
@@ -28,13 +30,13 @@ def test_cpu_kernel_refuses_with_one_clean_message(refusal, capfd):
 
 @on_a_device
 @dtypes
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CUDA_CASES, ids=str)
 def test_cuda_kernel_agrees_with_the_reference(case, dtype):
     run_case(case, "centermask", dtype, "cuda")
 
 
 @on_a_device
-@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+@pytest.mark.parametrize("refusal", CUDA_REFUSALS, ids=str)
 def test_cuda_kernel_refuses(refusal):
     run_refusal(refusal, "centermask", "cuda")
 
@@ -43,5 +45,5 @@ def test_cuda_kernel_refuses(refusal):
 def test_cuda_kernels_are_there_and_serve_every_device():
     assert ops_status().cuda
     for index in range(torch.cuda.device_count()):
-        case = next(case for case in CASES if str(case) == "nms_keep-chain")
+        case = next(case for case in CUDA_CASES if str(case) == "nms_keep-chain")
         run_case(case, "centermask", torch.float32, f"cuda:{index}")

@@ -5,20 +5,44 @@ kernels on a device (pytest -m gpu) compute the same cases; the plain PyTorch tw
 expected. A new operator adds a module with CASES and REFUSALS and a line to FAMILIES.
 """
 
-from tests.layers.op_cases import nms, roi_align, roi_pool, sigmoid_focal_loss
+from pathlib import Path
+
+from tests.layers.op_cases import (
+    nms,
+    paste_masks_rle,
+    polygons,
+    roi_align,
+    roi_pool,
+    sigmoid_focal_loss,
+)
 from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
+
+CSRC = Path(__file__).parents[3] / "csrc"
 
 FAMILIES = {
     "nms": nms,
+    "paste_masks_rle": paste_masks_rle,
+    "polygons": polygons,
     "roi_align": roi_align,
     "roi_pool": roi_pool,
     "sigmoid_focal_loss": sigmoid_focal_loss,
 }
-"""Stem of the .cu file -> its module of cases."""
+"""Name of the source file, without _cpu.cpp or .cu -> its module of cases."""
+EMULATED = tuple(family for family in FAMILIES if (CSRC / f"{family}.cu").exists())
+"""Those families that have CUDA kernels."""
 
 CASES: tuple[OpCase, ...] = tuple(case for family in FAMILIES.values() for case in family.CASES)
 REFUSALS: tuple[Refusal, ...] = tuple(
     refusal for family in FAMILIES.values() for refusal in family.REFUSALS
 )
 
-__all__ = ["CASES", "FAMILIES", "REFUSALS", "OpCase", "Refusal", "run_case", "run_refusal"]
+__all__ = [
+    "CASES",
+    "EMULATED",
+    "FAMILIES",
+    "REFUSALS",
+    "OpCase",
+    "Refusal",
+    "run_case",
+    "run_refusal",
+]
