@@ -206,11 +206,12 @@ void forward_kernel(const ChannelsLast<T>& features, const Geometry<T>& g, int64
                     T* output) {
   const ChannelBlocks<T> blocks(channels, false);
   const int64_t num_tasks = g.num_rois * blocks.num_blocks;
+  const std::vector<int64_t> order = neighbours_together(g);
   torch::stable::parallel_for(0, num_tasks, kTasksPerThread, [&](int64_t begin, int64_t end) {
     RoiTaps<T> taps;
     std::vector<T> row_sums, tile(g.num_bins() * kWideBlock * kLanes<T>);
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t roi = task / blocks.num_blocks, block = task % blocks.num_blocks;
+      const int64_t roi = order[task / blocks.num_blocks], block = task % blocks.num_blocks;
       taps.move_to(g, roi);
       row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
       const int64_t channel = blocks.first_channel(block);

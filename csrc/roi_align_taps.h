@@ -1,7 +1,9 @@
-// RoIAlign's sparse weights: which cells a bin of a roi reads along one axis, and how much of each.
+// RoIAlign's sparse weights: which cells a bin of a roi reads along one axis, and how much of each;
+// and the order in which rois are worked on.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -98,5 +100,42 @@ struct RoiTaps {
     columns.build(geometry.columns_of(roi), geometry.pooled_width, geometry.width);
   }
 };
+
+// Bits of x and y in turn: numbers that are close belong to places that are close.
+inline uint64_t interleaved(uint32_t x, uint32_t y) {
+  const auto spread_bits = [](uint64_t bits) {
+    bits = (bits | bits << 16) & 0x0000ffff0000ffffu;
+    bits = (bits | bits << 8) & 0x00ff00ff00ff00ffu;
+    bits = (bits | bits << 4) & 0x0f0f0f0f0f0f0f0fu;
+    bits = (bits | bits << 2) & 0x3333333333333333u;
+    return (bits | bits << 1) & 0x5555555555555555u;
+  };
+  return spread_bits(x) | spread_bits(y) << 1;
+}
+
+// Rois in an order in which neighbours follow each other, so that what one has read is still in
+// the cache for the next.
+template <typename T>
+std::vector<int64_t> neighbours_together(const Geometry<T>& g) {
+  constexpr T kTile = 8;  // cells
+  const auto tile = [](const RoiAxis<T>& axis, int64_t num_bins, int64_t length) {
+    const T middle = axis.start + axis.bin_size * static_cast<T>(num_bins) / 2;
+    const T limit = static_cast<T>(length);
+    // Comparisons arranged so that NaN becomes 0.
+    const T inside = middle > T(0) ? (middle < limit ? middle : limit) : T(0);
+    return static_cast<uint32_t>(inside / kTile);
+  };
+  std::vector<std::array<uint64_t, 3>> keys(g.num_rois);
+  for (int64_t roi = 0; roi < g.num_rois; ++roi) {
+    const uint32_t x = tile(g.columns_of(roi), g.pooled_width, g.width);
+    const uint32_t y = tile(g.rows_of(roi), g.pooled_height, g.height);
+    keys[roi] = {static_cast<uint64_t>(g.image_of(roi)), interleaved(x, y),
+                 static_cast<uint64_t>(roi)};
+  }
+  std::sort(keys.begin(), keys.end());
+  std::vector<int64_t> order(g.num_rois);
+  for (int64_t i = 0; i < g.num_rois; ++i) order[i] = static_cast<int64_t>(keys[i][2]);
+  return order;
+}
 
 }  // namespace centermask
