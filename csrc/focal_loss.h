@@ -95,18 +95,28 @@ CM_HOST_DEVICE T focal_factor(const LogisticTerms<T>& terms, T gamma) {
   return exp_of_negative(-gamma * terms.softplus);
 }
 
+template <typename T>
+struct LossAndSlope {
+  T loss, slope;
+};
+
 // kSquare says that gamma is 2.
 template <bool kSquare = false, typename T>
-CM_HOST_DEVICE T focal_loss(T z, T weight, T gamma) {
+CM_HOST_DEVICE LossAndSlope<T> focal_loss_and_slope(T z, T weight, T gamma) {
   const LogisticTerms<T> terms = logistic_terms(z);
-  return weight * focal_factor<kSquare>(terms, gamma) * terms.softplus_negated;
+  const T factor = weight * focal_factor<kSquare>(terms, gamma);
+  const T slope = gamma * terms.sigmoid * terms.softplus_negated + terms.sigmoid_negated;
+  return {factor * terms.softplus_negated, -factor * slope};
+}
+
+template <bool kSquare = false, typename T>
+CM_HOST_DEVICE T focal_loss(T z, T weight, T gamma) {
+  return focal_loss_and_slope<kSquare>(z, weight, gamma).loss;
 }
 
 template <bool kSquare = false, typename T>
 CM_HOST_DEVICE T focal_loss_slope(T z, T weight, T gamma) {
-  const LogisticTerms<T> terms = logistic_terms(z);
-  const T slope = gamma * terms.sigmoid * terms.softplus_negated + terms.sigmoid_negated;
-  return -weight * focal_factor<kSquare>(terms, gamma) * slope;
+  return focal_loss_and_slope<kSquare>(z, weight, gamma).slope;
 }
 
 }  // namespace centermask

@@ -1,6 +1,11 @@
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <tuple>
+#include <vector>
 
+#include "channel_blocks.h"
 #include "focal_loss.h"
 #include "stable_util.h"
 
@@ -8,6 +13,8 @@ namespace centermask {
 namespace {
 
 constexpr int64_t kLogitsPerThread = 16384;
+constexpr int64_t kLogitsPerPiece = 2048;
+constexpr int64_t kPiecesPerThread = kLogitsPerThread / kLogitsPerPiece;
 
 template <typename T>
 struct Settings {
@@ -52,6 +59,71 @@ void negative_losses(const double* logits, int64_t count, double weight, double 
 void negative_slopes(const double* logits, int64_t count, double weight, double gamma,
                      double* slopes) {
   all_slopes<false>(logits, count, weight, gamma, slopes);
+}
+
+template <bool kSquare, typename T>
+CM_ALWAYS_INLINE void all_losses_and_slopes(const T* CM_RESTRICT logits, int64_t count, T weight,
+                                            T gamma, T* CM_RESTRICT losses, T* CM_RESTRICT slopes) {
+  for (int64_t i = 0; i < count; ++i) {
+    const LossAndSlope<T> both = focal_loss_and_slope<kSquare>(-logits[i], weight, gamma);
+    losses[i] = both.loss;
+    slopes[i] = -both.slope;
+  }
+}
+
+CM_TARGET_CLONES void negative_losses_and_slopes(const float* logits, int64_t count, float weight,
+                                                 float gamma, float* losses, float* slopes) {
+  gamma == 2.0f ? all_losses_and_slopes<true>(logits, count, weight, gamma, losses, slopes)
+                : all_losses_and_slopes<false>(logits, count, weight, gamma, losses, slopes);
+}
+
+void negative_losses_and_slopes(const double* logits, int64_t count, double weight, double gamma,
+                                double* losses, double* slopes) {
+  all_losses_and_slopes<false>(logits, count, weight, gamma, losses, slopes);
+}
+
+// Sums in as many lanes as a vector has, so that the order is the same on every processor.
+template <typename T>
+CM_ALWAYS_INLINE double sum_in_lanes(const T* values, int64_t count) {
+  typename VectorOf<T>::type lanes = {};
+  int64_t i = 0;
+  for (; i + kLanes<T> <= count; i += kLanes<T>) {
+    typename VectorOf<T>::type part;
+    std::memcpy(&part, values + i, sizeof(part));
+    lanes += part;
+  }
+  double sum = 0;
+  for (int64_t lane = 0; lane < kLanes<T>; ++lane) sum += lanes[lane];
+  for (; i < count; ++i) sum += values[i];
+  return sum;
+}
+
+CM_TARGET_CLONES double sum_of(const float* values, int64_t count) {
+  return sum_in_lanes(values, count);
+}
+
+CM_TARGET_CLONES double sum_of(const double* values, int64_t count) {
+  return sum_in_lanes(values, count);
+}
+
+// Some rows of the fused pass; `losses` is scratch memory. Returns their sum.
+template <typename T>
+double losses_and_slopes(const T* logits, const int64_t* targets, int64_t num_rows,
+                         int64_t num_classes, const Settings<T>& s, T* losses, T* slopes) {
+  const int64_t count = num_rows * num_classes;
+  negative_losses_and_slopes(logits, count, T(1) - s.alpha, s.gamma, losses, slopes);
+  for (int64_t row = 0; row < num_rows; ++row) {
+    const int64_t first = row * num_classes, entry = first + targets[row] - 1;
+    if (targets[row] < 0) {
+      std::fill_n(losses + first, num_classes, T(0));
+      std::fill_n(slopes + first, num_classes, T(0));
+    } else if (targets[row] > 0) {
+      const LossAndSlope<T> both = focal_loss_and_slope(logits[entry], s.alpha, s.gamma);
+      losses[entry] = both.loss;
+      slopes[entry] = both.slope;
+    }
+  }
+  return sum_of(losses, count);
 }
 
 // Rows begin..end of one result; `negatives` and `positive` compute a run and a single entry.
@@ -116,6 +188,38 @@ Tensor sigmoid_focal_loss(const Tensor& logits, const Tensor& targets, double ga
   return losses;
 }
 
+// Sum of the losses, and the derivative by every logit. Rows are summed in pieces of a fixed
+// length, whatever the number of threads.
+std::tuple<Tensor, Tensor> sigmoid_focal_loss_sum(const Tensor& logits, const Tensor& targets,
+                                                  double gamma, double alpha) {
+  check_inputs(logits, targets);
+  const int64_t num_rows = logits.size(0), num_classes = logits.size(1);
+  const Tensor dense_targets = checked_targets(targets, num_classes);
+  const Tensor dense_logits = torch::stable::contiguous(logits);
+  Tensor total = torch::stable::new_empty(logits, {});
+  Tensor slopes = torch::stable::new_empty(logits, {num_rows, num_classes});
+  const int64_t rows = kLogitsPerPiece / std::max<int64_t>(num_classes, 1) + 1;
+  const int64_t num_pieces = (num_rows + rows - 1) / rows;
+  for_floating(logits, "logits", [&](auto zero) {
+    using T = decltype(zero);
+    const Settings<T> s{static_cast<T>(gamma), static_cast<T>(alpha)};
+    const T* from = dense_logits.const_data_ptr<T>();
+    const int64_t* classes = dense_targets.const_data_ptr<int64_t>();
+    T* to = slopes.mutable_data_ptr<T>();
+    std::vector<double> sums(num_pieces);
+    torch::stable::parallel_for(0, num_pieces, kPiecesPerThread, [&](int64_t begin, int64_t end) {
+      std::vector<T> losses(rows * num_classes);
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t row = piece * rows, count = std::min(rows, num_rows - row);
+        sums[piece] = losses_and_slopes(from + row * num_classes, classes + row, count, num_classes,
+                                        s, losses.data(), to + row * num_classes);
+      }
+    });
+    *total.mutable_data_ptr<T>() = static_cast<T>(std::accumulate(sums.begin(), sums.end(), 0.0));
+  });
+  return {total, slopes};
+}
+
 Tensor sigmoid_focal_loss_backward(const Tensor& grad, const Tensor& logits, const Tensor& targets,
                                    double gamma, double alpha) {
   check_inputs(logits, targets);
@@ -154,6 +258,7 @@ Tensor sigmoid_focal_loss_backward(const Tensor& grad, const Tensor& logits, con
 
 STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) {
   m.impl("sigmoid_focal_loss", TORCH_BOX(&sigmoid_focal_loss));
+  m.impl("sigmoid_focal_loss_sum", TORCH_BOX(&sigmoid_focal_loss_sum));
   m.impl("sigmoid_focal_loss_backward", TORCH_BOX(&sigmoid_focal_loss_backward));
 }
 

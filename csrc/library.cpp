@@ -37,6 +37,9 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
       "SymInt height, SymInt width) -> Tensor");
   m.def("sigmoid_focal_loss(Tensor logits, Tensor targets, float gamma, float alpha) -> Tensor");
   m.def(
+      "sigmoid_focal_loss_sum(Tensor logits, Tensor targets, float gamma, float alpha) "
+      "-> (Tensor, Tensor)");
+  m.def(
       "sigmoid_focal_loss_backward(Tensor grad, Tensor logits, Tensor targets, float gamma, "
       "float alpha) -> Tensor");
 }

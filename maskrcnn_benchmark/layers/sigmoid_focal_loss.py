@@ -44,7 +44,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: flo
 
 
 class SigmoidFocalLoss(nn.Module):
-    """Summed sigmoid focal loss.
+    """Summed sigmoid focal loss; its derivative is computed in the same pass.
 
     Args:
         gamma: focusing exponent, >= 0.
@@ -53,14 +53,21 @@ class SigmoidFocalLoss(nn.Module):
 
     def __init__(self, gamma: float, alpha: float) -> None:
         super().__init__()
-        self.gamma = gamma
-        self.alpha = alpha
+        self.gamma = float(gamma)
+        self.alpha = float(alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Sum over locations and classes, a scalar; arguments as in `sigmoid_focal_loss`."""
-        # Summed in float32 at least: a half precision sum over all locations would overflow.
+        """Sum over locations and classes, a scalar; arguments as in `sigmoid_focal_loss`.
+
+        In float32, or float64 if the logits are: in half precision the sum would overflow.
+        """
+        _check(logits, targets)
         precise = logits if logits.dtype == torch.float64 else logits.float()
-        return sigmoid_focal_loss(precise, targets, self.gamma, self.alpha).sum()
+        total: Tensor
+        total, _ = torch.ops.centermask.sigmoid_focal_loss_sum(
+            precise, targets.long(), self.gamma, self.alpha
+        )
+        return total
 
     def extra_repr(self) -> str:
         """Arguments, for printing the module."""

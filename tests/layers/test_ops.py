@@ -62,6 +62,7 @@ def example_inputs():
             (pooled[:0], rois[:0], argmax[:0], 0, 9, 13),
         ],
         "sigmoid_focal_loss": [(logits.clone().requires_grad_(), targets, 2.0, 0.25)],
+        "sigmoid_focal_loss_sum": [(logits.clone().requires_grad_(), targets, 2.0, 0.25)],
         "sigmoid_focal_loss_backward": [(logits.clone(), logits, targets, 2.0, 0.25)],
     }
 

@@ -113,6 +113,48 @@ def test_gradient_of_a_sum_equals_gradient_of_ones():
     torch.testing.assert_close(backward(expanded, logits, targets, 2.0, 0.25), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", [0.0, 2.0, 2.5])
+@pytest.mark.parametrize("num_classes", [1, 7, 80, 3000])
+def test_sum_and_its_gradient_in_one_pass(num_classes, gamma, dtype):
+    logits, targets = random_case(90, num_classes, dtype)
+    total, slopes = torch.ops.centermask.sigmoid_focal_loss_sum(logits, targets, gamma, 0.3)
+    ones = torch.ones_like(logits)
+    exact = FORWARDS["reference"](logits.double(), targets, gamma, 0.3).sum()
+    expected = BACKWARDS["reference"](ones.double(), logits.double(), targets, gamma, 0.3)
+    torch.testing.assert_close(total.double(), exact, rtol=2e-6, atol=0)
+    torch.testing.assert_close(slopes.double(), expected, rtol=5e-6, atol=1e-30)
+    assert slopes[targets < 0].eq(0).all()
+
+
+def test_gradient_of_the_sum():
+    logits, targets = random_case(6, 3)
+    logits.requires_grad_()
+    for gamma in (0.0, 2.0, 2.5):
+        loss = SigmoidFocalLoss(gamma, 0.25)
+        assert torch.autograd.gradcheck(lambda x, f=loss: 3 * f(x, targets), logits)
+
+
+def test_sum_does_not_depend_on_threads():
+    logits, targets = random_case(4000, 30, torch.float32)
+    threads, totals = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            totals.append(SigmoidFocalLoss(2.0, 0.25)(logits, targets).item())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(set(totals)) == 1
+
+
+def test_second_derivative_of_the_sum_is_refused():
+    logits, targets = random_case(4, 2)
+    loss = SigmoidFocalLoss(2.0, 0.25)(logits.requires_grad_(), targets)
+    (grad,) = torch.autograd.grad(loss, logits, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        grad.sum().backward()
+
+
 def test_second_derivative_is_refused():
     logits, targets = random_case(4, 2)
     loss = sigmoid_focal_loss(logits.requires_grad_(), targets, 2.0, 0.25).sum()

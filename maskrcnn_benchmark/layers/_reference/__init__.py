@@ -12,6 +12,7 @@ from maskrcnn_benchmark.layers._reference.roi_pool import roi_pool, roi_pool_bac
 from maskrcnn_benchmark.layers._reference.sigmoid_focal_loss import (
     sigmoid_focal_loss,
     sigmoid_focal_loss_backward,
+    sigmoid_focal_loss_sum,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "roi_pool_backward",
     "sigmoid_focal_loss",
     "sigmoid_focal_loss_backward",
+    "sigmoid_focal_loss_sum",
 ]

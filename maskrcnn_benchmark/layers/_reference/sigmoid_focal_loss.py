@@ -37,6 +37,18 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: flo
     return torch.where(weights > 0, loss, 0.0)
 
 
+def sigmoid_focal_loss_sum(
+    logits: Tensor, targets: Tensor, gamma: float, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """Sum of `sigmoid_focal_loss`, and its gradient (L, C) with respect to the logits."""
+    # Through the dispatcher, for the kernels of the two on devices where this one has none.
+    operators = torch.ops.centermask
+    losses = operators.sigmoid_focal_loss(logits, targets, gamma, alpha)
+    ones = logits.new_ones(()).expand(logits.shape)
+    slopes = operators.sigmoid_focal_loss_backward(ones, logits, targets, gamma, alpha)
+    return losses.sum(), slopes
+
+
 def sigmoid_focal_loss_backward(
     grad: Tensor, logits: Tensor, targets: Tensor, gamma: float, alpha: float
 ) -> Tensor:
