@@ -1,0 +1,158 @@
+"""The work that operators are timed at: the sizes of CenterMask R-50 on a 1333 x 800 image."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torchvision import ops as vision
+
+from benchmarks.measure import Work
+from maskrcnn_benchmark import layers
+
+IMAGE_WH = (1333, 800)
+STRIDE = 8
+FLOAT = 4
+
+
+class Case(NamedTuple):
+    """The same work done by this package and by another.
+
+    Attributes:
+        title: operator and sizes.
+        ours: one call here.
+        theirs: the other's.
+        peer: who the other is.
+        goal: how many times faster ours should be at least.
+        num_bytes: memory traffic that cannot be avoided.
+        num_flops: arithmetic that cannot be avoided.
+    """
+
+    title: str
+    ours: Work
+    theirs: Work
+    peer: str
+    goal: float
+    num_bytes: float = 0
+    num_flops: float = 0
+
+
+def random_boxes(count: int, *, largest: float = 300.0) -> Tensor:
+    """(count, 4) boxes xyxy of 16 to 16 + largest px a side in an image of IMAGE_WH."""
+    room = torch.tensor(IMAGE_WH) - 16.0 - largest
+    corners = torch.rand(count, 2) * room
+    return torch.cat([corners, corners + 16 + largest * torch.rand(count, 2)], dim=1)
+
+
+def _pairs_compared(keep: Tensor) -> int:
+    """Pairs that greedy suppression cannot do without: kept boxes with all of lower rank."""
+    ranks = keep.nonzero().squeeze(1)
+    return int((len(keep) - 1 - ranks).sum())
+
+
+def nms_cases(count: int, *, largest: float = 300.0) -> list[Case]:
+    """Suppression, sorting included; about ten operations and a division a pair."""
+    boxes, scores = random_boxes(count, largest=largest), torch.linspace(1, 0, count)
+    labels = torch.randint(1, 81, (count,))
+    keep = torch.ops.centermask.nms_keep(boxes, None, 0.6)
+    kept = int(keep.sum())
+    alone = Case(
+        title=f"nms, {count} boxes, {kept} kept",
+        ours=lambda: layers.nms(boxes, scores, 0.6),
+        theirs=lambda: vision.nms(boxes, scores, 0.6),
+        peer="torchvision",
+        goal=8,
+        num_bytes=count * 4 * FLOAT,
+        num_flops=14 * _pairs_compared(keep),
+    )
+    by_class = Case(
+        title=f"ml_nms, {count} boxes of 80 classes",
+        ours=lambda: layers.ml_nms(boxes, scores, labels, 0.6),
+        theirs=lambda: vision.batched_nms(boxes, scores, labels, 0.6),
+        peer="torchvision batched_nms",
+        goal=6,
+        num_bytes=count * 4 * FLOAT,
+        num_flops=14 * count * count / 2 / 80,
+    )
+    return [alone, by_class]
+
+
+def roi_align_cases(count: int, side: int, ratio: int) -> list[Case]:
+    """Both directions on the finest level; the map and the pooled features move once."""
+    features = torch.rand(1, 256, 100, 168)
+    last = features.contiguous(memory_format=torch.channels_last)
+    rois = torch.cat([torch.zeros(count, 1), random_boxes(count)], dim=1)
+    grad = torch.rand(count, 256, side, side)
+    settings = (rois, side, 1 / STRIDE, ratio)
+    backward = (rois, 1 / STRIDE, *features.shape, ratio)
+    theirs = torch.ops.torchvision
+    size = f"{count} x 256 x {side} x {side}, sampling {ratio}"
+    traffic = features.nbytes + grad.nbytes
+    forward = Case(
+        title=f"roi_align {size}",
+        ours=lambda: layers.roi_align(features, *settings),
+        theirs=lambda: theirs.roi_align(features, rois, 1 / STRIDE, side, side, ratio, False),
+        peer="torchvision",
+        goal=5 if side == 14 else 10,
+        num_bytes=traffic,
+    )
+    return [
+        forward,
+        forward._replace(
+            title=f"roi_align {size}, channels last", ours=lambda: layers.roi_align(last, *settings)
+        ),
+        Case(
+            title=f"roi_align backward {size}",
+            ours=lambda: torch.ops.centermask.roi_align_backward(grad, *backward),
+            theirs=lambda: theirs._roi_align_backward(
+                grad, rois, 1 / STRIDE, side, side, *features.shape, ratio, False
+            ),
+            peer="torchvision",
+            goal=15,
+            num_bytes=traffic,
+        ),
+    ]
+
+
+def focal_case(num_locations: int, num_classes: int) -> Case:
+    """Summed loss and its gradient, one location in a hundred positive."""
+    logits = (torch.randn(num_locations, num_classes) * 2 - 4).requires_grad_()
+    is_positive = torch.rand(num_locations) < 0.01
+    targets = torch.randint(1, num_classes + 1, (num_locations,)) * is_positive
+    hot = one_hot(targets, num_classes + 1)[:, 1:].float()
+    loss = layers.SigmoidFocalLoss(2.0, 0.25)
+
+    def differentiate(total: Tensor) -> Tensor:
+        return torch.autograd.grad(total, logits)[0]
+
+    return Case(
+        title=f"focal loss and gradient, {num_locations} x {num_classes}",
+        ours=lambda: differentiate(loss(logits, targets)),
+        theirs=lambda: differentiate(
+            vision.sigmoid_focal_loss(logits, hot, 0.25, 2.0, reduction="sum")
+        ),
+        peer="torchvision",
+        goal=10,
+        # Logits read and written about twice, losses summed; an exponential, a logarithm and two
+        # quotients each way.
+        num_bytes=5 * logits.nbytes,
+        num_flops=100 * logits.numel(),
+    )
+
+
+def deform_conv_case(channels: int, height: int, width: int) -> Case:
+    """Modulated 3 x 3 convolution: bilinear samples and a matrix product."""
+    maps = torch.rand(1, channels, height, width)
+    offset = torch.randn(1, 18, height, width)
+    mask = torch.rand(1, 9, height, width)
+    weight = torch.rand(channels, channels, 3, 3)
+    samples = 9 * height * width * channels
+    return Case(
+        title=f"deform_conv v2 3 x 3, {channels} to {channels} channels, {height} x {width}",
+        ours=lambda: layers.modulated_deform_conv(maps, offset, mask, weight, None, 1, 1),
+        theirs=lambda: vision.deform_conv2d(maps, offset, weight, padding=1, mask=mask),
+        peer="torchvision",
+        goal=3,
+        num_bytes=2 * maps.nbytes,
+        num_flops=2 * channels * samples + 8 * samples,
+    )
