@@ -102,6 +102,8 @@ def build_p3p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -
 def build_one_map_backbone(cfg: CfgNode, *, build_body: BodyBuilder) -> Backbone:
     """The last map of the body, with the body's own number of channels."""
     body = build_body(cfg)
+    # UPSTREAM(own-channels): there MODEL.RESNETS.BACKBONE_OUT_CHANNELS was believed, whose default
+    # fits C4 and not C5.
     return Backbone(body=body, fpn=None, out_channels=body.out_channels_per_stage[-1])
 
 
@@ -139,6 +141,7 @@ def _register_pyramids(name: str, build_body: BodyBuilder, family: str) -> None:
 
 def _build_resnet_of_pyramid(cfg: CfgNode, *, depth: str) -> ResNet:
     dilation = cfg.MODEL.RESNETS.RES5_DILATION
+    # UPSTREAM(dilated-body): there bodies ignored the key, and only the head of C4 models read it.
     if dilation != 1:
         raise ConfigError(
             "MODEL.RESNETS.RES5_DILATION: expected 1 with a feature pyramid, whose strides are "

@@ -210,6 +210,8 @@ class VoVNet(Body):
             self.add_module(name, stage)
             in_channels = spec.out_channels[index]
         self.out_channels_per_stage = spec.out_channels
+        # UPSTREAM(random-offsets): as there, the convolutions that predict offsets of deformable
+        # layers are drawn like all others, so that samples are displaced from the first step on.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)

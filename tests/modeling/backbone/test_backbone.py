@@ -74,6 +74,7 @@ def test_channels_of_vovnet_pyramids_have_a_key_of_their_own():
 @pytest.mark.parametrize("depth", ["R-50", "R-101", "R-152"])
 @pytest.mark.parametrize(("stage", "expected"), [("C4", (1024, 4, 6)), ("C5", (2048, 2, 3))])
 def test_one_map(depth, stage, expected):
+    """upstream: own-channels"""
     backbone, shapes = on_meta(make_config(f"{depth}-{stage}"))
     assert shapes == [expected]
     assert backbone.out_channels == expected[0]
@@ -81,6 +82,7 @@ def test_one_map(depth, stage, expected):
 
 
 def test_dilated_c5():
+    """upstream: dilated-body"""
     cfg = make_config("R-50-C5", **{"MODEL.RESNETS.RES5_DILATION": 2})
     assert on_meta(cfg)[1] == [(2048, 4, 6)]
 

@@ -267,7 +267,7 @@ def test_deformable_layers_without_offsets_are_plain_ones():
 
 
 def test_deformation_begins_with_the_first_step():
-    """Offsets are predicted by weights drawn like all others, not by zeros."""
+    """upstream: random-offsets"""
     torch.manual_seed(0)
     body = VoVNet(spec=TINY, deformable=DeformableSettings((True,) * 4, is_modulated=True))
     offset = body.stage5.OSA5_1.layers[0][0].offset
