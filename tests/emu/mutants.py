@@ -242,6 +242,42 @@ _ROI_ALIGN = (
     ),
 )
 
+_ROI_POOL = (
+    Mutant(
+        "of equal values the last",
+        "roi_pool",
+        "roi_pool.cu",
+        "value <= best",
+        "value < best",
+    ),
+    Mutant(
+        "bins without their last cells",
+        "roi_pool",
+        "roi_pool.h",
+        "std::ceil(static_cast<T>(bin + 1)",
+        "std::floor(static_cast<T>(bin + 1)",
+    ),
+    Mutant(
+        "cells beyond the map",
+        "roi_pool",
+        "roi_pool.h",
+        "return cell < static_cast<T>(length) ? static_cast<int64_t>(cell) : length;",
+        "return static_cast<int64_t>(cell < T(1e6) ? cell : T(1e6));",
+        "address",
+        r"AddressSanitizer|runtime error",
+    ),
+    Mutant(
+        "maxima's gradients added without atomics",
+        "roi_pool",
+        "roi_pool.cu",
+        "atomicAdd(output + (image * g.channels + g.channel_of(i)) * num_cells + argmax[i], "
+        "grad[i]);",
+        "output[(image * g.channels + g.channel_of(i)) * num_cells + argmax[i]] += grad[i];",
+        "thread",
+        _RACE,
+    ),
+)
+
 _FOCAL = (
     Mutant(
         "alpha and 1 - alpha swapped",
@@ -280,4 +316,4 @@ _FOCAL = (
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = (*_NMS, *_ROI_ALIGN, *_FOCAL)
+MUTANTS: tuple[Mutant, ...] = (*_NMS, *_ROI_ALIGN, *_ROI_POOL, *_FOCAL)

@@ -16,7 +16,7 @@ import torch
 
 from tests.emu.build import ROOT, Variant, sanitizer_environment
 from tests.emu.emulation import ORDERS, running
-from tests.layers.op_cases import EMULATED, FAMILIES, run_case, run_refusal
+from tests.layers.op_cases import EMULATED, FAMILIES, cases_of, run_case, run_refusal
 from tests.layers.op_cases.case import DTYPES
 
 SECONDS = 900
@@ -43,13 +43,13 @@ def _complaint(run: Callable[[], None]) -> str | None:
 
 
 def failures(
-    namespace: str, families: Sequence[str], dtypes: Sequence[torch.dtype]
+    namespace: str, families: Sequence[str], dtypes: Sequence[torch.dtype], *, on_cuda: bool
 ) -> Iterator[str]:
     """One line for each case that does not come out as it should."""
     for family in families:
         calls: list[tuple[str, Callable[[], None]]] = [
             (f"{case} {dtype}", partial(run_case, case, namespace, dtype))
-            for case in FAMILIES[family].CASES
+            for case in cases_of(family, on_cuda=on_cuda)
             for dtype in dtypes
         ]
         calls += [
@@ -102,8 +102,9 @@ def main() -> int:
     for order in ORDERS:
         if order.name not in arguments.orders or (found and arguments.first_only):
             continue
-        with running(arguments.library, order):
-            lines = failures(arguments.namespace, arguments.families, dtypes)
+        with running(arguments.library, order) as library:
+            on_cuda = hasattr(library, "emu_control")
+            lines = failures(arguments.namespace, arguments.families, dtypes, on_cuda=on_cuda)
             found += [next(lines, "")] if arguments.first_only else lines
         found = [line for line in found if line]
     print("\n".join(f"FAILED {line}" for line in found))  # noqa: T201 - what the parent reads

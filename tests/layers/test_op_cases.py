@@ -4,12 +4,17 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.layers import ops_status
-from tests.layers.op_cases import CASES, EMULATED, FAMILIES, REFUSALS, run_case, run_refusal
+from tests.layers.op_cases import (
+    CASES,
+    CUDA_CASES,
+    CUDA_REFUSALS,
+    REFUSALS,
+    run_case,
+    run_refusal,
+)
 from tests.layers.op_cases.case import DTYPES
 
 needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
-CUDA_CASES = [case for family in EMULATED for case in FAMILIES[family].CASES]
-CUDA_REFUSALS = [refusal for family in EMULATED for refusal in FAMILIES[family].REFUSALS]
 on_a_device = pytest.mark.gpu
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 

@@ -2,7 +2,8 @@
 
 The CPU kernels, the CUDA kernels under emulation (tests/emu), both with sanitizers, and the CUDA
 kernels on a device (pytest -m gpu) compute the same cases; the plain PyTorch twin says what is
-expected. A new operator adds a module with CASES and REFUSALS and a line to FAMILIES.
+expected. A new operator adds a module with CASES and REFUSALS and a line to FAMILIES; its module
+may also have CUDA_CASES, of arguments that the CPU kernel refuses and a CUDA kernel answers.
 """
 
 from pathlib import Path
@@ -31,6 +32,20 @@ FAMILIES = {
 EMULATED = tuple(family for family in FAMILIES if (CSRC / f"{family}.cu").exists())
 """Those families that have CUDA kernels."""
 
+
+def cases_of(family: str, *, on_cuda: bool) -> tuple[OpCase, ...]:
+    """Cases of one family, with or without those that only CUDA kernels answer."""
+    module = FAMILIES[family]
+    return (*module.CASES, *(getattr(module, "CUDA_CASES", ()) if on_cuda else ()))
+
+
+CUDA_CASES: tuple[OpCase, ...] = tuple(
+    case for family in EMULATED for case in cases_of(family, on_cuda=True)
+)
+CUDA_REFUSALS: tuple[Refusal, ...] = tuple(
+    refusal for family in EMULATED for refusal in FAMILIES[family].REFUSALS
+)
+
 CASES: tuple[OpCase, ...] = tuple(case for family in FAMILIES.values() for case in family.CASES)
 REFUSALS: tuple[Refusal, ...] = tuple(
     refusal for family in FAMILIES.values() for refusal in family.REFUSALS
@@ -38,11 +53,14 @@ REFUSALS: tuple[Refusal, ...] = tuple(
 
 __all__ = [
     "CASES",
+    "CUDA_CASES",
+    "CUDA_REFUSALS",
     "EMULATED",
     "FAMILIES",
     "REFUSALS",
     "OpCase",
     "Refusal",
+    "cases_of",
     "run_case",
     "run_refusal",
 ]

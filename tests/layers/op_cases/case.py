@@ -34,7 +34,7 @@ class OpCase:
     operator: str
     arguments: Callable[[torch.dtype], tuple[Any, ...]]
     tolerance: float = 0.0
-    expected: Callable[[torch.dtype], Tensor] | None = None
+    expected: Callable[[torch.dtype], Any] | None = None
 
     def __str__(self) -> str:
         return f"{self.operator}-{self.name}"

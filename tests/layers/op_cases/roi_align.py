@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases.case import OpCase, Refusal, far_apart, seeded
 
 NAN, INF = float("nan"), float("inf")
@@ -139,6 +140,36 @@ CASES = (
         "roi_align",
         _infinite_features,
         expected=lambda t: torch.tensor([1, 0, 0], dtype=t)[:, None, None, None].expand(3, 2, 2, 2),
+    ),
+)
+
+
+def _of_no_image(dtype: torch.dtype) -> Call:
+    boxes = rois(dtype, *[(0, 0, 30, 30)] * 6)
+    boxes[1:, 0] = torch.tensor([-1.0, 2.0, NAN, INF, -INF])
+    return Call(torch.ones(2, 3, 9, 13, dtype=dtype), boxes, 0.25, 2, 2, 2)
+
+
+def _nan_but_the_first(dtype: torch.dtype) -> Tensor:
+    pooled = torch.full((6, 3, 2, 2), NAN, dtype=dtype)
+    pooled[0] = 1.0
+    return pooled
+
+
+def _gradient_of_the_first(dtype: torch.dtype) -> Tensor:
+    grad, boxes, *rest = _backward_of(_of_no_image(dtype))
+    return _reference.roi_align_backward(grad[:1], boxes[:1], *rest)
+
+
+# A kernel cannot raise an error without waiting for the device: what it pools is no number.
+CUDA_CASES = (
+    OpCase("of-no-image", "roi_align", _of_no_image, expected=_nan_but_the_first),
+    OpCase(
+        "of-no-image",
+        "roi_align_backward",
+        lambda t: _backward_of(_of_no_image(t)),
+        tolerance=64,
+        expected=_gradient_of_the_first,
     ),
 )
 

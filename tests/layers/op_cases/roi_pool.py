@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers import _reference
-from tests.layers.op_cases.case import OpCase, Refusal, seeded
+from tests.layers.op_cases.case import OpCase, Refusal, far_apart, seeded
 from tests.layers.op_cases.roi_align import features, random_rois, rois
 
 NAN, INF = float("nan"), float("inf")
@@ -76,6 +76,12 @@ _FORWARD: dict[str, Callable[[torch.dtype], Call]] = {
     "strided": _strided,
     "ties": _ties,
     "not-numbers": _not_numbers,
+    **{
+        f"axis-{axis}-far-apart": lambda t, axis=axis: Call(
+            far_apart(features(t, 2, hw=(2, 2)), axis), random_rois(5, t), 1 / 16
+        )
+        for axis in range(4)
+    },
     "no-channels": lambda t: Call(features(t, 0), random_rois(3, t)),
     "no-images": lambda t: Call(features(t, 3, 0), random_rois(0, t)),
     "no-map": lambda t: Call(features(t, hw=(0, 5)), random_rois(0, t)),
@@ -106,6 +112,23 @@ CASES = (
         for name, call in _FORWARD.items()
     ),
 )
+
+
+def _of_no_image(dtype: torch.dtype) -> Call:
+    boxes = rois(dtype, *[(0, 0, 30, 30)] * 4)
+    boxes[1:, 0] = torch.tensor([-1.0, 2.0, NAN])
+    return Call(torch.ones(2, 3, 9, 13, dtype=dtype), boxes, 0.25, 2, 2)
+
+
+def _nan_but_the_first(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    _, boxes, *rest = call = _of_no_image(dtype)
+    pooled, argmax = _reference.roi_pool(call.input, boxes[:1], *rest)
+    none = pooled.expand(3, -1, -1, -1)
+    return torch.cat((pooled, none * NAN)), torch.cat((argmax, torch.full_like(none, -1).long()))
+
+
+# A kernel cannot raise an error without waiting for the device: what it pools is no number.
+CUDA_CASES = (OpCase("of-no-image", "roi_pool", _of_no_image, expected=_nan_but_the_first),)
 
 _MAP, _ROI = torch.zeros(1, 1, 2, 2), torch.zeros(1, 5)
 _CELLS = torch.zeros(1, 1, 2, 2).long()

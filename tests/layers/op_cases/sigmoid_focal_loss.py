@@ -92,6 +92,28 @@ CASES = (
     ),
 )
 
+
+def _beyond_the_classes(dtype: torch.dtype) -> tuple[Any, ...]:
+    return torch.zeros(4, 3, dtype=dtype), torch.tensor([-2, 4, 2**40, -1]), 2.0, 0.25
+
+
+def _nan_but_the_last(dtype: torch.dtype) -> Tensor:
+    return torch.tensor([NAN, NAN, NAN, 0.0], dtype=dtype)[:, None].expand(4, 3)
+
+
+# A kernel cannot raise an error without waiting for the device: what it computes is no number.
+CUDA_CASES = (
+    OpCase(
+        "beyond-the-classes", "sigmoid_focal_loss", _beyond_the_classes, expected=_nan_but_the_last
+    ),
+    OpCase(
+        "beyond-the-classes",
+        "sigmoid_focal_loss_backward",
+        lambda t: _backward_of(_beyond_the_classes(t)),
+        expected=_nan_but_the_last,
+    ),
+)
+
 _TARGETS = torch.zeros(2).long()
 
 REFUSALS = (
