@@ -1,4 +1,4 @@
-"""Instances drawn on a photo: translucent masks with outlines, boxes and name chips."""
+"""Instances drawn on a photo: translucent masks with outlines, boxes, skeletons and name chips."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import PastedMask
+from maskrcnn_benchmark.structures.paste import PastedMask, resize_detections
 from maskrcnn_benchmark.visualization.labels import Chip, Rectangle, draw_chips
 from maskrcnn_benchmark.visualization.palette import Colour, instance_colours
 from maskrcnn_benchmark.visualization.shapes import instance_shapes
+from maskrcnn_benchmark.visualization.skeleton import draw_skeletons
 
 _FILL_OPACITY = 0.42
 # Everything is drawn on a canvas this many times larger and averaged down, which smooths edges
@@ -41,7 +42,8 @@ def draw_instances(
     Args:
         image: RGB photo, PIL or (h, w, 3) uint8.
         boxes: K instances with ``labels``, and optionally ``scores`` and ``mask`` (predictions) or
-            ``masks`` (ground truth). Boxes of another image size are scaled to the photo's.
+            ``masks`` (ground truth), and ``keypoints``. Boxes of another image size are scaled to
+            the photo's.
         class_names: label to name; a label that is missing here is shown as its number.
         score_threshold: instances that score less are left out.
 
@@ -53,7 +55,7 @@ def draw_instances(
     scale = _SUPERSAMPLING if pixels <= _MAX_SUPERSAMPLED_PIXELS else 1
     boxes = select_by_score(boxes, score_threshold)
     canvas_wh = (photo.width * scale, photo.height * scale)
-    scaled = boxes.resize(canvas_wh)
+    scaled = resize_detections(boxes, canvas_wh)
     unit = min(photo.size) * scale
     canvas = np.asarray(photo.resize(canvas_wh, Image.Resampling.NEAREST)).copy()
     labels = [int(label) for label in boxes.get_field("labels").tolist()]
@@ -62,9 +64,11 @@ def draw_instances(
     painted = Image.fromarray(canvas)
     pen = ImageDraw.Draw(painted)
     chips = _chips(scaled, labels, colours, class_names)
+    width = max(1, round(_length(_BOX_LINE, unit, scale)))
     for chip in reversed(chips):
-        width = max(1, round(_length(_BOX_LINE, unit, scale)))
         pen.rectangle(tuple(chip.box), outline=chip.colour, width=width)
+    if scaled.has_field("keypoints"):
+        draw_skeletons(pen, scaled.get_field("keypoints"), colours, width)
     draw_chips(pen, chips, _length(_FONT, unit, scale), canvas_wh)
     return painted.reduce(scale) if scale > 1 else painted
 

@@ -5,19 +5,25 @@ Shapes: K instances, M side of a predicted mask.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.paste import PastedMask, paste_mask_in_box
 
+MASK_THRESHOLD: Final = 0.5
+"""Pixels above it belong to the instance."""
+
 
 def instance_shapes(boxes: BoxList) -> list[PastedMask | None]:
     """The shape of each of the K instances, ``None`` where only a box is known.
 
     Args:
-        boxes: with the field ``mask`` (predictions: (K, 1, M, M) probabilities inside the boxes)
-            or ``masks`` (ground truth: ``SegmentationMask``), or neither.
+        boxes: with the field ``mask`` (predictions: (K, 1, M, M) probabilities inside the boxes, or
+            (K, 1, H, W) masks of the whole image) or ``masks`` (ground truth:
+            ``SegmentationMask``), or neither.
     """
     if boxes.has_field("mask"):
         return _predicted_shapes(boxes, boxes.get_field("mask").detach().cpu())
@@ -30,6 +36,8 @@ def instance_shapes(boxes: BoxList) -> list[PastedMask | None]:
 
 
 def _predicted_shapes(boxes: BoxList, masks: Tensor) -> list[PastedMask | None]:
+    if masks.shape[2:] == boxes.size[::-1]:
+        return [_cropped(mask[0] > MASK_THRESHOLD) for mask in masks]
     return [
         paste_mask_in_box(mask[0], box, boxes.size)
         for mask, box in zip(masks, boxes.convert("xyxy").bbox.detach().cpu(), strict=True)

@@ -74,7 +74,9 @@ def _argmax_of_resized(heatmaps: Tensor, num_pixels: Tensor) -> LocatedKeypoints
     num_columns, num_rows = num_pixels.unbind(dim=1)
     to_rows = _bicubic_matrices(num_rows, heatmaps)[:, None]  # (G, 1, H, S)
     to_columns = _bicubic_matrices(num_columns, heatmaps)[:, None]  # (G, 1, W, S)
-    resized = to_rows @ heatmaps @ to_columns.mT  # (G, P, H, W)
+    # Half precision has too few values to find a maximum by.
+    with torch.autocast(heatmaps.device.type, enabled=False):
+        resized = to_rows @ heatmaps @ to_columns.mT  # (G, P, H, W)
     height, width = resized.shape[2:]
     unused = _beyond(num_rows, height)[:, :, None] | _beyond(num_columns, width)[:, None, :]
     resized.masked_fill_(unused[:, None], -torch.inf)
