@@ -148,7 +148,8 @@ _HEADS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"rpn_(cls_logits|bbox_pred)(?:_fpn2)?", _to(r"rpn.head.\1")),
     (r"(fc6|fc7)", _to(r"roi_heads.box.feature_extractor.\1")),
     (r"(cls_score|bbox_pred)", _to(r"roi_heads.box.predictor.\1")),
-    (r"_\[mask\]_fcn(\d)", _to(r"roi_heads.mask.feature_extractor.mask_fcn\1")),
+    # The brackets are missing where the head has group norms.
+    (r"_(?:\[mask\]|mask)_fcn(\d)", _to(r"roi_heads.mask.feature_extractor.mask_fcn\1")),
     (r"(conv5_mask|mask_fcn_logits)", _to(r"roi_heads.mask.predictor.\1")),
     (r"conv_fcn(\d)", _to(r"roi_heads.keypoint.feature_extractor.conv_fcn\1")),
     (r"(kps_score_lowres)", _to(r"roi_heads.keypoint.predictor.\1")),

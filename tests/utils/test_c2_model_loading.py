@@ -98,6 +98,7 @@ def test_wrapped_blobs_of_python_3_load_too(tmp_path: Path):
         ("cls_score_w", "roi_heads.box.predictor.cls_score.weight"),
         ("bbox_pred_b", "roi_heads.box.predictor.bbox_pred.bias"),
         ("_[mask]_fcn4_w", "roi_heads.mask.feature_extractor.mask_fcn4.weight"),
+        ("_mask_fcn1_w", "roi_heads.mask.feature_extractor.mask_fcn1.weight"),
         ("conv5_mask_w", "roi_heads.mask.predictor.conv5_mask.weight"),
         ("mask_fcn_logits_b", "roi_heads.mask.predictor.mask_fcn_logits.bias"),
         ("conv_fcn8_w", "roi_heads.keypoint.feature_extractor.conv_fcn8.weight"),
