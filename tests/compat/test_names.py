@@ -13,7 +13,7 @@ NAMES = {
     "engine.inference": "inference",
     "engine.trainer": "do_train",
     "layers": (
-        "nms ml_nms roi_align ROIAlign SigmoidFocalLoss IOULoss FrozenBatchNorm2d "
+        "nms ml_nms roi_align ROIAlign roi_pool ROIPool SigmoidFocalLoss IOULoss FrozenBatchNorm2d "
         "Scale smooth_l1_loss Conv2d ConvTranspose2d BatchNorm2d interpolate DeformConv "
         "ModulatedDeformConv DFConv2d"
     ),
