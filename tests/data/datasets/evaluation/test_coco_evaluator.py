@@ -8,6 +8,7 @@ import torch
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets.evaluation import image_results
 from maskrcnn_benchmark.data.datasets.evaluation.coco_evaluator import COCOEvaluator
+from maskrcnn_benchmark.structures.paste import paste_masks
 from tests.data.datasets.evaluation.fakes import (
     FakeDataset,
     detections,
@@ -46,6 +47,13 @@ class TestNumbers:
         half_size = detections([[5, 5, 24.5, 24.5]], [2], [0.9], size_wh=(50, 40))
         evaluator.process([11], [half_size])
         assert evaluator.evaluate().metrics["bbox"]["AP"] == pytest.approx(100)
+
+    def test_masks_pasted_by_the_model_count_as_those_inside_boxes(self, backend):
+        evaluator = make(backend=backend)
+        half_size = detections([[5, 5, 24.5, 24.5]], [2], [0.9], size_wh=(50, 40))
+        half_size.add_field("mask", paste_masks(half_size.get_field("mask"), half_size))
+        evaluator.process([11], [half_size])
+        assert evaluator.evaluate().metrics["segm"]["AP"] == pytest.approx(100)
 
     def test_a_right_box_below_a_wrong_one_scores_half(self, backend):
         boxes = [[60, 60, 70, 70], RIGHT_BOX]
