@@ -1,4 +1,5 @@
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSettings
 from maskrcnn_benchmark.utils.detectron2_weights import convert_detectron2, is_detectron2
 from maskrcnn_benchmark.utils.load_report import CheckpointError
@@ -171,6 +174,36 @@ def test_a_body_gives_the_same_c2_to_c5(suffix: str, tmp_path: Path):
     assert report.missing == () == report.unexpected
     assert set(report.outside) == {"backbone.fpn.weight", "backbone.fpn.bias"}
     assert_same_maps(detector["backbone"]["body"](random_images()), theirs(random_images()))
+
+
+def _centermask2(backbone: nn.Module) -> dict[str, Tensor]:
+    """A VoVNet and its pyramid as CenterMask2 names them; its blocks but the last have no eSE."""
+    theirs = {}
+    for name, value in backbone.state_dict().items():
+        part, _, inside = name.partition(".")
+        if part == "body" and ".OSA4_1.ese." not in name:
+            theirs[f"backbone.bottom_up.{inside}"] = value
+        elif inside.startswith("top_blocks."):
+            theirs[f"backbone.top_block.{inside.removeprefix('top_blocks.')}"] = value
+        elif part == "fpn":
+            role = "lateral" if "inner" in inside else "output"
+            level, parameter = re.fullmatch(r"fpn_\w+(\d)\.(\w+)", inside).groups()
+            theirs[f"backbone.fpn_{role}{int(level) + 1}.{parameter}"] = value
+    return theirs
+
+
+def test_a_vovnet_with_its_pyramid_is_taken_whole():
+    cfg = get_default_config()
+    cfg.merge_from_file("configs/centermask/centermask_V_39_eSE_FPN_ms_3x.yaml")
+    source, target = (nn.ModuleDict({"backbone": build_backbone(cfg)}) for _ in range(2))
+    weights = convert_detectron2(_centermask2(source["backbone"]))
+    assert weights.refused == {}
+    report = load_state_dict(target, weights.tensors, by_suffix=False)
+    assert report.is_exact
+    for name, value in target.state_dict().items():
+        if ".OSA4_1.ese." not in name:
+            torch.testing.assert_close(value, source.state_dict()[name], rtol=0, atol=0)
+    assert target.state_dict()["backbone.body.stage4.OSA4_1.ese.fc.weight"].count_nonzero() == 0
 
 
 def test_a_pickle_of_detectron2_runs_no_code(tmp_path: Path):
