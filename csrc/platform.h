@@ -29,8 +29,10 @@
 
 // A function marked so is compiled once for each of these instruction sets and the loader picks
 // the widest that the processor has: fast here, portable everywhere. What it calls must be
-// CM_ALWAYS_INLINE to be compiled along. Needs GCC (clang names no x86-64 levels here) and glibc.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+// CM_ALWAYS_INLINE to be compiled along. Tests define it as nothing, to build one level at a time.
+// Needs GCC (clang names no x86-64 levels here) and glibc.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__) && \
+    !defined(CM_TARGET_CLONES)
 #if __GNUC__ >= 12 && defined(__linux__) && __has_include(<gnu/libc-version.h>)
 #define CM_TARGET_CLONES \
   __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
