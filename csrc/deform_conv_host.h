@@ -21,6 +21,9 @@ namespace centermask {
 
 using Pair = std::vector<int64_t>;
 
+// Columns hold at least so many locations, whatever their size.
+constexpr int64_t kFewestLocations = 16;
+
 // out = a x b for batches of matrices.
 inline void multiply(Tensor& out, const Tensor& a, const Tensor& b) {
   using torch::stable::detail::from;
@@ -102,7 +105,7 @@ class DeformCall {
         offset_(torch::stable::contiguous(offset)) {
     if (mask.has_value()) mask_ = torch::stable::contiguous(*mask);
     const int64_t bytes = geometry.num_taps() * geometry.channels * static_cast<int64_t>(sizeof(T));
-    chunk_ = std::clamp<int64_t>(Kernels::kColumnBytes / bytes, 16, geometry.num_locations());
+    chunk_ = std::max<int64_t>(Kernels::kColumnBytes / bytes, kFewestLocations);
   }
 
   // f(image, chunk) for all chunks of all images.
