@@ -22,6 +22,14 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def(
       "polygon_areas(Tensor points, Tensor polygon_begins, Tensor instance_begins, "
       "Tensor instances, Tensor origins, Tensor sizes) -> Tensor");
+  m.def(
+      "deform_psroi_pooling(Tensor input, Tensor rois, Tensor? offset, float spatial_scale, "
+      "SymInt output_channels, SymInt pooled_size, int group_size, SymInt part_size, "
+      "int samples_per_part, float offset_scale) -> Tensor");
+  m.def(
+      "deform_psroi_pooling_backward(Tensor grad, Tensor input, Tensor rois, Tensor? offset, "
+      "float spatial_scale, SymInt output_channels, SymInt pooled_size, int group_size, "
+      "SymInt part_size, int samples_per_part, float offset_scale) -> (Tensor, Tensor)");
   m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "

@@ -14,6 +14,12 @@ from maskrcnn_benchmark.layers.deform_conv_modules import (
     ModulatedDeformConv,
     ModulatedDeformConvPack,
 )
+from maskrcnn_benchmark.layers.deform_roi_pooling import (
+    DeformRoIPooling,
+    DeformRoIPoolingPack,
+    ModulatedDeformRoIPoolingPack,
+    deform_roi_pooling,
+)
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import ml_nms, nms
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
@@ -33,11 +39,14 @@ __all__ = [
     "ConvTranspose2d",
     "DFConv2d",
     "DeformConv",
+    "DeformRoIPooling",
+    "DeformRoIPoolingPack",
     "EffectiveSqueezeExcitation",
     "FrozenBatchNorm2d",
     "IOULoss",
     "ModulatedDeformConv",
     "ModulatedDeformConvPack",
+    "ModulatedDeformRoIPoolingPack",
     "OpsStatus",
     "PolygonGroups",
     "ROIAlign",
@@ -48,6 +57,7 @@ __all__ = [
     "SpatialAttention",
     "at_least_float32",
     "deform_conv",
+    "deform_roi_pooling",
     "interpolate",
     "ml_nms",
     "modulated_deform_conv",

@@ -13,6 +13,7 @@ import torch
 import maskrcnn_benchmark
 from maskrcnn_benchmark.layers import _ops, ops_status, roi_align, sigmoid_focal_loss
 from maskrcnn_benchmark.layers._ops import library
+from tests.layers.op_cases import deform_psroi_pooling
 from tests.layers.test_deform_conv import GEOMETRY
 from tests.layers.test_deform_conv import random_case as random_deform_case
 from tests.layers.test_nms import random_boxes
@@ -34,6 +35,7 @@ def example_inputs():
     deform = (maps, offset, mask, weight, *GEOMETRY.values())
     points, begins = torch.rand(8, 2) * 9, torch.tensor([0, 3, 8])
     groups = (points, begins, torch.tensor([0, 2]), torch.tensor([0, 0, 0]))
+    parts = deform_psroi_pooling.call(torch.float64, 3)
     return {
         "deform_conv": [
             (*(x.clone().requires_grad_() for x in deform[:4]), *deform[4:]),
@@ -41,6 +43,11 @@ def example_inputs():
             (maps[:0], offset[:0], mask[:0], *deform[3:]),
         ],
         "deform_conv_backward": [(torch.ones_like(OPS.deform_conv(*deform)), *deform)],
+        "deform_psroi_pooling": [
+            (*parts[:2], parts[2].clone().requires_grad_(), *parts[3:]),
+            (parts[0].clone().requires_grad_(), parts[1], None, *parts[3:]),
+        ],
+        "deform_psroi_pooling_backward": [(OPS.deform_psroi_pooling(*parts).cos(), *parts)],
         "nms_keep": [(boxes, None, 0.5), (boxes, labels, 0.5), (boxes[:0], None, 0.5)],
         "paste_masks_rle": [
             (torch.rand(20, 5, 5), boxes.float(), 40, 30, 0.5, 1),

@@ -16,6 +16,7 @@ import torch
 
 from maskrcnn_benchmark.layers._ops import (
     deform_conv,
+    deform_psroi_pooling,
     nms,
     paste_masks_rle,
     polygons,
@@ -28,6 +29,7 @@ from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
 
 OPERATORS: tuple[Operator, ...] = (
     *deform_conv.OPERATORS,
+    *deform_psroi_pooling.OPERATORS,
     *nms.OPERATORS,
     *paste_masks_rle.OPERATORS,
     *polygons.OPERATORS,

@@ -4,6 +4,10 @@ Signatures follow the operator schemas of `layers/_ops/` argument by argument.
 """
 
 from maskrcnn_benchmark.layers._reference.deform_conv import deform_conv, deform_conv_backward
+from maskrcnn_benchmark.layers._reference.deform_psroi_pooling import (
+    deform_psroi_pooling,
+    deform_psroi_pooling_backward,
+)
 from maskrcnn_benchmark.layers._reference.nms import nms_keep
 from maskrcnn_benchmark.layers._reference.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers._reference.polygons import polygon_areas, rasterize_polygons
@@ -18,6 +22,8 @@ from maskrcnn_benchmark.layers._reference.sigmoid_focal_loss import (
 __all__ = [
     "deform_conv",
     "deform_conv_backward",
+    "deform_psroi_pooling",
+    "deform_psroi_pooling_backward",
     "nms_keep",
     "paste_masks_rle",
     "polygon_areas",

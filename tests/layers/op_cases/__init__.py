@@ -9,6 +9,8 @@ may also have CUDA_CASES, of arguments that the CPU kernel refuses and a CUDA ke
 from pathlib import Path
 
 from tests.layers.op_cases import (
+    deform_conv,
+    deform_psroi_pooling,
     nms,
     paste_masks_rle,
     polygons,
@@ -21,6 +23,8 @@ from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
 CSRC = Path(__file__).parents[3] / "csrc"
 
 FAMILIES = {
+    "deform_conv": deform_conv,
+    "deform_psroi_pooling": deform_psroi_pooling,
     "nms": nms,
     "paste_masks_rle": paste_masks_rle,
     "polygons": polygons,
