@@ -142,6 +142,7 @@ class ModelCatalog:
         "MSRA/R-101": "ImageNetPretrained/MSRA/R-101.pkl",
         "MSRA/R-101-GN": "ImageNetPretrained/47592356/R-101-GN.pkl",
         "FAIR/20171220/X-101-32x8d": "ImageNetPretrained/20171220/X-101-32x8d.pkl",
+        "FAIR/20171220/X-101-64x4d": "ImageNetPretrained/20171220/X-101-64x4d.pkl",
     }
     # Detectron's run number and model -> time and random part of the name of the run's folder.
     C2_DETECTRON_MODELS: ClassVar[dict[str, str]] = {

@@ -225,6 +225,8 @@ class Checkpointer:
 
     def _fill_model(self, path: str, *, strict: bool) -> WeightFile:
         file = self._read(path, strict)
+        # Before the load, which may fail for want of just these.
+        file.log_refused(self.logger, path)
         try:
             self.last_report = load_state_dict(
                 self.model,
@@ -237,7 +239,6 @@ class Checkpointer:
         except CheckpointError as error:
             raise CheckpointError(f"{path} ({file.kind}): {error}") from error
         self.last_report.log(self.logger, f"{path} ({file.kind})")
-        file.log_refused(self.logger, path)
         return file
 
 

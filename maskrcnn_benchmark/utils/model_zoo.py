@@ -137,7 +137,9 @@ def _advice(url: str, path: Path, reason: str) -> str:
     return (
         f"cannot download {url}: {reason}. Several addresses of the first release are no longer "
         f"served; if you have the file from elsewhere, put it at {path}, or set MODEL.WEIGHT to "
-        'its path (or to "" to start from random weights)'
+        'its path (or to "" to start from random weights). ImageNet weights '
+        "are also at catalog://torchvision/... and catalog://timm/..., "
+        "as docs/checkpoints.md tells"
     )
 
 

@@ -116,3 +116,13 @@ def test_a_file_of_which_nothing_fits_writes_nothing(tmp_path: Path):
     assert not (tmp_path / "c.pth").exists()
     with pytest.raises(CheckpointError, match="got nothing"):
         _convert("", tmp_path / "c.pth")
+
+
+def test_the_reasons_are_told_even_if_nothing_is_left(tmp_path: Path, capsys):
+    name = "roi_heads.box_predictor.cls_score.weight"
+    content = {name: torch.ones(81, 1024), "proposal_generator.rpn_head.conv.bias": torch.ones(1)}
+    torch.save({"model": content}, tmp_path / "mask_rcnn.pth")
+    with pytest.raises(CheckpointError, match="not one tensor fits"):
+        _convert(tmp_path / "mask_rcnn.pth", tmp_path / "c.pth")
+    log = capsys.readouterr()
+    assert f"not taken: {name}. Because: RoI features" in log.out + log.err

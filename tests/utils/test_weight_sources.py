@@ -140,6 +140,7 @@ def test_files_that_record_nothing_change_nothing(content, tmp_path: Path):
         ("ImageNetPretrained/MSRA/R-50", True),
         ("ImageNetPretrained/MSRA/R-101-GN", False),
         ("ImageNetPretrained/FAIR/20171220/X-101-32x8d", False),
+        ("ImageNetPretrained/FAIR/20171220/X-101-64x4d", False),
         ("Caffe2Detectron/COCO/35858933/e2e_mask_rcnn_R-50-FPN_1x", True),
         ("Caffe2Detectron/COCO/36761843/e2e_mask_rcnn_X-101-32x8d-FPN_1x", False),
     ],
