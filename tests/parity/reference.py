@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -24,11 +24,39 @@ CASES = (
     "centermask_R_50_FPN_lite_res600_ms_bs16_4x",
     "centermask_V_39_eSE_FPN_ms_3x",
     "centermask_V_39_eSE_dconv_FPN_1x",
+    "centermask_X_101_FPN_1x",
     "fcos_R_50_FPN_1x",
     "retinanet_R-50-FPN_1x",
 )
 # One evaluation of these takes more than a few seconds.
-SLOW_CASES = ("centermask_V_39_eSE_FPN_ms_3x", "centermask_V_39_eSE_dconv_FPN_1x")
+SLOW_CASES = (
+    "centermask_V_39_eSE_FPN_ms_3x",
+    "centermask_V_39_eSE_dconv_FPN_1x",
+    "centermask_X_101_FPN_1x",
+)
+
+
+class Tolerances(NamedTuple):
+    """How far results may be from the reference's: absolutely, and gradient norms relatively."""
+
+    scores: float = 1e-4
+    masks: float = 2e-3
+    gradients: float = 2e-3
+
+
+# Where rounding alone moves results by more. With two threads, those of the reference, all features
+# of X-101 are equal to the last bit; with one, mask scores differ by 2e-4. The reference itself,
+# with another library of convolutions, differs from itself by 6e-3 in its masks. Gradients of V-39
+# in double precision differ from the reference by 0.4 %.
+_LOOSER = {
+    "centermask_V_39_eSE_FPN_ms_3x": Tolerances(gradients=5e-3),
+    "centermask_X_101_FPN_1x": Tolerances(scores=5e-4, masks=1e-2, gradients=5e-3),
+}
+
+
+def tolerances(case: str) -> Tolerances:
+    """The tolerances of a case."""
+    return _LOOSER.get(case, Tolerances())
 
 
 def cases(part: str = "state_dict", prefix: str = "") -> list[Any]:

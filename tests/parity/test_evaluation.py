@@ -12,6 +12,7 @@ from tests.parity.reference import (
     make_model,
     match_detections,
     sample,
+    tolerances,
 )
 
 pytestmark = pytest.mark.golden
@@ -96,7 +97,9 @@ def test_detections(case, image):
     fields = ["scores"] + ["mask_scores"] * detections.has_field("mask_scores")
     for field in fields:
         np.testing.assert_allclose(
-            detections.get_field(field)[ours], data[f"det{image}_{field}"][reference], atol=1e-4
+            detections.get_field(field)[ours],
+            data[f"det{image}_{field}"][reference],
+            atol=tolerances(case).scores,
         )
 
 
@@ -109,7 +112,8 @@ def test_masks(case, image):
     compared = 0
     for ours, reference in match_detections(case, image, detections):
         if reference < len(reference_masks):
-            np.testing.assert_allclose(masks[ours], reference_masks[reference], atol=2e-3)
+            expected = reference_masks[reference]
+            np.testing.assert_allclose(masks[ours], expected, atol=tolerances(case).masks)
             compared += 1
     assert compared >= len(reference_masks) - 1
 
