@@ -1,47 +1,44 @@
 // Thread engine of cuda_emu.h, for the thread sanitizer: every CUDA thread is a thread.
 #pragma once
 
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
 namespace emu {
 
-// A barrier that threads may leave for good; it then reports the divergence instead of hanging.
+// A barrier that threads may leave for good; it then notes the divergence instead of hanging. Made
+// of two atomics, as a mutex would order more than a barrier does and so hide races.
 class ThreadBarrier {
  public:
   explicit ThreadBarrier(uint64_t count) : count_(count) {}
 
   void wait() {
-    std::unique_lock lock(mutex_);
-    const uint64_t round = round_;
-    if (++num_waiting_ + num_gone_ == count_) {
-      release();
-    } else {
-      changed_.wait(lock, [&] { return round_ != round; });
-    }
+    const uint64_t round = round_.load(std::memory_order_acquire);
+    if (!arrive(1)) round_.wait(round, std::memory_order_acquire);
   }
 
-  void leave() {
-    const std::lock_guard lock(mutex_);
-    ++num_gone_;
-    if (num_waiting_ > 0 && num_waiting_ + num_gone_ == count_) release();
-  }
+  void leave() { arrive(kGone + 1); }
 
-  bool diverged() const { return diverged_; }
+  bool diverged() const { return diverged_.load(); }
 
  private:
-  void release() {
-    diverged_ = diverged_ || num_gone_ > 0;
-    num_waiting_ = 0;
-    ++round_;
-    changed_.notify_all();
+  // How many threads came or left this round, and how many left ever, in one number.
+  static constexpr uint64_t kGone = uint64_t{1} << 32;
+
+  // Whether this was the last thread of the round, which sets the others free.
+  bool arrive(uint64_t what) {
+    const uint64_t state = state_.fetch_add(what, std::memory_order_acq_rel) + what;
+    if (state % kGone != count_) return false;
+    const uint64_t gone = state / kGone;
+    if (gone > 0 && gone < count_) diverged_.store(true);
+    state_.store(gone * kGone + gone, std::memory_order_relaxed);
+    round_.fetch_add(1, std::memory_order_release);
+    round_.notify_all();
+    return true;
   }
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  uint64_t count_, num_waiting_ = 0, num_gone_ = 0, round_ = 0;
-  bool diverged_ = false;
+  const uint64_t count_;
+  std::atomic<uint64_t> state_ = 0, round_ = 0;
+  std::atomic<bool> diverged_ = false;
 };
 
 inline thread_local ThreadBarrier* block_barrier = nullptr;

@@ -301,6 +301,22 @@ _FOCAL = (
         "focal_loss_slope(",
     ),
     Mutant(
+        "no barrier between the steps of a sum",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss.cu",
+        "    __syncthreads();\n    if (threadIdx.x < half)",
+        "    if (threadIdx.x < half)",
+        "thread",
+        _RACE,
+    ),
+    Mutant(
+        "sums of the first block alone",
+        "sigmoid_focal_loss",
+        "sigmoid_focal_loss.cu",
+        "block_sums[blockIdx.x] = sum",
+        "block_sums[0] = sum",
+    ),
+    Mutant(
         "one pass over the grid only",
         "sigmoid_focal_loss",
         "sigmoid_focal_loss.cu",

@@ -70,6 +70,10 @@ def _seen_from_everywhere(dtype: torch.dtype, *, rows: bool) -> tuple[Any, ...]:
 CASES = (
     *(OpCase(name, "sigmoid_focal_loss", call, tolerance=32) for name, call in _FORWARD.items()),
     *(
+        OpCase(name, "sigmoid_focal_loss_sum", call, tolerance=256)
+        for name, call in _FORWARD.items()
+    ),
+    *(
         OpCase(
             name,
             "sigmoid_focal_loss_backward",
@@ -108,6 +112,12 @@ CUDA_CASES = (
     ),
     OpCase(
         "beyond-the-classes",
+        "sigmoid_focal_loss_sum",
+        _beyond_the_classes,
+        expected=lambda t: (torch.tensor(NAN, dtype=t), _nan_but_the_last(t)),
+    ),
+    OpCase(
+        "beyond-the-classes",
         "sigmoid_focal_loss_backward",
         lambda t: _backward_of(_beyond_the_classes(t)),
         expected=_nan_but_the_last,
@@ -134,6 +144,12 @@ REFUSALS = (
         "sigmoid_focal_loss",
         lambda: (torch.zeros(2, 3), _TARGETS.int(), 2.0, 0.25),
         r"targets: expected Long, got Int",
+    ),
+    Refusal(
+        "too-many-targets",
+        "sigmoid_focal_loss_sum",
+        lambda: (torch.zeros(2, 3), torch.zeros(3).long(), 2.0, 0.25),
+        r"targets: .*\[ 2 \], got \(3\)",
     ),
     Refusal(
         "half-precision",
