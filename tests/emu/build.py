@@ -168,5 +168,5 @@ def sanitizer_environment(variant: Variant) -> dict[str, str]:
         "ASAN_OPTIONS": "detect_leaks=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         # Python and PyTorch are not compiled for it: only what our own code touches counts.
-        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1",
+        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1",
     }
