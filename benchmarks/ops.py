@@ -13,7 +13,14 @@ import torch
 
 from benchmarks.mask_workloads import paste_case, polygon_case
 from benchmarks.measure import medians, processor, roofline
-from benchmarks.workloads import Case, deform_conv_case, focal_case, nms_cases, roi_align_cases
+from benchmarks.workloads import (
+    Case,
+    deform_conv_case,
+    focal_case,
+    nms_cases,
+    roi_align_cases,
+    roi_pool_case,
+)
 from maskrcnn_benchmark.layers import ops_status
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +55,7 @@ def all_cases() -> list[Case]:
         *nms_cases(2000),
         *nms_cases(5000),
         *nms_cases(5000, largest=30.0)[:1],
+        roi_pool_case(512, 7),
         focal_case(45000, 80),
         deform_conv_case(128, 50, 84),
         paste_case(100),

@@ -114,6 +114,21 @@ def roi_align_cases(count: int, side: int, ratio: int) -> list[Case]:
     ]
 
 
+def roi_pool_case(count: int, side: int) -> Case:
+    """Maxima of cells, forward; no goal was set."""
+    features = torch.rand(1, 256, 100, 168)
+    rois = torch.cat([torch.zeros(count, 1), random_boxes(count)], dim=1)
+    return Case(
+        title=f"roi_pool {count} x 256 x {side} x {side}",
+        ours=lambda: layers.roi_pool(features, rois, side, 1 / STRIDE),
+        theirs=lambda: vision.roi_pool(features, rois, side, 1 / STRIDE),
+        peer="torchvision",
+        goal=1,
+        # Maxima, and the cells that they come from as 64-bit numbers.
+        num_bytes=features.nbytes + 3 * FLOAT * count * 256 * side * side,
+    )
+
+
 def focal_case(num_locations: int, num_classes: int) -> Case:
     """Summed loss and its gradient, one location in a hundred positive."""
     logits = (torch.randn(num_locations, num_classes) * 2 - 4).requires_grad_()

@@ -4,13 +4,14 @@ Shapes: K instances; h, w of the masks.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pycocotools.mask as mask_utils
 from numpy.typing import NDArray
 
-Polygon = NDArray[np.float32]
+Polygon: TypeAlias = NDArray[np.float32]
+"""(points, 2) x, y in px."""
 
 
 def rasterize(

@@ -18,8 +18,9 @@ from maskrcnn_benchmark.layers import (
     rasterize_polygons,
     roi_align,
 )
+from maskrcnn_benchmark.layers.coco_raster import Polygon
 from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.structures.polygon_list import Polygon, PolygonList
+from maskrcnn_benchmark.structures.polygon_list import PolygonList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 MIN_SIDE = 1.0

@@ -7,18 +7,16 @@ right edge. Coordinates are float32, as in the original, so that rasterised mask
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.coco_raster import rasterize
+from maskrcnn_benchmark.layers.coco_raster import Polygon, rasterize
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
 
-Polygon: TypeAlias = NDArray[np.float32]
 MIN_COORDINATES = 6
 
 
