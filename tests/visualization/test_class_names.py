@@ -58,3 +58,15 @@ def test_names_from_the_catalog_of_the_settings(cfg, tmp_path):
 def test_proposals_are_one_class(cfg):
     cfg.MODEL.FCOS_ON = False
     assert build_class_names(cfg) == {1: "proposal"}
+
+
+def test_names_of_voc_wherever_its_files_are(cfg):
+    cfg.DATASETS.TEST = ("voc_2007_test",)
+    cfg.MODEL.NUM_CLASSES = 21
+    names = build_class_names(cfg)
+    assert (names[1], names[20], len(names)) == ("aeroplane", "tvmonitor", 20)
+
+
+def test_a_class_with_keypoints_is_a_person(cfg):
+    cfg.merge_from_list(["MODEL.KEYPOINT_ON", True, "MODEL.NUM_CLASSES", 2])
+    assert build_class_names(cfg) == {1: "person"}
