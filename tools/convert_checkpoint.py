@@ -12,12 +12,11 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from maskrcnn_benchmark.config import CfgNode, get_default_config
-from maskrcnn_benchmark.config.weight_settings import WeightSettings, is_given
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.engine.launch import PACKAGE_LOGGER, plain_errors
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
@@ -52,22 +51,13 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     cfg.merge_from_list(["MODEL.WEIGHT", args.input, "MODEL.DEVICE", "cpu"])
-    make_settings_fit(cfg)
+    make_settings_fit(cfg, by_names=True)
     cfg.freeze()
     return cfg
 
 
-class Conversion(NamedTuple):
-    """The fate of every tensor, and the settings that the checkpoint records."""
-
-    report: LoadReport
-    settings: WeightSettings
-
-
-def make_checkpoint(cfg: CfgNode, target: Path) -> Conversion:
-    """Write what fits of MODEL.WEIGHT to a checkpoint.
-
-    It records the settings that were given, else those that the weights are known to need.
+def make_checkpoint(cfg: CfgNode, target: Path) -> LoadReport:
+    """Write what fits of MODEL.WEIGHT to a checkpoint; returns the fate of every tensor.
 
     Raises:
         CheckpointError: the weights are absent or damaged, or nothing fits.
@@ -78,16 +68,14 @@ def make_checkpoint(cfg: CfgNode, target: Path) -> Conversion:
     report = checkpointer.last_report
     if report is None:
         raise CheckpointError("INPUT: expected a file, URL or catalog://NAME, got nothing")
-    settings = WeightSettings.from_config(cfg)
-    if checkpointer.needed_settings is not None:
-        settings = settings.overridden(
-            checkpointer.needed_settings, keep=lambda key: is_given(cfg, key)
-        )
     tensors = model.state_dict()
+    content = {
+        "model": {name: tensors[name] for name in report.loaded},
+        SETTINGS_ENTRY: WeightSettings.from_config(cfg).by_key(),
+    }
     with atomic_write(target) as file:
-        model_part = {name: tensors[name] for name in report.loaded}
-        torch.save({"model": model_part, SETTINGS_ENTRY: settings.by_key()}, file)
-    return Conversion(report, settings)
+        torch.save(content, file)
+    return report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if target.exists() and not args.overwrite:
         raise CheckpointError(f"{target} exists; name another OUTPUT, or say --overwrite")
     cfg = make_settings(args)
-    report, settings = make_checkpoint(cfg, target)
+    report = make_checkpoint(cfg, target)
     what = "the whole model" if report.is_exact else "a part of the model"
     logger.info("%s: wrote %d tensors, %s", target, len(report.loaded), what)
-    logger.info("Recorded in it: %s", settings.in_words())
+    logger.info("Recorded in it: %s", WeightSettings.from_config(cfg).in_words())
 
 
 if __name__ == "__main__":

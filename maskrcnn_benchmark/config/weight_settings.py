@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,15 +71,6 @@ class WeightSettings:
         if self.stride_in_1x1 is not None:
             keys[STRIDE_IN_1X1] = self.stride_in_1x1
         return keys
-
-    def overridden(self, other: WeightSettings, keep: Callable[[str], bool]) -> WeightSettings:
-        """These settings with the values of ``other``, where it has one and ``keep(key)`` is False.
-
-        Settings that do not matter for these weights stay away.
-        """
-        mine = self.by_key()
-        theirs = {k: v for k, v in other.by_key().items() if k in mine and not keep(k)}
-        return WeightSettings.from_keys(mine | theirs) or self
 
     def differing(self, other: WeightSettings) -> tuple[str, ...]:
         """Full names of the settings that both have with different values."""

@@ -254,9 +254,6 @@ class DetectronCheckpointer(Checkpointer):
         save_dir: folder of the checkpoints.
         save_to_disk: whether this process writes.
         logger: receives the reports.
-
-    Attributes:
-        needed_settings: what the latest loaded weights were trained with, None if nobody knows.
     """
 
     def __init__(
@@ -272,7 +269,6 @@ class DetectronCheckpointer(Checkpointer):
         super().__init__(model, optimizer, scheduler, save_dir, save_to_disk, logger)
         self._paths_catalog: str = cfg.PATHS_CATALOG
         self._settings = WeightSettings.from_config(cfg)
-        self.needed_settings: WeightSettings | None = None
 
     def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
         """As ``Checkpointer.save``, with an entry more: the settings that the weights depend on."""
@@ -283,7 +279,6 @@ class DetectronCheckpointer(Checkpointer):
         source = find_weight_source(os.fspath(f), self._paths_catalog)
         if source.library is not None:
             check_settings(source, self._settings)
-            self.needed_settings = source.settings
             return from_library(fetch_in_turn(source.name, source.library.fetch))
         is_url = "://" in source.address
         file = super()._read(cache_url(source.address) if is_url else source.address, strict)
@@ -292,6 +287,5 @@ class DetectronCheckpointer(Checkpointer):
             source = replace(source, settings=recorded, authority="should")
         elif source.settings is None:
             source = replace(source, settings=file.settings, authority="may")
-        self.needed_settings = source.settings
         check_settings(source, self._settings, strict=strict and recorded is not None)
         return file

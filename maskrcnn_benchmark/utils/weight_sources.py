@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,6 +15,8 @@ from maskrcnn_benchmark.config import CfgNode, ConfigError, paths_catalog
 from maskrcnn_benchmark.config.weight_settings import WeightSettings, assign, is_given
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.utils.library_weights import LibraryWeights, find_library_weights
+from maskrcnn_benchmark.utils.model_zoo import cache_url
+from maskrcnn_benchmark.utils.weight_files import read_weight_file
 
 # Entry of a checkpoint: full name of each of its `WeightSettings` -> value.
 SETTINGS_ENTRY = "settings"
@@ -93,17 +95,27 @@ def _recorded_settings(path: str) -> WeightSettings | None:
     return WeightSettings.from_keys(content.get(SETTINGS_ENTRY) if isinstance(content, dict) else 0)
 
 
-def make_settings_fit(cfg: CfgNode) -> tuple[str, ...]:
+def make_settings_fit(cfg: CfgNode, *, by_names: bool = False) -> tuple[str, ...]:
     """Full names of the settings of ``cfg`` that were set to what MODEL.WEIGHT needs.
 
     Only settings that no file and no command line gave are set; a line of the log names them.
     Call it before ``cfg.freeze()``.
 
+    Args:
+        cfg: the whole tree of settings.
+        by_names: also set what files with such names of tensors are usually trained with.
+
     Raises:
         ConfigError: somebody gave other values than torchvision's or timm's weights need, or
             ``cfg`` is frozen and would have to change.
+        CheckpointError: ``by_names``, and the file is absent, damaged or would run code.
     """
     source = find_weight_source(cfg.MODEL.WEIGHT, cfg.PATHS_CATALOG)
+    if by_names and source.name and source.settings is None:
+        is_url = "://" in source.address
+        path = cache_url(source.address) if is_url else source.address
+        settings = read_weight_file(path, ()).settings
+        source = replace(source, settings=settings, authority="should")
     if source.settings is None or source.authority == "may":
         return ()
     wrong = source.settings.differing(WeightSettings.from_config(cfg))

@@ -172,3 +172,15 @@ def test_what_must_fit_is_an_error(strict: bool, authority):
     object.__setattr__(source, "authority", authority)
     with pytest.raises(ConfigError, match=r"trained with INPUT.TO_BGR255 True .* say .* False"):
         check_settings(source, RGB, strict=strict)
+
+
+@pytest.mark.parametrize("is_url", [False, True])
+def test_names_of_tensors_tell_what_a_file_needs(is_url: bool, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("CENTERMASK_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "resnet.pth"
+    names = ("conv1.weight", "bn1.weight", "layer1.0.conv1.weight")
+    torch.save({name: torch.ones(1) for name in names}, path)
+    cfg = _config(path.as_uri() if is_url else str(path))
+    assert make_settings_fit(cfg) == ()
+    assert make_settings_fit(cfg, by_names=True) == RGB_KEYS
+    assert _values(cfg) == RGB.by_key()
