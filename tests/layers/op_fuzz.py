@@ -1,0 +1,225 @@
+"""Random calls of the operators for hypothesis: mostly right, then one argument spoilt.
+
+Shape symbols: K boxes, N images, C channels, H x W map, R rois, P x Q pooled size, L locations.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from maskrcnn_benchmark.layers import _ops
+
+SPECIAL = (float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 0.0, -0.0, 1e-30)
+# Not so large that memory could be had for them, and so large that products leave 64 bits.
+SIZES = (-(2**62), -7, -1, 0, 1, 2, 3, 2**45, 2**62)
+OPERATORS = {operator.name: operator for operator in _ops.OPERATORS}
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+@dataclass
+class Source:
+    """Random tensors and numbers of one example."""
+
+    draw: Draw
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.size(0, 2**16))
+        self.dtype = self.draw(st.sampled_from((torch.float32, torch.float64)))
+
+    def size(self, low: int, high: int) -> int:
+        """A whole number of [low, high]."""
+        return int(self.draw(st.integers(low, high)))
+
+    def choice(self, *values: Any) -> Any:
+        """One of the values."""
+        return self.draw(st.sampled_from(values))
+
+    def floats(self, *shape: int, scale: float = 10.0) -> Tensor:
+        """Numbers around 0; some examples hold a special one."""
+        values = torch.randn(shape, generator=self.generator, dtype=torch.float64) * scale
+        if values.numel() and self.size(0, 3) == 0:
+            place = self.size(0, values.numel() - 1)
+            values.view(-1)[place] = self.choice(*SPECIAL)
+        return values.to(self.dtype)
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """Whole numbers of [low, high]."""
+        return torch.randint(low, high + 1, shape, generator=self.generator)
+
+    def boxes(self, count: int) -> Tensor:
+        """Boxes xyxy, a few of them inverted."""
+        boxes = self.floats(count, 4)
+        return torch.cat((boxes[:, :2], boxes[:, :2] + boxes[:, 2:] + 5), dim=1)
+
+
+def nms_keep(source: Source) -> list[Any]:
+    """Arguments of `nms_keep`."""
+    count = source.size(0, 70)
+    labels = source.integers(-1, 1, count) if source.choice(True, False) else None
+    return [source.boxes(count), labels, source.choice(0.5, 0.0, 1.0, -1.0, *SPECIAL)]
+
+
+def _rois(source: Source, num_images: int) -> Tensor:
+    count = source.size(0, 4)
+    low, high = source.choice((0, num_images - 1), (0, num_images - 1), (-1, num_images))
+    images = source.integers(low, max(low, high), count, 1).to(source.dtype)
+    return torch.cat((images, source.boxes(count)), dim=1)
+
+
+def roi_align(source: Source) -> list[Any]:
+    """Arguments of `roi_align`."""
+    n, c, h, w = (source.size(0, most) for most in (2, 20, 6, 6))
+    scale = source.choice(0.25, 1.0, 0.0, -1.0, 1e-30)
+    sides = source.size(-1, 3), source.size(0, 3)
+    return [source.floats(n, c, h, w), _rois(source, n), scale, *sides, source.size(-1, 3)]
+
+
+def roi_align_backward(source: Source) -> list[Any]:
+    """Arguments of `roi_align_backward`."""
+    n, c, h, w = (source.size(0, most) for most in (2, 20, 6, 6))
+    rois = _rois(source, n)
+    grad = source.floats(len(rois), c, source.size(1, 3), source.size(1, 3))
+    return [grad, rois, source.choice(0.25, 1.0), n, c, h, w, source.size(-1, 3)]
+
+
+def sigmoid_focal_loss(source: Source) -> list[Any]:
+    """Arguments of `sigmoid_focal_loss`."""
+    rows, classes = source.size(0, 20), source.size(0, 5)
+    low, high = source.choice((-1, classes), (-1, classes), (-3, classes + 2))
+    targets = source.integers(low, high, rows)
+    gamma, alpha = source.choice(0.0, 1.0, 2.0, 0.5), source.choice(0.25, 0.5)
+    return [source.floats(rows, classes), targets, gamma, alpha]
+
+
+def sigmoid_focal_loss_backward(source: Source) -> list[Any]:
+    """Arguments of `sigmoid_focal_loss_backward`."""
+    arguments = sigmoid_focal_loss(source)
+    return [source.floats(*arguments[0].shape), *arguments]
+
+
+def deform_conv(source: Source) -> list[Any]:
+    """Arguments of `deform_conv`."""
+    n, c, h, w = source.size(0, 2), 2 * source.size(1, 2), source.size(1, 5), source.size(1, 5)
+    kernel = source.size(1, 2), source.size(1, 3)
+    stride, padding, dilation = (
+        [source.size(low, 2), source.size(low, 2)] for low in (1, 0, 1)
+    )
+    out = [
+        max((side + 2 * p - d * (k - 1) - 1) // s + 1, 0)
+        for side, p, d, k, s in zip((h, w), padding, dilation, kernel, stride, strict=True)
+    ]
+    groups, parts = source.choice(1, 2), source.choice(1, 2)
+    taps = kernel[0] * kernel[1]
+    offset = source.floats(n, 2 * taps * parts, *out, scale=2.0)
+    mask = source.floats(n, taps * parts, *out, scale=1.0) if source.choice(True, False) else None
+    weight = source.floats(2 * source.size(0, 2), c // groups, *kernel, scale=1.0)
+    return [source.floats(n, c, h, w), offset, mask, weight, stride, padding, dilation]
+
+
+def deform_conv_backward(source: Source) -> list[Any]:
+    """Arguments of `deform_conv_backward`."""
+    arguments = deform_conv(source)
+    images, outputs = len(arguments[0]), len(arguments[3])
+    return [source.floats(images, outputs, *arguments[1].shape[2:]), *arguments]
+
+
+def paste_masks_rle(source: Source) -> list[Any]:
+    """Arguments of `paste_masks_rle`."""
+    source.dtype = torch.float32
+    count, side = source.size(0, 3), source.size(1, 5)
+    sizes = source.size(0, 30), source.size(0, 30)
+    threshold = source.choice(0.5, 0.0, 1.0, float("nan"))
+    masks = source.floats(count, side, side, scale=1.0)
+    return [masks, source.boxes(count), *sizes, threshold, source.size(0, 2)]
+
+
+def _groups(source: Source) -> tuple[list[Tensor], int]:
+    source.dtype = torch.float32
+    num_polygons, num_instances = source.size(0, 4), source.size(0, 3)
+    lengths = source.integers(0, 6, num_polygons)
+    polygon_begins = torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
+    cuts = source.integers(0, num_polygons, max(num_instances - 1, 0)).sort().values
+    ends = [*cuts.tolist(), num_polygons] if num_instances else []
+    instance_begins = torch.tensor([0, *ends])
+    points = source.floats(int(lengths.sum()), 2)
+    return [points, polygon_begins, instance_begins], num_instances
+
+
+def rasterize_polygons(source: Source) -> list[Any]:
+    """Arguments of `rasterize_polygons`."""
+    groups, count = _groups(source)
+    rois = source.size(0, 3) if count else 0
+    instances = source.integers(0, max(count - 1, 0), rois)
+    return [*groups, instances, source.boxes(rois), source.size(1, 9)]
+
+
+def polygon_areas(source: Source) -> list[Any]:
+    """Arguments of `polygon_areas`."""
+    groups, count = _groups(source)
+    rois = source.size(0, 3) if count else 0
+    instances = source.integers(0, max(count - 1, 0), rois)
+    return [*groups, instances, source.floats(rois, 2), source.integers(1, 30, rois, 2)]
+
+
+ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
+    function.__name__: function
+    for function in (
+        nms_keep,
+        roi_align,
+        roi_align_backward,
+        sigmoid_focal_loss,
+        sigmoid_focal_loss_backward,
+        deform_conv,
+        deform_conv_backward,
+        paste_masks_rle,
+        rasterize_polygons,
+        polygon_areas,
+    )
+}
+"""Operator -> its arguments, right but for image indices, classes and special numbers."""
+
+
+def _spoilt_tensor(source: Source, value: Tensor) -> Tensor:
+    axis = source.size(0, max(value.dim() - 1, 0))
+    dtypes = (torch.float16, torch.bfloat16, torch.float64, torch.float32, torch.complex64)
+    ways: tuple[Callable[[], Tensor], ...] = (
+        lambda: value[None],
+        lambda: value.flatten(),
+        lambda: value.sum(),
+        lambda: value.new_empty(0),
+        lambda: value.narrow(axis, 0, value.shape[axis] // 2) if value.dim() else value,
+        lambda: torch.cat((value, value), dim=axis) if value.dim() else value,
+        lambda: value.transpose(0, -1) if value.dim() else value,
+        lambda: value.expand(2, *value.shape),
+        lambda: value.to(source.choice(*dtypes)),
+        lambda: value.nan_to_num(0, 0, 0).to(source.choice(torch.int64, torch.int32, torch.bool)),
+        lambda: value.to("meta"),
+    )
+    return source.choice(*ways)()
+
+
+def spoil(source: Source, arguments: list[Any]) -> None:
+    """Replace one argument by something that it should not be, or only just may be."""
+    place = source.size(0, len(arguments) - 1)
+    value = arguments[place]
+    if isinstance(value, Tensor):
+        arguments[place] = _spoilt_tensor(source, value)
+    elif isinstance(value, float):
+        arguments[place] = source.choice(*SPECIAL)
+    elif isinstance(value, int):
+        arguments[place] = source.choice(*SIZES)
+    elif isinstance(value, list):
+        arguments[place] = [source.choice(*SIZES), source.choice(*SIZES)][: source.size(0, 2)]
+    else:
+        arguments[place] = source.floats(2, 3)
+
+
+def names_of_arguments(name: str) -> list[str]:
+    """Names in the operator's schema."""
+    schema = getattr(torch.ops.centermask, name).default._schema
+    return [argument.name for argument in schema.arguments]

@@ -1,0 +1,70 @@
+"""Whatever an operator is called with: the twin's result or an error that names the argument."""
+
+import re
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from maskrcnn_benchmark.layers import _ops, ops_status
+from tests.layers.op_fuzz import ARGUMENTS, OPERATORS, Source, names_of_arguments, spoil
+
+OPS = torch.ops.centermask
+
+needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
+examples = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+many_examples = settings(examples, max_examples=1500)
+
+
+def refuses_clearly(name, error):
+    """Whether the message names an argument, or says that there is not so much memory."""
+    named = "|".join(names_of_arguments(name))
+    return re.search(rf"\b({named})\b|can't allocate memory", str(error)) is not None
+
+
+def call_and_compare(name, arguments, capfd):
+    try:
+        actual = getattr(OPS, name)(*arguments)
+    except (RuntimeError, ValueError) as error:
+        assert refuses_clearly(name, error), f"{type(error).__name__}: {error}"
+        assert capfd.readouterr() == ("", "")
+        return
+    expected = OPERATORS[name].reference(*arguments)
+    rtol = 1e-4 if torch.float32 in {x.dtype for x in arguments if torch.is_tensor(x)} else 1e-9
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol, equal_nan=True)
+
+
+def run(data, name, capfd):
+    source = Source(data.draw)
+    arguments = ARGUMENTS[name](source)
+    if source.choice(True, False):
+        spoil(source, arguments)
+    call_and_compare(name, arguments, capfd)
+
+
+def test_every_operator_is_called():
+    assert set(ARGUMENTS) == {operator.name for operator in _ops.OPERATORS}
+
+
+@needs_library
+@pytest.mark.parametrize("name", ARGUMENTS)
+@given(data=st.data())
+@examples
+def test_random_calls(name, data, capfd):
+    run(data, name, capfd)
+
+
+@needs_library
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARGUMENTS)
+@given(data=st.data())
+@many_examples
+def test_many_random_calls(name, data, capfd):
+    run(data, name, capfd)
