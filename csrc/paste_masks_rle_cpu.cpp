@@ -156,8 +156,8 @@ void check_inputs(const Tensor& masks, const Tensor& boxes, int64_t height, int6
   check_dtype(boxes, "boxes", ScalarType::Float);
   STD_TORCH_CHECK(masks.size(0) == 0 || masks.size(1) > 0, "masks: expected at least one pixel");
   STD_TORCH_CHECK(height >= 0 && width >= 0 && (width == 0 || height <= kMostPixels / width),
-                  "image size: expected at most ", kMostPixels, " pixels, got ", height, " x ",
-                  width);
+                  "height and width: expected at most ", kMostPixels, " pixels, got ", height,
+                  " x ", width);
   STD_TORCH_CHECK(padding >= 0 && padding <= (1 << 12),
                   "padding: expected 0 or more, at most 4096, got ", padding);
 }

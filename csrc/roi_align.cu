@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda_launch.h"
+#include "roi_align_checks.h"
 
 namespace centermask {
 namespace {
@@ -93,20 +94,16 @@ __global__ void spread(Pooling<T> g, int64_t num_values, const T* grad, T* outpu
   }
 }
 
-void check_sizes(int64_t pooled_height, int64_t pooled_width, int64_t num_rois, int64_t height,
-                 int64_t width) {
-  STD_TORCH_CHECK(pooled_height > 0 && pooled_width > 0,
-                  "pooled size: expected positive sides, got ", pooled_height, " x ", pooled_width);
-  STD_TORCH_CHECK(num_rois == 0 || (height > 0 && width > 0), "rois on an empty feature map");
-}
-
 Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
                  int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio) {
   check_shape(input, "input", {-1, -1, -1, -1});
   check_shape(rois, "rois", {-1, 5});
   check_dtype(rois, "rois", input.scalar_type());
   check_device(rois, "rois", input, "input");
-  check_sizes(pooled_height, pooled_width, rois.size(0), input.size(2), input.size(3));
+  check_pooling(pooled_height, pooled_width, rois.size(0), input.size(2), input.size(3),
+                sampling_ratio);
+  check_sides({rois.size(0), input.size(1), pooled_height, pooled_width},
+              "pooled_height and pooled_width");
   const Tensor dense_rois = torch::stable::contiguous(rois);
   Tensor output =
       torch::stable::new_empty(input, {rois.size(0), input.size(1), pooled_height, pooled_width});
@@ -141,10 +138,8 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_shape(grad, "grad", {rois.size(0), channels, -1, -1});
   check_dtype(rois, "rois", grad.scalar_type());
   check_device(rois, "rois", grad, "grad");
-  check_not_negative(batch_size, "batch_size");
-  check_not_negative(height, "height");
-  check_not_negative(width, "width");
-  check_sizes(grad.size(2), grad.size(3), rois.size(0), height, width);
+  check_sides({batch_size, channels, height, width}, "batch_size, channels, height and width");
+  check_pooling(grad.size(2), grad.size(3), rois.size(0), height, width, sampling_ratio);
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
   Tensor output = torch::stable::new_zeros(grad, {batch_size, channels, height, width});

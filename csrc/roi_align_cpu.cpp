@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "channel_blocks.h"
+#include "roi_align_checks.h"
 #include "roi_align_taps.h"
 #include "stable_util.h"
 
@@ -276,8 +277,7 @@ template <typename T>
 Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t num_images,
                              int64_t height, int64_t width, int64_t pooled_height,
                              int64_t pooled_width, int64_t sampling_ratio) {
-  STD_TORCH_CHECK(pooled_height > 0 && pooled_width > 0,
-                  "pooled size: expected positive sides, got ", pooled_height, " x ", pooled_width);
+  check_pooling(pooled_height, pooled_width, rois.size(0), height, width, sampling_ratio);
   const Geometry<T> g{rois.const_data_ptr<T>(),
                       rois.size(0),
                       num_images,
@@ -287,7 +287,6 @@ Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t n
                       pooled_width,
                       sampling_ratio,
                       static_cast<T>(spatial_scale)};
-  STD_TORCH_CHECK(g.num_rois == 0 || (height > 0 && width > 0), "rois on an empty feature map");
   for (int64_t roi = 0; roi < g.num_rois; ++roi) {
     const T image = g.rois[5 * roi];
     STD_TORCH_CHECK(image >= T(0) && image < static_cast<T>(num_images),
@@ -309,6 +308,8 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
     using T = decltype(zero);
     const auto g = checked_geometry<T>(dense_rois, spatial_scale, input.size(0), input.size(2),
                                        input.size(3), pooled_height, pooled_width, sampling_ratio);
+    check_sides({g.num_rois, channels, pooled_height, pooled_width},
+                "pooled_height and pooled_width");
     output = torch::stable::new_empty(input, {g.num_rois, channels, pooled_height, pooled_width});
     if (output.numel() == 0) return;
     forward_kernel(ChannelsLast<T>(input, g), g, channels, output.mutable_data_ptr<T>());
@@ -324,9 +325,7 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_dtype(rois, "rois", grad.scalar_type());
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
-  check_not_negative(batch_size, "batch_size");
-  check_not_negative(height, "height");
-  check_not_negative(width, "width");
+  check_sides({batch_size, channels, height, width}, "batch_size, channels, height and width");
   Tensor output = torch::stable::new_empty(grad, {batch_size, channels, height, width});
   for_floating(grad, "grad", [&](auto zero) {
     using T = decltype(zero);

@@ -73,6 +73,19 @@ inline void check_not_negative(int64_t size, const char* name) {
   STD_TORCH_CHECK(size >= 0, name, ": expected at least 0, got ", size);
 }
 
+constexpr int64_t kMostElements = int64_t{1} << 40;
+
+// Sides of a tensor to be made: not negative, and so few elements that 64 bits count their bytes.
+inline void check_sides(std::initializer_list<int64_t> sides, const char* names) {
+  int64_t elements = 1;
+  for (int64_t side : sides) {
+    STD_TORCH_CHECK(side >= 0, names, ": expected at least 0, got ", side);
+    STD_TORCH_CHECK(side <= kMostElements / elements, names,
+                    ": expected fewer than 2^40 elements, got a side of ", side);
+    elements *= side > 0 ? side : 1;
+  }
+}
+
 // Calls f with a zero of the element type: float or double.
 template <typename F>
 void for_floating(const Tensor& tensor, const char* name, const F& f) {

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers import _ops
 
-SPECIAL = (float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 0.0, -0.0, 1e-30)
+NO_NUMBERS = (float("nan"), float("inf"), float("-inf"))
+SPECIAL = (*NO_NUMBERS, 1e30, -1e30, 0.0, -0.0, 1e-30)
 # Not so large that memory could be had for them, and so large that products leave 64 bits.
 SIZES = (-(2**62), -7, -1, 0, 1, 2, 3, 2**45, 2**62)
 OPERATORS = {operator.name: operator for operator in _ops.OPERATORS}
@@ -26,6 +27,7 @@ class Source:
     """Random tensors and numbers of one example."""
 
     draw: Draw
+    special: tuple[float, ...] = SPECIAL
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.size(0, 2**16))
@@ -44,7 +46,7 @@ class Source:
         values = torch.randn(shape, generator=self.generator, dtype=torch.float64) * scale
         if values.numel() and self.size(0, 3) == 0:
             place = self.size(0, values.numel() - 1)
-            values.view(-1)[place] = self.choice(*SPECIAL)
+            values.view(-1)[place] = self.choice(*self.special)
         return values.to(self.dtype)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
@@ -93,7 +95,9 @@ def sigmoid_focal_loss(source: Source) -> list[Any]:
     low, high = source.choice((-1, classes), (-1, classes), (-3, classes + 2))
     targets = source.integers(low, high, rows)
     gamma, alpha = source.choice(0.0, 1.0, 2.0, 0.5), source.choice(0.25, 0.5)
-    return [source.floats(rows, classes), targets, gamma, alpha]
+    logits = source.floats(rows, classes)
+    source.special = (0.0, 0.5, 1.0)  # of its gradient, gamma and alpha
+    return [logits, targets, gamma, alpha]
 
 
 def sigmoid_focal_loss_backward(source: Source) -> list[Any]:
@@ -106,9 +110,7 @@ def deform_conv(source: Source) -> list[Any]:
     """Arguments of `deform_conv`."""
     n, c, h, w = source.size(0, 2), 2 * source.size(1, 2), source.size(1, 5), source.size(1, 5)
     kernel = source.size(1, 2), source.size(1, 3)
-    stride, padding, dilation = (
-        [source.size(low, 2), source.size(low, 2)] for low in (1, 0, 1)
-    )
+    stride, padding, dilation = ([source.size(low, 2), source.size(low, 2)] for low in (1, 0, 1))
     out = [
         max((side + 2 * p - d * (k - 1) - 1) // s + 1, 0)
         for side, p, d, k, s in zip((h, w), padding, dilation, kernel, stride, strict=True)
@@ -123,6 +125,7 @@ def deform_conv(source: Source) -> list[Any]:
 
 def deform_conv_backward(source: Source) -> list[Any]:
     """Arguments of `deform_conv_backward`."""
+    source.special = (0.0, 1e-30)  # whether NaN times a weight of 0 counts is left open
     arguments = deform_conv(source)
     images, outputs = len(arguments[0]), len(arguments[3])
     return [source.floats(images, outputs, *arguments[1].shape[2:]), *arguments]
@@ -130,6 +133,7 @@ def deform_conv_backward(source: Source) -> list[Any]:
 
 def paste_masks_rle(source: Source) -> list[Any]:
     """Arguments of `paste_masks_rle`."""
+    source.special = NO_NUMBERS
     source.dtype = torch.float32
     count, side = source.size(0, 3), source.size(1, 5)
     sizes = source.size(0, 30), source.size(0, 30)
@@ -139,9 +143,9 @@ def paste_masks_rle(source: Source) -> list[Any]:
 
 
 def _groups(source: Source) -> tuple[list[Tensor], int]:
-    source.dtype = torch.float32
+    source.dtype, source.special = torch.float32, NO_NUMBERS
     num_polygons, num_instances = source.size(0, 4), source.size(0, 3)
-    lengths = source.integers(0, 6, num_polygons)
+    lengths = source.integers(3, 6, num_polygons)
     polygon_begins = torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
     cuts = source.integers(0, num_polygons, max(num_instances - 1, 0)).sort().values
     ends = [*cuts.tolist(), num_polygons] if num_instances else []
@@ -210,7 +214,7 @@ def spoil(source: Source, arguments: list[Any]) -> None:
     if isinstance(value, Tensor):
         arguments[place] = _spoilt_tensor(source, value)
     elif isinstance(value, float):
-        arguments[place] = source.choice(*SPECIAL)
+        arguments[place] = source.choice(*source.special)
     elif isinstance(value, int):
         arguments[place] = source.choice(*SIZES)
     elif isinstance(value, list):

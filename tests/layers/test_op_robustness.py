@@ -23,19 +23,23 @@ examples = settings(
 many_examples = settings(examples, max_examples=1500)
 
 
-def refuses_clearly(name, error):
-    """Whether the message names an argument, or says that there is not so much memory."""
-    named = "|".join(names_of_arguments(name))
-    return re.search(rf"\b({named})\b|can't allocate memory", str(error)) is not None
+def outcome(name, arguments):
+    """The result, or the error that the operator raised."""
+    try:
+        return getattr(OPS, name)(*arguments)
+    except (RuntimeError, ValueError) as error:
+        return error
 
 
 def call_and_compare(name, arguments, capfd):
-    try:
-        actual = getattr(OPS, name)(*arguments)
-    except (RuntimeError, ValueError) as error:
-        assert refuses_clearly(name, error), f"{type(error).__name__}: {error}"
+    actual = outcome(name, arguments)
+    if isinstance(actual, Exception):
+        named = "|".join(names_of_arguments(name))
+        assert re.search(rf"\b({named})\b", str(actual)), f"{type(actual).__name__}: {actual}"
         assert capfd.readouterr() == ("", "")
         return
+    if any(torch.is_tensor(x) and x.is_meta for x in arguments):
+        return  # every tensor is: a result without values
     expected = OPERATORS[name].reference(*arguments)
     rtol = 1e-4 if torch.float32 in {x.dtype for x in arguments if torch.is_tensor(x)} else 1e-9
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol, equal_nan=True)

@@ -19,6 +19,7 @@ def package(monkeypatch, tmp_path):
     """An empty folder in the place of the package's."""
     monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
     monkeypatch.setattr(library, "_package", lambda: tmp_path)
+    monkeypatch.setattr(library, "version", lambda name: "99.0")
     return tmp_path
 
 

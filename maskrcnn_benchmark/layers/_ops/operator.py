@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, TypeAlias
 
 import torch
@@ -55,11 +56,11 @@ class Operator:
         if define:
             library.define(self.name + self.schema)  # type: ignore[no-untyped-call]
         # Kernels of a device, such as the compiled ones, take precedence over this key.
-        library.impl(self.name, self.reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        twin = self._on_one_device(self.reference)
+        library.impl(self.name, twin, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         if before_cuda is not None:
-            twin = _announced(self.reference, before_cuda)
-            library.impl(self.name, twin, "CUDA")  # type: ignore[no-untyped-call]
-        torch.library.register_fake(qualified, self.fake, lib=library)
+            library.impl(self.name, _announced(twin, before_cuda), "CUDA")  # type: ignore[no-untyped-call]
+        torch.library.register_fake(qualified, self._on_one_device(self.fake), lib=library)
         if self.backward is not None:
             torch.library.register_autograd(
                 qualified, self.backward, setup_context=self.setup_context, lib=library
@@ -67,6 +68,25 @@ class Operator:
         if self.in_float32:
             for device_type in ("cpu", "cuda"):
                 torch.library.register_autocast(qualified, device_type, torch.float32, lib=library)
+
+    def _on_one_device(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` for tensors of one device; PyTorch calls it when any of them is there."""
+        schema = torch._C.parse_schema(f"{NAMESPACE}::{self.name}{self.schema}")
+        names = [argument.name for argument in schema.arguments]
+
+        @wraps(function)
+        def checked(*arguments: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+            tensors = {
+                n: x for n, x in zip(names, arguments, strict=False) if isinstance(x, Tensor)
+            }
+            first = next(iter(tensors))
+            for name, tensor in tensors.items():
+                if tensor.device != tensors[first].device:
+                    wanted = f"{tensors[first].device}, as {first}"
+                    raise ValueError(f"{name}: expected a tensor on {wanted}, got {tensor.device}")
+            return function(*arguments)
+
+        return checked
 
 
 def _announced(function: Callable[..., Any], announce: Callable[[], None]) -> Callable[..., Any]:
