@@ -138,6 +138,9 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_shape(grad, "grad", {rois.size(0), channels, -1, -1});
   check_dtype(rois, "rois", grad.scalar_type());
   check_device(rois, "rois", grad, "grad");
+  check_not_negative(batch_size, "batch_size");
+  check_not_negative(height, "height");
+  check_not_negative(width, "width");
   check_sides({batch_size, channels, height, width}, "batch_size, channels, height and width");
   check_pooling(grad.size(2), grad.size(3), rois.size(0), height, width, sampling_ratio);
   const Tensor dense_rois = torch::stable::contiguous(rois);

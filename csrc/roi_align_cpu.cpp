@@ -325,6 +325,9 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_dtype(rois, "rois", grad.scalar_type());
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
+  check_not_negative(batch_size, "batch_size");
+  check_not_negative(height, "height");
+  check_not_negative(width, "width");
   check_sides({batch_size, channels, height, width}, "batch_size, channels, height and width");
   Tensor output = torch::stable::new_empty(grad, {batch_size, channels, height, width});
   for_floating(grad, "grad", [&](auto zero) {
