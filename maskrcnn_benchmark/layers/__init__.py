@@ -21,7 +21,7 @@ from maskrcnn_benchmark.layers.deform_roi_pooling import (
     deform_roi_pooling,
 )
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
-from maskrcnn_benchmark.layers.nms import ml_nms, nms
+from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
@@ -56,6 +56,7 @@ __all__ = [
     "SigmoidFocalLoss",
     "SpatialAttention",
     "at_least_float32",
+    "batched_nms",
     "deform_conv",
     "deform_roi_pooling",
     "interpolate",

@@ -8,6 +8,9 @@ threshold. Rank is by score, descending; of equal scores the lower index ranks h
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.precision import at_least_float32
+from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+
 
 def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:
     if boxes.dim() != 2 or boxes.shape[1] != 4:
@@ -71,3 +74,26 @@ def ml_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> T
     Source: "multi-label" suppression of FCOS (Tian et al. 2019), kept by CenterMask.
     """
     return _kept_indices(boxes, scores, labels.long(), threshold)
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Indices of the boxes that survive class-wise suppression, (kept,) int64, best score first.
+
+    As torchvision's function of this name, up to rounding: corners are edges, so that a box from x1
+    to x2 is x2 - x1 wide, and the order is that of the scores.
+
+    Args:
+        boxes: (K, 4) floating, xyxy px. Half precision is compared in float32.
+        scores: (K,) floating.
+        idxs: (K,) integers; only boxes of equal number suppress each other.
+        iou_threshold: largest IoU that two kept boxes of one number may have, usually in [0, 1].
+
+    Raises:
+        ValueError: shapes other than (K, 4) and (K,).
+    """
+    _check(boxes, scores, idxs)
+    precise = at_least_float32(boxes)
+    # An edge at x2 is the far side of the pixel before.
+    pixels = torch.cat((precise[:, :2], precise[:, 2:] - LEGACY_PIXEL_OFFSET), dim=1)
+    kept_inds = _kept_indices(pixels, scores, idxs.long(), iou_threshold)
+    return kept_inds[scores[kept_inds].argsort(descending=True, stable=True)]

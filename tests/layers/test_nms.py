@@ -1,7 +1,8 @@
 import pytest
 import torch
+import torchvision
 
-from maskrcnn_benchmark.layers import _reference, ml_nms, nms
+from maskrcnn_benchmark.layers import _reference, batched_nms, ml_nms, nms
 from tests.golden_data import golden_npz
 from tests.layers import oracles
 
@@ -113,7 +114,7 @@ def test_degenerate_and_non_finite_boxes_do_no_harm(kernel):
 
 
 def test_non_contiguous_and_half_precision_inputs():
-    boxes, scores, labels = random_boxes(60)
+    boxes, scores, labels = random_boxes(60, spread=20.0)
     wide = torch.cat((boxes, boxes), dim=1)[:, :4]
     assert not wide.is_contiguous()
     expected = ml_nms(boxes, scores, labels, 0.3).tolist()
@@ -139,3 +140,23 @@ def test_gradients_stop_here():
 def test_wrong_shapes_are_named(boxes, scores, labels, message):
     with pytest.raises(ValueError, match=message):
         ml_nms(boxes, scores, labels, 0.5)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+def test_batched_nms_is_that_of_torchvision(threshold):
+    boxes, scores, labels = random_boxes(60, spread=20.0)
+    # Whole corners, so that no rounding decides.
+    boxes = boxes.round()
+    theirs = torchvision.ops.batched_nms(boxes, scores, labels, threshold)
+    ours = batched_nms(boxes, scores, labels, threshold)
+    assert torch.equal(ours, theirs)
+    assert 0 < len(ours) < 60
+    assert batched_nms(boxes[:0], scores[:0], labels[:0], threshold).shape == (0,)
+
+
+def test_batched_nms_counts_edges_not_pixels():
+    # 2 x 4 of 4 x 4: half as edges, 3 x 5 of 5 x 5 as pixels.
+    boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 2, 4]])
+    scores = torch.tensor([0.2, 0.9])
+    assert batched_nms(boxes, scores, torch.zeros(2), 0.55).tolist() == [1, 0]
+    assert nms(boxes, scores, 0.55).tolist() == [1]
