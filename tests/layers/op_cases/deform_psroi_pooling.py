@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases.case import OpCase, Refusal, seeded
 from tests.layers.op_cases.roi_align import features, random_rois, rois
 
@@ -116,6 +117,50 @@ CASES = (
             tolerance=4096,
         )
         for name, call in _FORWARD.items()
+    ),
+)
+
+
+def _of_no_image(dtype: torch.dtype) -> Call:
+    ordinary = call(dtype, 5)
+    boxes = ordinary.rois.clone()
+    boxes[1:, 0] = torch.tensor([-1, 2, NAN, INF], dtype=dtype)
+    return ordinary._replace(rois=boxes)
+
+
+def _first_of(forward: Call) -> Call:
+    assert forward.offset is not None
+    return forward._replace(rois=forward.rois[:1], offset=forward.offset[:1])
+
+
+def _nan_but_the_first(dtype: torch.dtype) -> Tensor:
+    pooled = torch.full((5, 2, 3, 3), NAN, dtype=dtype)
+    pooled[0] = _reference.deform_psroi_pooling(*_first_of(_of_no_image(dtype)))
+    return pooled
+
+
+def _gradients_of_the_first(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    grad, *_ = _backward_of(_of_no_image(dtype))
+    first = _first_of(_of_no_image(dtype))
+    of_input, of_offset = _reference.deform_psroi_pooling_backward(grad[:1], *first)
+    return of_input, torch.cat((of_offset, of_offset.new_zeros(4, *of_offset.shape[1:])))
+
+
+# A kernel cannot raise an error without waiting for the device: what it pools is no number.
+CUDA_CASES = (
+    OpCase(
+        "of-no-image",
+        "deform_psroi_pooling",
+        _of_no_image,
+        tolerance=512,
+        expected=_nan_but_the_first,
+    ),
+    OpCase(
+        "of-no-image",
+        "deform_psroi_pooling_backward",
+        lambda t: _backward_of(_of_no_image(t)),
+        tolerance=4096,
+        expected=_gradients_of_the_first,
     ),
 )
 
