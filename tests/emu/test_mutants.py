@@ -1,4 +1,4 @@
-"""Every fault of mutants.py is noticed by what should notice it; the sources as they are pass."""
+"""Every fault of faults.py is noticed by what should notice it; the sources as they are pass."""
 
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,7 +7,8 @@ import pytest
 
 from tests.emu.build import CSRC, build, can_compile
 from tests.emu.emulation import ORDERS
-from tests.emu.mutants import DETECTORS, MUTANTS, variant
+from tests.emu.faults import MUTANTS
+from tests.emu.mutants import DETECTORS, variant
 from tests.emu.table import run_table
 
 pytestmark = [
