@@ -76,3 +76,36 @@ def test_no_committed_file_is_huge():
 def test_nothing_built_is_committed():
     built = {".so", ".o", ".pyc", ".pth", ".pkl"}
     assert not [path for path in committed_files() if path.suffix in built]
+
+
+def _make_targets() -> set[str]:
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    phony = re.search(r"^\.PHONY:(.*)$", text, re.MULTILINE)
+    assert phony is not None
+    return set(phony[1].split())
+
+
+def test_make_help_lists_every_target():
+    listed = set(re.findall(r'@echo "make ([\w-]+) ', (ROOT / "Makefile").read_text()))
+    assert listed == _make_targets() - {"help"}
+
+
+def test_the_checks_are_targets_that_anybody_can_run():
+    script = (ROOT / ".ci" / "run").read_text()
+    loop = re.search(r"^for target in (.*); do$", script, re.MULTILINE)
+    assert loop is not None
+    called = set(loop[1].split())
+    assert called <= _make_targets()
+    tests = {target for target in _make_targets() if target.startswith("test")}
+    assert called >= tests | {"setup", "lint", "type"}
+
+
+def test_the_pages_name_only_targets_that_exist():
+    pages = [ROOT / name for name in ("README.md", "INSTALL.md", "CONTRIBUTING.md")]
+    for page in [*pages, *(ROOT / "docs").glob("*.md"), *(ROOT / "csrc").glob("*.md")]:
+        named = set(re.findall(r"(?<![\w-])make ([a-z][\w-]*)(?=[`\s])", _code(page.read_text())))
+        assert named <= _make_targets(), f"{page.name}: {named - _make_targets()}"
+
+
+def _code(text: str) -> str:
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
