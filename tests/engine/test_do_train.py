@@ -97,7 +97,9 @@ def test_the_files_of_a_run(tmp_path):
     ]
     content = torch.load(tmp_path / "model_final.pth", weights_only=True)
     assert content["iteration"] == MAX_ITER
-    assert sorted(content) == ["iteration", "model", "optimizer", "rng_state", "scheduler"]
+    assert sorted(content) == [
+        *("iteration", "model", "optimizer", "rng_state", "scheduler", "settings")
+    ]
 
 
 def test_a_finished_training_says_so(tmp_path, caplog):
