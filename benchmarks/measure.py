@@ -11,10 +11,10 @@ import torch
 
 Work = Callable[[], object]
 
-MOST_SECONDS = 20.0
+MOST_SECONDS = 10.0
 """A comparison ends after this, once it has FEWEST_ROUNDS."""
 FEWEST_ROUNDS = 3
-TURN_SECONDS = 0.01
+TURN_SECONDS = 0.05
 """Short work is called as often as fits into this, so that caches are warm for both alike."""
 
 

@@ -14,7 +14,8 @@
 namespace centermask {
 namespace {
 
-constexpr int64_t kMasksPerThread = 4;
+// Fewer would take less time than waking a thread.
+constexpr int64_t kMasksPerThread = 16;
 // Corners beyond this are moved to it before they become integers.
 constexpr float kMaxCoordinate = 1 << 30;
 constexpr int64_t kMostPixels = UINT32_MAX;

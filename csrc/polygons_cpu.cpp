@@ -10,7 +10,8 @@
 namespace centermask {
 namespace {
 
-constexpr int64_t kMasksPerThread = 8;
+// Fewer would take less time than waking a thread.
+constexpr int64_t kMasksPerThread = 128;
 constexpr int64_t kLargestSide = 1 << 14;
 
 // Instances as groups of polygons: points (P, 2); polygon q owns the points from

@@ -137,8 +137,8 @@ def test_edges_may_be_very_long():
 def test_threads_change_nothing():
     generator = torch.Generator().manual_seed(1)
     groups = grouped(torch.rand(6, 2, 5, 2, generator=generator).mul(60).tolist())
-    members = torch.randint(0, 6, (50,), generator=generator)
-    boxes = torch.rand(50, 4, generator=generator) * 60
+    members = torch.randint(0, 6, (300,), generator=generator)
+    boxes = torch.rand(300, 4, generator=generator) * 60
     threads, masks = torch.get_num_threads(), []
     try:
         for count in (1, 2):
