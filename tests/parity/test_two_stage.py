@@ -10,6 +10,7 @@ import torch
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.golden_data import golden_json, golden_npz
+from tests.parity.coco_results import assert_coco_results
 from tests.parity.reference import make_batch, make_config, make_model, match_detections, sample
 
 pytestmark = pytest.mark.golden
@@ -86,3 +87,4 @@ def test_detections_and_masks(case, image):
             difference = np.abs(masks[ours] - reference_masks[reference])
             assert difference.max() <= MASK_TOLERANCE[case]
     assert set(detections.fields()) == {"labels", "scores", "mask"}
+    assert_coco_results(case, image, detections)
