@@ -22,7 +22,11 @@
 
 namespace centermask {
 
+#if defined(CM_EMU_THREADS)
+constexpr int64_t kThreadsPerBlock = 64;  // real threads, which are slow
+#else
 constexpr int64_t kThreadsPerBlock = 256;
+#endif
 
 #if defined(CM_EMU)
 

@@ -259,8 +259,8 @@ _FOCAL = (
         "one pass over the grid only",
         "sigmoid_focal_loss",
         "sigmoid_focal_loss.cu",
-        "i < count; i += grid_stride()) {\n    const int64_t target",
-        "i < count; i += count) {\n    const int64_t target",
+        "i < count; i += grid_stride()) {\n    const int64_t row",
+        "i < count; i += count) {\n    const int64_t row",
     ),
     Mutant(
         "ignored rows cost something",

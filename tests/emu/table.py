@@ -19,7 +19,7 @@ from tests.emu.emulation import ORDERS, running
 from tests.layers.op_cases import EMULATED, FAMILIES, cases_of, run_case, run_refusal
 from tests.layers.op_cases.case import DTYPES
 
-SECONDS = 900
+SECONDS = 3600
 
 
 def index_errors(library: Path) -> Iterator[str]:
