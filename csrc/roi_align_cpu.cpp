@@ -17,6 +17,7 @@ namespace centermask {
 namespace {
 
 constexpr int64_t kTasksPerThread = 4;
+constexpr int64_t kRowsPerThread = 16;
 
 template <typename T, int V>
 CM_ALWAYS_INLINE void add_scaled_to(T* target, const T* values, T weight) {
@@ -147,28 +148,40 @@ Span reach(const RoiAxis<T>& axis, int64_t num_bins, int64_t length) {
   return {begin, end};
 }
 
-// Features with contiguous, padded channels: either the input itself or a copy of what rois read.
+// Features with contiguous channels: the input itself, or a copy of one block of channels at a time
+// of what rois read, padded with zeros: small enough to stay in the cache.
 template <typename T>
 class ChannelsLast {
  public:
-  const T* data;
-  int64_t image_stride, row_stride, column_stride;
+  const T* data = nullptr;
+  int64_t image_stride = 0, row_stride = 0, column_stride = 0;
 
-  ChannelsLast(const Tensor& input, const Geometry<T>& g) {
-    const int64_t channels = input.size(1);
-    if (input.stride(1) == 1 && channels % kLanes<T> == 0) {
+  ChannelsLast(const Tensor& input, const Geometry<T>& g)
+      : g_(g), blocks_(input.size(1), false), input_(input) {
+    if (input.stride(1) == 1 && blocks_.channels % kLanes<T> == 0) {
       data = input.const_data_ptr<T>();
       image_stride = input.stride(0);
       row_stride = input.stride(2);
       column_stride = input.stride(3);
       return;
     }
-    column_stride = ChannelBlocks<T>(channels, true).padded_channels();
-    row_stride = g.width * column_stride;
-    image_stride = g.height * row_stride;
-    copy_.reset(new T[g.num_images * image_stride]);
+    if (input.stride(3) != 1) input_ = torch::stable::contiguous(input);
+    spans_ = spans_of_rows(g);
+    copy_.reset(new T[g.num_images * g.height * g.width * blocks_.width(0)]);
+  }
+
+  const ChannelBlocks<T>& blocks() const { return blocks_; }
+  // How many blocks of channels `data` holds at a time.
+  int64_t blocks_held() const { return copy_ ? 1 : blocks_.num_blocks; }
+
+  // Makes `data` hold the blocks from this one on.
+  void hold(int64_t block) {
+    if (!copy_) return;
+    column_stride = blocks_.width(block);
+    row_stride = g_.width * column_stride;
+    image_stride = g_.height * row_stride;
     data = copy_.get();
-    pack(input.stride(3) == 1 ? input : torch::stable::contiguous(input), spans_of_rows(g), g);
+    pack(block);
   }
 
  private:
@@ -184,46 +197,61 @@ class ChannelsLast {
     return spans;
   }
 
-  void pack(const Tensor& input, const std::vector<Span>& spans, const Geometry<T>& g) {
-    const T* source = input.const_data_ptr<T>();
-    const int64_t channels = input.size(1), channel_stride = input.stride(1);
-    const int64_t from_image = input.stride(0), from_row = input.stride(2);
-    const int64_t num_rows = static_cast<int64_t>(spans.size());
-    torch::stable::parallel_for(0, num_rows, kTasksPerThread, [&](int64_t begin, int64_t end) {
+  void pack(int64_t block) {
+    const int64_t channel_stride = input_.stride(1), num_valid = blocks_.num_valid(block);
+    const T* source = input_.const_data_ptr<T>() + blocks_.first_channel(block) * channel_stride;
+    const int64_t from_image = input_.stride(0), from_row = input_.stride(2);
+    const int64_t num_rows = static_cast<int64_t>(spans_.size());
+    torch::stable::parallel_for(0, num_rows, kRowsPerThread, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const Span span = spans[i];
-        const T* from = source + i / g.height * from_image + i % g.height * from_row + span.begin;
+        const Span span = spans_[i];
+        const T* from = source + i / g_.height * from_image + i % g_.height * from_row + span.begin;
         T* to = copy_.get() + i * row_stride + span.begin * column_stride;
-        pack_channels(from, channel_stride, channels, span.end - span.begin, to, column_stride);
+        pack_channels(from, channel_stride, num_valid, span.end - span.begin, to, column_stride);
       }
     });
   }
 
+  const Geometry<T>& g_;
+  ChannelBlocks<T> blocks_;
+  Tensor input_;
+  std::vector<Span> spans_;
   std::unique_ptr<T[]> copy_;
 };
 
+// The blocks of channels that `features` holds, from this one on.
 template <typename T>
-void forward_kernel(const ChannelsLast<T>& features, const Geometry<T>& g, int64_t channels,
-                    T* output) {
-  const ChannelBlocks<T> blocks(channels, false);
-  const int64_t num_tasks = g.num_rois * blocks.num_blocks;
+void pool_held(const ChannelsLast<T>& features, const Geometry<T>& g,
+               const std::vector<int64_t>& order, int64_t first_block, T* output) {
+  const ChannelBlocks<T>& blocks = features.blocks();
+  const int64_t held = features.blocks_held(), first = blocks.first_channel(first_block);
+  torch::stable::parallel_for(
+      0, g.num_rois * held, kTasksPerThread, [&](int64_t begin, int64_t end) {
+        RoiTaps<T> taps;
+        std::vector<T> row_sums, tile(g.num_bins() * kWideBlock * kLanes<T>);
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t roi = order[task / held], block = first_block + task % held;
+          taps.move_to(g, roi);
+          row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
+          const int64_t channel = blocks.first_channel(block);
+          const T* image = features.data + g.image_of(roi) * features.image_stride;
+          T* to = output + (roi * blocks.channels + channel) * g.num_bins();
+          pool_block({taps, g.pooled_height, g.pooled_width, features.row_stride,
+                      features.column_stride, blocks.num_valid(block), image + (channel - first),
+                      row_sums.data(), tile.data(), to},
+                     blocks.is_wide(block));
+        }
+      });
+}
+
+template <typename T>
+void forward_kernel(ChannelsLast<T> features, const Geometry<T>& g, T* output) {
   const std::vector<int64_t> order = neighbours_together(g);
-  torch::stable::parallel_for(0, num_tasks, kTasksPerThread, [&](int64_t begin, int64_t end) {
-    RoiTaps<T> taps;
-    std::vector<T> row_sums, tile(g.num_bins() * kWideBlock * kLanes<T>);
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t roi = order[task / blocks.num_blocks], block = task % blocks.num_blocks;
-      taps.move_to(g, roi);
-      row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
-      const int64_t channel = blocks.first_channel(block);
-      const T* image = features.data + g.image_of(roi) * features.image_stride + channel;
-      T* to = output + (roi * channels + channel) * g.num_bins();
-      pool_block(
-          {taps, g.pooled_height, g.pooled_width, features.row_stride, features.column_stride,
-           blocks.num_valid(block), image, row_sums.data(), tile.data(), to},
-          blocks.is_wide(block));
-    }
-  });
+  const int64_t num_blocks = features.blocks().num_blocks;
+  for (int64_t block = 0; block < num_blocks; block += features.blocks_held()) {
+    features.hold(block);
+    pool_held(features, g, order, block, output);
+  }
 }
 
 // Gradient of one block of channels of one image.
@@ -312,7 +340,7 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
                 "pooled_height and pooled_width");
     output = torch::stable::new_empty(input, {g.num_rois, channels, pooled_height, pooled_width});
     if (output.numel() == 0) return;
-    forward_kernel(ChannelsLast<T>(input, g), g, channels, output.mutable_data_ptr<T>());
+    forward_kernel(ChannelsLast<T>(input, g), g, output.mutable_data_ptr<T>());
   });
   return output;
 }
