@@ -8,8 +8,8 @@ threshold. Rank is by score, descending; of equal scores the lower index ranks h
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.layers.precision import at_least_float32
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
 
 
 def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:

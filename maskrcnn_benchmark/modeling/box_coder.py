@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 
 MAX_LOG_SCALE: Final = math.log(1000.0 / 16)
 """Largest decoded log size ratio: a 16 px anchor grows to 1000 px at most."""

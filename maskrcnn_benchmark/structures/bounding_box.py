@@ -2,7 +2,7 @@
 
 Shapes: K boxes.
 Frame: pixels of the image whose (width, height) is ``BoxList.size``; corners are inclusive, see
-``structures.pixel``.
+``layers.pixel``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
 
 FLIP_LEFT_RIGHT: Final = 0
 FLIP_TOP_BOTTOM: Final = 1

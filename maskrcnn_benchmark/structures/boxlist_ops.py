@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers import ml_nms, nms
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
 
 
 def boxlist_nms(

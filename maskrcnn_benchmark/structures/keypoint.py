@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
 
 if TYPE_CHECKING:
     from typing_extensions import Self

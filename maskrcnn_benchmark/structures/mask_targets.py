@@ -19,7 +19,7 @@ from maskrcnn_benchmark.layers import (
     roi_align,
 )
 from maskrcnn_benchmark.layers.coco_raster import Polygon
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.polygon_list import PolygonList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_benchmark.data.datasets.outlines import Outline
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Shape symbols: K boxes.
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 
 # Rows of the K x K overlap matrix made at a time: bounds the float temporaries at large K.
 _IOU_ROWS = 1024

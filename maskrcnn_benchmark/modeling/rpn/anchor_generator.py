@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.structures.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 
 _MAX_CACHED_GRIDS: Final = 64
 """Levels times image sizes; multi-scale training has some ten sizes of five levels."""
