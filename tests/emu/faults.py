@@ -332,8 +332,6 @@ _DEFORM_PSROI_POOLING = (
         "deform_psroi_pooling.h",
         "(place > last ? last : place)",
         "place",
-        "address",
-        _BEYOND,
     ),
     Mutant(
         "a share of all samples, not of those that count",

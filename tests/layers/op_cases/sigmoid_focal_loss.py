@@ -32,6 +32,11 @@ def _extreme(dtype: torch.dtype) -> tuple[Any, ...]:
     return logits, torch.arange(14) % 5 - 1, 2.0, 0.25
 
 
+def _extreme_ignored(dtype: torch.dtype) -> tuple[Any, ...]:
+    logits, targets, *settings = _extreme(dtype)
+    return logits, targets * 0 - 1, *settings
+
+
 def _strided(dtype: torch.dtype) -> tuple[Any, ...]:
     logits, _, gamma, alpha = _ordinary(7, 11)(dtype)
     return logits.t(), torch.arange(22).view(11, 2)[:, 0] % 9 - 1, gamma, alpha
@@ -51,6 +56,7 @@ _FORWARD: dict[str, Callable[[torch.dtype], tuple[Any, ...]]] = {
     **{f"alpha-{alpha}": _ordinary(20, 5, alpha=alpha) for alpha in (0.01, 0.5, 0.99)},
     "wide": _ordinary(20, 5, spread=40.0),
     "extreme": _extreme,
+    "extreme-ignored": _extreme_ignored,
     "strided": _strided,
 }
 
