@@ -15,6 +15,9 @@ REAL_VALUED_KEYS = frozenset(
 # Sequences for which the original's scripts also write a single number.
 KEYS_OF_ONE_OR_MORE = frozenset({"INPUT.MIN_SIZE_TRAIN"})
 
+# Sequences of numbers whose entries may also be sequences of numbers.
+KEYS_OF_NESTED_NUMBERS = frozenset({"MODEL.RPN.ANCHOR_SIZES"})
+
 
 def decode(raw: object) -> object:
     """The Python literal that a string spells, or the string itself; other values unchanged."""
@@ -98,7 +101,8 @@ def _to_sequence(value: object, default: Entries, key: str) -> Entries:
     if default and all(isinstance(entry, bool) for entry in default):
         entries = [_to_bool(decode(entry), name) for entry in entries]
     elif default and all(_is_number(entry) for entry in default):
-        entries = [_checked_number(decode(entry), name) for entry in entries]
+        check = _checked_numbers if key in KEYS_OF_NESTED_NUMBERS else _checked_number
+        entries = [check(decode(entry), name) for entry in entries]
     return type(default)(entries)
 
 
@@ -106,6 +110,12 @@ def _checked_number(value: object, name: str) -> int | float:
     if not _is_number(value):
         raise _mismatch(name, "a number", value)
     return value
+
+
+def _checked_numbers(value: object, name: str) -> int | float | tuple[int | float, ...]:
+    if isinstance(value, (list, tuple)):
+        return tuple(_checked_number(decode(entry), name) for entry in value)
+    return _checked_number(value, name)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

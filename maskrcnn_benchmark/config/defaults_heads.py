@@ -8,7 +8,8 @@ _C.MODEL = CfgNode()
 _C.MODEL.RPN = CfgNode()
 # True: proposals on every pyramid level, each with one anchor size.
 _C.MODEL.RPN.USE_FPN = False
-# Sides of the anchors in px: all on one map, or (USE_FPN) one for each level, finest first.
+# Sides of the anchors in px: all on one map, or (USE_FPN) one for each level, finest first;
+# ((32, 45), (64, 90), ...) gives levels several.
 _C.MODEL.RPN.ANCHOR_SIZES = (32, 64, 128, 256, 512)
 # Strides of the maps in px, one for each level.
 _C.MODEL.RPN.ANCHOR_STRIDE = (16,)
@@ -134,7 +135,7 @@ _C.MODEL.RETINANET.LOW_QUALITY_THRESHOLD = 0.0
 _C.MODEL.RETINANET.NUM_MASKS_TEST = 50
 
 _C.MODEL.ROI_HEADS = CfgNode()
-# True: RoIs are pooled from the pyramid level that fits their size.
+# Kept for old YAMLs; read by nothing (RoIs are pooled from as many levels as POOLER_SCALES has).
 _C.MODEL.ROI_HEADS.USE_FPN = False
 # A proposal is positive at an IoU >= this with a ground truth.
 _C.MODEL.ROI_HEADS.FG_IOU_THRESHOLD = 0.5

@@ -104,6 +104,16 @@ def test_one_training_size_may_stand_alone(raw):
     assert coerce(raw, (800,), "INPUT.MIN_SIZE_TRAIN") == (640,)
 
 
+def test_sizes_of_anchors_may_be_nested():
+    key = "MODEL.RPN.ANCHOR_SIZES"
+    assert coerce("((32, 45), [64, 90])", (32, 64), key) == ((32, 45), (64, 90))
+    assert coerce([[32], 64], (32, 64), key) == ((32,), 64)
+    with pytest.raises(ConfigError, match=f"an entry of {key} expects a number, got str 'x'"):
+        coerce(((32, "x"),), (32, 64), key)
+    with pytest.raises(ConfigError, match="an entry of OTHER.KEY expects a number, got tuple"):
+        coerce(((32,),), (32, 64), "OTHER.KEY")
+
+
 def test_a_forgotten_comma_is_pointed_out():
     with pytest.raises(ConfigError, match=r'written with a comma: \("name",\)'):
         coerce('("coco_2014_minival")', (), "DATASETS.TEST")

@@ -153,7 +153,7 @@ def _make_grid(height: int, width: int, stride: int, device: torch.device) -> Te
 
 
 def make_anchor_generator(cfg: CfgNode) -> AnchorGenerator:
-    """The anchors that MODEL.RPN describes: all sizes on one map, or one size a level (USE_FPN).
+    """The anchors that MODEL.RPN describes: all sizes on one map, or those of each level (USE_FPN).
 
     Raises:
         ConfigError: if ANCHOR_STRIDE and ANCHOR_SIZES do not fit.
@@ -166,7 +166,12 @@ def make_anchor_generator(cfg: CfgNode) -> AnchorGenerator:
         raise ConfigError(
             f"MODEL.RPN.ANCHOR_STRIDE: expected {num_expected} strides ({what}), got {strides}"
         )
-    per_level = [[size] for size in sizes] if rpn.USE_FPN else [sizes]
+    of_each = [size if isinstance(size, tuple) else (size,) for size in sizes]
+    per_level = of_each if rpn.USE_FPN else [tuple(itertools.chain.from_iterable(of_each))]
+    if len({len(level) for level in per_level}) > 1:
+        raise ConfigError(
+            f"MODEL.RPN.ANCHOR_SIZES: expected as many sizes on every level, got {sizes}"
+        )
     return AnchorGenerator(sizes=per_level, aspect_ratios=rpn.ASPECT_RATIOS, strides=strides)
 
 

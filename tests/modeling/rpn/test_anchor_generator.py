@@ -146,6 +146,26 @@ def test_strides_that_do_not_fit_the_sizes(options, message):
         make_anchor_generator(make_config(*options))
 
 
+def test_levels_of_several_sizes():
+    """YAMLs of maskrcnn-benchmark may give every level a tuple of sizes of its own."""
+    levels = ("MODEL.RPN.USE_FPN", True, "MODEL.RPN.ANCHOR_STRIDE", (8, 16))
+    cfg = make_config(*levels, "MODEL.RPN.ANCHOR_SIZES", "((32, 48), (64, 96))")
+    generator = make_anchor_generator(cfg)
+    assert generator.num_anchors_per_location == 6
+    for level, (stride, sizes) in enumerate([(8, (32, 48)), (16, (64, 96))]):
+        expected = make_cell_anchors(stride, sizes, (0.5, 1.0, 2.0))
+        assert_close(generator.state_dict()[f"cell_anchors.{level}"], expected)
+    tuples_of_one = make_config(*levels, "MODEL.RPN.ANCHOR_SIZES", [[32], [64]])
+    numbers = make_config(*levels, "MODEL.RPN.ANCHOR_SIZES", (32, 64))
+    assert_close(
+        make_anchor_generator(tuples_of_one).state_dict(),
+        make_anchor_generator(numbers).state_dict(),
+    )
+    uneven = make_config(*levels, "MODEL.RPN.ANCHOR_SIZES", ((32,), (64, 96)))
+    with pytest.raises(ConfigError, match="ANCHOR_SIZES: expected as many sizes on every level"):
+        make_anchor_generator(uneven)
+
+
 def test_strides_of_retinanet_that_do_not_fit_the_sizes():
     cfg = make_config("MODEL.RETINANET.ANCHOR_STRIDES", (8, 16))
     with pytest.raises(ConfigError, match=r"RETINANET.ANCHOR_STRIDES: expected 5 .*got \[8, 16\]"):
