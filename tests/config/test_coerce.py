@@ -110,7 +110,7 @@ def test_sizes_of_anchors_may_be_nested():
     assert coerce([[32], 64], (32, 64), key) == ((32,), 64)
     with pytest.raises(ConfigError, match=f"an entry of {key} expects a number, got str 'x'"):
         coerce(((32, "x"),), (32, 64), key)
-    with pytest.raises(ConfigError, match="an entry of OTHER.KEY expects a number, got tuple"):
+    with pytest.raises(ConfigError, match=r"an entry of OTHER\.KEY expects a number, got tuple"):
         coerce(((32,),), (32, 64), "OTHER.KEY")
 
 

@@ -40,7 +40,8 @@ def test_losses_and_gradients(case):
     sum(losses.values()).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     assert list(gradients) == info["grad_names"]
-    norms = [gradient.norm().item() for gradient in gradients.values()]
+    # Summed in single precision, the norm of the 13 million values of maskiou_fc1 is 0.1 % off.
+    norms = [gradient.double().norm().item() for gradient in gradients.values()]
     reference = golden_npz(case)["grad_norms"]
     # Biases in front of group normalisation have no true gradient, hence the absolute part.
     atol = 1e-4 * np.median(reference)
