@@ -11,8 +11,8 @@
 namespace centermask {
 namespace {
 
-// Below this many boxes a thread costs more than it saves.
-constexpr int64_t kBoxesPerThread = 512;
+// Comparing fewer pairs of boxes than this takes less time than waking a thread.
+constexpr int64_t kPairsPerThread = 1 << 20;
 
 // Boxes that compete with each other, best first, one array a coordinate. `dead` has the width of
 // a coordinate so that the loop over boxes becomes vector code.
@@ -89,9 +89,13 @@ Groups group_by_label(const int64_t* labels, int64_t count) {
 template <typename T>
 void keep_in_groups(const T* boxes, const Groups& groups, T threshold, bool* keep) {
   const int64_t num_groups = static_cast<int64_t>(groups.begins.size()) - 1;
-  const int64_t num_boxes = static_cast<int64_t>(groups.members.size());
-  const int64_t groups_per_thread =
-      num_groups * kBoxesPerThread / std::max<int64_t>(num_boxes, 1) + 1;
+  int64_t num_pairs = 0;
+  for (int64_t group = 0; group < num_groups; ++group) {
+    const int64_t count = groups.begins[group + 1] - groups.begins[group];
+    num_pairs += count * count / 2;
+  }
+  const int64_t pairs_a_group = num_pairs / std::max<int64_t>(num_groups, 1) + 1;
+  const int64_t groups_per_thread = kPairsPerThread / pairs_a_group + 1;
   torch::stable::parallel_for(0, num_groups, groups_per_thread, [&](int64_t begin, int64_t end) {
     Competitors<T> set;
     for (int64_t group = begin; group < end; ++group) {
