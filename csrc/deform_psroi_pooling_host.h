@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "deform_psroi_pooling.h"
+#include "pooling_checks.h"
 #include "stable_util.h"
 
 namespace centermask {
@@ -23,8 +24,10 @@ struct PartOperands {
   Tensor any;  // for the device
 };
 
+// Bounded so that no product of two of them leaves 64 bits.
 inline void check_positive(int64_t value, const char* name) {
-  STD_TORCH_CHECK(value > 0, name, ": expected a positive number, got ", value);
+  STD_TORCH_CHECK(value > 0 && value <= (1 << 20), name,
+                  ": expected a positive number, at most 2^20, got ", value);
 }
 
 struct PartSettings {
@@ -39,12 +42,15 @@ inline void check_parts(const Tensor& input, const Tensor& rois,
   check_positive(s.group_size, "group_size");
   check_positive(s.part_size, "part_size");
   check_positive(s.samples_per_part, "samples_per_part");
+  check_sides({s.output_channels, s.group_size, s.group_size}, "output_channels and group_size");
+  STD_TORCH_CHECK(s.samples_per_part <= kMostSamplesPerBin, "samples_per_part: expected at most ",
+                  kMostSamplesPerBin, ", got ", s.samples_per_part);
   check_shape(rois, "rois", {-1, 5});
   check_shape(input, "input", {-1, s.output_channels * s.group_size * s.group_size, -1, -1});
   check_dtype(rois, "rois", input.scalar_type());
   check_device(rois, "rois", input, "input");
-  STD_TORCH_CHECK(rois.size(0) == 0 || (input.size(2) > 0 && input.size(3) > 0),
-                  "rois on an empty feature map");
+  check_map(rois.size(0), input.size(2), input.size(3));
+  check_sides({rois.size(0), s.output_channels, s.pooled_size, s.pooled_size}, "pooled_size");
   if (!offset.has_value()) return;
   check_shape(*offset, "offset", {rois.size(0), -1, s.part_size, s.part_size});
   const int64_t classes = offset->size(1) / 2;

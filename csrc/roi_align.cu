@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "cuda_launch.h"
-#include "roi_align_checks.h"
+#include "pooling_checks.h"
 
 namespace centermask {
 namespace {
@@ -100,10 +100,9 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
   check_shape(rois, "rois", {-1, 5});
   check_dtype(rois, "rois", input.scalar_type());
   check_device(rois, "rois", input, "input");
-  check_pooling(pooled_height, pooled_width, rois.size(0), input.size(2), input.size(3),
-                sampling_ratio);
-  check_sides({rois.size(0), input.size(1), pooled_height, pooled_width},
-              "pooled_height and pooled_width");
+  check_pooled_size(rois.size(0), input.size(1), pooled_height, pooled_width);
+  check_map(rois.size(0), input.size(2), input.size(3));
+  check_sampling_ratio(sampling_ratio);
   const Tensor dense_rois = torch::stable::contiguous(rois);
   Tensor output =
       torch::stable::new_empty(input, {rois.size(0), input.size(1), pooled_height, pooled_width});
@@ -138,11 +137,10 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_shape(grad, "grad", {rois.size(0), channels, -1, -1});
   check_dtype(rois, "rois", grad.scalar_type());
   check_device(rois, "rois", grad, "grad");
-  check_not_negative(batch_size, "batch_size");
-  check_not_negative(height, "height");
-  check_not_negative(width, "width");
-  check_sides({batch_size, channels, height, width}, "batch_size, channels, height and width");
-  check_pooling(grad.size(2), grad.size(3), rois.size(0), height, width, sampling_ratio);
+  check_pooled_size(rois.size(0), channels, grad.size(2), grad.size(3));
+  check_map_sizes(batch_size, channels, height, width);
+  check_map(rois.size(0), height, width);
+  check_sampling_ratio(sampling_ratio);
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
   Tensor output = torch::stable::new_zeros(grad, {batch_size, channels, height, width});

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "channel_blocks.h"
-#include "roi_align_checks.h"
+#include "pooling_checks.h"
 #include "roi_align_taps.h"
 #include "stable_util.h"
 
@@ -305,7 +305,8 @@ template <typename T>
 Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t num_images,
                              int64_t height, int64_t width, int64_t pooled_height,
                              int64_t pooled_width, int64_t sampling_ratio) {
-  check_pooling(pooled_height, pooled_width, rois.size(0), height, width, sampling_ratio);
+  check_map(rois.size(0), height, width);
+  check_sampling_ratio(sampling_ratio);
   const Geometry<T> g{rois.const_data_ptr<T>(),
                       rois.size(0),
                       num_images,
@@ -329,6 +330,7 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
   check_shape(input, "input", {-1, -1, -1, -1});
   check_shape(rois, "rois", {-1, 5});
   check_dtype(rois, "rois", input.scalar_type());
+  check_pooled_size(rois.size(0), input.size(1), pooled_height, pooled_width);
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const int64_t channels = input.size(1);
   Tensor output;
@@ -336,8 +338,6 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
     using T = decltype(zero);
     const auto g = checked_geometry<T>(dense_rois, spatial_scale, input.size(0), input.size(2),
                                        input.size(3), pooled_height, pooled_width, sampling_ratio);
-    check_sides({g.num_rois, channels, pooled_height, pooled_width},
-                "pooled_height and pooled_width");
     output = torch::stable::new_empty(input, {g.num_rois, channels, pooled_height, pooled_width});
     if (output.numel() == 0) return;
     forward_kernel(ChannelsLast<T>(input, g), g, output.mutable_data_ptr<T>());
@@ -353,10 +353,8 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_dtype(rois, "rois", grad.scalar_type());
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
-  check_not_negative(batch_size, "batch_size");
-  check_not_negative(height, "height");
-  check_not_negative(width, "width");
-  check_sides({batch_size, channels, height, width}, "batch_size, channels, height and width");
+  check_pooled_size(rois.size(0), channels, grad.size(2), grad.size(3));
+  check_map_sizes(batch_size, channels, height, width);
   Tensor output = torch::stable::new_empty(grad, {batch_size, channels, height, width});
   for_floating(grad, "grad", [&](auto zero) {
     using T = decltype(zero);

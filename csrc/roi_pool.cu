@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "cuda_launch.h"
+#include "pooling_checks.h"
 
 namespace centermask {
 namespace {
@@ -77,10 +78,8 @@ std::tuple<Tensor, Tensor> roi_pool(const Tensor& input, const Tensor& rois, dou
   check_shape(rois, "rois", {-1, 5});
   check_dtype(rois, "rois", input.scalar_type());
   check_device(rois, "rois", input, "input");
-  STD_TORCH_CHECK(pooled_height > 0 && pooled_width > 0,
-                  "pooled size: expected positive sides, got ", pooled_height, " x ", pooled_width);
-  STD_TORCH_CHECK(rois.size(0) == 0 || (input.size(2) > 0 && input.size(3) > 0),
-                  "rois on an empty feature map");
+  check_pooled_size(rois.size(0), input.size(1), pooled_height, pooled_width);
+  check_map(rois.size(0), input.size(2), input.size(3));
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const int64_t num_rois = rois.size(0), channels = input.size(1);
   Tensor output =
@@ -119,10 +118,8 @@ Tensor roi_pool_backward(const Tensor& grad, const Tensor& rois, const Tensor& a
   check_dtype(argmax, "argmax", ScalarType::Long);
   check_device(rois, "rois", grad, "grad");
   check_device(argmax, "argmax", grad, "grad");
-  check_not_negative(batch_size, "batch_size");
-  check_not_negative(height, "height");
-  check_not_negative(width, "width");
-  STD_TORCH_CHECK(rois.size(0) == 0 || (height > 0 && width > 0), "rois on an empty feature map");
+  check_map_sizes(batch_size, grad.size(1), height, width);
+  check_map(rois.size(0), height, width);
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
   const Tensor dense_argmax = torch::stable::contiguous(argmax);

@@ -10,6 +10,7 @@
 
 #include "channel_blocks.h"
 #include "channels_last.h"
+#include "pooling_checks.h"
 #include "stable_util.h"
 
 namespace centermask {
@@ -98,7 +99,7 @@ struct Rois {
   int64_t image_of(int64_t roi) const { return static_cast<int64_t>(rois[5 * roi]); }
 
   void check() const {
-    STD_TORCH_CHECK(num_rois == 0 || (height > 0 && width > 0), "rois on an empty feature map");
+    check_map(num_rois, height, width);
     for (int64_t roi = 0; roi < num_rois; ++roi) {
       const T image = rois[5 * roi];
       STD_TORCH_CHECK(image >= T(0) && image < static_cast<T>(num_images),
@@ -141,8 +142,7 @@ std::tuple<Tensor, Tensor> roi_pool(const Tensor& input, const Tensor& rois, dou
   check_shape(input, "input", {-1, -1, -1, -1});
   check_shape(rois, "rois", {-1, 5});
   check_dtype(rois, "rois", input.scalar_type());
-  STD_TORCH_CHECK(pooled_height > 0 && pooled_width > 0,
-                  "pooled size: expected positive sides, got ", pooled_height, " x ", pooled_width);
+  check_pooled_size(rois.size(0), input.size(1), pooled_height, pooled_width);
   STD_TORCH_CHECK(input.size(2) * input.size(3) < (int64_t{1} << 31),
                   "input: expected less than 2^31 cells, got ", shape_of(input));
   const Tensor dense_rois = torch::stable::contiguous(rois);
@@ -204,9 +204,7 @@ Tensor roi_pool_backward(const Tensor& grad, const Tensor& rois, const Tensor& a
   check_shape(argmax, "argmax", {rois.size(0), grad.size(1), grad.size(2), grad.size(3)});
   check_dtype(rois, "rois", grad.scalar_type());
   check_dtype(argmax, "argmax", ScalarType::Long);
-  check_not_negative(batch_size, "batch_size");
-  check_not_negative(height, "height");
-  check_not_negative(width, "width");
+  check_map_sizes(batch_size, grad.size(1), height, width);
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
   const Tensor dense_argmax = torch::stable::contiguous(argmax);

@@ -89,6 +89,36 @@ def roi_align_backward(source: Source) -> list[Any]:
     return [grad, rois, source.choice(0.25, 1.0), n, c, h, w, source.size(-1, 3)]
 
 
+def roi_pool(source: Source) -> list[Any]:
+    """Arguments of `roi_pool`."""
+    return roi_align(source)[:-1]
+
+
+def roi_pool_backward(source: Source) -> list[Any]:
+    """Arguments of `roi_pool_backward`."""
+    grad, rois, _, n, _, h, w, _ = roi_align_backward(source)
+    cells = source.integers(-1, max(h * w - source.size(0, 1), 0), *grad.shape)
+    return [grad, rois, cells, n, h, w]
+
+
+def deform_psroi_pooling(source: Source) -> list[Any]:
+    """Arguments of `deform_psroi_pooling`."""
+    source.special = (0.0, 1e-30)
+    outputs, pooled, group, parts, samples = (source.size(1, 2) for _ in range(5))
+    n, h, w = source.size(0, 2), source.size(0, 5), source.size(0, 5)
+    rois = _rois(source, n)
+    offset = source.floats(len(rois), 2 * outputs, parts, parts) if source.size(0, 1) else None
+    features = source.floats(n, outputs * group * group, h, w)
+    return [features, rois, offset, 0.25, outputs, pooled, group, parts, samples, 0.1]
+
+
+def deform_psroi_pooling_backward(source: Source) -> list[Any]:
+    """Arguments of `deform_psroi_pooling_backward`."""
+    arguments = deform_psroi_pooling(source)
+    rois, outputs, pooled = len(arguments[1]), arguments[4], arguments[5]
+    return [source.floats(rois, outputs, pooled, pooled), *arguments]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of `sigmoid_focal_loss`."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -98,6 +128,11 @@ def sigmoid_focal_loss(source: Source) -> list[Any]:
     logits = source.floats(rows, classes)
     source.special = (0.0, 0.5, 1.0)  # of its gradient, gamma and alpha
     return [logits, targets, gamma, alpha]
+
+
+def sigmoid_focal_loss_sum(source: Source) -> list[Any]:
+    """Arguments of `sigmoid_focal_loss_sum`."""
+    return sigmoid_focal_loss(source)
 
 
 def sigmoid_focal_loss_backward(source: Source) -> list[Any]:
@@ -176,7 +211,12 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         nms_keep,
         roi_align,
         roi_align_backward,
+        roi_pool,
+        roi_pool_backward,
+        deform_psroi_pooling,
+        deform_psroi_pooling_backward,
         sigmoid_focal_loss,
+        sigmoid_focal_loss_sum,
         sigmoid_focal_loss_backward,
         deform_conv,
         deform_conv_backward,
