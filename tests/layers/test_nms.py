@@ -1,6 +1,5 @@
 import pytest
 import torch
-import torchvision
 
 from maskrcnn_benchmark.layers import _reference, batched_nms, ml_nms, nms
 from tests.golden_data import golden_npz
@@ -144,6 +143,7 @@ def test_wrong_shapes_are_named(boxes, scores, labels, message):
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
 def test_batched_nms_is_that_of_torchvision(threshold):
+    torchvision = pytest.importorskip("torchvision")
     boxes, scores, labels = random_boxes(60, spread=20.0)
     # Whole corners, so that no rounding decides.
     boxes = boxes.round()

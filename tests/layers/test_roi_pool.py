@@ -1,6 +1,5 @@
 import pytest
 import torch
-import torchvision
 
 from maskrcnn_benchmark.layers import ROIPool, _reference, roi_pool
 from tests.layers.op_cases.roi_align import features, random_rois
@@ -46,6 +45,7 @@ def test_gradient_goes_to_the_first_of_equal_cells():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("channels", [3, 35])
 def test_same_values_and_gradients_as_torchvision(dtype, channels):
+    torchvision = pytest.importorskip("torchvision")
     rois = random_rois(25, dtype)
     results = []
     for function in (roi_pool, torchvision.ops.roi_pool):
