@@ -148,7 +148,9 @@ REFUSALS = (
     _forward("mixed-types", r"rois: expected Float, got Double", _MAP, _ROI.double(), 1.0, 2, 2),
     _forward("half", r"input: expected float32 or", _MAP.half(), _ROI.half(), 1.0, 2, 2),
     _forward("no-bins", r"positive sides, got 2 x 0", _MAP, _ROI, 1.0, 2, 0),
-    _forward("no-map", r"rois on an empty feature map", _MAP[:, :, :0], _ROI, 1.0, 2, 2),
+    _forward(
+        "no-map", r"rois: expected none on an empty feature map", _MAP[:, :, :0], _ROI, 1.0, 2, 2
+    ),
     _backward(
         "other-grad", r"grad: .*got \(2, 1, 2, 2\)", _MAP.repeat(2, 1, 1, 1), _ROI, _CELLS, 1, 4, 4
     ),
@@ -166,5 +168,7 @@ REFUSALS = (
     _backward("minus-one-image", r"batch_size: .*-1", _MAP, _ROI, _CELLS, -1, 4, 4),
     _backward("minus-one-row", r"height: .*-1", _MAP, _ROI, _CELLS, 1, -1, 4),
     _backward("minus-one-column", r"width: .*-1", _MAP, _ROI, _CELLS, 1, 4, -1),
-    _backward("no-map-behind", r"rois on an empty feature map", _MAP, _ROI, _CELLS, 1, 0, 4),
+    _backward(
+        "no-map-behind", r"rois: expected none on an empty feature map", _MAP, _ROI, _CELLS, 1, 0, 4
+    ),
 )
