@@ -16,6 +16,12 @@ inline void check_pooled_size(int64_t num_rois, int64_t channels, int64_t pooled
   check_sides({num_rois, channels, pooled_height, pooled_width}, "pooled_height and pooled_width");
 }
 
+// The gradient of pooled features.
+inline void check_pooled_grad(const Tensor& grad) {
+  STD_TORCH_CHECK(grad.size(2) > 0 && grad.size(3) > 0, "grad: expected positive sides, got ",
+                  shape_of(grad));
+}
+
 inline void check_map(int64_t num_rois, int64_t height, int64_t width) {
   STD_TORCH_CHECK(num_rois == 0 || (height > 0 && width > 0),
                   "rois: expected none on an empty feature map, got ", num_rois);
@@ -24,6 +30,7 @@ inline void check_map(int64_t num_rois, int64_t height, int64_t width) {
 // Sizes of the feature maps whose gradient is asked for.
 inline void check_map_sizes(int64_t batch_size, int64_t channels, int64_t height, int64_t width) {
   check_not_negative(batch_size, "batch_size");
+  check_not_negative(channels, "channels");
   check_not_negative(height, "height");
   check_not_negative(width, "width");
   check_sides({batch_size, channels, height, width}, "batch_size, channels, height and width");

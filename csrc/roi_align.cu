@@ -137,7 +137,7 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_shape(grad, "grad", {rois.size(0), channels, -1, -1});
   check_dtype(rois, "rois", grad.scalar_type());
   check_device(rois, "rois", grad, "grad");
-  check_pooled_size(rois.size(0), channels, grad.size(2), grad.size(3));
+  check_pooled_grad(grad);
   check_map_sizes(batch_size, channels, height, width);
   check_map(rois.size(0), height, width);
   check_sampling_ratio(sampling_ratio);

@@ -353,7 +353,7 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   check_dtype(rois, "rois", grad.scalar_type());
   const Tensor dense_rois = torch::stable::contiguous(rois);
   const Tensor dense_grad = torch::stable::contiguous(grad);
-  check_pooled_size(rois.size(0), channels, grad.size(2), grad.size(3));
+  check_pooled_grad(grad);
   check_map_sizes(batch_size, channels, height, width);
   Tensor output = torch::stable::new_empty(grad, {batch_size, channels, height, width});
   for_floating(grad, "grad", [&](auto zero) {

@@ -14,6 +14,8 @@ from torch import Tensor
 from maskrcnn_benchmark.layers import _ops
 
 NO_NUMBERS = (float("nan"), float("inf"), float("-inf"))
+# Where whether NaN or infinity times a weight of 0 counts is left open.
+TAME = (0.0, -0.0, 1e-30)
 SPECIAL = (*NO_NUMBERS, 1e30, -1e30, 0.0, -0.0, 1e-30)
 # Not so large that memory could be had for them, and so large that products leave 64 bits.
 SIZES = (-(2**62), -7, -1, 0, 1, 2, 3, 2**45, 2**62)
@@ -41,12 +43,14 @@ class Source:
         """One of the values."""
         return self.draw(st.sampled_from(values))
 
-    def floats(self, *shape: int, scale: float = 10.0) -> Tensor:
+    def floats(
+        self, *shape: int, scale: float = 10.0, special: tuple[float, ...] | None = None
+    ) -> Tensor:
         """Numbers around 0; some examples hold a special one."""
         values = torch.randn(shape, generator=self.generator, dtype=torch.float64) * scale
         if values.numel() and self.size(0, 3) == 0:
             place = self.size(0, values.numel() - 1)
-            values.view(-1)[place] = self.choice(*self.special)
+            values.view(-1)[place] = self.choice(*(special or self.special))
         return values.to(self.dtype)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
@@ -78,14 +82,15 @@ def roi_align(source: Source) -> list[Any]:
     n, c, h, w = (source.size(0, most) for most in (2, 20, 6, 6))
     scale = source.choice(0.25, 1.0, 0.0, -1.0, 1e-30)
     sides = source.size(-1, 3), source.size(0, 3)
-    return [source.floats(n, c, h, w), _rois(source, n), scale, *sides, source.size(-1, 3)]
+    features = source.floats(n, c, h, w, special=TAME)
+    return [features, _rois(source, n), scale, *sides, source.size(-1, 3)]
 
 
 def roi_align_backward(source: Source) -> list[Any]:
     """Arguments of `roi_align_backward`."""
     n, c, h, w = (source.size(0, most) for most in (2, 20, 6, 6))
     rois = _rois(source, n)
-    grad = source.floats(len(rois), c, source.size(1, 3), source.size(1, 3))
+    grad = source.floats(len(rois), c, source.size(1, 3), source.size(1, 3), special=TAME)
     return [grad, rois, source.choice(0.25, 1.0), n, c, h, w, source.size(-1, 3)]
 
 
@@ -103,7 +108,7 @@ def roi_pool_backward(source: Source) -> list[Any]:
 
 def deform_psroi_pooling(source: Source) -> list[Any]:
     """Arguments of `deform_psroi_pooling`."""
-    source.special = (0.0, 1e-30)
+    source.special = TAME
     outputs, pooled, group, parts, samples = (source.size(1, 2) for _ in range(5))
     n, h, w = source.size(0, 2), source.size(0, 5), source.size(0, 5)
     rois = _rois(source, n)
@@ -125,7 +130,8 @@ def sigmoid_focal_loss(source: Source) -> list[Any]:
     low, high = source.choice((-1, classes), (-1, classes), (-3, classes + 2))
     targets = source.integers(low, high, rows)
     gamma, alpha = source.choice(0.0, 1.0, 2.0, 0.5), source.choice(0.25, 0.5)
-    logits = source.floats(rows, classes)
+    # 0 times infinity again, in the twin's exponent.
+    logits = source.floats(rows, classes, special=None if gamma else (1e30, -1e30))
     source.special = (0.0, 0.5, 1.0)  # of its gradient, gamma and alpha
     return [logits, targets, gamma, alpha]
 
@@ -143,6 +149,7 @@ def sigmoid_focal_loss_backward(source: Source) -> list[Any]:
 
 def deform_conv(source: Source) -> list[Any]:
     """Arguments of `deform_conv`."""
+    source.special = TAME
     n, c, h, w = source.size(0, 2), 2 * source.size(1, 2), source.size(1, 5), source.size(1, 5)
     kernel = source.size(1, 2), source.size(1, 3)
     stride, padding, dilation = ([source.size(low, 2), source.size(low, 2)] for low in (1, 0, 1))
@@ -160,7 +167,6 @@ def deform_conv(source: Source) -> list[Any]:
 
 def deform_conv_backward(source: Source) -> list[Any]:
     """Arguments of `deform_conv_backward`."""
-    source.special = (0.0, 1e-30)  # whether NaN times a weight of 0 counts is left open
     arguments = deform_conv(source)
     images, outputs = len(arguments[0]), len(arguments[3])
     return [source.floats(images, outputs, *arguments[1].shape[2:]), *arguments]
@@ -173,7 +179,7 @@ def paste_masks_rle(source: Source) -> list[Any]:
     count, side = source.size(0, 3), source.size(1, 5)
     sizes = source.size(0, 30), source.size(0, 30)
     threshold = source.choice(0.5, 0.0, 1.0, float("nan"))
-    masks = source.floats(count, side, side, scale=1.0)
+    masks = source.floats(count, side, side, scale=1.0, special=TAME)
     return [masks, source.boxes(count), *sizes, threshold, source.size(0, 2)]
 
 

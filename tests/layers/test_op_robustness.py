@@ -14,13 +14,13 @@ OPS = torch.ops.centermask
 
 needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
 examples = settings(
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-many_examples = settings(examples, max_examples=1500)
+many_examples = settings(examples, max_examples=300)
 
 
 def outcome(name, arguments):
