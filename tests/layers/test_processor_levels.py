@@ -64,9 +64,14 @@ def large_calls():
 
 
 def bits(result):
-    """Results as whole numbers, so that NaN equals itself."""
+    """Results as whole numbers, so that zeros keep their signs and NaN, whatever its, is equal."""
     as_integers = {torch.float32: torch.int32, torch.float64: torch.int64}
-    return [each.view(as_integers.get(each.dtype, each.dtype)) for each in tree_leaves(result)]
+    return [
+        torch.where(each.isnan(), torch.nan, each).view(as_integers[each.dtype])
+        if each.dtype in as_integers
+        else each
+        for each in tree_leaves(result)
+    ]
 
 
 @pytest.mark.parametrize("level", LEVELS)
