@@ -132,7 +132,7 @@ def sigmoid_focal_loss(source: Source) -> list[Any]:
     gamma, alpha = source.choice(0.0, 1.0, 2.0, 0.5), source.choice(0.25, 0.5)
     # 0 times infinity again, in the twin's exponent.
     logits = source.floats(rows, classes, special=None if gamma else (1e30, -1e30))
-    source.special = (0.0, 0.5, 1.0)  # of its gradient, gamma and alpha
+    source.special = (0.25, 0.5)  # of its gradient, gamma and alpha: a weight of 0 is as above
     return [logits, targets, gamma, alpha]
 
 
