@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
+from statistics import median_low
 
 from torch import Tensor
 
@@ -28,13 +28,13 @@ class SmoothedValue:
 
     @property
     def median(self) -> float:
-        """Median of the window, the mean of the middle two when it holds an even number.
+        """Median of the window, the lower of the middle two when it holds an even number.
 
         Raises:
             ValueError: nothing was added yet; so do the other statistics.
         """
         self._require_values()
-        return median(self._window)
+        return median_low(self._window)
 
     @property
     def avg(self) -> float:

@@ -150,7 +150,8 @@ def test_metric_loggers_average():
         meters.update(loss=float(loss), kind=torch.tensor(2.0))
     assert meters.loss.count == 10
     assert meters.loss.total == 45
-    assert meters.loss.global_avg == 4.5
+    assert meters.loss.avg == meters.loss.global_avg == 4.5
+    assert meters.loss.median == 4
     assert "loss" in str(meters)
     with pytest.raises(AttributeError):
         meters.not_there  # noqa: B018

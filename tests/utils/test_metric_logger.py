@@ -14,11 +14,11 @@ def test_statistics_by_hand():
     assert (series.total, series.count) == (109.0, 4)
 
 
-def test_an_even_window_has_the_mean_of_the_middle_as_median():
+def test_an_even_window_has_the_lower_of_the_middle_as_median():
     series = SmoothedValue()
-    series.update(1.0)
     series.update(4.0)
-    assert series.median == 2.5
+    series.update(1.0)
+    assert series.median == 1.0
 
 
 @pytest.mark.parametrize("statistic", ["median", "avg", "global_avg"])
@@ -32,7 +32,7 @@ def test_meters_take_numbers_and_tensors():
     meters.update(loss=torch.tensor(1.0), time=1)
     meters.update(loss=2.0)
     assert meters.loss.global_avg == 1.5
-    assert str(meters) == "loss: 1.5000 (1.5000)  time: 1.0000 (1.0000)"
+    assert str(meters) == "loss: 1.0000 (1.5000)  time: 1.0000 (1.0000)"
 
 
 def test_an_unknown_series_is_an_attribute_error_that_lists_the_known():
