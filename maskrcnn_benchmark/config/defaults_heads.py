@@ -77,7 +77,8 @@ _C.MODEL.FCOS.NUM_CONVS = 4
 # Detections of an image that become proposals of the mask head in training, to which the ground
 # truth is added.
 _C.MODEL.FCOS.POST_NMS_TOP_N_TRAIN = 100
-# Head: "FCOSHead" (two towers) or "FCOSSharedHead" (one tower for classes and boxes).
+# Head, a key of `registry.FCOS_HEADS`: "FCOSHead" (two towers) or "FCOSSharedHead" (one tower for
+# classes and boxes).
 _C.MODEL.FCOS.HEAD = "FCOSHead"
 # True: the input of a tower is added to its output.
 _C.MODEL.FCOS.RESIDUAL_CONNECTION = False

@@ -5,6 +5,17 @@ class ConfigError(ValueError):
     """The error of a setting: its text names the key, what was expected and what came."""
 
 
+class UnknownNameError(ConfigError, KeyError):
+    """The error of a name that is not known, as a key or in a registry.
+
+    Also a ``KeyError``, which scripts catch where they look a name up.
+    """
+
+    def __str__(self) -> str:
+        # KeyError's would be the repr of the text.
+        return ValueError.__str__(self)
+
+
 class NotYetAvailableError(ConfigError):
     """The error of a setting that is valid but asks for a part which is not there yet.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 from yacs.config import CfgNode as YacsCfgNode
 
 from maskrcnn_benchmark.config.coerce import coerce, decode
-from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.errors import ConfigError, UnknownNameError
 from maskrcnn_benchmark.config.yaml_files import read_with_bases
 
 # Attribute of a tree with the full names of the settings that were merged into it.
@@ -37,7 +37,8 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             cfg_filename: path of the file; paths after ``_BASE_`` are relative to it.
 
         Raises:
-            ConfigError: for a file that cannot be read, an unknown key or an unfit value.
+            ConfigError: for a file that cannot be read, an unknown key (``UnknownNameError``, which
+                is a ``KeyError`` too) or an unfit value.
         """
         assignments: list[_Assignment] = []
         for path, content in read_with_bases(cfg_filename):
@@ -88,7 +89,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         try:
             return list(self._assignments(content))
         except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
+            raise type(error)(f"{path}: {error}") from error
 
     def _assignments(
         self, settings: Mapping[str, Any], root: "CfgNode | None" = None, prefix: str = ""
@@ -111,7 +112,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
     def _raise_unknown(self, key: str) -> NoReturn:
         if self.key_is_renamed(key):
             self.raise_key_rename_error(key)
-        raise ConfigError(f"unknown key {key}; the nearest known key is {self._nearest(key)}")
+        raise UnknownNameError(f"unknown key {key}; the nearest known key is {self._nearest(key)}")
 
     def _nearest(self, key: str) -> str:
         leaves = [leaf for leaf, _ in self.leaves()]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
-from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.errors import UnknownNameError
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -53,12 +53,12 @@ class Registry(Mapping[str, T]):
         """The entry registered under ``name``.
 
         Raises:
-            ConfigError: when the name is unknown; the message lists the known ones.
+            UnknownNameError: when the name is unknown; the message lists the known ones.
         """
         if name in self._entries:
             return self._entries[name]
         known = ", ".join(self.names()) or "none"
-        raise ConfigError(f"unknown {self.kind} {name!r}; known: {known}")
+        raise UnknownNameError(f"unknown {self.kind} {name!r}; known: {known}")
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -83,6 +83,7 @@ BACKBONES: Registry[ModuleBuilder] = Registry(
 RPN_HEADS: Registry[ModuleBuilder] = Registry(
     "RPN head (MODEL.RPN.RPN_HEAD)",
 )
+FCOS_HEADS: Registry[ModuleBuilder] = Registry("FCOS head (MODEL.FCOS.HEAD)")
 ROI_BOX_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
     "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)",
 )

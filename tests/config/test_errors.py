@@ -3,11 +3,19 @@ import pickle
 import pytest
 
 from maskrcnn_benchmark.config import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config.errors import UnknownNameError
 
 
 def test_errors_of_settings_are_value_errors():
     assert issubclass(ConfigError, ValueError)
     assert issubclass(NotYetAvailableError, ConfigError)
+
+
+def test_unknown_names_are_key_errors_with_a_plain_text():
+    error = UnknownNameError("unknown key 'A'")
+    assert isinstance(error, ConfigError)
+    assert isinstance(error, KeyError)
+    assert str(error) == str(pickle.loads(pickle.dumps(error))) == "unknown key 'A'"
 
 
 def test_not_yet_available_names_the_part_and_what_it_needs():

@@ -132,6 +132,8 @@ def test_an_unknown_key_in_a_file_is_named_with_the_file(cfg, tmp_path):
     path = _yaml(tmp_path, "MODEL:\n  RPNN: {USE_FPN: True}\n")
     with pytest.raises(ConfigError, match=r"user\.yaml: unknown key MODEL.RPNN; the nearest"):
         cfg.merge_from_file(path)
+    with pytest.raises(KeyError, match=r"^\S*user\.yaml: unknown key MODEL.RPNN"):
+        cfg.merge_from_file(path)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,14 @@ def test_an_unknown_name_is_answered_with_the_known_ones(colours):
         colours["blue"]
 
 
+def test_an_unknown_name_can_be_caught_like_that_of_a_dict(colours):
+    with pytest.raises(KeyError) as error:
+        colours["blue"]
+    assert str(error.value) == "unknown colour 'blue'; known: none"
+    assert colours.get("blue") is None
+    assert colours.get("blue", 5) == 5
+
+
 def test_registries_do_not_share_entries():
     first, second = Registry("colour"), Registry("colour")
     first.register("red", 1)

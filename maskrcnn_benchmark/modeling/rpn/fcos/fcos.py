@@ -9,7 +9,7 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.postprocessing import append_ground_truth
-from maskrcnn_benchmark.modeling.registry import RPN_HEADS
+from maskrcnn_benchmark.modeling.registry import FCOS_HEADS
 from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSOutputs
 from maskrcnn_benchmark.modeling.rpn.fcos.inference import (
     FCOSPostProcessor,
@@ -115,7 +115,7 @@ def build_fcos(cfg: CfgNode, in_channels: int) -> FCOSModule:
     fcos = cfg.MODEL.FCOS
     num_foreground = spec.num_classes - 1
     return FCOSModule(
-        head=RPN_HEADS[fcos.HEAD](cfg, in_channels),
+        head=FCOS_HEADS[fcos.HEAD](cfg, in_channels),
         loss=FCOSLoss(
             assigner=FCOSTargetAssigner(make_target_settings(cfg)),
             focal_loss=SigmoidFocalLoss(fcos.LOSS_GAMMA, fcos.LOSS_ALPHA),

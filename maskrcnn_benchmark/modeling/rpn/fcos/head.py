@@ -15,7 +15,7 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import Scale, at_least_float32
 from maskrcnn_benchmark.modeling.make_layers import init_normal
-from maskrcnn_benchmark.modeling.registry import RPN_HEADS
+from maskrcnn_benchmark.modeling.registry import FCOS_HEADS
 from maskrcnn_benchmark.modeling.rpn.fcos.locations import check_dense_points
 
 _TOWER_GROUPS = 32
@@ -152,13 +152,13 @@ class FCOSSharedHead(_FCOSPredictions):
         return tower, tower
 
 
-@RPN_HEADS.register("FCOSHead")
+@FCOS_HEADS.register("FCOSHead")
 def build_fcos_head(cfg: CfgNode, in_channels: int) -> FCOSHead:
     """The two-tower head."""
     return FCOSHead(FCOSHeadSettings.from_config(cfg, in_channels))
 
 
-@RPN_HEADS.register("FCOSSharedHead")
+@FCOS_HEADS.register("FCOSSharedHead")
 def build_fcos_shared_head(cfg: CfgNode, in_channels: int) -> FCOSSharedHead:
     """The one-tower head."""
     return FCOSSharedHead(FCOSHeadSettings.from_config(cfg, in_channels))

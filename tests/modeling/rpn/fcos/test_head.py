@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.modeling.registry import RPN_HEADS
+from maskrcnn_benchmark.modeling.registry import FCOS_HEADS
 from maskrcnn_benchmark.modeling.rpn.fcos.head import FCOSHead, FCOSHeadSettings, FCOSSharedHead
 
 CHANNELS = 64
@@ -83,7 +83,7 @@ def test_every_parameter_gets_a_gradient():
 
 
 def test_head_of_the_defaults():
-    head = RPN_HEADS["FCOSHead"](get_default_config(), 256)
+    head = FCOS_HEADS["FCOSHead"](get_default_config(), 256)
     assert head.cls_logits.weight.shape == (80, 256, 3, 3)
     assert len(head.scales) == 5
     expected_bias = -math.log(0.99 / 0.01)
@@ -94,4 +94,4 @@ def test_bad_number_of_points_names_the_key():
     cfg = get_default_config()
     cfg.MODEL.FCOS.DENSE_POINTS = 3
     with pytest.raises(ConfigError, match=r"MODEL\.FCOS\.DENSE_POINTS"):
-        RPN_HEADS["FCOSHead"](cfg, 256)
+        FCOS_HEADS["FCOSHead"](cfg, 256)
