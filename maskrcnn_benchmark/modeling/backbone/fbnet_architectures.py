@@ -56,18 +56,16 @@ class Architecture:
         """The blocks of a part by their names in checkpoints, such as "xif3_0".
 
         Args:
-            part: see ``parts``.
+            part: see ``parts``; one that the architecture does not name has all stages.
             numbers: which blocks of each stage; () means all.
 
         Raises:
-            ConfigError: the architecture has no such part or blocks.
+            ConfigError: the architecture has no such blocks.
         """
-        stages = self.parts.get(part, self.parts.get("head"))
-        if stages is None:
-            raise ConfigError(
-                f"MODEL.FBNET.ARCH: the architecture has no {part!r} part; it has: "
-                f"{', '.join(sorted(self.parts))}"
-            )
+        # UPSTREAM(part-without-stages): as there, all stages stand for a part that is not named,
+        # such as the keypoint head of the built-in architectures.
+        every_stage = tuple(range(len(self.stages)))
+        stages = self.parts.get(part, self.parts.get("head", every_stage))
         blocks = {
             f"xif{stage}_{number}": block
             for stage in sorted(stages)

@@ -107,8 +107,14 @@ def test_some_blocks_of_a_part_can_be_chosen():
     assert list(architecture.blocks_of("bbox", [0, 3])) == ["xif4_0", "xif4_3"]
     with pytest.raises(ConfigError, match="has no blocks"):
         architecture.blocks_of("bbox", [9])
-    with pytest.raises(ConfigError, match="no 'mask' part; it has: backbone, bbox, rpn"):
-        ARCHITECTURES["cham_v2"].blocks_of("mask")
+
+
+def test_all_stages_stand_for_a_part_that_is_not_named():
+    # UPSTREAM(part-without-stages)
+    architecture = ARCHITECTURES["mobilenet_v2"]
+    blocks = architecture.blocks_of("rpn")
+    assert len(blocks) == sum(map(len, architecture.stages)) == 17
+    assert list(architecture.blocks_of("mask", [3])) == ["xif3_3", "xif4_3"]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ def test_blocks_can_be_chosen_and_a_last_convolution_added():
     assert "head.last.conv.weight" in extractor.state_dict()
 
 
-def test_built_in_architectures_have_no_keypoint_part():
-    with pytest.raises(ConfigError, match="no 'kpts' part"):
-        build("keypoint")
+def test_the_keypoint_head_of_built_in_architectures_has_all_blocks():
+    # UPSTREAM(part-without-stages)
+    extractor = build("keypoint")
+    assert list(extractor.head.blocks)[0].pw.conv.in_channels == 96
+    assert len(extractor.head.blocks) == 25
+    assert extractor.out_channels == 80
+    assert run(extractor).shape[:2] == (3, 80)
