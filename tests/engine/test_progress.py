@@ -68,8 +68,8 @@ def test_a_log_line_tells_smoothed_losses_times_rate_and_memory(tmp_path, caplog
     assert len(caplog.records) == 3
     line = caplog.records[1].message
     for part in (
-        "eta: 0:00:02  iter: 4  loss: 7.5000 (7.5000)  loss_cls: 2.5000 (2.5000)",
-        "time: 2.5000 (2.5000)  data: 0.5000 (0.5000)  lr: 0.002500  max mem: ",
+        "eta: 0:00:02  iter: 4  loss: 6.0000 (7.5000)  loss_cls: 2.0000 (2.5000)",
+        "time: 2.0000 (2.5000)  data: 0.5000 (0.5000)  lr: 0.002500  max mem: ",
     ):
         assert part in line
     assert caplog.records[1].told_by_bar
