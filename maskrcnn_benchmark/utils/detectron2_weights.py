@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
+from maskrcnn_benchmark.utils.imagenet_weights import TORCHVISION_SETTINGS, BackboneWeights
 from maskrcnn_benchmark.utils.vovnet_weights import open_absent_gates
 
 # Epsilon of detectron2's frozen batch norms.
@@ -20,6 +22,9 @@ BN_EPS = 1e-5
 # Its default images, and what it calls the entries of a file that say otherwise.
 _DEFAULT_SETTINGS = WeightSettings(True, (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))
 _MEAN, _STD = "pixel_mean", "pixel_std"
+# Names of a ResNet alone, as its script for ImageNet weights of torchvision writes them.
+_RESNET = {"stem.conv1.weight", "res2.0.conv1.weight"}
+_CLASSIFIER = ("stem.fc.", "fc.", "linear.")
 
 _BODY = "backbone.bottom_up."
 _OURS = "backbone.body."
@@ -68,6 +73,30 @@ def is_detectron2(names: Iterable[str]) -> bool:
     """Whether names are those of a detector of detectron2."""
     starts = (_BODY, "backbone.fpn_lateral", "backbone.res2.", "proposal_generator.")
     return any(name.startswith(starts) for name in names)
+
+
+def is_detectron2_resnet(names: Iterable[str]) -> bool:
+    """Whether names are those of a ResNet with which a training of detectron2 starts."""
+    return set(names) >= _RESNET
+
+
+def convert_detectron2_resnet(state_dict: Mapping[str, Tensor], author: object) -> BackboneWeights:
+    """A ResNet of detectron2 under the names of our body.
+
+    Args:
+        state_dict: of the body and perhaps its classifier.
+        author: what the file's entry ``__author__`` says; of "torchvision" the images are known.
+    """
+    ignored = tuple(name for name in state_dict if name.startswith(_CLASSIFIER))
+    tensors = {_rename_body(k): value for k, value in state_dict.items() if k not in ignored}
+    settings = replace(TORCHVISION_SETTINGS, stride_in_1x1=False)
+    return BackboneWeights(
+        tensors=tensors,
+        bn_eps=BN_EPS,
+        kind="an ImageNet ResNet (detectron2's names)",
+        ignored=ignored,
+        settings=settings if author == "torchvision" else None,
+    )
 
 
 def convert_detectron2(state_dict: Mapping[str, Tensor]) -> Detectron2Weights:

@@ -35,6 +35,7 @@ _CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
 _HRNET_CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", *_CLASSIFIERS)
 _HRNET_BRANCH = "stage2.0.branches.0.0.conv1.weight"
 _LAST_MOBILENET_BLOCK = 17
+_UNKNOWN_KIND = "a bare backbone"
 _QUANTIZED_PARTS = ("weight_u8", "scale", "zero_point", "bias")
 
 
@@ -93,7 +94,12 @@ def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
     if is_vovnet(state_dict):
         tensors = open_absent_gates(state_dict)
         return _without_classifier(tensors, bn_eps, "an ImageNet VoVNetV2")
-    return _without_classifier(state_dict, bn_eps, "a bare backbone")
+    return _without_classifier(state_dict, bn_eps, _UNKNOWN_KIND)
+
+
+def is_known_network(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether ``convert_backbone`` knows the network by its names."""
+    return convert_backbone(state_dict).kind != _UNKNOWN_KIND
 
 
 def read_quantized_mobilenet(path: str | os.PathLike[str]) -> BackboneWeights:

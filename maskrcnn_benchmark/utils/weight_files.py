@@ -19,10 +19,16 @@ from torch import Tensor
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.c2_model_loading import load_caffe2_weights
 from maskrcnn_benchmark.utils.detectron2_weights import BN_EPS as DETECTRON2_BN_EPS
-from maskrcnn_benchmark.utils.detectron2_weights import convert_detectron2, is_detectron2
+from maskrcnn_benchmark.utils.detectron2_weights import (
+    convert_detectron2,
+    convert_detectron2_resnet,
+    is_detectron2,
+    is_detectron2_resnet,
+)
 from maskrcnn_benchmark.utils.imagenet_weights import (
     BackboneWeights,
     convert_backbone,
+    is_known_network,
     read_quantized_mobilenet,
 )
 from maskrcnn_benchmark.utils.load_report import CheckpointError, summarize
@@ -32,6 +38,9 @@ from maskrcnn_benchmark.utils.plain_pickle import read_plain_pickle
 _ZIP_MAGIC = b"PK\x03\x04"
 # How torch names what it refuses: "... unsupported GLOBAL posix.system whose module ...".
 _FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")
+# Entries under which training scripts keep a state dict without further states that matter here.
+_STATE_DICTS = ("state_dict", "model_state_dict")
+_TORCHVISION_PYRAMID = "backbone.fpn.inner_blocks."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
     ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2,
     ``.safetensors`` a state dict, anything else what ``torch.save`` has written: a checkpoint (a
     dictionary with ``"model"``), the state dict of a whole model, or that of an ImageNet
-    classifier. Checkpoints of detectron2 are told by their names.
+    classifier, in a checkpoint of its own or not. Files of detectron2 are told by their names.
 
     Args:
         path: the file.
@@ -88,8 +97,8 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file (looked for {path.absolute()})")
-    if path.suffix == ".pkl":
-        return _from_pickle(path)
+    if path.suffix == ".pkl" and not _is_archive(path):
+        return _from_pickle(path, model_names)
     if path.suffix == ".npz":
         return _from_backbone(read_quantized_mobilenet(path))
     if path.suffix == ".safetensors":
@@ -97,15 +106,13 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
     return _sort_content(read_torch_file(path), path, model_names)
 
 
-def _from_pickle(path: Path) -> WeightFile:
+def _from_pickle(path: Path, model_names: Iterable[str]) -> WeightFile:
     content = read_plain_pickle(path)
-    model = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(model, dict) or not is_detectron2(map(str, model)):
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         return _from_backbone(load_caffe2_weights(path))
-    arrays = {name: value for name, value in model.items() if isinstance(value, np.ndarray)}
-    return _from_detectron2(
-        {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    )
+    arrays = {str(k): v for k, v in content["model"].items() if isinstance(v, np.ndarray)}
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    return _sort_content({**content, "model": tensors}, path, model_names)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -145,9 +152,8 @@ def read_torch_file(path: Path) -> object:
 
 def _check_archive(path: Path) -> None:
     """Refuse an incomplete or altered archive; torch itself does not look at the check sums."""
-    with open(path, "rb") as file:
-        if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
-            return
+    if not _is_archive(path):
+        return
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -155,6 +161,11 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
     if damaged is not None:
         raise CheckpointError(f"{path}: {_damage(path)} (wrong check sum of {damaged})")
+
+
+def _is_archive(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
 
 
 def _damage(path: Path) -> str:
@@ -176,18 +187,34 @@ def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> We
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: expected a dictionary, found a {type(content).__name__}")
     entries = dict(content)
-    if isinstance(entries.get("model"), Mapping):
-        tensors = _tensors(entries.pop("model"), path)
-        if is_detectron2(tensors):
-            return _from_detectron2(tensors)
-        return WeightFile(tensors, "a checkpoint", entries=entries)
-    state_dict = entries.get("state_dict")
-    tensors = _tensors(state_dict if isinstance(state_dict, Mapping) else content, path)
+    is_checkpoint = isinstance(entries.get("model"), Mapping)
+    if is_checkpoint:
+        state_dict = entries.pop("model")
+    else:
+        named = (entries.get(name) for name in _STATE_DICTS)
+        state_dict = next((entry for entry in named if isinstance(entry, Mapping)), content)
+    tensors = _tensors(state_dict, path)
+    _refuse_torchvision_detector(tensors, path)
     if is_detectron2(tensors):
         return _from_detectron2(tensors)
-    if not tensors.keys().isdisjoint(model_names):
-        return WeightFile(tensors, "a bare state dict")
-    return _from_backbone(convert_backbone(tensors))
+    if is_detectron2_resnet(tensors):
+        return _from_backbone(convert_detectron2_resnet(tensors, entries.get("__author__")))
+    is_foreign = tensors.keys().isdisjoint(model_names)
+    if is_checkpoint and not (is_foreign and is_known_network(tensors)):
+        return WeightFile(tensors, "a checkpoint", entries=entries)
+    if is_foreign:
+        return _from_backbone(convert_backbone(tensors))
+    return WeightFile(tensors, "a bare state dict")
+
+
+def _refuse_torchvision_detector(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Some of its names are ours, so that it would be loaded in part and without a reason."""
+    if any(name.startswith(_TORCHVISION_PYRAMID) for name in tensors):
+        raise CheckpointError(
+            f"{path}: refused. It is a detector of torchvision: its anchors and boxes follow "
+            "another pixel convention, and its frozen norms do not tell their epsilon, which is 0 "
+            "in some files and 1e-5 in others. ImageNet weights are at catalog://torchvision/..."
+        )
 
 
 def _tensors(state_dict: Mapping[str, Any], path: Path) -> dict[str, Tensor]:

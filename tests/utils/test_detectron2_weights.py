@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
@@ -16,7 +18,7 @@ from maskrcnn_benchmark.utils.detectron2_weights import convert_detectron2, is_d
 from maskrcnn_benchmark.utils.load_report import CheckpointError
 from maskrcnn_benchmark.utils.model_serialization import load_state_dict
 from maskrcnn_benchmark.utils.weight_files import read_weight_file
-from tests.utils.backbones import assert_same_maps, detector_of, random_images
+from tests.utils.backbones import assert_same_maps, detector_of, random_images, randomize_norms
 
 ONE = torch.ones(1)
 
@@ -174,6 +176,36 @@ def test_a_body_gives_the_same_c2_to_c5(suffix: str, tmp_path: Path):
     assert report.missing == () == report.unexpected
     assert set(report.outside) == {"backbone.fpn.weight", "backbone.fpn.bias"}
     assert_same_maps(detector["backbone"]["body"](random_images()), theirs(random_images()))
+
+
+@pytest.mark.parametrize(("author", "is_known"), [("torchvision", True), ("me", False)])
+@torch.no_grad()
+def test_a_resnet_of_torchvision_that_detectron2_renamed(author, is_known, tmp_path: Path):
+    """The names are those that its script convert-torchvision-to-d2.py writes."""
+    torch.manual_seed(0)
+    network = randomize_norms(TorchvisionResNet(Bottleneck, [1, 1, 1, 1]))
+    renamed = {}
+    for name, value in network.state_dict().items():
+        name = name if "layer" in name else f"stem.{name}"
+        name = re.sub(r"layer(\d)", lambda found: f"res{int(found[1]) + 1}", name)
+        name = re.sub(r"bn(\d)", r"conv\1.norm", name)
+        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+        renamed[name] = value.numpy()
+    path = tmp_path / "R-50.pkl"
+    content = {"model": renamed, "__author__": author, "matching_heuristics": True}
+    path.write_bytes(pickle.dumps(content))
+    settings = ResNetSettings((1, 1, 1, 1), stride_in_1x1=False)
+    detector = detector_of(ResNet(settings=settings)).double()
+    file = read_weight_file(path, detector.state_dict())
+    assert file.ignored == ("stem.fc.weight", "stem.fc.bias")
+    rgb = WeightSettings(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
+    assert file.settings == (rgb if is_known else None)
+    report = load_state_dict(detector, file.tensors, by_suffix=file.is_backbone, bn_eps=file.bn_eps)
+    assert report.missing == () == report.unexpected
+    images = random_images()
+    stem = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+    expected = network.layer4(network.layer3(network.layer2(network.layer1(stem))))
+    assert_same_maps(detector["backbone"]["body"](images)[-1:], [expected])
 
 
 def _centermask2(backbone: nn.Module) -> dict[str, Tensor]:

@@ -52,6 +52,46 @@ def test_a_bare_backbone_matches_by_suffix(tmp_path: Path):
     assert file.ignored == ("fc.weight",)
 
 
+MOBILENET = {"features.0.0.weight": torch.ones(1), "features.1.conv.0.weight": torch.ones(1)}
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict"])
+def test_a_checkpoint_of_a_classifier_is_a_backbone(key: str, tmp_path: Path):
+    """torchvision's reference scripts write "model", as detectors do."""
+    content = {key: {f"module.{k}": v for k, v in MOBILENET.items()}, "epoch": 3}
+    file = read_weight_file(_save(tmp_path / "m.pth", content), NAMES)
+    assert file.kind == "an ImageNet MobileNetV2"
+    assert file.is_backbone
+    assert file.tensors.keys() == MOBILENET.keys()
+    assert file.entries == {}
+
+
+def test_a_checkpoint_of_the_model_itself_stays_one_though_it_is_a_body(tmp_path: Path):
+    path = _save(tmp_path / "m.pth", {"model": MOBILENET, "iteration": 3})
+    file = read_weight_file(path, MOBILENET)
+    assert file.kind == "a checkpoint"
+    assert file.entries == {"iteration": 3}
+
+
+def test_a_checkpoint_of_another_detector_stays_one(tmp_path: Path):
+    file = read_weight_file(_save(tmp_path / "m.pth", {"model": _model()}), ["other.weight"])
+    assert file.kind == "a checkpoint"
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: {"model": d}], ids=["bare", "model"])
+def test_a_detector_of_torchvision_is_refused_with_the_reason(wrap, tmp_path: Path):
+    """Some of its names are ours: it would be loaded in part, without the epsilon of its norms."""
+    names = ("backbone.body.layer1.0.conv1.weight", "backbone.fpn.inner_blocks.0.0.weight")
+    content = wrap({name: torch.ones(1) for name in names})
+    with pytest.raises(CheckpointError, match=r"refused. It is a detector of torchvision.*epsilon"):
+        read_weight_file(_save(tmp_path / "m.pth", content), names[:1])
+
+
+def test_what_torch_saved_is_read_whatever_its_ending(tmp_path: Path):
+    file = read_weight_file(_save(tmp_path / "model_final.pkl", {"model": _model()}), NAMES)
+    assert tuple(file.tensors) == NAMES
+
+
 def test_the_ending_tells_caffe2_and_8_bit_files(tmp_path: Path):
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps({"conv1_w": np.ones((1, 3, 7, 7), np.float32)}))
