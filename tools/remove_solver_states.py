@@ -12,12 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from maskrcnn_benchmark.engine.launch import plain_errors
-from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.utils.load_report import CheckpointError
-from maskrcnn_benchmark.utils.weight_files import read_torch_file
+from maskrcnn_benchmark.utils.weight_files import read_torch_file, write_torch_file
 from maskrcnn_benchmark.utils.weight_sources import SETTINGS_ENTRY
 
 _SUFFIX = "_wo_solver_states"
@@ -43,15 +40,15 @@ def remove_solver_states(source: Path, target: Path) -> list[str]:
     """Write the model of a checkpoint to a file of its own; returns the entries left out.
 
     Raises:
-        CheckpointError: the file is absent, damaged, would run code, or has no model.
+        CheckpointError: the file is absent, damaged, would run code, or has no model; or the
+            new one's name has the ending of another format.
     """
     if not source.is_file():
         raise CheckpointError(f"{source}: no such file")
     content = read_torch_file(source)
     if not isinstance(content, Mapping) or not isinstance(content.get("model"), Mapping):
         raise CheckpointError(f'{source}: expected a checkpoint with an entry "model"')
-    with atomic_write(target) as file:
-        torch.save({key: content[key] for key in _KEPT if key in content}, file)
+    write_torch_file({key: content[key] for key in _KEPT if key in content}, target)
     return [str(key) for key in content if key not in _KEPT]
 
 

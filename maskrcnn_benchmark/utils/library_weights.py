@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
@@ -58,6 +58,27 @@ def find_library_weights(address: str) -> LibraryWeights | None:
     scheme, separator, name = address.partition("://")
     find = _FINDERS.get(scheme) if separator else None
     return None if find is None else find(name)
+
+
+def build_library_network(name: str) -> nn.Module:
+    """The network ``"torchvision/MODEL"`` or ``"timm/MODEL"`` with random weights.
+
+    Raises:
+        ConfigError: the library is not installed or has no such network, or no backbone here is
+            the same.
+    """
+    library, _, model = name.partition("/")
+    network: nn.Module
+    if library == "torchvision" and model in _TORCHVISION_MODELS:
+        network = _import("torchvision", "torchvision.models").get_model(model, weights=None)
+    elif library == "timm" and _import("timm", "timm").is_model(model):
+        network = _import("timm", "timm").create_model(model)
+    else:
+        raise ConfigError(
+            f"expected torchvision/MODEL with one of {', '.join(_TORCHVISION_MODELS)}, or "
+            f"timm/MODEL, as in timm/ese_vovnet39b; got {name!r}"
+        )
+    return network
 
 
 def fetch_in_turn(name: str, fetch: Callable[[], StateDict]) -> StateDict:
@@ -148,6 +169,6 @@ def _import(library: str, module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"MODEL.WEIGHT: catalog://{library}/... needs {library}, which is not installed "
+            f"{library}/... needs {library}, which is not installed "
             f"({error}); run: pip install {library}"
         ) from error

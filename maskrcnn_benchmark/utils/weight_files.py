@@ -25,6 +25,7 @@ from maskrcnn_benchmark.utils.detectron2_weights import (
     is_detectron2,
     is_detectron2_resnet,
 )
+from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.utils.imagenet_weights import (
     BackboneWeights,
     convert_backbone,
@@ -36,6 +37,8 @@ from maskrcnn_benchmark.utils.model_serialization import strip_prefix_if_present
 from maskrcnn_benchmark.utils.plain_pickle import read_plain_pickle
 
 _ZIP_MAGIC = b"PK\x03\x04"
+# Endings of what `torch.save` does not write.
+_OTHER_ENDINGS = (".npz", ".pkl", ".safetensors")
 # How torch names what it refuses: "... unsupported GLOBAL posix.system whose module ...".
 _FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")
 # Entries under which training scripts keep a state dict without further states that matter here.
@@ -148,6 +151,32 @@ def read_torch_file(path: Path) -> object:
         raise CheckpointError(f"{path}: {_damage(path)}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
+
+
+def write_torch_file(content: Mapping[str, Any], path: Path) -> None:
+    """Write what ``read_torch_file`` reads, atomically.
+
+    Raises:
+        CheckpointError: a file of that name would be taken for one of another format.
+    """
+    if path.suffix in _OTHER_ENDINGS:
+        raise CheckpointError(f"{path}: expected a name that ends in .pth, got {path.suffix}")
+    with atomic_write(path) as file:
+        torch.save(dict(content), file)
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict as a ``.safetensors`` file, atomically.
+
+    Raises:
+        CheckpointError: safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise CheckpointError(f"{path}: needs safetensors; run: pip install safetensors") from error
+    with atomic_write(path) as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 def _check_archive(path: Path) -> None:

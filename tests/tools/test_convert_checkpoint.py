@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load_file
 
-from maskrcnn_benchmark.config import CfgNode, get_default_config
+from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
@@ -127,3 +128,42 @@ def test_the_reasons_are_told_even_if_nothing_is_left(tmp_path: Path, capsys):
         _convert(tmp_path / "mask_rcnn.pth", tmp_path / "c.pth")
     log = capsys.readouterr()
     assert f"not taken: {name}. Because: RoI features" in log.out + log.err
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_a_body_goes_back_to_its_library(
+    ending: str, torchvision_file: Path, tmp_path: Path, capsys
+):
+    ours, theirs = tmp_path / "ours.pth", tmp_path / f"theirs.{ending}"
+    _convert(torchvision_file, ours)
+    _convert("--to", "torchvision/mobilenet_v2", ours, theirs)
+    log = capsys.readouterr()
+    assert f"{theirs}: wrote 306 tensors for torchvision/mobilenet_v2" in log.out + log.err
+    assert "Not in it: features.18.0.weight" in log.out + log.err
+    assert "Give it images of: INPUT.TO_BGR255 False" in log.out + log.err
+    original = torch.load(torchvision_file, weights_only=True)
+    is_torchs = ending == "pth"
+    returned = torch.load(theirs, weights_only=True) if is_torchs else load_file(theirs)
+    absent = set(original) ^ set(returned)
+    assert all(name.startswith(("features.18.", "classifier.")) for name in absent)
+    for name, value in returned.items():
+        # Taking the epsilon in and out rounds the variances.
+        atol = 1e-7 if name.endswith("running_var") else 0
+        torch.testing.assert_close(value, original[name], rtol=0, atol=atol)
+
+
+def test_a_network_that_is_not_the_body_is_refused(torchvision_file: Path, tmp_path: Path):
+    target = tmp_path / "theirs.pth"
+    with pytest.raises(ConfigError, match=r"expected torchvision/MODEL with one of .*'resnet50'"):
+        _convert("--to", "resnet50", torchvision_file, target)
+    with pytest.raises(CheckpointError, match="--to torchvision/resnet50: not the same network"):
+        _convert("--to", "torchvision/resnet50", torchvision_file, target)
+    assert not target.exists()
+
+
+def test_a_name_of_another_format_is_refused(torchvision_file: Path, tmp_path: Path):
+    """Nothing could read the checkpoint again."""
+    for ending in (".safetensors", ".pkl", ".npz"):
+        with pytest.raises(CheckpointError, match=rf"ends in \.pth, got {ending}"):
+            _convert(torchvision_file, tmp_path / f"c{ending}")
+        assert not (tmp_path / f"c{ending}").exists()
