@@ -110,7 +110,7 @@ def test_some_blocks_of_a_part_can_be_chosen():
 
 
 def test_all_stages_stand_for_a_part_that_is_not_named():
-    # UPSTREAM(part-without-stages)
+    """upstream: part-without-stages."""
     architecture = ARCHITECTURES["mobilenet_v2"]
     blocks = architecture.blocks_of("rpn")
     assert len(blocks) == sum(map(len, architecture.stages)) == 17

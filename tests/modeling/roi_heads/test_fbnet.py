@@ -69,9 +69,9 @@ def test_blocks_can_be_chosen_and_a_last_convolution_added():
 
 
 def test_the_keypoint_head_of_built_in_architectures_has_all_blocks():
-    # UPSTREAM(part-without-stages)
+    """upstream: part-without-stages."""
     extractor = build("keypoint")
-    assert list(extractor.head.blocks)[0].pw.conv.in_channels == 96
+    assert next(iter(extractor.head.blocks)).pw.conv.in_channels == 96
     assert len(extractor.head.blocks) == 25
     assert extractor.out_channels == 80
     assert run(extractor).shape[:2] == (3, 80)
