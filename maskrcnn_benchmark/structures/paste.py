@@ -88,6 +88,20 @@ def paste_masks(masks: Tensor, boxes: BoxList, threshold: float = 0.5, padding: 
     return planes
 
 
+def are_planes(masks: Tensor, image_wh: tuple[int, int]) -> bool:
+    """Whether (N, 1, h, w) are masks of the whole image, not probabilities inside boxes.
+
+    An image may be as small as the probabilities; those alone are square and floating.
+
+    Args:
+        masks: (N, 1, H, W) or (N, 1, M, M).
+        image_wh: width and height of the image.
+    """
+    width, height = image_wh
+    is_square = width == height
+    return masks.shape[2:] == (height, width) and not (is_square and masks.is_floating_point())
+
+
 def resize_detections(detections: BoxList, size: tuple[int, int]) -> BoxList:
     """The detections in the image resized to ``size`` (w, h), with the field ``mask``, if any.
 
@@ -99,11 +113,10 @@ def resize_detections(detections: BoxList, size: tuple[int, int]) -> BoxList:
         size: (w, h) of the other image.
     """
     resized = detections.resize(size)
-    width, height = detections.size
-    if not detections.has_field("mask"):
+    if not detections.has_field("mask") or size == detections.size:
         return resized
     masks: Tensor = detections.get_field("mask")
-    if masks.dtype != torch.uint8 or masks.shape[2:] != (height, width) or size == detections.size:
+    if masks.dtype != torch.uint8 or not are_planes(masks, detections.size):
         return resized
     planes = masks.new_zeros(len(masks), 1, size[1], size[0])
     # One at a time: float planes of all masks would be large.

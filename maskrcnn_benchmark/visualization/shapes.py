@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import PastedMask, paste_mask_in_box
+from maskrcnn_benchmark.structures.paste import PastedMask, are_planes, paste_mask_in_box
 
 MASK_THRESHOLD: Final = 0.5
 """Pixels above it belong to the instance."""
@@ -36,7 +36,7 @@ def instance_shapes(boxes: BoxList) -> list[PastedMask | None]:
 
 
 def _predicted_shapes(boxes: BoxList, masks: Tensor) -> list[PastedMask | None]:
-    if masks.shape[2:] == boxes.size[::-1]:
+    if are_planes(masks, boxes.size):
         return [_cropped(mask[0] > MASK_THRESHOLD) for mask in masks]
     return [
         paste_mask_in_box(mask[0], box, boxes.size)

@@ -24,6 +24,13 @@ def test_predicted_shapes_are_the_pasted_masks():
         np.testing.assert_array_equal(on_plane(shape, boxes.size), plane)
 
 
+def test_probabilities_are_no_plane_of_an_image_that_is_as_small():
+    boxes = BoxList([[7.0, 7.0, 20.0, 20.0]], (28, 28))
+    boxes.add_field("mask", torch.ones(1, 1, 28, 28))
+    (shape,) = instance_shapes(boxes)
+    assert max(shape.mask.shape) <= 16
+
+
 def test_ground_truth_shapes_are_the_rasterised_polygons():
     boxes = random_boxlist(5)
     boxes.add_field("masks", elliptic_masks(boxes))

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import encode_masks
+from maskrcnn_benchmark.structures.paste import are_planes, encode_masks
 
 # Source: the original's evaluation, whatever the configuration says.
 MASK_THRESHOLD = 0.5
@@ -138,10 +138,9 @@ def encode_detections(detections: BoxList) -> list[dict[str, Any]]:
             f"got the fields {sorted(detections.fields())}"
         )
     masks: Tensor = detections.get_field("mask").detach().cpu()
-    width, height = detections.size
     if masks.dim() != 4 or masks.shape[1] != 1:
         raise ValueError(f"'mask' must be (K, 1, M, M), got {tuple(masks.shape)}")
-    if tuple(masks.shape[-2:]) == (height, width):
+    if are_planes(masks, detections.size):
         return [_encode_whole_image(mask[0] > MASK_THRESHOLD) for mask in masks]
     return encode_masks(masks, detections, MASK_THRESHOLD, MASK_PADDING)
 

@@ -49,6 +49,16 @@ def test_masks_of_the_whole_image_are_taken_as_they_are():
         np.testing.assert_array_equal(coco_mask.decode(rle), plane[0].numpy())
 
 
+def test_probabilities_are_no_masks_of_an_image_that_is_as_small():
+    found = BoxList([[7.0, 7.0, 20.0, 20.0]], (28, 28))
+    found.add_field("mask", torch.ones(1, 1, 28, 28))
+    (rle,) = encode_detections(found)
+    assert 13**2 <= coco_mask.decode(rle).sum() <= 16**2  # the box, not the image
+    found.add_field("mask", torch.ones(1, 1, 28, 28, dtype=torch.uint8))
+    (rle,) = encode_detections(found)
+    assert coco_mask.decode(rle).sum() == 28**2
+
+
 def test_no_detections_give_no_results():
     nothing = detections([], [], [])
     assert box_results(11, nothing, IDS) == []
