@@ -64,15 +64,20 @@ class DistributedSampler(Sampler[int]):
         indices = self._permuted(len(order)) if self.shuffle else list(order)
         if indices:
             # The cycle is what repeats indices, even in a data set smaller than the padding.
-            padded = islice(cycle(indices), self._total)
+            padded = islice(cycle(indices), self.total_size)
             indices = list(islice(padded, self.rank, None, self.num_replicas))
         return iter(indices)
 
     def __len__(self) -> int:
-        return len(range(self.rank, self._total, self.num_replicas))
+        return self.num_samples
 
     @property
-    def _total(self) -> int:
+    def num_samples(self) -> int:
+        """Indices of this process."""
+        return len(range(self.rank, self.total_size, self.num_replicas))
+
+    @property
+    def total_size(self) -> int:
         """Indices of all processes together."""
         count = len(self.dataset)
         return count + -count % self.num_replicas if self.pad else count
