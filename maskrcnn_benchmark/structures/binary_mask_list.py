@@ -97,9 +97,9 @@ class BinaryMaskList:
         """For each instance its outer contours as flat polygons; see ``mask_to_polygons``."""
         return [mask_to_polygons(mask) for mask in self.masks.cpu().numpy()]
 
-    def to(self, device: torch.device | str) -> BinaryMaskList:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> BinaryMaskList:
         """The instances on a device."""
-        return BinaryMaskList(self.masks.to(device), self.size)
+        return BinaryMaskList(self.masks.to(device, non_blocking=non_blocking), self.size)
 
 
 def mask_to_polygons(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:

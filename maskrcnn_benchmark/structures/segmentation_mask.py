@@ -106,9 +106,10 @@ class SegmentationMask:
         """
         return self._like(self.instances.crop(box.tolist() if isinstance(box, Tensor) else box))
 
-    def resize(self, size: tuple[int, int]) -> SegmentationMask:
-        """The masks in the image resized to ``size`` (w, h)."""
-        return self._like(self.instances.resize(size))
+    def resize(self, size: tuple[int, int] | int) -> SegmentationMask:
+        """The masks in the image resized to ``size`` (w, h), a single number being both."""
+        size_wh = (size, size) if isinstance(size, int) else size
+        return self._like(self.instances.resize(size_wh))
 
     def transpose(self, method: int) -> SegmentationMask:
         """The masks in the flipped image.
@@ -135,11 +136,11 @@ class SegmentationMask:
         height, width = bitmasks.shape[1:]
         return SegmentationMask(bitmasks, (width, height), mode)
 
-    def to(self, device: torch.device | str) -> SegmentationMask:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SegmentationMask:
         """The masks on a device; polygons always are on the CPU."""
         if isinstance(self.instances, PolygonList):
             return self
-        return self._like(self.instances.to(device))
+        return self._like(self.instances.to(device, non_blocking=non_blocking))
 
     def to_bitmasks(self) -> Tensor:
         """(K, H, W) bool masks."""
