@@ -39,6 +39,8 @@ class GroupNormSettings:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "GroupNormSettings":
         """Settings read from MODEL.GROUP_NORM."""
+        # UPSTREAM(group-norm-settings): make_layers.py read the global configuration, whatever the
+        # model was built with.
         group_norm = cfg.MODEL.GROUP_NORM
         return cls(
             num_groups=group_norm.NUM_GROUPS,

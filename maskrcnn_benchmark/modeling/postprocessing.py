@@ -16,6 +16,7 @@ def keep_best(boxlist: BoxList, limit: int) -> BoxList:
     if limit <= 0 or len(boxlist) <= limit:
         return boxlist
     scores = boxlist.get_field("scores")
+    # UPSTREAM(ties-at-the-limit): the original compares with the limit-th score too.
     lowest = scores.topk(limit).values[-1]
     return boxlist[torch.nonzero(scores >= lowest).squeeze(1)]
 

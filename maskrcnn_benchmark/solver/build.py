@@ -58,6 +58,7 @@ def parameter_settings(name: str, settings: SolverSettings) -> ParameterSettings
     A parameter with "bias" anywhere in its name is a bias; so GroupNorm's weights decay and its
     biases do not, as in maskrcnn-benchmark.
     """
+    # UPSTREAM(bias-by-name): the name decides, not what the parameter does.
     if "bias" in name:
         return ParameterSettings(
             settings.base_lr * settings.bias_lr_factor, settings.weight_decay_bias

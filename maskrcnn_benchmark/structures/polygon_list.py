@@ -85,6 +85,7 @@ class PolygonList:
 
         The new size is (x2 - x1, y2 - y1), each at least 1, as in the original.
         """
+        # UPSTREAM(crop-without-clipping): rasterising cuts off what is outside.
         left, top, right, bottom = (float(value) for value in box)
         size = (max(right - left, 1.0), max(bottom - top, 1.0))
         return self._of_points(self._map((left, top), (1, 1)), size)

@@ -31,6 +31,7 @@ def test_indivisible_channels_are_named():
 
 
 def test_group_norm_reads_the_settings_in_hand():
+    # UPSTREAM(group-norm-settings): the original read the global configuration here.
     cfg = get_default_config()
     cfg.MODEL.GROUP_NORM.NUM_GROUPS = 8
     cfg.MODEL.GROUP_NORM.EPSILON = 0.5

@@ -26,6 +26,7 @@ def solver_config(**values):
 
 @pytest.mark.parametrize("name", ["fpn.conv.bias", "bias", "head.bias_scale.weight"])
 def test_biases_have_their_own_rate_and_decay(name):
+    # UPSTREAM(bias-by-name): the last of them is none.
     assert parameter_settings(name, SETTINGS) == ParameterSettings(lr=0.2, weight_decay=0.25)
 
 

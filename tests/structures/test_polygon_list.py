@@ -75,6 +75,7 @@ def test_resize_scales_each_axis():
 
 
 def test_crop_moves_and_does_not_clip():
+    # UPSTREAM(crop-without-clipping): points outside of the new size stay.
     cropped = two_instances().crop((3, 4, 3.5, 8))
     assert cropped.size == (1, 4)
     assert cropped.polygons[0][0].tolist() == [[-1, -1], [2, -1], [2, 5], [-1, 5]]

@@ -51,6 +51,8 @@ class CombinedROIHeads(nn.ModuleDict):
                 field `labels`.
             targets: ground truth in training.
         """
+        # UPSTREAM(empty-images): there images without boxes were dropped here, while their features
+        # stayed, so that later images pooled from the wrong ones.
         detections, losses = proposals, dict[str, Tensor]()
         box_features: Tensor | None = None
         if "box" in self:
@@ -87,6 +89,7 @@ def build_roi_heads(cfg: CfgNode, in_channels: int) -> CombinedROIHeads | None:
         heads["mask"] = build_roi_mask_head(cfg, in_channels, shared)
     if "maskiou" in names:
         heads["maskiou"] = build_roi_maskiou_head(cfg, in_channels)
+    # UPSTREAM(keypoint-head): roi_heads.py never built it, so KEYPOINT_ON changed nothing.
     if "keypoint" in names:
         shared = _make_shared_extractor(cfg, "ROI_KEYPOINT_HEAD", box_extractor)
         heads["keypoint"] = build_roi_keypoint_head(cfg, in_channels, shared)

@@ -32,6 +32,7 @@ CASES = {
     "e2e_faster_rcnn_R_50_FPN_1x": (set(), set()),
     "e2e_mask_rcnn_R_50_C4_1x": ({"loss_mask"}, {"mask"}),
     "e2e_mask_rcnn_R_50_FPN_1x": ({"loss_mask"}, {"mask"}),
+    # UPSTREAM(keypoint-head): the original built a box detector of this one.
     "e2e_keypoint_rcnn_R_50_FPN_1x": ({"loss_kp"}, {"keypoints"}),
 }
 

@@ -34,6 +34,7 @@ def l2_loss(predicted: Tensor, target: Tensor) -> Tensor:
         predicted: (R,) IoU of the roi's class.
         target: (R,) true IoU.
     """
+    # UPSTREAM(only-positive-targets): masks that miss their object altogether teach nothing.
     difference = torch.where(target > 0, predicted - target, 0)
     return 0.5 * difference.square().sum() / (target > 0).sum().clamp(min=1)
 

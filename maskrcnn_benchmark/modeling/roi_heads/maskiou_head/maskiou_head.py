@@ -54,6 +54,7 @@ class ROIMaskIoUHead(nn.Module):
             inputs: what the mask head saw and predicted, R rois over all images.
             detections: one BoxList an image, R boxes in all, with the field `scores`.
         """
+        # UPSTREAM(attached-inputs): through both of them the loss reaches mask head and backbone.
         all_iou = self.predictor(self.feature_extractor(inputs.pooled, inputs.masks))
         rois = torch.arange(len(inputs.labels), device=inputs.labels.device)
         predicted_iou = all_iou[rois, inputs.labels]
@@ -74,6 +75,7 @@ def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[
     sizes = [len(boxes) for boxes in detections]
     for boxes, iou in zip(detections, torch.split(predicted_iou, sizes), strict=True):
         result = boxes.copy_with_fields(boxes.fields())
+        # UPSTREAM(unclamped-mask-scores): a linear layer predicts the IoU, which may leave [0, 1].
         result.add_field("mask_scores", boxes.get_field("scores") * iou)
         results.append(result)
     return results

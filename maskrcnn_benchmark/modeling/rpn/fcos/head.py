@@ -66,6 +66,7 @@ class FCOSHeadSettings:
             in_channels=in_channels,
             num_foreground=ArchitectureSpec.from_config(cfg).num_classes - 1,
             num_convs=fcos.NUM_CONVS,
+            # UPSTREAM(scales-per-level): there were five scales, whatever FPN_STRIDES said.
             num_levels=len(fcos.FPN_STRIDES),
             prior_prob=fcos.PRIOR_PROB,
             dense_points=check_dense_points(fcos.DENSE_POINTS),

@@ -92,6 +92,7 @@ class FCOSPostProcessor:
         probs = at_least_float32(flatten_levels([logits], self.num_foreground)).sigmoid()
         distances = at_least_float32(flatten_levels([ltrb], 4))
         center_probs = at_least_float32(flatten_levels([centerness], 1)).sigmoid()
+        # UPSTREAM(threshold-before-centerness): it is not the final score that must exceed it.
         is_candidate = probs > self.settings.score_threshold
         boxlists = []
         for image, (height, width) in enumerate(image_sizes):

@@ -29,6 +29,7 @@ def test_empty_masks_have_no_overlap():
 
 
 def test_only_positive_targets_count():
+    # UPSTREAM(only-positive-targets): the second roi is left out.
     predicted = torch.tensor([0.5, 0.9, 1.0], requires_grad=True)
     loss = l2_loss(predicted, torch.tensor([0.7, 0.0, 0.8]))
     assert loss.item() == pytest.approx(0.5 * (0.2**2 + 0.2**2) / 2)

@@ -90,6 +90,14 @@ def test_head_of_the_defaults():
     torch.testing.assert_close(head.cls_logits.bias, torch.full((80,), expected_bias))
 
 
+def test_every_level_has_a_scale_of_its_own():
+    # UPSTREAM(scales-per-level): the original had five, whatever FPN_STRIDES said.
+    cfg = get_default_config()
+    cfg.MODEL.FCOS.FPN_STRIDES = [8, 16, 32]
+    assert FCOSHeadSettings.from_config(cfg, CHANNELS).num_levels == 3
+    assert len(make_head(num_levels=3).scales) == 3
+
+
 def test_bad_number_of_points_names_the_key():
     cfg = get_default_config()
     cfg.MODEL.FCOS.DENSE_POINTS = 3
