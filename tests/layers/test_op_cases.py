@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import ops_status
+from maskrcnn_benchmark.layers import _ops, ops_status
 from tests.layers.op_cases import (
     CASES,
     CUDA_CASES,
@@ -13,6 +13,7 @@ from tests.layers.op_cases import (
     run_refusal,
 )
 from tests.layers.op_cases.case import DTYPES
+from tests.layers.op_fuzz import names_of_arguments
 
 needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
 on_a_device = pytest.mark.gpu
@@ -31,6 +32,16 @@ def test_cpu_kernel_agrees_with_the_reference(case, dtype):
 def test_cpu_kernel_refuses_with_one_clean_message(refusal, capfd):
     run_refusal(refusal, "centermask")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+def test_twin_refuses_and_names_the_argument(refusal):
+    if refusal.operator.startswith("roi_align"):
+        pytest.skip("its twin checks nothing yet")
+    twin = next(each for each in _ops.OPERATORS if each.name == refusal.operator).reference
+    named = "|".join(names_of_arguments(refusal.operator))
+    with pytest.raises((ValueError, RuntimeError), match=rf"\b({named})\b.*: expected"):
+        twin(*refusal.arguments())
 
 
 @on_a_device

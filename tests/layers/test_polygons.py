@@ -196,3 +196,11 @@ def test_shapes_that_do_not_fit_are_refused():
         rasterize_polygons(groups, members, torch.zeros(2, 4), 3)
     with pytest.raises(ValueError, match=r"sizes_hw: expected shape \(1, 2\), got \(1,\)"):
         polygon_areas(groups, members, torch.zeros(1, 2), torch.ones(1))
+
+
+@pytest.mark.parametrize("operator", RASTERIZE.values(), ids=RASTERIZE)
+def test_points_may_belong_to_a_graph(operator):
+    groups, box = grouped([[SQUARE]]), torch.tensor([[0.0, 0, 6, 6]])
+    attached = groups._replace(points=groups.points.requires_grad_())
+    masks = operator(*attached, torch.tensor([0]), box.requires_grad_(), 6)
+    assert masks.sum() == 6

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers._reference.checks import check_dtype, check_floating, check_shape
+
 
 class _Corner(NamedTuple):
     """One of the four cells around every sample, each (N, D, K, L); zeros outside the map."""
@@ -78,6 +80,52 @@ class _Sampling(NamedTuple):
         return torch.stack(list(terms)).sum(dim=0) * self.factors
 
 
+def _output_hw(
+    input: Tensor, weight: Tensor, geometry: tuple[Sequence[int], Sequence[int], Sequence[int]]
+) -> list[int]:
+    """Sides of the output; raises unless there is one."""
+    for name, pair, least in zip(
+        ("stride", "padding", "dilation"), geometry, (1, 0, 1), strict=True
+    ):
+        if len(pair) != 2 or min(pair) < least:
+            raise ValueError(f"{name}: expected two numbers of at least {least}, got {tuple(pair)}")
+    check_shape("input", input, (None,) * 4)
+    check_floating("input", input)
+    check_shape("weight", weight, (None,) * 4)
+    channels, (num_outputs, group_channels, *kernel_hw) = input.shape[1], weight.shape
+    fits = channels and group_channels and channels % group_channels == 0 and min(kernel_hw) > 0
+    if not fits or num_outputs % (channels // group_channels):
+        wanted = f"at least one tap and groups that divide {channels} input channels"
+        raise ValueError(f"weight: expected {wanted}, got {tuple(weight.shape)}")
+    sides = zip(input.shape[2:], kernel_hw, *geometry, strict=True)
+    output_hw = [(a + 2 * pad - by * (k - 1) - 1) // step + 1 for a, k, step, pad, by in sides]
+    if min(*output_hw, *input.shape[2:]) < 1:
+        wanted = "a map that gives at least one output"
+        raise ValueError(f"input: expected {wanted}, got {tuple(input.shape)}")
+    return output_hw
+
+
+def _check(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    geometry: tuple[Sequence[int], Sequence[int], Sequence[int]],
+) -> None:
+    output_hw = _output_hw(input, weight, geometry)
+    num_taps = weight.shape[2] * weight.shape[3]
+    check_shape("offset", offset, (len(input), None, *output_hw))
+    num_parts, rest = divmod(offset.shape[1], 2 * num_taps)
+    if rest or num_parts < 1 or input.shape[1] % num_parts:
+        wanted = f"{2 * num_taps} maps for each part of the channels"
+        raise ValueError(f"offset: expected {wanted}, got {tuple(offset.shape)}")
+    check_dtype("offset", offset, input.dtype)
+    check_dtype("weight", weight, input.dtype)
+    if mask is not None:
+        check_shape("mask", mask, (len(input), num_taps * num_parts, *output_hw))
+        check_dtype("mask", mask, input.dtype)
+
+
 def _sampling(
     input: Tensor,
     offset: Tensor,
@@ -85,6 +133,7 @@ def _sampling(
     weight: Tensor,
     geometry: tuple[Sequence[int], Sequence[int], Sequence[int]],
 ) -> _Sampling:
+    _check(input, offset, mask, weight, geometry)
     num_images, channels, height, width = input.shape
     y, x = _positions(offset, weight.shape[2:], *geometry)
     num_parts = y.shape[1]
@@ -133,6 +182,8 @@ def deform_conv_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of input, offset, mask (empty without one) and weight."""
     sampling = _sampling(input, offset, mask, weight, (stride, padding, dilation))
+    check_shape("grad", grad, (len(input), len(weight), *offset.shape[2:]))
+    check_dtype("grad", grad, input.dtype)
     filters = _as_matrices(weight, input.shape[1])
     samples = sampling.samples()
     num_groups, num_outputs, fan_in = filters.shape

@@ -10,13 +10,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers._reference.checks import check_images
+from maskrcnn_benchmark.layers._reference.checks import (
+    check_dtype,
+    check_floating,
+    check_range,
+    check_shape,
+    check_sides,
+)
+from maskrcnn_benchmark.layers._reference.pooling_checks import MOST_SAMPLES_PER_BIN, check_rois
 from maskrcnn_benchmark.layers._reference.roi_pool import round_half_away
 
 # Rois done at a time: bounds the samples that are held at once.
 _ROIS = 8
 
 _LEAST_EXTENT = 0.1
+_MOST = 2**20
 
 
 class _Settings(NamedTuple):
@@ -114,10 +122,25 @@ def _corners(input: Tensor, rois: Tensor, offset: Tensor | None, s: _Settings) -
     return _Corners(torch.stack(cells), down, right, in_rows & in_columns)
 
 
-def _checked(rois: Tensor, input: Tensor) -> None:
-    check_images(rois, input.shape[0])
-    if len(rois) and input.shape[2] * input.shape[3] == 0:
-        raise ValueError(f"input: rois on an empty feature map {tuple(input.shape)}")
+def _check(input: Tensor, rois: Tensor, offset: Tensor | None, s: _Settings) -> None:
+    for name in ("output_channels", "pooled_size", "group_size", "part_size"):
+        check_range(name, getattr(s, name), 1, _MOST)
+    check_range("samples_per_part", s.samples_per_part, 1, MOST_SAMPLES_PER_BIN)
+    channels = s.output_channels * s.group_size * s.group_size
+    check_shape("input", input, (None, channels, None, None))
+    check_floating("input", input)
+    check_shape("rois", rois, (None, 5))
+    check_dtype("rois", rois, input.dtype)
+    check_rois(rois, len(input), (input.shape[2], input.shape[3]))
+    check_sides("pooled_size", (len(rois), s.output_channels, s.pooled_size, s.pooled_size))
+    if offset is None:
+        return
+    check_shape("offset", offset, (len(rois), None, s.part_size, s.part_size))
+    check_dtype("offset", offset, input.dtype)
+    num_classes, rest = divmod(offset.shape[1], 2)
+    if rest or num_classes < 1 or s.output_channels % num_classes:
+        wanted = f"two maps for each of some classes that divide {s.output_channels} channels"
+        raise ValueError(f"offset: expected {wanted}, got {tuple(offset.shape)}")
 
 
 def deform_psroi_pooling(
@@ -142,7 +165,7 @@ def deform_psroi_pooling(
         samples_per_part,
         offset_scale,
     )
-    _checked(rois, input)
+    _check(input, rois, offset, s)
     output = input.new_zeros(len(rois), output_channels, pooled_size, pooled_size)
     if output.numel() == 0:
         return output
@@ -179,7 +202,9 @@ def deform_psroi_pooling_backward(
         samples_per_part,
         offset_scale,
     )
-    _checked(rois, input)
+    _check(input, rois, offset, s)
+    check_shape("grad", grad, (len(rois), output_channels, pooled_size, pooled_size))
+    check_dtype("grad", grad, input.dtype)
     grad_input = torch.zeros_like(input, memory_format=torch.contiguous_format)
     grad_offset = grad.new_zeros((0,) if offset is None else offset.shape)
     if grad.numel() == 0:

@@ -6,6 +6,7 @@ Shape symbols: K boxes.
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers._reference.checks import check_dtype, check_floating, check_shape
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 
 # Rows of the K x K overlap matrix made at a time: bounds the float temporaries at large K.
@@ -37,6 +38,11 @@ def nms_keep(boxes: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
         labels: (K,) integers, only equal labels suppress each other; None: all boxes compete.
         threshold: a box goes when its IoU with a kept earlier box exceeds this.
     """
+    check_shape("boxes", boxes, (None, 4))
+    check_floating("boxes", boxes)
+    if labels is not None:
+        check_shape("labels", labels, (len(boxes),))
+        check_dtype("labels", labels, torch.int64)
     chunks = [_pairwise_iou(rows, boxes) > threshold for rows in torch.split(boxes, _IOU_ROWS)]
     suppresses = torch.cat(chunks).triu(diagonal=1)
     if labels is not None:

@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskrcnn_benchmark.layers._reference.checks import check_dtype, check_range, check_shape
 from maskrcnn_benchmark.layers.mask_resize import VisiblePart, visible_parts
+
+# COCO's run lengths are 32-bit numbers.
+_MOST_PIXELS = 2**32 - 1
+_MOST_PADDING = 2**12
 
 
 def paste_masks_rle(
@@ -27,8 +32,7 @@ def paste_masks_rle(
         threshold: pixels above it are 1.
         padding: zeros put around each mask; its box grows in proportion.
     """
-    if not torch.isfinite(boxes).all():
-        raise ValueError("boxes: expected finite numbers")
+    _check(masks, boxes, height, width, padding)
     image_wh = (width, height)
     texts = [
         _encode(part, part.columns > threshold, image_wh)
@@ -40,6 +44,22 @@ def paste_masks_rle(
         torch.from_numpy(characters).to(masks.device),
         torch.from_numpy(offsets).to(masks.device),
     )
+
+
+def _check(masks: Tensor, boxes: Tensor, height: int, width: int, padding: int) -> None:
+    check_shape("masks", masks, (None, None, None))
+    check_shape("masks", masks, (None, None, masks.shape[1]))
+    check_dtype("masks", masks, torch.float32)
+    check_shape("boxes", boxes, (len(masks), 4))
+    check_dtype("boxes", boxes, torch.float32)
+    if not torch.isfinite(boxes).all():
+        raise ValueError("boxes: expected finite numbers")
+    if masks.shape[0] and not masks.shape[1]:
+        raise ValueError("masks: expected at least one pixel")
+    if min(height, width) < 0 or height * width > _MOST_PIXELS:
+        wanted = f"at most {_MOST_PIXELS} pixels"
+        raise ValueError(f"height and width: expected {wanted}, got {height} x {width}")
+    check_range("padding", padding, 0, _MOST_PADDING)
 
 
 def _encode(part: VisiblePart, pixels: NDArray[np.bool_], image_wh: tuple[int, int]) -> bytes:

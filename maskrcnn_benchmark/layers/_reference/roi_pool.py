@@ -6,7 +6,8 @@ Shape symbols: R rois, N images, C channels, H x W feature map, P x Q pooled siz
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers._reference.checks import check_images
+from maskrcnn_benchmark.layers._reference.checks import check_dtype, check_shape, first_refused
+from maskrcnn_benchmark.layers._reference.pooling_checks import check_pooled_grad, check_pooling
 
 
 def round_half_away(x: Tensor) -> Tensor:
@@ -32,8 +33,8 @@ def roi_pool(
 
     A cell is row x W + column, -1 for an empty bin. One small reduction a bin: slow.
     """
+    check_pooling(input, rois, pooled_height, pooled_width)
     _, channels, height, width = input.shape
-    check_images(rois, input.shape[0])
     x1, y1, x2, y2 = (rois[:, 1:] * spatial_scale).unbind(dim=1)
     row_ranges = torch.stack(_cells(y1, y2, pooled_height, height), dim=2).tolist()
     column_ranges = torch.stack(_cells(x1, x2, pooled_width, width), dim=2).tolist()
@@ -55,12 +56,23 @@ def roi_pool_backward(
     grad: Tensor, rois: Tensor, argmax: Tensor, batch_size: int, height: int, width: int
 ) -> Tensor:
     """Gradient (N, C, H, W) of `roi_pool` with respect to its input."""
-    check_images(rois, batch_size)
+    check_pooled_grad(grad, rois, batch_size, None, height, width)
+    _check_argmax(argmax, grad.shape, height * width)
     channels = grad.shape[1]
     output = grad.new_zeros(batch_size * channels * height * width)
     cells = cells_in_batch(rois, argmax, channels, height * width)
     output.scatter_add_(0, cells.flatten(), torch.where(argmax >= 0, grad, 0.0).flatten())
     return output.reshape(batch_size, channels, height, width)
+
+
+def _check_argmax(argmax: Tensor, shape: torch.Size, num_cells: int) -> None:
+    check_shape("argmax", argmax, shape)
+    check_dtype("argmax", argmax, torch.int64)
+    cells = argmax.flatten()
+    place = first_refused((cells >= -1) & (cells < num_cells))
+    if place is not None:
+        wanted = f"cells in [-1, {num_cells})"
+        raise ValueError(f"argmax: expected {wanted}, got {cells[place].item()}")
 
 
 def cells_in_batch(rois: Tensor, argmax: Tensor, channels: int, num_cells: int) -> Tensor:

@@ -7,11 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskrcnn_benchmark.layers._reference.checks import first_refused
+from maskrcnn_benchmark.layers._reference.checks import (
+    check_dtype,
+    check_floating,
+    check_shape,
+    first_refused,
+)
 
 
 def _signs_and_weights(logits: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Sign +1 / -1 of positive / negative entries and their alpha weight, 0 where ignored."""
+    check_shape("logits", logits, (None, None))
+    check_floating("logits", logits)
+    check_shape("targets", targets, (len(logits),))
+    check_dtype("targets", targets, torch.int64)
     num_classes = logits.shape[1]
     row = first_refused((targets >= -1) & (targets <= num_classes))
     if row is not None:
@@ -54,6 +63,8 @@ def sigmoid_focal_loss_backward(
 ) -> Tensor:
     """Gradient (L, C) of `sigmoid_focal_loss` with respect to the logits."""
     signs, weights = _signs_and_weights(logits, targets, alpha)
+    check_shape("grad", grad, logits.shape)
+    check_dtype("grad", grad, logits.dtype)
     z = signs * logits
     slope = torch.sigmoid(-z) - gamma * torch.sigmoid(z) * F.logsigmoid(z)
     derivative = -signs * weights * torch.exp(gamma * F.logsigmoid(-z)) * slope

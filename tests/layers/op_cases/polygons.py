@@ -97,5 +97,6 @@ REFUSALS = tuple(
         ("negative-instance", 3, torch.tensor([-1]), r"instances: .*-1"),
         ("boxes-of-another-count", 4, torch.zeros(2, 4), r"boxes: .*got \(2, 4\)"),
         ("no-side", 5, 0, r"side: .*got 0"),
+        ("side-beyond-memory", 5, 2**40, r"side: expected 1 to 16384"),
     )
 )
