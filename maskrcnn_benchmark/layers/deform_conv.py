@@ -9,12 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.arguments import as_pair, check_floating, check_tensors
+
 IntOrPair: TypeAlias = int | tuple[int, int]
-
-
-def as_pair(value: IntOrPair) -> tuple[int, int]:
-    """The number twice, or the pair as it is."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _check_rank_and_size(name: str, tensor: Tensor, wanted: tuple[int | str, ...]) -> None:
@@ -56,7 +53,10 @@ def _convolve(
     groups: int,
     deformable_groups: int,
 ) -> Tensor:
-    steps, margins, spreads = as_pair(stride), as_pair(padding), as_pair(dilation)
+    check_tensors(input=input, offset=offset, mask=mask, weight=weight)
+    check_floating(input=input, offset=offset, mask=mask, weight=weight)
+    steps, margins = as_pair(stride, "stride"), as_pair(padding, "padding")
+    spreads = as_pair(dilation, "dilation")
     _check_geometry(stride=steps, padding=margins, dilation=spreads)
     _check_rank_and_size("input", input, ("N", "C", "H", "W"))
     _check_rank_and_size("weight", weight, ("O", "C / groups", "kernel height", "kernel width"))
@@ -119,7 +119,7 @@ def deform_conv(
         im2col_step: accepted for old scripts; it changes nothing.
 
     Raises:
-        ValueError: a wrong shape, number of groups, stride, padding or dilation.
+        ValueError: a wrong shape or type, number of groups, stride, padding or dilation.
 
     Source: Deformable Convolutional Networks (Dai et al. 2017), section 2.1.
     """
@@ -164,7 +164,7 @@ def modulated_deform_conv(
         deformable_groups: as in `deform_conv`.
 
     Raises:
-        ValueError: a wrong shape, number of groups, stride, padding or dilation.
+        ValueError: a wrong shape or type, number of groups, stride, padding or dilation.
 
     Source: Deformable ConvNets v2 (Zhu et al. 2019), section 3.2.
     """
@@ -181,5 +181,6 @@ def modulated_deform_conv(
     )
     if bias is None:
         return output
+    check_tensors(input=input, bias=bias)
     _check_rank_and_size("bias", bias, (weight.shape[0],))
     return output + bias[:, None, None].to(output.dtype)

@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers.arguments import as_pair
 from maskrcnn_benchmark.layers.deform_conv import (
     IntOrPair,
-    as_pair,
     deform_conv,
     modulated_deform_conv,
 )
@@ -43,10 +43,10 @@ class _DeformableLayer(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size: tuple[int, int] = as_pair(kernel_size)
-        self.stride: tuple[int, int] = as_pair(stride)
-        self.padding: tuple[int, int] = as_pair(padding)
-        self.dilation: tuple[int, int] = as_pair(dilation)
+        self.kernel_size: tuple[int, int] = as_pair(kernel_size, "kernel_size")
+        self.stride: tuple[int, int] = as_pair(stride, "stride")
+        self.padding: tuple[int, int] = as_pair(padding, "padding")
+        self.dilation: tuple[int, int] = as_pair(dilation, "dilation")
         self.groups = groups
         self.deformable_groups = deformable_groups
         if groups < 1 or in_channels % groups or out_channels % groups:
@@ -275,11 +275,12 @@ class DFConv2d(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        kernel_hw, spread = as_pair(kernel_size), as_pair(dilation)
+        kernel_hw, spread = as_pair(kernel_size, "kernel_size"), as_pair(dilation, "dilation")
         padding = (spread[0] * (kernel_hw[0] - 1) // 2, spread[1] * (kernel_hw[1] - 1) // 2)
         maps = (3 if with_modulated_dcn else 2) * deformable_groups * kernel_hw[0] * kernel_hw[1]
         self.with_modulated_dcn = with_modulated_dcn
-        self.offset = nn.Conv2d(in_channels, maps, kernel_hw, as_pair(stride), padding, spread)
+        steps = as_pair(stride, "stride")
+        self.offset = nn.Conv2d(in_channels, maps, kernel_hw, steps, padding, spread)
         # Not zero at the start: the deformation begins with the first step.
         nn.init.kaiming_uniform_(self.offset.weight, a=1)
         nn.init.zeros_(self.offset.get_parameter("bias"))

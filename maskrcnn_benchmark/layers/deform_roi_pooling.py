@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers.arguments import check_floating, check_spatial_scale, check_tensors
+
 
 class _Sizes(NamedTuple):
     """Whole numbers of one call, in the order of the operator."""
@@ -45,6 +47,9 @@ def _pool(
     sizes: _Sizes,
     trans_std: float,
 ) -> Tensor:
+    check_tensors(data=data, rois=rois, offset=offset)
+    check_floating(data=data, rois=rois, offset=offset)
+    check_spatial_scale(spatial_scale)
     for name, value in sizes._asdict().items():
         if value < 1:
             raise ValueError(f"{name}: expected a positive number, got {value}")
@@ -98,7 +103,7 @@ def deform_roi_pooling(
         trans_std: factor of the offsets.
 
     Raises:
-        ValueError: wrong shape or non-positive size.
+        ValueError: wrong shape or type, non-positive size or scale.
         RuntimeError: image index out of range, on the CPU (ValueError without compiled operators).
 
     Source: Deformable Convolutional Networks (Dai et al. 2017), section 2.2.

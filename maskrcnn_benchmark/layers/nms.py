@@ -8,21 +8,31 @@ threshold. Rank is by score, descending; of equal scores the lower index ranks h
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.arguments import check_floating, check_tensors
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.layers.precision import at_least_float32
 
 
-def _check(boxes: Tensor, scores: Tensor, labels: Tensor | None) -> None:
+def _check(boxes: Tensor, scores: Tensor, **labels: Tensor) -> None:
+    check_tensors(boxes=boxes, scores=scores, **labels)
+    check_floating(boxes=boxes, scores=scores)
     if boxes.dim() != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes: expected shape (K, 4), got {tuple(boxes.shape)}")
-    for name, values in (("scores", scores), ("labels", labels)):
-        if values is not None and values.shape != boxes.shape[:1]:
+    for name, values in {"scores": scores, **labels}.items():
+        if values.shape != boxes.shape[:1]:
             wanted = f"({boxes.shape[0]},), one value a box"
             raise ValueError(f"{name}: expected shape {wanted}, got {tuple(values.shape)}")
 
 
+def _as_integers(labels: Tensor) -> Tensor:
+    """int64 that are equal where the labels are."""
+    # Scripts for the original hand over floats, of which 1.0 and 1.5 are two labels; 0.0 is -0.0.
+    return (
+        (labels.double() + 0.0).view(torch.int64) if labels.is_floating_point() else labels.long()
+    )
+
+
 def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
-    _check(boxes, scores, labels)
     order = scores.detach().argsort(descending=True, stable=True)
     ranked_boxes = boxes.detach()[order]
     if ranked_boxes.dtype != torch.float64:
@@ -47,12 +57,14 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
         Indices in ascending order, not in score order.
 
     Raises:
-        ValueError: shapes other than (K, 4) and (K,).
+        ValueError: shapes other than (K, 4) and (K,), boxes or scores that are not floating,
+            tensors of several devices.
 
     Source: behaviour of maskrcnn-benchmark's CUDA operator.
     """
     # UPSTREAM(nms-strictly-above): the original suppressed at IoU > threshold on CUDA only, at >=
     # on the CPU.
+    _check(boxes, scores)
     return _kept_indices(boxes, scores, None, threshold)
 
 
@@ -69,11 +81,13 @@ def ml_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> T
         Indices in ascending order, not in score order.
 
     Raises:
-        ValueError: shapes other than (K, 4) and (K,).
+        ValueError: shapes other than (K, 4) and (K,), boxes or scores that are not floating,
+            tensors of several devices.
 
     Source: "multi-label" suppression of FCOS (Tian et al. 2019), kept by CenterMask.
     """
-    return _kept_indices(boxes, scores, labels.long(), threshold)
+    _check(boxes, scores, labels=labels)
+    return _kept_indices(boxes, scores, _as_integers(labels), threshold)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -89,11 +103,12 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         iou_threshold: largest IoU that two kept boxes of one number may have, usually in [0, 1].
 
     Raises:
-        ValueError: shapes other than (K, 4) and (K,).
+        ValueError: shapes other than (K, 4) and (K,), boxes or scores that are not floating,
+            tensors of several devices.
     """
-    _check(boxes, scores, idxs)
+    _check(boxes, scores, idxs=idxs)
     precise = at_least_float32(boxes)
     # An edge at x2 is the far side of the pixel before.
     pixels = torch.cat((precise[:, :2], precise[:, 2:] - LEGACY_PIXEL_OFFSET), dim=1)
-    kept_inds = _kept_indices(pixels, scores, idxs.long(), iou_threshold)
+    kept_inds = _kept_indices(pixels, scores, _as_integers(idxs), iou_threshold)
     return kept_inds[scores[kept_inds].argsort(descending=True, stable=True)]

@@ -9,8 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.arguments import as_pair, check_has_values, check_tensors
+
 
 def _check(masks: Tensor, boxes: Tensor, threshold: float, padding: int) -> None:
+    check_tensors(masks=masks)
+    check_tensors(boxes=boxes)
+    check_has_values(masks=masks, boxes=boxes)
     if masks.dim() != 3 or masks.shape[1] != masks.shape[2]:
         raise ValueError(f"masks: expected shape (N, M, M), got {tuple(masks.shape)}")
     if boxes.shape != (len(masks), 4):
@@ -47,11 +52,12 @@ def paste_masks_rle(
 
     Raises:
         ValueError: wrong shapes, boxes that are not finite, a negative threshold or padding.
+        RuntimeError: a size or padding out of range (ValueError without compiled operators).
 
     Source: Mask R-CNN (He et al. 2017), section 3.1; the format is that of COCO's mask API.
     """
     _check(masks, boxes, threshold, padding)
-    height, width = image_hw
+    height, width = as_pair(image_hw, "image_hw")
     characters, offsets = torch.ops.centermask.paste_masks_rle(
         masks.detach().cpu().float(),
         boxes.detach().cpu().float(),

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.arguments import check_has_values, check_integers, check_tensors
+
 
 class PolygonGroups(NamedTuple):
     """Polygons of several instances in one piece of memory, on the CPU.
@@ -26,7 +28,17 @@ class PolygonGroups(NamedTuple):
     instance_begins: Tensor
 
 
+def _check_instances(instances: Tensor) -> None:
+    check_tensors(instances=instances)
+    check_integers(instances=instances)
+    check_has_values(instances=instances)
+    if instances.dim() != 1:
+        raise ValueError(f"instances: expected shape (R,), got {tuple(instances.shape)}")
+
+
 def _check(name: str, values: Tensor, instances: Tensor, columns: int) -> None:
+    check_tensors(**{name: values})
+    check_has_values(**{name: values})
     wanted = (len(instances), columns)
     if values.shape != wanted:
         raise ValueError(f"{name}: expected shape {wanted}, got {tuple(values.shape)}")
@@ -47,10 +59,11 @@ def rasterize_polygons(
         side: M, at least 1.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, indices or sizes that are not integers.
         RuntimeError: an index out of range, points or boxes that are not finite (ValueError
             without compiled operators).
     """
+    _check_instances(instances)
     _check("boxes", boxes, instances, 4)
     masks: Tensor = torch.ops.centermask.rasterize_polygons(
         *groups, instances.long().cpu(), boxes.detach().cpu().float(), side
@@ -70,12 +83,14 @@ def polygon_areas(
         sizes_hw: (R, 2) integers, at least 1, height and width of the canvas.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, indices or sizes that are not integers.
         RuntimeError: an index out of range, points or origins that are not finite (ValueError
             without compiled operators).
     """
+    _check_instances(instances)
     _check("origins", origins, instances, 2)
     _check("sizes_hw", sizes_hw, instances, 2)
+    check_integers(sizes_hw=sizes_hw)
     areas: Tensor = torch.ops.centermask.polygon_areas(
         *groups, instances.long().cpu(), origins.detach().cpu().float(), sizes_hw.long().cpu()
     )

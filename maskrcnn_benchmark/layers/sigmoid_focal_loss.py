@@ -6,15 +6,25 @@ Shape symbols: L locations, C foreground classes.
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers.arguments import check_floating, check_integers, check_tensors
+
+
+def _check_weights(gamma: float, alpha: float) -> None:
+    if not gamma >= 0:
+        raise ValueError(f"gamma: expected at least 0, got {gamma}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha: expected a number in [0, 1], got {alpha}")
+
 
 def _check(logits: Tensor, targets: Tensor) -> None:
+    check_tensors(logits=logits, targets=targets)
+    check_floating(logits=logits)
+    check_integers(targets=targets)
     if logits.dim() != 2:
         raise ValueError(f"logits: expected shape (L, C), got {tuple(logits.shape)}")
     if targets.shape != logits.shape[:1]:
         wanted = f"({logits.shape[0]},), one class a location"
         raise ValueError(f"targets: expected shape {wanted}, got {tuple(targets.shape)}")
-    if targets.is_floating_point() or targets.dtype == torch.bool:
-        raise ValueError(f"targets: expected integers, got {targets.dtype}")
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: float) -> Tensor:
@@ -30,12 +40,13 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: flo
         alpha: weight of positive entries, in [0, 1]; negative entries weigh 1 - alpha.
 
     Raises:
-        ValueError: wrong shapes, or targets that are not integers.
+        ValueError: wrong shapes or types, gamma or alpha out of range.
         RuntimeError: target outside [-1, C], on the CPU (ValueError without compiled operators).
 
     Source: Focal Loss for Dense Object Detection (Lin et al. 2017), eq. 5.
     """
     _check(logits, targets)
+    _check_weights(gamma, alpha)
     precise = logits if logits.dtype == torch.float64 else logits.float()
     loss: Tensor = torch.ops.centermask.sigmoid_focal_loss(
         precise, targets.long(), float(gamma), float(alpha)
@@ -53,6 +64,7 @@ class SigmoidFocalLoss(nn.Module):
 
     def __init__(self, gamma: float, alpha: float) -> None:
         super().__init__()
+        _check_weights(gamma, alpha)
         self.gamma = float(gamma)
         self.alpha = float(alpha)
 

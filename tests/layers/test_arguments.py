@@ -1,0 +1,157 @@
+"""Wrong arguments of the operators' functions: the error names the argument."""
+
+import re
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.layers import (
+    PolygonGroups,
+    SigmoidFocalLoss,
+    batched_nms,
+    deform_conv,
+    deform_roi_pooling,
+    ml_nms,
+    modulated_deform_conv,
+    nms,
+    paste_masks_rle,
+    polygon_areas,
+    rasterize_polygons,
+    sigmoid_focal_loss,
+)
+from maskrcnn_benchmark.layers.arguments import as_pair
+
+META, LONG, COMPLEX = torch.device("meta"), torch.int64, torch.complex64
+NAN = float("nan")
+BOXES = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8]])
+POLYGONS = PolygonGroups(torch.rand(3, 2), torch.tensor([0, 3]), torch.tensor([0, 1]))
+GOOD = {
+    nms: {"boxes": BOXES, "scores": torch.rand(2), "threshold": 0.5},
+    ml_nms: {"boxes": BOXES, "scores": torch.rand(2), "labels": torch.ones(2), "threshold": 0.5},
+    batched_nms: {
+        "boxes": BOXES,
+        "scores": torch.rand(2),
+        "idxs": torch.ones(2),
+        "iou_threshold": 0.5,
+    },
+    sigmoid_focal_loss: {
+        "logits": torch.rand(2, 3),
+        "targets": torch.tensor([0, 3]),
+        "gamma": 2.0,
+        "alpha": 0.25,
+    },
+    modulated_deform_conv: {
+        "input": torch.rand(1, 2, 3, 3),
+        "offset": torch.rand(1, 2, 3, 3),
+        "mask": torch.rand(1, 1, 3, 3),
+        "weight": torch.rand(2, 2, 1, 1),
+        "bias": torch.rand(2),
+    },
+    deform_conv: {
+        "input": torch.rand(1, 2, 3, 3),
+        "offset": torch.rand(1, 2, 3, 3),
+        "weight": torch.rand(2, 2, 1, 1),
+        "stride": 1,
+        "padding": 0,
+        "dilation": 1,
+    },
+    deform_roi_pooling: {
+        "data": torch.rand(1, 1, 4, 4),
+        "rois": torch.tensor([[0.0, 0, 0, 3, 3]]),
+        "offset": torch.rand(1, 2, 1, 1),
+        "spatial_scale": 1.0,
+        "out_size": 1,
+        "out_channels": 1,
+        "no_trans": False,
+    },
+    paste_masks_rle: {"masks": torch.rand(2, 3, 3), "boxes": BOXES, "image_hw": (9, 9)},
+    rasterize_polygons: {
+        "groups": POLYGONS,
+        "instances": torch.tensor([0]),
+        "boxes": BOXES[:1],
+        "side": 3,
+    },
+    polygon_areas: {
+        "groups": POLYGONS,
+        "instances": torch.tensor([0]),
+        "origins": torch.zeros(1, 2),
+        "sizes_hw": torch.tensor([[3, 3]]),
+    },
+}
+WRONG = [
+    *((each, "boxes", META) for each in (paste_masks_rle, rasterize_polygons)),
+    *((each, "scores", META) for each in (nms, ml_nms, batched_nms)),
+    *((each, "scores", COMPLEX) for each in (nms, ml_nms, batched_nms)),
+    *((each, "boxes", LONG) for each in (nms, ml_nms, batched_nms)),
+    *((each, "boxes", "a list") for each in (nms, paste_masks_rle, rasterize_polygons)),
+    (ml_nms, "labels", META),
+    (batched_nms, "idxs", META),
+    (batched_nms, "idxs", torch.ones(3)),
+    (sigmoid_focal_loss, "logits", LONG),
+    (sigmoid_focal_loss, "logits", COMPLEX),
+    (sigmoid_focal_loss, "targets", META),
+    (sigmoid_focal_loss, "targets", torch.float32),
+    (sigmoid_focal_loss, "targets", COMPLEX),
+    *((sigmoid_focal_loss, "gamma", value) for value in (-1.0, NAN)),
+    *((sigmoid_focal_loss, "alpha", value) for value in (-0.5, 1.5, NAN)),
+    *((modulated_deform_conv, n, LONG) for n in ("input", "offset", "mask", "weight")),
+    *((modulated_deform_conv, n, META) for n in ("offset", "mask", "weight", "bias")),
+    *((deform_conv, "stride", value) for value in (1.5, (1,), (1, 1, 1), "2", (1.0, 2))),
+    (deform_conv, "padding", "same"),
+    (deform_conv, "dilation", None),
+    *((deform_roi_pooling, n, LONG) for n in ("data", "rois", "offset")),
+    *((deform_roi_pooling, n, META) for n in ("rois", "offset")),
+    *((deform_roi_pooling, "spatial_scale", x) for x in (0.0, -1.0, NAN, float("inf"))),
+    (paste_masks_rle, "masks", META),
+    *((paste_masks_rle, "image_hw", value) for value in ((9.0, 9), (9, 9, 9), None)),
+    *(
+        (rasterize_polygons, "instances", x)
+        for x in (META, torch.float32, torch.tensor(0), "a list")
+    ),
+    *((polygon_areas, n, META) for n in ("instances", "origins", "sizes_hw")),
+    (polygon_areas, "sizes_hw", torch.float32),
+]
+
+
+def name_of(value):
+    return value.__name__ if callable(value) else re.sub(r"\W+", "-", str(value))
+
+
+def replaced(good, wrong):
+    if wrong == "a list":
+        return good.tolist()
+    if isinstance(wrong, torch.device | torch.dtype):
+        return good.to(wrong)
+    return wrong
+
+
+@pytest.mark.parametrize("function", GOOD, ids=name_of)
+def test_right_arguments_are_taken(function):
+    function(**GOOD[function])
+
+
+@pytest.mark.parametrize(("function", "name", "wrong"), WRONG, ids=name_of)
+def test_the_error_names_the_argument(function, name, wrong):
+    arguments = GOOD[function]
+    # A list has no type to speak of, so that it is no ValueError.
+    kind = TypeError if wrong == "a list" else ValueError
+    with pytest.raises(kind, match=rf"^{name}: expected "):
+        function(**{**arguments, name: replaced(arguments[name], wrong)})
+
+
+def test_the_module_refuses_weights_that_are_none_when_it_is_made():
+    with pytest.raises(ValueError, match="gamma: expected at least 0, got -2"):
+        SigmoidFocalLoss(-2, 0.25)
+
+
+def test_floating_labels_are_compared_not_rounded():
+    boxes, scores = BOXES[:1].expand(4, 4), torch.tensor([0.9, 0.8, 0.7, 0.6])
+    labels = torch.tensor([1.0, 1.5, 0.0, -0.0])
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        assert ml_nms(boxes, scores, labels.to(dtype), 0.5).tolist() == [0, 1, 2]
+    assert ml_nms(boxes, scores, labels.int(), 0.5).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("value", [3, (3, 3), [3, 3], torch.Size([3, 3])])
+def test_a_pair(value):
+    assert as_pair(value, "x") == (3, 3)
