@@ -6,6 +6,9 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Final
+
+_PACKAGE_PARENT: Final = Path(__file__).resolve().parents[2]
 
 
 def import_file(
@@ -17,7 +20,9 @@ def import_file(
 
     Args:
         module_name: name that the module gets.
-        file_path: the file; its code runs.
+        file_path: the file; its code runs. A relative path starts from the current folder or, if
+            nothing is there, from the one that holds this package, as the default of
+            PATHS_CATALOG does.
         make_importable: also enter it into ``sys.modules``.
 
     Raises:
@@ -26,7 +31,9 @@ def import_file(
     """
     path = Path(file_path)
     if not path.is_file():
-        raise FileNotFoundError(f"import_file: no file {str(path)!r}")
+        path = _PACKAGE_PARENT / path
+    if not path.is_file():
+        raise FileNotFoundError(f"import_file: no file {str(file_path)!r}")
     imported = sys.modules.get(module_name)
     if imported is not None and is_file_of(imported, path):
         return imported

@@ -115,7 +115,8 @@ def test_a_batch_holds_what_a_script_unpacks(cfg):
         assert len(each.get_field("masks")) == len(each)
 
 
-def test_the_catalog_is_found_by_its_path(cfg):
+def test_the_catalog_is_found_by_its_path_from_any_folder(cfg, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     catalog = import_file("maskrcnn_benchmark.config.paths_catalog", cfg.PATHS_CATALOG, True)
     entry = catalog.DatasetCatalog.get("coco_2017_val")
     assert entry["factory"] == "COCODataset"
