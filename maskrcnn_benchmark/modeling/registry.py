@@ -1,9 +1,11 @@
 """Every registry of the package: names that YAML files use -> builders of model parts.
 
-Backbone builders are called as ``builder(cfg)``, all others as ``builder(cfg, in_channels)``,
-level mappers as ``builder(k_min, k_max)``.
+Backbone builders are called as ``builder(cfg)``, all others as ``builder(cfg, in_channels)``, those
+of RPN heads that take it with the number of anchors of a cell behind, level mappers as
+``builder(k_min, k_max)``.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -75,6 +77,18 @@ class Registry(Mapping[str, T]):
 
     def __repr__(self) -> str:
         return f"Registry({self.kind}: {', '.join(self.names())})"
+
+
+def accepts(function: Callable[..., object], num_arguments: int) -> bool:
+    """Whether a function can be called with so many arguments.
+
+    Tells parts of a model that were written for the original from those with arguments of here.
+    """
+    try:
+        inspect.signature(function).bind(*range(num_arguments))
+    except TypeError:
+        return False
+    return True
 
 
 BACKBONES: Registry[ModuleBuilder] = Registry(

@@ -2,7 +2,7 @@ import pytest
 
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.modeling import detector, registry  # noqa: F401  # the detector enters all parts
-from maskrcnn_benchmark.modeling.registry import Registry
+from maskrcnn_benchmark.modeling.registry import Registry, accepts
 
 
 @pytest.fixture
@@ -52,6 +52,20 @@ def test_an_unknown_name_can_be_caught_like_that_of_a_dict(colours):
     assert str(error.value) == "unknown colour 'blue'; known: none"
     assert colours.get("blue") is None
     assert colours.get("blue", 5) == 5
+
+
+def test_arguments_are_counted_without_self_and_with_defaults():
+    class Part:
+        def __init__(self, cfg, in_channels, num_anchors=3): ...
+
+        def forward(self, features): ...
+
+    assert [accepts(Part, count) for count in range(5)] == [False, False, True, True, False]
+    assert accepts(Part.__init__, 4)
+    part = Part(0, 0)
+    assert accepts(part.forward, 1)
+    assert not accepts(part.forward, 2)
+    assert accepts(lambda *anything: anything, 7)
 
 
 def test_registries_do_not_share_entries():

@@ -12,7 +12,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.postprocessing import append_ground_truth
-from maskrcnn_benchmark.modeling.registry import RPN_HEADS
+from maskrcnn_benchmark.modeling.registry import RPN_HEADS, accepts
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import (
     AnchorGenerator,
     make_anchor_generator,
@@ -94,9 +94,13 @@ def build_proposal_network(cfg: CfgNode, in_channels: int) -> RPNModule:
     rpn = cfg.MODEL.RPN
     coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
     has_later_heads = bool(ArchitectureSpec.from_config(cfg).roi_heads)
+    anchor_generator = make_anchor_generator(cfg)
+    build_head = RPN_HEADS[rpn.RPN_HEAD]
+    # As in the original, whose heads cannot do without.
+    num_anchors = (anchor_generator.num_anchors_per_location,) if accepts(build_head, 3) else ()
     return RPNModule(
-        anchor_generator=make_anchor_generator(cfg),
-        head=RPN_HEADS[rpn.RPN_HEAD](cfg, in_channels),
+        anchor_generator=anchor_generator,
+        head=build_head(cfg, in_channels, *num_anchors),
         loss=RPNLoss(
             matcher=Matcher(
                 rpn.FG_IOU_THRESHOLD, rpn.BG_IOU_THRESHOLD, allow_low_quality_matches=True

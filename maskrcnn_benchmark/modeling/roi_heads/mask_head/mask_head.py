@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.registry import accepts
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.feature_extractors import (
     build_roi_mask_feature_extractor,
@@ -64,8 +65,10 @@ class ROIMaskHead(nn.Module):
     """Segments the object in every box.
 
     Args:
-        feature_extractor: maps and boxes -> features of each roi.
-        predictor: features and labels -> logits (R, M, M) of each roi's own class.
+        feature_extractor: maps and boxes -> features of each roi. One that is no
+            ``ROIFeatureExtractor`` may return (features, pooled maps), as in the original.
+        predictor: features and labels -> logits (R, M, M) of each roi's own class; or features
+            alone -> logits of all classes (R, C, M, M), as in the original.
         assigner: proposals and ground truth -> MaskTargets.
         shares_box_features: the extractor is the box head's, whose features are taken in training.
         masker: pastes the masks into images of the resized size in evaluation, or None.
@@ -74,7 +77,7 @@ class ROIMaskHead(nn.Module):
     def __init__(
         self,
         *,
-        feature_extractor: ROIFeatureExtractor,
+        feature_extractor: nn.Module,
         predictor: nn.Module,
         assigner: MaskTargetAssigner,
         shares_box_features: bool = False,
@@ -86,6 +89,7 @@ class ROIMaskHead(nn.Module):
         self.assigner = assigner
         self.shares_box_features = shares_box_features
         self.masker = masker
+        self.predictor_takes_labels = accepts(predictor.forward, 2)
 
     def forward(
         self,
@@ -107,9 +111,9 @@ class ROIMaskHead(nn.Module):
             mask_targets = self.assigner(proposals, targets)
             losses, maskiou = self._train(features, mask_targets, box_features)
             return MaskHeadOutput(detections=proposals, losses=losses, maskiou=maskiou)
-        pooled = self.feature_extractor.pooler(features, proposals)
+        pooled, encoded = self._extract(features, proposals)
         labels = torch.cat([boxes.get_field("labels") for boxes in proposals])
-        logits = self.predictor(self.feature_extractor.encode(pooled), labels)
+        logits = self._predict(encoded, labels)
         detections = attach_masks(proposals, logits)
         masks = torch.cat([boxes.get_field("mask") for boxes in detections])
         maskiou = MaskIoUInputs(pooled=pooled, masks=masks, labels=labels, targets=None)
@@ -125,9 +129,8 @@ class ROIMaskHead(nn.Module):
         if self.shares_box_features and box_features is not None:
             encoded = pooled = box_features[targets.indices]
         else:
-            pooled = self.feature_extractor.pooler(features, targets.proposals)
-            encoded = self.feature_extractor.encode(pooled)
-        class_logits = self.predictor(encoded, targets.labels)
+            pooled, encoded = self._extract(features, targets.proposals)
+        class_logits = self._predict(encoded, targets.labels)
         maskiou = MaskIoUInputs(
             pooled=pooled,
             masks=class_logits.sigmoid()[:, None],
@@ -135,6 +138,26 @@ class ROIMaskHead(nn.Module):
             targets=targets,
         )
         return {"loss_mask": mask_loss(class_logits, targets.masks)}, maskiou
+
+    def _extract(
+        self, features: Sequence[Tensor], proposals: list[BoxList]
+    ) -> tuple[Tensor, Tensor]:
+        """Pooled maps and features of all proposals."""
+        extractor = self.feature_extractor
+        if isinstance(extractor, ROIFeatureExtractor):
+            pooled = extractor.pooler(features, proposals)
+            return pooled, extractor.encode(pooled)
+        extracted = extractor(features, proposals)
+        encoded, pooled = extracted if isinstance(extracted, tuple) else (extracted, extracted)
+        return pooled, encoded
+
+    def _predict(self, encoded: Tensor, labels: Tensor) -> Tensor:
+        """Logits (R, M, M) of each roi's own class."""
+        if self.predictor_takes_labels:
+            logits: Tensor = self.predictor(encoded, labels)
+            return logits
+        all_logits: Tensor = self.predictor(encoded)
+        return all_logits[torch.arange(len(labels), device=labels.device), labels]
 
 
 def build_roi_mask_head(
@@ -150,7 +173,7 @@ def build_roi_mask_head(
     head, roi_heads = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.ROI_HEADS
     extractor = box_extractor or build_roi_mask_feature_extractor(cfg, in_channels)
     return ROIMaskHead(
-        feature_extractor=cast(ROIFeatureExtractor, extractor),
+        feature_extractor=extractor,
         predictor=build_roi_mask_predictor(cfg, cast(int, extractor.out_channels)),
         assigner=MaskTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
