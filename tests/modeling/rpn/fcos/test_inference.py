@@ -91,7 +91,7 @@ def test_candidates_equal_plain_loops():
 
 
 def test_threshold_applies_to_the_class_probability_before_centerness():
-    # UPSTREAM(threshold-before-centerness): a candidate at 0.4 with centerness 0.1 passes a threshold of 0.3.
+    # UPSTREAM(threshold-before-centerness): 0.4 with centerness 0.1 passes a threshold of 0.3.
     outputs = make_outputs()
     for level in range(2):
         outputs.logits[level].fill_(logit(0.01))
