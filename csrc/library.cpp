@@ -33,10 +33,11 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-      "SymInt pooled_width, int sampling_ratio) -> Tensor");
+      "SymInt pooled_width, int sampling_ratio, bool aligned=False) -> Tensor");
   m.def(
       "roi_align_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt batch_size, "
-      "SymInt channels, SymInt height, SymInt width, int sampling_ratio) -> Tensor");
+      "SymInt channels, SymInt height, SymInt width, int sampling_ratio, bool aligned=False) "
+      "-> Tensor");
   m.def(
       "roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
       "SymInt pooled_width) -> (Tensor, Tensor)");

@@ -17,6 +17,7 @@ struct Pooling {
   int64_t num_rois, num_images, channels, height, width, pooled_height, pooled_width;
   int64_t sampling_ratio, image_stride, channel_stride, row_stride, column_stride;
   T spatial_scale;
+  bool aligned;
 
   int64_t num_values() const { return num_rois * channels * pooled_height * pooled_width; }
 };
@@ -38,8 +39,8 @@ CM_DEVICE Bin<T> bin_of(const Pooling<T>& g, int64_t value) {
   const bool has_image = roi[0] >= T(0) && roi[0] < static_cast<T>(g.num_images);
   const int64_t image = has_image ? static_cast<int64_t>(roi[0]) : 0;
   const int64_t offset = image * g.image_stride + plane % g.channels * g.channel_stride;
-  return {roi_axis(roi[2], roi[4], g.spatial_scale, g.pooled_height, g.sampling_ratio),
-          roi_axis(roi[1], roi[3], g.spatial_scale, g.pooled_width, g.sampling_ratio),
+  return {roi_axis(roi[2], roi[4], g.spatial_scale, g.pooled_height, g.sampling_ratio, g.aligned),
+          roi_axis(roi[1], roi[3], g.spatial_scale, g.pooled_width, g.sampling_ratio, g.aligned),
           row,
           column,
           offset,
@@ -69,7 +70,10 @@ CM_DEVICE void for_each_tap(const Pooling<T>& g, const Bin<T>& bin, const Visit&
 
 template <typename T>
 CM_DEVICE T samples_of(const Bin<T>& bin) {
-  return static_cast<T>(bin.rows.samples_per_bin) * static_cast<T>(bin.columns.samples_per_bin);
+  const T samples =
+      static_cast<T>(bin.rows.samples_per_bin) * static_cast<T>(bin.columns.samples_per_bin);
+  // The sum of no samples is 0 and stays so.
+  return samples > T(0) ? samples : T(1);
 }
 
 template <typename T>
@@ -95,7 +99,8 @@ __global__ void spread(Pooling<T> g, int64_t num_values, const T* grad, T* outpu
 }
 
 Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
-                 int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio) {
+                 int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio,
+                 bool aligned) {
   check_shape(input, "input", {-1, -1, -1, -1});
   check_shape(rois, "rois", {-1, 5});
   check_dtype(rois, "rois", input.scalar_type());
@@ -123,7 +128,8 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
                        input.stride(1),
                        input.stride(2),
                        input.stride(3),
-                       static_cast<T>(spatial_scale)};
+                       static_cast<T>(spatial_scale),
+                       aligned};
     launch(pool<T>, grid_for(g.num_values()), dim3(kThreadsPerBlock), scope.stream(), g,
            g.num_values(), input.const_data_ptr<T>(), output.mutable_data_ptr<T>());
   });
@@ -132,7 +138,7 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
 
 Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial_scale,
                           int64_t batch_size, int64_t channels, int64_t height, int64_t width,
-                          int64_t sampling_ratio) {
+                          int64_t sampling_ratio, bool aligned) {
   check_shape(rois, "rois", {-1, 5});
   check_shape(grad, "grad", {rois.size(0), channels, -1, -1});
   check_dtype(rois, "rois", grad.scalar_type());
@@ -161,7 +167,8 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
                        output.stride(1),
                        output.stride(2),
                        output.stride(3),
-                       static_cast<T>(spatial_scale)};
+                       static_cast<T>(spatial_scale),
+                       aligned};
     launch(spread<T>, grid_for(g.num_values()), dim3(kThreadsPerBlock), scope.stream(), g,
            g.num_values(), dense_grad.const_data_ptr<T>(), output.mutable_data_ptr<T>());
   });

@@ -1,4 +1,6 @@
-// Where RoIAlign (legacy variant: no half-pixel shift, sides of at least one cell) samples.
+// Where RoIAlign samples. The legacy variant knows no half-pixel shift, and sides are at least one
+// cell long. The aligned variant has cells' centres at whole coordinates and takes sides as they
+// are: an inverted one is sampled backwards or, adaptively, not at all, like one without length.
 //
 // The samples of a roi form a regular grid and bilinear interpolation is separable, so each axis is
 // described on its own; a pooled map is (weights of rows) x (feature map) x (weights of columns).
@@ -20,14 +22,16 @@ struct RoiAxis {
 
 template <typename T>
 CM_HOST_DEVICE RoiAxis<T> roi_axis(T low_px, T high_px, T spatial_scale, int64_t num_bins,
-                                   int64_t sampling_ratio) {
-  const T start = low_px * spatial_scale;
-  const T extent = high_px * spatial_scale - start;
-  const T bin_size = (extent < T(1) ? T(1) : extent) / static_cast<T>(num_bins);
+                                   int64_t sampling_ratio, bool aligned) {
+  const T shift = aligned ? T(0.5) : T(0);
+  const T start = low_px * spatial_scale - shift;
+  const T extent = high_px * spatial_scale - shift - start;
+  const T bin_size = (!aligned && extent < T(1) ? T(1) : extent) / static_cast<T>(num_bins);
   // Farther samples than this many a bin can only come from corners that are no coordinates.
   constexpr T kMostSamples = T(1 << 20);
   const bool sane = bin_size <= kMostSamples;
-  const int64_t adaptive = sane ? static_cast<int64_t>(std::ceil(bin_size)) : 1;
+  const T started = bin_size > T(0) ? std::ceil(bin_size) : T(0);
+  const int64_t adaptive = sane ? static_cast<int64_t>(started) : 1;
   return {start, bin_size, sampling_ratio > 0 ? sampling_ratio : adaptive};
 }
 

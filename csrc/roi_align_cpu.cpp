@@ -136,13 +136,14 @@ struct Span {
   }
 };
 
-// Cells that an axis may read, with a margin for rounding; empty extents cannot occur.
+// Cells that an axis may read, with a margin for rounding; it never is an empty span.
 template <typename T>
 Span reach(const RoiAxis<T>& axis, int64_t num_bins, int64_t length) {
   const T limit = static_cast<T>(length);
-  const T low = axis.start - T(1);
-  const T high = axis.start + axis.bin_size * static_cast<T>(num_bins) + T(3);
-  // Comparisons arranged so that NaN covers everything.
+  // An aligned roi may end before it starts. Comparisons arranged so that NaN covers everything.
+  const T stop = axis.start + axis.bin_size * static_cast<T>(num_bins);
+  const T low = std::min(stop, axis.start) - T(1);
+  const T high = std::max(stop, axis.start) + T(3);
   const int64_t begin = low > T(0) ? static_cast<int64_t>(std::min(low, limit - 1)) : 0;
   const int64_t end = high < limit ? static_cast<int64_t>(std::max(high, T(1))) : length;
   return {begin, end};
@@ -304,7 +305,7 @@ void backward_kernel(const T* grad, const Geometry<T>& g, int64_t channels, T* o
 template <typename T>
 Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t num_images,
                              int64_t height, int64_t width, int64_t pooled_height,
-                             int64_t pooled_width, int64_t sampling_ratio) {
+                             int64_t pooled_width, int64_t sampling_ratio, bool aligned) {
   check_map(rois.size(0), height, width);
   check_sampling_ratio(sampling_ratio);
   const Geometry<T> g{rois.const_data_ptr<T>(),
@@ -315,7 +316,8 @@ Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t n
                       pooled_height,
                       pooled_width,
                       sampling_ratio,
-                      static_cast<T>(spatial_scale)};
+                      static_cast<T>(spatial_scale),
+                      aligned};
   for (int64_t roi = 0; roi < g.num_rois; ++roi) {
     const T image = g.rois[5 * roi];
     STD_TORCH_CHECK(image >= T(0) && image < static_cast<T>(num_images),
@@ -326,7 +328,8 @@ Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t n
 }
 
 Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
-                 int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio) {
+                 int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio,
+                 bool aligned) {
   check_shape(input, "input", {-1, -1, -1, -1});
   check_shape(rois, "rois", {-1, 5});
   check_dtype(rois, "rois", input.scalar_type());
@@ -336,8 +339,9 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
   Tensor output;
   for_floating(input, "input", [&](auto zero) {
     using T = decltype(zero);
-    const auto g = checked_geometry<T>(dense_rois, spatial_scale, input.size(0), input.size(2),
-                                       input.size(3), pooled_height, pooled_width, sampling_ratio);
+    const auto g =
+        checked_geometry<T>(dense_rois, spatial_scale, input.size(0), input.size(2), input.size(3),
+                            pooled_height, pooled_width, sampling_ratio, aligned);
     output = torch::stable::new_empty(input, {g.num_rois, channels, pooled_height, pooled_width});
     if (output.numel() == 0) return;
     forward_kernel(ChannelsLast<T>(input, g), g, output.mutable_data_ptr<T>());
@@ -347,7 +351,7 @@ Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
 
 Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial_scale,
                           int64_t batch_size, int64_t channels, int64_t height, int64_t width,
-                          int64_t sampling_ratio) {
+                          int64_t sampling_ratio, bool aligned) {
   check_shape(rois, "rois", {-1, 5});
   check_shape(grad, "grad", {rois.size(0), channels, -1, -1});
   check_dtype(rois, "rois", grad.scalar_type());
@@ -359,7 +363,7 @@ Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double spatial
   for_floating(grad, "grad", [&](auto zero) {
     using T = decltype(zero);
     const auto g = checked_geometry<T>(dense_rois, spatial_scale, batch_size, height, width,
-                                       grad.size(2), grad.size(3), sampling_ratio);
+                                       grad.size(2), grad.size(3), sampling_ratio, aligned);
     if (output.numel() == 0) return;
     backward_kernel(dense_grad.const_data_ptr<T>(), g, channels, output.mutable_data_ptr<T>());
   });

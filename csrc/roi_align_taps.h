@@ -21,6 +21,7 @@ struct Tap {
 // there.
 template <typename T>
 struct AxisTaps {
+  static constexpr int64_t kLast = 3;
   std::vector<int64_t> cells;
   std::vector<Tap<T>> taps;
   std::vector<int64_t> begins;
@@ -44,12 +45,13 @@ struct AxisTaps {
   const Tap<T>* end(int64_t bin) const { return taps.data() + begins[bin + 1]; }
 
  private:
-  // Samples advance along the axis: a cell seen before is one of the last two.
+  // Samples go along the axis in one direction: a cell seen before is one of the last three, of
+  // the last two if they go up.
   void add(int64_t cell, T weight) {
     if (weight == T(0)) return;
     const int64_t slot = slot_of(cell);
     const int64_t known = static_cast<int64_t>(taps.size());
-    for (int64_t i = known - 1; i >= std::max(begins.back(), known - 2); --i) {
+    for (int64_t i = known - 1; i >= std::max(begins.back(), known - kLast); --i) {
       if (taps[i].slot == slot) {
         taps[i].weight += weight;
         return;
@@ -60,7 +62,7 @@ struct AxisTaps {
 
   int64_t slot_of(int64_t cell) {
     const int64_t known = static_cast<int64_t>(cells.size());
-    for (int64_t slot = known - 1; slot >= std::max<int64_t>(0, known - 2); --slot) {
+    for (int64_t slot = known - 1; slot >= std::max<int64_t>(0, known - kLast); --slot) {
       if (cells[slot] == cell) return slot;
     }
     cells.push_back(cell);
@@ -74,16 +76,17 @@ struct Geometry {
   const T* rois;
   int64_t num_rois, num_images, height, width, pooled_height, pooled_width, sampling_ratio;
   T spatial_scale;
+  bool aligned;
 
   int64_t num_bins() const { return pooled_height * pooled_width; }
   int64_t image_of(int64_t roi) const { return static_cast<int64_t>(rois[5 * roi]); }
   RoiAxis<T> rows_of(int64_t roi) const {
     const T* r = rois + 5 * roi;
-    return roi_axis(r[2], r[4], spatial_scale, pooled_height, sampling_ratio);
+    return roi_axis(r[2], r[4], spatial_scale, pooled_height, sampling_ratio, aligned);
   }
   RoiAxis<T> columns_of(int64_t roi) const {
     const T* r = rois + 5 * roi;
-    return roi_axis(r[1], r[3], spatial_scale, pooled_width, sampling_ratio);
+    return roi_axis(r[1], r[3], spatial_scale, pooled_width, sampling_ratio, aligned);
   }
 };
 

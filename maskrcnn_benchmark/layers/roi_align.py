@@ -1,4 +1,4 @@
-"""RoIAlign in the legacy, un-aligned variant of Mask R-CNN.
+"""RoIAlign in the legacy, un-aligned variant of Mask R-CNN, and in the aligned one.
 
 Shape symbols: N images, C channels, H x W feature map, R rois, P x Q pooled size.
 """
@@ -27,12 +27,12 @@ def roi_align(
     output_size: int | tuple[int, int],
     spatial_scale: float,
     sampling_ratio: int,
+    aligned: bool = False,
 ) -> Tensor:
     """Features of each roi resampled to a fixed grid, (R, C, P, Q) in the type of the input.
 
-    A roi's corners are scaled and not shifted by half a pixel, its sides are at least one cell
-    long; each bin averages bilinear samples on a regular grid. Samples more than one cell outside
-    the map count as zero. Differentiable (twice) in `input`; deterministic on the CPU.
+    Each bin averages bilinear samples on a regular grid. Samples more than one cell outside the
+    map count as zero. Differentiable (twice) in `input`; deterministic on the CPU.
 
     Args:
         input: (N, C, H, W) floating. Half precision and autocast compute in float32.
@@ -41,6 +41,11 @@ def roi_align(
         output_size: side, or (P, Q) = height and width, of the pooled map.
         spatial_scale: 1 / stride of the feature map.
         sampling_ratio: samples along each side of a bin; 0: one per started cell of the bin.
+        aligned: as in `torchvision.ops.roi_align`. False: a roi's corners are scaled and not
+            shifted by half a pixel, its sides are at least one cell long. True: scaled corners
+            move by -0.5, so that coordinates of cells mean their centres, and sides stay as
+            short as they are; where one is not positive, an adaptive grid has no samples and
+            the bin is 0.
 
     Raises:
         ValueError: wrong shape or non-positive size or scale.
@@ -52,7 +57,7 @@ def roi_align(
     check_rois(input, rois, (height, width), spatial_scale)
     precise = input if input.dtype == torch.float64 else input.float()
     pooled: Tensor = torch.ops.centermask.roi_align(
-        precise, rois.to(precise.dtype), spatial_scale, height, width, sampling_ratio
+        precise, rois.to(precise.dtype), spatial_scale, height, width, sampling_ratio, aligned
     )
     return pooled.to(input.dtype)
 
@@ -64,23 +69,31 @@ class ROIAlign(nn.Module):
         output_size: side, or (height, width), of the pooled map.
         spatial_scale: 1 / stride of the feature map.
         sampling_ratio: samples along each side of a bin, 0 = adaptive.
+        aligned: whether corners are shifted by half a pixel.
     """
 
     def __init__(
-        self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scale: float,
+        sampling_ratio: int,
+        aligned: bool = False,
     ) -> None:
         super().__init__()
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         """Features of each roi, (R, C, P, Q)."""
-        return roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio)
+        return roi_align(
+            input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned
+        )
 
     def extra_repr(self) -> str:
         """Arguments, for printing the module."""
         return (
             f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-            f"sampling_ratio={self.sampling_ratio}"
+            f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}"
         )

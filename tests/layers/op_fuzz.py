@@ -83,7 +83,8 @@ def roi_align(source: Source) -> list[Any]:
     scale = source.choice(0.25, 1.0, 0.0, -1.0, 1e-30)
     sides = source.size(-1, 3), source.size(0, 3)
     features = source.floats(n, c, h, w, special=TAME)
-    return [features, _rois(source, n), scale, *sides, source.size(-1, 3)]
+    ratio, aligned = source.size(-1, 3), source.choice(False, True)
+    return [features, _rois(source, n), scale, *sides, ratio, aligned]
 
 
 def roi_align_backward(source: Source) -> list[Any]:
@@ -91,17 +92,18 @@ def roi_align_backward(source: Source) -> list[Any]:
     n, c, h, w = (source.size(0, most) for most in (2, 20, 6, 6))
     rois = _rois(source, n)
     grad = source.floats(len(rois), c, source.size(1, 3), source.size(1, 3), special=TAME)
-    return [grad, rois, source.choice(0.25, 1.0), n, c, h, w, source.size(-1, 3)]
+    ratio, aligned = source.size(-1, 3), source.choice(False, True)
+    return [grad, rois, source.choice(0.25, 1.0), n, c, h, w, ratio, aligned]
 
 
 def roi_pool(source: Source) -> list[Any]:
     """Arguments of `roi_pool`."""
-    return roi_align(source)[:-1]
+    return roi_align(source)[:-2]
 
 
 def roi_pool_backward(source: Source) -> list[Any]:
     """Arguments of `roi_pool_backward`."""
-    grad, rois, _, n, _, h, w, _ = roi_align_backward(source)
+    grad, rois, _, n, _, h, w, *_ = roi_align_backward(source)
     cells = source.integers(-1, max(h * w - source.size(0, 1), 0), *grad.shape)
     return [grad, rois, cells, n, h, w]
 
@@ -261,6 +263,8 @@ def spoil(source: Source, arguments: list[Any]) -> None:
         arguments[place] = _spoilt_tensor(source, value)
     elif isinstance(value, float):
         arguments[place] = source.choice(*source.special)
+    elif isinstance(value, bool):
+        arguments[place] = source.choice(None, "no", 0.5, 2)
     elif isinstance(value, int):
         arguments[place] = source.choice(*SIZES)
     elif isinstance(value, list):

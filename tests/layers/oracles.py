@@ -55,17 +55,23 @@ def _mean_of_bin(
         for i in range(rows)
         for j in range(columns)
     ]
-    return sum(samples) / len(samples)
+    return sum(samples) / max(len(samples), 1)
 
 
 def roi_align(
-    input: Tensor, rois: Tensor, pooled_hw: tuple[int, int], scale: float, ratio: int
+    input: Tensor,
+    rois: Tensor,
+    pooled_hw: tuple[int, int],
+    scale: float,
+    ratio: int,
+    aligned: bool = False,
 ) -> Tensor:
     """Pooled features, sample by sample."""
+    shift, shortest = (0.5, -math.inf) if aligned else (0.0, 1.0)
     output = torch.zeros(len(rois), input.shape[1], *pooled_hw, dtype=torch.float64)
     for r, (image, *corners) in enumerate(rois.tolist()):
-        x1, y1, x2, y2 = (corner * scale for corner in corners)
-        bin_hw = max(y2 - y1, 1.0) / pooled_hw[0], max(x2 - x1, 1.0) / pooled_hw[1]
+        x1, y1, x2, y2 = (corner * scale - shift for corner in corners)
+        bin_hw = max(y2 - y1, shortest) / pooled_hw[0], max(x2 - x1, shortest) / pooled_hw[1]
         for c in range(input.shape[1]):
             for p in range(pooled_hw[0]):
                 for q in range(pooled_hw[1]):

@@ -58,8 +58,12 @@ def example_inputs():
         "roi_align": [
             (features.clone().requires_grad_(), rois, 0.25, 2, 3, 2),
             (features.clone().requires_grad_(), rois[:0], 0.25, 2, 3, 0),
+            (features.clone().requires_grad_(), rois, 0.25, 2, 3, 0, True),
         ],
-        "roi_align_backward": [(pooled.requires_grad_(), rois, 0.25, 2, 3, 9, 13, 2)],
+        "roi_align_backward": [
+            (pooled.clone().requires_grad_(), rois, 0.25, 2, 3, 9, 13, 2, *aligned)
+            for aligned in ((), (True,))
+        ],
         "roi_pool": [
             (features.clone().requires_grad_(), rois, 0.25, 2, 2),
             (features.clone().requires_grad_(), rois[:0], 0.25, 2, 3),

@@ -172,7 +172,9 @@ def test_module_is_the_function():
     features, rois = random_case()
     module = ROIAlign((4, 3), 0.25, 2)
     assert torch.equal(module(features, rois), roi_align(features, rois, (4, 3), 0.25, 2))
-    assert repr(module) == "ROIAlign(output_size=(4, 3), spatial_scale=0.25, sampling_ratio=2)"
+    assert repr(module) == (
+        "ROIAlign(output_size=(4, 3), spatial_scale=0.25, sampling_ratio=2, aligned=False)"
+    )
 
 
 @pytest.mark.parametrize(

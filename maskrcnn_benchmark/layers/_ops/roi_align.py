@@ -12,6 +12,7 @@ from maskrcnn_benchmark.layers._ops.operator import Gradients, Inputs, Operator
 class _Context(Protocol):
     spatial_scale: float
     sampling_ratio: int
+    aligned: bool
     input_shape: torch.Size
     pooled_hw: torch.Size
     saved_tensors: tuple[Tensor, ...]
@@ -19,23 +20,38 @@ class _Context(Protocol):
     def save_for_backward(self, *tensors: Tensor) -> None: ...
 
 
+# Arguments that equal their defaults are not handed to Python functions.
 def _fake_forward(
-    input: Tensor, rois: Tensor, scale: float, pooled_height: int, pooled_width: int, ratio: int
+    input: Tensor,
+    rois: Tensor,
+    scale: float,
+    pooled_height: int,
+    pooled_width: int,
+    ratio: int,
+    aligned: bool = False,
 ) -> Tensor:
-    del scale, ratio
+    del scale, ratio, aligned
     return input.new_empty(rois.shape[0], input.shape[1], pooled_height, pooled_width)
 
 
 def _fake_backward(
-    grad: Tensor, rois: Tensor, scale: float, n: int, c: int, h: int, w: int, ratio: int
+    grad: Tensor,
+    rois: Tensor,
+    scale: float,
+    n: int,
+    c: int,
+    h: int,
+    w: int,
+    ratio: int,
+    aligned: bool = False,
 ) -> Tensor:
-    del rois, scale, ratio
+    del rois, scale, ratio, aligned
     return grad.new_empty(n, c, h, w)
 
 
 def _save_forward(ctx: _Context, inputs: Inputs, output: Tensor) -> None:
     del output
-    input, rois, ctx.spatial_scale, _, _, ctx.sampling_ratio = inputs
+    input, rois, ctx.spatial_scale, _, _, ctx.sampling_ratio, ctx.aligned = inputs
     ctx.save_for_backward(rois)
     ctx.input_shape = input.shape
 
@@ -43,13 +59,15 @@ def _save_forward(ctx: _Context, inputs: Inputs, output: Tensor) -> None:
 def _differentiate_forward(ctx: _Context, grad: Tensor) -> Gradients:
     (rois,) = ctx.saved_tensors
     shape, scale, ratio = ctx.input_shape, ctx.spatial_scale, ctx.sampling_ratio
-    grad_input = torch.ops.centermask.roi_align_backward(grad, rois, scale, *shape, ratio)
-    return grad_input, None, None, None, None, None
+    grad_input = torch.ops.centermask.roi_align_backward(
+        grad, rois, scale, *shape, ratio, ctx.aligned
+    )
+    return grad_input, None, None, None, None, None, None
 
 
 def _save_backward(ctx: _Context, inputs: Inputs, output: Tensor) -> None:
     del output
-    grad, rois, ctx.spatial_scale, _, _, _, _, ctx.sampling_ratio = inputs
+    grad, rois, ctx.spatial_scale, _, _, _, _, ctx.sampling_ratio, ctx.aligned = inputs
     ctx.save_for_backward(rois)
     ctx.pooled_hw = grad.shape[2:]
 
@@ -58,8 +76,10 @@ def _differentiate_backward(ctx: _Context, grad: Tensor) -> Gradients:
     # Both directions are linear and transposes of each other.
     (rois,) = ctx.saved_tensors
     scale, ratio = ctx.spatial_scale, ctx.sampling_ratio
-    grad_grad = torch.ops.centermask.roi_align(grad, rois, scale, *ctx.pooled_hw, ratio)
-    return grad_grad, None, None, None, None, None, None, None
+    grad_grad = torch.ops.centermask.roi_align(
+        grad, rois, scale, *ctx.pooled_hw, ratio, ctx.aligned
+    )
+    return grad_grad, None, None, None, None, None, None, None, None
 
 
 OPERATORS = (
@@ -67,7 +87,7 @@ OPERATORS = (
         name="roi_align",
         schema=(
             "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height,"
-            " SymInt pooled_width, int sampling_ratio) -> Tensor"
+            " SymInt pooled_width, int sampling_ratio, bool aligned=False) -> Tensor"
         ),
         reference=_reference.roi_align,
         fake=_fake_forward,
@@ -79,7 +99,7 @@ OPERATORS = (
         name="roi_align_backward",
         schema=(
             "(Tensor grad, Tensor rois, float spatial_scale, SymInt batch_size, SymInt channels,"
-            " SymInt height, SymInt width, int sampling_ratio) -> Tensor"
+            " SymInt height, SymInt width, int sampling_ratio, bool aligned=False) -> Tensor"
         ),
         reference=_reference.roi_align_backward,
         fake=_fake_backward,

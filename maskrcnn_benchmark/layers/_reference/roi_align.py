@@ -18,20 +18,20 @@ _MOST_SAMPLES = 2.0**20
 
 
 def _axis_weights(
-    start: Tensor, end: Tensor, num_bins: int, length: int, sampling_ratio: int
+    start: Tensor, extent: Tensor, num_bins: int, length: int, sampling_ratio: int
 ) -> Tensor:
     """Weight (R, num_bins, length) of each pixel of one axis in each bin of each roi.
 
     Bilinear sampling on a regular grid is separable: the pooled map is
     (rows' weights) x (feature map) x (columns' weights) transposed.
     """
-    extent = (end - start).clamp(min=1.0)
     bin_size = extent / num_bins
     if sampling_ratio > 0:
         samples_per_bin = torch.full_like(extent, sampling_ratio)
     else:
         sane = bin_size <= _MOST_SAMPLES
-        samples_per_bin = torch.where(sane, bin_size.ceil(), 1.0)
+        # Without length or inverted, as only aligned rois are: no samples.
+        samples_per_bin = torch.where(sane, bin_size.ceil().clamp(min=0.0), 1.0)
     max_samples = int(samples_per_bin.max()) if len(start) else 0
     bins = torch.arange(num_bins, device=start.device)[None, :, None]
     samples = torch.arange(max_samples, device=start.device)[None, None, :]
@@ -41,8 +41,9 @@ def _axis_weights(
     inside = (coordinate >= -1.0) & (coordinate <= length) & (samples < per_bin)
     coordinate = torch.where(inside, coordinate, 0.0).clamp(0.0, length - 1.0)
     low = coordinate.floor()
-    upper_weight = torch.where(inside, coordinate - low, 0.0) / per_bin
-    lower_weight = torch.where(inside, 1.0 - (coordinate - low), 0.0) / per_bin
+    divisor = per_bin.clamp(min=1.0)
+    upper_weight = torch.where(inside, coordinate - low, 0.0) / divisor
+    lower_weight = torch.where(inside, 1.0 - (coordinate - low), 0.0) / divisor
     low_inds = low.long()
     weights = coordinate.new_zeros(len(start), num_bins, length)
     weights.scatter_add_(2, low_inds, lower_weight)
@@ -50,11 +51,21 @@ def _axis_weights(
 
 
 def _roi_weights(
-    rois: Tensor, spatial_scale: float, pooled_hw: tuple[int, int], map_hw: tuple[int, int], s: int
+    rois: Tensor,
+    spatial_scale: float,
+    pooled_hw: tuple[int, int],
+    map_hw: tuple[int, int],
+    sampling_ratio: int,
+    aligned: bool,
 ) -> tuple[Tensor, Tensor]:
-    x1, y1, x2, y2 = (rois[:, 1:] * spatial_scale).unbind(dim=1)
-    rows = _axis_weights(y1, y2, pooled_hw[0], map_hw[0], s)
-    return rows, _axis_weights(x1, x2, pooled_hw[1], map_hw[1], s)
+    corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
+    x1y1, x2y2 = corners[:, :2], corners[:, 2:]
+    extents = x2y2 - x1y1 if aligned else (x2y2 - x1y1).clamp(min=1.0)
+    columns, rows = (
+        _axis_weights(x1y1[:, i], extents[:, i], pooled_hw[1 - i], map_hw[1 - i], sampling_ratio)
+        for i in range(2)
+    )
+    return rows, columns
 
 
 def _chunks_by_image(rois: Tensor, num_images: int) -> Iterator[tuple[int, Tensor]]:
@@ -72,12 +83,15 @@ def roi_align(
     pooled_height: int,
     pooled_width: int,
     sampling_ratio: int,
+    aligned: bool = False,
 ) -> Tensor:
     """Pooled features (R, C, P, Q); arguments as in `layers.roi_align`."""
     num_images, num_channels, height, width = input.shape
     check_images(rois, num_images)
     pooled_hw = (pooled_height, pooled_width)
-    rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
+    rows, columns = _roi_weights(
+        rois, spatial_scale, pooled_hw, (height, width), sampling_ratio, aligned
+    )
     output = input.new_zeros(len(rois), num_channels, *pooled_hw)
     for image, members in _chunks_by_image(rois, num_images):
         partial = torch.einsum("rph,chw->rcpw", rows[members], input[image])
@@ -94,11 +108,14 @@ def roi_align_backward(
     height: int,
     width: int,
     sampling_ratio: int,
+    aligned: bool = False,
 ) -> Tensor:
     """Gradient (N, C, H, W) of `roi_align` with respect to its input."""
     check_images(rois, batch_size)
     pooled_hw = (grad.shape[2], grad.shape[3])
-    rows, columns = _roi_weights(rois, spatial_scale, pooled_hw, (height, width), sampling_ratio)
+    rows, columns = _roi_weights(
+        rois, spatial_scale, pooled_hw, (height, width), sampling_ratio, aligned
+    )
     output = grad.new_zeros(batch_size, channels, height, width)
     for image, members in _chunks_by_image(rois, batch_size):
         partial = torch.einsum("rcpq,rqw->rcpw", grad[members], columns[members])

@@ -1,5 +1,6 @@
 """Cases of `roi_align` and `roi_align_backward`: CUDA kernels run 256 threads a block."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ class Call(NamedTuple):
     pooled_height: int = 3
     pooled_width: int = 2
     sampling_ratio: int = 2
+    aligned: bool = False
 
 
 def features(dtype: torch.dtype, channels: int = 3, images: int = 2, hw: Any = (9, 13)) -> Tensor:
@@ -113,13 +115,33 @@ _FORWARD: dict[str, Callable[[torch.dtype], Call]] = {
     "not-numbers-adaptive": _odd(
         (NAN, 0, NAN, 9), (0, 0, INF, INF), (-INF, -INF, 0, 0), (0, 0, 1e38, 9), sampling_ratio=0
     ),
+    # Backwards over the whole map, over cells in turn, from infinity; and sides too short for that.
+    "inverted": _odd((70, 50, -20, -20), (30, 3, -5, 9), (3, 30, 9, 0), (40, 9, 39.99, 8)),
+    "inverted-finely": _odd((40, 30, 2, 2), (2, 30, 40, 2), sampling_ratio=7),
+    "inverted-adaptive": _odd((70, 50, -20, -20), (30, 3, -5, 9), (3, 30, 9, 0), sampling_ratio=0),
+    "inverted-not-numbers": _odd(
+        (INF, 9, 0, 0), (9, 9, -INF, 0), (INF, 9, -INF, 0), (1e38, 9, 0, 0)
+    ),
+    "inverted-not-numbers-adaptive": _odd(
+        (INF, 9, 0, 0), (9, 9, -INF, 30), (INF, 0, -INF, 9), (1e38, 0, 0, 9), sampling_ratio=0
+    ),
+    "without-length": _odd((8, 8, 8, 30), (9, 9, 9, 9), (-2, 0, -2, 9), (0, 0, 1e-6, 1e-30)),
+    "without-length-adaptive": _odd(
+        (8, 8, 8, 30), (9, 9, 9, 9), (0, 0, 1e-6, 1e-30), (9, 9, 9.5, 9.5), sampling_ratio=0
+    ),
 }
+
+_NOT_ALIGNED = re.compile(r"\d+-values|axis-\d-far-apart|[12]-rois|ratio-[13]|channels-last-[15]")
+"""What aligned rois do not try again: how values are shared out among threads, wide offsets."""
+
+for _name in [name for name in _FORWARD if not _NOT_ALIGNED.fullmatch(name)]:
+    _FORWARD[f"aligned-{_name}"] = lambda t, c=_FORWARD[_name]: c(t)._replace(aligned=True)
 
 
 def _backward_of(call: Call) -> tuple[Any, ...]:
     shape = (len(call.rois), call.input.shape[1], call.pooled_height, call.pooled_width)
     grad = torch.randn(shape, generator=seeded(7), dtype=torch.float64).to(call.input.dtype)
-    return grad, call.rois, call.spatial_scale, *call.input.shape, call.sampling_ratio
+    return grad, call.rois, call.spatial_scale, *call.input.shape, *call[5:]
 
 
 def _expanded_grad(dtype: torch.dtype) -> tuple[Any, ...]:
