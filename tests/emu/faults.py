@@ -166,6 +166,27 @@ _ROI_ALIGN = (
         "{",
     ),
     Mutant(
+        "no half-pixel shift",
+        "roi_align",
+        "roi_align.h",
+        "const T shift = aligned ? T(0.5) : T(0);",
+        "const T shift = T(0);",
+    ),
+    Mutant(
+        "aligned sides of at least one cell",
+        "roi_align",
+        "roi_align.h",
+        "!aligned && extent < T(1)",
+        "extent < T(1)",
+    ),
+    Mutant(
+        "a fraction of no samples",
+        "roi_align",
+        "roi_align.cu",
+        "return samples > T(0) ? samples : T(1);",
+        "return samples;",
+    ),
+    Mutant(
         "rois of no image pool the first",
         "roi_align",
         "roi_align.cu",
