@@ -73,13 +73,13 @@ COLUMNS = (
     "model",
     "config",
     "epochs",
-    "mask AP (APs/APm/APl)",
-    "box AP (APs/APm/APl)",
-    "ms",
-    "GPU",
-    "parameters",
-    "GFLOPs",
-    "weights",
+    "published mask AP (APs/APm/APl)",
+    "published box AP (APs/APm/APl)",
+    "published ms",
+    "on GPU",
+    "parameters measured here",
+    "GFLOPs measured here",
+    "published weights",
 )
 NOTHING = "-"
 
