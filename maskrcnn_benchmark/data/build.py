@@ -74,6 +74,8 @@ def make_data_loader(
     # Training images are transformed by the SeededDataset around their data set.
     own_transforms = None if is_train else transforms
     parts = [_dataset(name, catalog.get(name), is_train, own_transforms) for name in names]
+    for name, part in zip(names, parts, strict=True):
+        _add_names(part, name, ArchitectureSpec.from_config(cfg).num_classes)
     _make_checks(cfg, parts, is_train)
     if not is_train:
         loaders = [_make_test_loader(cfg, part, is_distributed) for part in parts]
@@ -130,7 +132,7 @@ def _dataset(
     """The data set of a catalog entry."""
     factory = entry["factory"]
     if isinstance(factory, str):
-        if factory not in datasets.__all__:
+        if not isinstance(getattr(datasets, factory, None), type):
             known = ", ".join(datasets.__all__)
             raise ConfigError(f"unknown factory {factory!r} of the data set {name}; known: {known}")
         factory = getattr(datasets, factory)
@@ -139,6 +141,14 @@ def _dataset(
         arguments |= {"remove_images_without_annotations": with_targets, "name": name}
     dataset: DetectionDataset = factory(**arguments)
     return dataset
+
+
+def _add_names(dataset: DetectionDataset, name: str, num_classes: int) -> None:
+    """Give a data set that was written for the original, and has no names, those it needs here."""
+    if not hasattr(dataset, "name"):
+        dataset.name = name
+    if not hasattr(dataset, "categories"):
+        dataset.categories = {label: f"class {label}" for label in range(1, num_classes)}
 
 
 def _make_checks(cfg: CfgNode, parts: Sequence[DetectionDataset], with_targets: bool) -> None:

@@ -10,6 +10,9 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 class DetectionDataset(Protocol):
     """Images with boxes, by position from 0.
 
+    A loader gives a data set without ``name`` or ``categories`` the name in the catalog and as many
+    categories as the model has classes.
+
     Attributes:
         name: what to call it in messages.
         categories: contiguous id (from 1) -> category name.
