@@ -42,21 +42,30 @@ class Layers:
         x = self.group_norm(f"{name}.1", x) if use_gn else x
         return x.relu() if use_relu else x
 
-    def pyramid(self, _c2, c3, c4, c5):
-        """P3..P7."""
+    def pyramid(self, features):
+        """P3..P7 over C2..C5."""
+        maps = self._top_down(features, 2)
+        source = features[-1] if self.model.RETINANET.USE_C5 else maps[-1]
+        p6 = self.conv("backbone.fpn.top_blocks.p6", source, stride=2)
+        p7 = self.conv("backbone.fpn.top_blocks.p7", p6.relu(), stride=2)
+        return [*maps, p6, p7]
+
+    def two_stage_pyramid(self, features):
+        """P2..P6 over C2..C5."""
+        maps = self._top_down(features, 1)
+        return [*maps, maps[-1][:, :, ::2, ::2]]
+
+    def _top_down(self, features, first_number):
         fpn = self.model.FPN
         flags = {"use_gn": fpn.USE_GN, "use_relu": fpn.USE_RELU, "is_numbered": fpn.USE_RELU}
         inner, maps = None, []
-        for number, feature in ((4, c5), (3, c4), (2, c3)):
-            lateral = self.block(f"backbone.fpn.fpn_inner{number}", feature, **flags)
+        for number in range(len(features), first_number - 1, -1):
+            lateral = self.block(f"backbone.fpn.fpn_inner{number}", features[number - 1], **flags)
             if inner is not None:
                 lateral = lateral + inner.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
             inner = lateral
             maps.insert(0, self.block(f"backbone.fpn.fpn_layer{number}", inner, **flags))
-        source = c5 if self.model.RETINANET.USE_C5 else maps[-1]
-        p6 = self.conv("backbone.fpn.top_blocks.p6", source, stride=2)
-        p7 = self.conv("backbone.fpn.top_blocks.p7", p6.relu(), stride=2)
-        return [*maps, p6, p7]
+        return maps
 
     def fcos(self, pyramid):
         """For each level logits (N, L, C), distances (N, L, 4) and centerness (N, L)."""
@@ -84,9 +93,9 @@ class Layers:
             x = self.group_norm(f"rpn.head.{name}.{3 * index + 1}", x).relu()
         return x + feature if self.model.FCOS.RESIDUAL_CONNECTION else x
 
-    def pool(self, feature, box, image, scale):
+    def pool(self, feature, box, image, scale, section="ROI_MASK_HEAD"):
         """(1, F, M / 2, M / 2) of one box."""
-        head = self.model.ROI_MASK_HEAD
+        head = self.model[section]
         side = head.POOLER_RESOLUTION
         roi = torch.cat([torch.tensor([float(image)]), box])[None]
         ratio = head.POOLER_SAMPLING_RATIO or -1

@@ -102,7 +102,7 @@ class Case:
     def restated_outputs(self):
         """Pyramid, outputs of the head, and points of each level."""
         fcos = self.cfg.MODEL.FCOS
-        pyramid = self.layers.pyramid(*self.model.backbone.body(self.images.tensors))
+        pyramid = self.layers.pyramid(self.model.backbone.body(self.images.tensors))
         points = [
             rules.locations(*feature.shape[2:], stride, fcos.DENSE_POINTS)
             for feature, stride in zip(pyramid, fcos.FPN_STRIDES, strict=True)
