@@ -43,7 +43,8 @@ CASES = {
         "RPN.BG_IOU_THRESHOLD": 0.4,
         "RPN.NMS_THRESH": 0.4,
         "ROI_HEADS.FG_IOU_THRESHOLD": 0.6,
-        "ROI_HEADS.BG_IOU_THRESHOLD": 0.4,
+        "ROI_HEADS.BG_IOU_THRESHOLD": 0.2,
+        "ROI_HEADS.SCORE_THRESH": 0.3,
         "ROI_HEADS.BBOX_REG_WEIGHTS": (20.0, 10.0, 4.0, 3.0),
     },
     "convolutions, other limits and anchors": {
@@ -61,7 +62,6 @@ CASES = {
         "RPN.POST_NMS_TOP_N_TRAIN": 15,
         "RPN.POST_NMS_TOP_N_TEST": 12,
         "RPN.MIN_SIZE": 9,
-        "ROI_HEADS.SCORE_THRESH": 0.2,
         "ROI_HEADS.NMS": 0.2,
         "ROI_HEADS.DETECTIONS_PER_IMG": 6,
         "NUM_CLASSES": 2,
