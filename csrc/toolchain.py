@@ -44,7 +44,8 @@ NVCC_FLAGS = [
     "--fmad=false",  # like -ffp-contract=off: the same bits as the CPU kernels where order permits
     "--expt-relaxed-constexpr",
     "-Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall,-g0",
-    "-Xcompiler=" + _SHORT_NAMES.replace(",", "\\,"),
+    # nvcc cannot hand on what a shell would split.
+    *([f"-Xcompiler={_SHORT_NAMES}"] if re.fullmatch(r"[\w./+-]+", str(SOURCES)) else []),
 ]
 # What a gate for changes adds: no warnings, and kernels whose values all stay in registers.
 NVCC_GATE_FLAGS = [

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def load_toolchain():
-    path = ROOT / "csrc" / "toolchain.py"
+def load_toolchain(folder=ROOT):
+    path = folder / "csrc" / "toolchain.py"
     spec = importlib.util.spec_from_file_location("toolchain", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -213,6 +214,14 @@ def test_flags_of_compute_capabilities():
         "-gencode=arch=compute_90,code=sm_90",
         "-gencode=arch=compute_90,code=compute_90",
     ]
+
+
+@pytest.mark.parametrize(("name", "told"), [("plain", True), ("a b", False), ("a,b", False)])
+def test_nvcc_is_not_told_of_folders_that_it_would_split(tmp_path, name, told):
+    (tmp_path / name / "csrc").mkdir(parents=True)
+    shutil.copy(ROOT / "csrc" / "toolchain.py", tmp_path / name / "csrc")
+    flags = load_toolchain(tmp_path / name).NVCC_FLAGS
+    assert any(str(tmp_path) in flag for flag in flags) == told
 
 
 def test_ccache_is_used_once_where_it_is(monkeypatch):
