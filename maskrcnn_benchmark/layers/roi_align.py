@@ -6,19 +6,27 @@ Shape symbols: N images, C channels, H x W feature map, R rois, P x Q pooled siz
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers.arguments import (
+    as_pair,
+    check_floating,
+    check_spatial_scale,
+    check_tensors,
+)
+
 
 def check_rois(
     input: Tensor, rois: Tensor, pooled_hw: tuple[int, int], spatial_scale: float
 ) -> None:
     """Raise ValueError naming the first argument of a pooling that has a wrong shape or value."""
+    check_tensors(input=input, rois=rois)
+    check_floating(input=input, rois=rois)
     if input.dim() != 4:
         raise ValueError(f"input: expected shape (N, C, H, W), got {tuple(input.shape)}")
     if rois.dim() != 2 or rois.shape[1] != 5:
         raise ValueError(f"rois: expected shape (R, 5), got {tuple(rois.shape)}")
     if min(pooled_hw) < 1:
         raise ValueError(f"output_size: expected positive sides, got {pooled_hw}")
-    if spatial_scale <= 0:
-        raise ValueError(f"spatial_scale: expected a positive number, got {spatial_scale}")
+    check_spatial_scale(spatial_scale)
 
 
 def roi_align(
@@ -48,12 +56,12 @@ def roi_align(
             the bin is 0.
 
     Raises:
-        ValueError: wrong shape or non-positive size or scale.
+        ValueError: wrong shape, type or device, non-positive size or scale.
         RuntimeError: image index out of range, on the CPU (ValueError without compiled operators).
 
     Source: Mask R-CNN (He et al. 2017), section 3.
     """
-    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    height, width = as_pair(output_size, "output_size")
     check_rois(input, rois, (height, width), spatial_scale)
     precise = input if input.dtype == torch.float64 else input.float()
     pooled: Tensor = torch.ops.centermask.roi_align(

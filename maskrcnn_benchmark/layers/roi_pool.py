@@ -6,6 +6,7 @@ Shape symbols: N images, C channels, H x W feature map, R rois, P x Q pooled siz
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.layers.arguments import as_pair
 from maskrcnn_benchmark.layers.roi_align import check_rois
 
 
@@ -27,12 +28,12 @@ def roi_pool(
         spatial_scale: 1 / stride of the feature map.
 
     Raises:
-        ValueError: wrong shape or non-positive size or scale.
+        ValueError: wrong shape, type or device, non-positive size or scale.
         RuntimeError: image index out of range, on the CPU (ValueError without compiled operators).
 
     Source: Fast R-CNN (Girshick 2015), section 2.1.
     """
-    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    height, width = as_pair(output_size, "output_size")
     check_rois(input, rois, (height, width), spatial_scale)
     precise = input if input.dtype == torch.float64 else input.float()
     pooled: Tensor

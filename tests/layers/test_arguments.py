@@ -8,6 +8,7 @@ import torch
 from maskrcnn_benchmark.layers import (
     PolygonGroups,
     SigmoidFocalLoss,
+    _reference,
     batched_nms,
     deform_conv,
     deform_roi_pooling,
@@ -17,6 +18,8 @@ from maskrcnn_benchmark.layers import (
     paste_masks_rle,
     polygon_areas,
     rasterize_polygons,
+    roi_align,
+    roi_pool,
     sigmoid_focal_loss,
 )
 from maskrcnn_benchmark.layers.arguments import as_pair
@@ -25,7 +28,15 @@ META, LONG, COMPLEX = torch.device("meta"), torch.int64, torch.complex64
 NAN = float("nan")
 BOXES = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8]])
 POLYGONS = PolygonGroups(torch.rand(3, 2), torch.tensor([0, 3]), torch.tensor([0, 1]))
+POOLING = {
+    "input": torch.rand(1, 1, 4, 4),
+    "rois": torch.tensor([[0.0, 0, 0, 3, 3]]),
+    "output_size": 2,
+    "spatial_scale": 1.0,
+}
 GOOD = {
+    roi_align: {**POOLING, "sampling_ratio": 2},
+    roi_pool: POOLING,
     nms: {"boxes": BOXES, "scores": torch.rand(2), "threshold": 0.5},
     ml_nms: {"boxes": BOXES, "scores": torch.rand(2), "labels": torch.ones(2), "threshold": 0.5},
     batched_nms: {
@@ -79,6 +90,10 @@ GOOD = {
     },
 }
 WRONG = [
+    *((each, "input", x) for each in (roi_align, roi_pool) for x in (LONG, COMPLEX, "a list")),
+    *((each, "rois", x) for each in (roi_align, roi_pool) for x in (META, COMPLEX, "a list")),
+    *((roi_align, "output_size", x) for x in (2.0, (2,), (2, 2, 2), (2.5, 2), (0, 2), -1)),
+    *((roi_align, "spatial_scale", x) for x in (0.0, NAN, float("inf"))),
     *((each, "boxes", META) for each in (paste_masks_rle, rasterize_polygons)),
     *((each, "scores", META) for each in (nms, ml_nms, batched_nms)),
     *((each, "scores", COMPLEX) for each in (nms, ml_nms, batched_nms)),
@@ -150,6 +165,14 @@ def test_floating_labels_are_compared_not_rounded():
     for dtype in (torch.float32, torch.float64, torch.float16):
         assert ml_nms(boxes, scores, labels.to(dtype), 0.5).tolist() == [0, 1, 2]
     assert ml_nms(boxes, scores, labels.int(), 0.5).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("pool", [_reference.roi_align, torch.ops.centermask.roi_align])
+def test_image_indices_are_cut_to_whole_numbers(pool):
+    features, rois = torch.rand(2, 1, 4, 4), torch.tensor([[1.0, 0, 0, 3, 3]])
+    expected = pool(features, rois, 1.0, 2, 2, 2)
+    rois[0, 0] = 1.5
+    assert torch.equal(pool(features, rois, 1.0, 2, 2, 2), expected)
 
 
 @pytest.mark.parametrize("value", [3, (3, 3), [3, 3], torch.Size([3, 3])])

@@ -37,6 +37,13 @@ def check_pooling(input: Tensor, rois: Tensor, pooled_height: int, pooled_width:
     check_rois(rois, len(input), (input.shape[2], input.shape[3]))
 
 
+def check_sampling_ratio(sampling_ratio: int) -> None:
+    """Raise unless so many samples can be waited for; 0 and less: adaptive."""
+    if sampling_ratio > MOST_SAMPLES_PER_BIN:
+        wanted = f"at most {MOST_SAMPLES_PER_BIN}"
+        raise ValueError(f"sampling_ratio: expected {wanted}, got {sampling_ratio}")
+
+
 def check_pooled_grad(
     grad: Tensor, rois: Tensor, batch_size: int, channels: int | None, height: int, width: int
 ) -> None:

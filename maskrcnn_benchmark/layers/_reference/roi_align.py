@@ -8,7 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers._reference.checks import check_images
+from maskrcnn_benchmark.layers._reference.pooling_checks import (
+    check_pooled_grad,
+    check_pooling,
+    check_sampling_ratio,
+)
 
 # Rois pooled at a time: bounds the maps of which one axis only is pooled.
 _ROIS = 8
@@ -70,7 +74,7 @@ def _roi_weights(
 
 def _chunks_by_image(rois: Tensor, num_images: int) -> Iterator[tuple[int, Tensor]]:
     for image in range(num_images):
-        members = (rois[:, 0] == image).nonzero().squeeze(1)
+        members = (rois[:, 0].long() == image).nonzero().squeeze(1)
         for chunk in torch.split(members, _ROIS):
             if len(chunk):
                 yield image, chunk
@@ -86,8 +90,9 @@ def roi_align(
     aligned: bool = False,
 ) -> Tensor:
     """Pooled features (R, C, P, Q); arguments as in `layers.roi_align`."""
+    check_pooling(input, rois, pooled_height, pooled_width)
+    check_sampling_ratio(sampling_ratio)
     num_images, num_channels, height, width = input.shape
-    check_images(rois, num_images)
     pooled_hw = (pooled_height, pooled_width)
     rows, columns = _roi_weights(
         rois, spatial_scale, pooled_hw, (height, width), sampling_ratio, aligned
@@ -111,7 +116,8 @@ def roi_align_backward(
     aligned: bool = False,
 ) -> Tensor:
     """Gradient (N, C, H, W) of `roi_align` with respect to its input."""
-    check_images(rois, batch_size)
+    check_pooled_grad(grad, rois, batch_size, channels, height, width)
+    check_sampling_ratio(sampling_ratio)
     pooled_hw = (grad.shape[2], grad.shape[3])
     rows, columns = _roi_weights(
         rois, spatial_scale, pooled_hw, (height, width), sampling_ratio, aligned
