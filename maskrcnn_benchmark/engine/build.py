@@ -13,7 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult, Expectations
+from maskrcnn_benchmark.data.datasets.evaluation import (
+    EvaluationResult,
+    Expectations,
+    check_entries,
+)
 from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
@@ -121,6 +125,7 @@ def make_sure_of_evaluations(cfg: CfgNode, run: Run) -> None:
         DatasetError: a data set is not there or damaged.
     """
     check_backend(cfg.TEST.COCO_BACKEND)
+    make_expectations(cfg)
     make_data_loader(cfg, is_train=False, is_distributed=run.place.is_distributed)
 
 
@@ -151,8 +156,13 @@ def make_evaluations(
 
 
 def make_expectations(cfg: CfgNode) -> dict[str, Expectations]:
-    """What each data set of ``DATASETS.TEST`` is expected to score; only those that have some."""
+    """What each data set of ``DATASETS.TEST`` is expected to score; only those that have some.
+
+    Raises:
+        ConfigError: an entry of TEST.EXPECTED_RESULTS is malformed.
+    """
     entries, about = cfg.TEST.EXPECTED_RESULTS, cfg.TEST.EXPECTED_RESULTS_DATASETS
+    check_entries(entries)
     expectations = Expectations(tuple(entries), cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL)
     names = [name for name in cfg.DATASETS.TEST if not about or name in about]
     return dict.fromkeys(names, expectations) if entries else {}

@@ -107,3 +107,11 @@ def test_expected_results_of_other_data_sets_are_not_compared(catalog, output_di
 def test_check_needs_expected_results(catalog, output_dir):
     with pytest.raises(ConfigError, match="has 0 entries"):
         tool.main(["--check", *without_weight(arguments(catalog, output_dir))])
+
+
+def test_expectations_in_percent_are_refused_before_the_evaluation(catalog, output_dir):
+    words = without_weight(arguments(catalog, output_dir))
+    for flags in ([], ["--check"]):
+        with pytest.raises(ConfigError, match="fractions of 1"):
+            tool.main([*flags, *words, "TEST.EXPECTED_RESULTS", "[['bbox', 'AP', [41.2, 0.2]]]"])
+    assert not (output_dir / "inference").exists()

@@ -155,6 +155,7 @@ def test_results_are_json(finished):
     [
         ("DATASETS__TEST", "('typo',)", "unknown data set 'typo'"),
         ("TEST__COCO_BACKEND", "none", r"TEST\.COCO_BACKEND: expected 'hotcoco'"),
+        ("TEST__EXPECTED_RESULTS", "[['bbox', 'AP', [41.2, 0.2]]]", "fractions of 1"),
     ],
 )
 def test_what_only_the_evaluation_needs_is_checked_first(

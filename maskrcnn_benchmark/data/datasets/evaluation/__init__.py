@@ -3,6 +3,7 @@
 from maskrcnn_benchmark.data.datasets.evaluation.coco_evaluator import COCOEvaluator
 from maskrcnn_benchmark.data.datasets.evaluation.expected import (
     Expectations,
+    check_entries,
     check_expected_results,
     missed_expectations,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "Expectations",
     "ProposalEvaluator",
     "VOCEvaluator",
+    "check_entries",
     "check_expected_results",
     "missed_expectations",
 ]

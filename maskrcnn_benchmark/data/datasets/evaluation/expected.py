@@ -62,6 +62,16 @@ def compare_with_expected(
     return tuple(_compare(results, _parse(entry), sigma_tol) for entry in expected)
 
 
+def check_entries(entries: Sequence[Any]) -> None:
+    """Raise what ``compare_with_expected`` would raise after an evaluation, as far as it is known.
+
+    Raises:
+        ConfigError: an entry is malformed or in percent.
+    """
+    for entry in entries:
+        _parse(entry)
+
+
 def missed_expectations(
     expectations: Mapping[str, Expectations], results: Mapping[str, EvaluationResult | None]
 ) -> tuple[str, ...]:
