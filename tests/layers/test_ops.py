@@ -28,7 +28,7 @@ needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status(
 def example_inputs():
     boxes, _, labels = random_boxes(20)
     features, rois = random_case(num_channels=3, num_rois=4)
-    pooled = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    pooled, shape = torch.randn(4, 3, 2, 2, dtype=torch.float64), (0.25, 2, 3)
     argmax = OPS.roi_pool(features, rois, 0.25, 2, 2)[1]
     logits, targets = torch.randn(6, 4, dtype=torch.float64), torch.tensor([-1, 0, 1, 2, 3, 4])
     maps, offset, mask, weight = random_deform_case(channels=2, outputs=2, kernel=(2, 2))
@@ -56,9 +56,8 @@ def example_inputs():
         "polygon_areas": [(*groups, torch.zeros(3, 2), torch.full((3, 2), 9))],
         "rasterize_polygons": [(*groups, torch.rand(3, 4) * 9, 7)],
         "roi_align": [
-            (features.clone().requires_grad_(), rois, 0.25, 2, 3, 2),
-            (features.clone().requires_grad_(), rois[:0], 0.25, 2, 3, 0),
-            (features.clone().requires_grad_(), rois, 0.25, 2, 3, 0, True),
+            (features.clone().requires_grad_(), *rest)
+            for rest in ((rois, *shape, 2), (rois[:0], *shape, 0), (rois, *shape, 0, True))
         ],
         "roi_align_backward": [
             (pooled.clone().requires_grad_(), rois, 0.25, 2, 3, 9, 13, 2, *aligned)
