@@ -19,13 +19,15 @@ _SHIFT_DIVISOR = 8
 
 
 def round_to_multiple(number: float, divisor: int) -> int:
-    """The multiple of ``divisor`` nearest to ``number``, at least one; halves go up.
+    """The multiple of ``divisor`` nearest to ``number``, halves go up; its square where that is 0.
 
-    A divisor below 2 keeps the integer part.
+    A divisor below 2 keeps the integer part, and 0 stays 0.
     """
     if divisor <= 1 or number % divisor == 0:
         return int(number)
-    return max(int(number / divisor + 0.5), 1) * divisor
+    # UPSTREAM(tiny-widths): fbnet_builder.py meant one multiple at least, but multiplied once more;
+    # checkpoints of strongly scaled networks have these shapes.
+    return (int(number / divisor + 0.5) or divisor) * divisor
 
 
 def check_stride(stride: int, known: tuple[int, ...]) -> None:

@@ -19,10 +19,15 @@ from maskrcnn_benchmark.modeling.backbone.fbnet_builder import (
 
 @pytest.mark.parametrize(
     ("number", "divisor", "expected"),
-    [(20, 8, 24), (19, 8, 16), (24, 8, 24), (2, 8, 8), (0, 8, 0), (7.9, 1, 7), (7.9, 0, 7)],
+    [(20, 8, 24), (19, 8, 16), (24, 8, 24), (4, 8, 8), (0, 8, 0), (7.9, 1, 7), (7.9, 0, 7)],
 )
 def test_widths_are_multiples_with_halves_going_up(number, divisor, expected):
     assert round_to_multiple(number, divisor) == expected
+
+
+def test_widths_that_round_to_nothing():
+    # UPSTREAM(tiny-widths): 64 instead of 8.
+    assert round_to_multiple(3, 8) == 64
 
 
 def test_there_are_all_published_names():
