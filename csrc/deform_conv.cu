@@ -121,6 +121,13 @@ struct CudaKernels {
            chunk, columns.numel(), columns.mutable_data_ptr<T>());
   }
 
+  static constexpr bool kForwardTapsLast = false;
+
+  template <typename T>
+  static void sample_forward(const DeformChunk<T>& chunk, Tensor& columns) {
+    sample(chunk, columns);
+  }
+
   template <typename T>
   static void slopes(const DeformChunk<T>& chunk, const Tensor& grad_columns, T* grad_offset,
                      T* grad_mask) {

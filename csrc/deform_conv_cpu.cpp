@@ -34,23 +34,28 @@ CM_ALWAYS_INLINE Rows<T> rows_of(const DeformChunk<T>& chunk, const Neighbours<T
 }
 
 template <typename T, int V>
-CM_ALWAYS_INLINE void blend_vectors(const Rows<T>& rows, int64_t channel, T* out) {
+CM_ALWAYS_INLINE void blend_vectors(const Rows<T>& rows, T factor, int64_t channel, T* out) {
   typename VectorOf<T>::type sums[V] = {};
   for (int k = 0; k < 4; ++k) add_scaled<T, V>(sums, rows.row[k] + channel, rows.weight[k]);
+  for (int v = 0; v < V; ++v) sums[v] *= factor;
   std::memcpy(out, sums, sizeof(sums));
 }
 
-// out = weighted sum of the rows from `channel` on.
+// out = weighted sum of the rows from `channel` on, times the factor.
 template <typename T>
-CM_ALWAYS_INLINE void blend(const Rows<T>& rows, int64_t channel, int64_t count, T* out) {
+CM_ALWAYS_INLINE void blend(const Rows<T>& rows, T factor, int64_t channel, int64_t count, T* out) {
   constexpr int64_t kWide = kWideBlock * kLanes<T>;
   int64_t c = 0;
-  for (; c + kWide <= count; c += kWide) blend_vectors<T, kWideBlock>(rows, channel + c, out + c);
-  for (; c + kLanes<T> <= count; c += kLanes<T>) blend_vectors<T, 1>(rows, channel + c, out + c);
+  for (; c + kWide <= count; c += kWide) {
+    blend_vectors<T, kWideBlock>(rows, factor, channel + c, out + c);
+  }
+  for (; c + kLanes<T> <= count; c += kLanes<T>) {
+    blend_vectors<T, 1>(rows, factor, channel + c, out + c);
+  }
   for (; c < count; ++c) {
     T sum = T(0);
     for (int k = 0; k < 4; ++k) sum += rows.weight[k] * rows.row[k][channel + c];
-    out[c] = sum;
+    out[c] = sum * factor;
   }
 }
 
@@ -65,25 +70,55 @@ CM_ALWAYS_INLINE void for_stretches(int64_t begin, int64_t end, int64_t group_ch
   }
 }
 
+// f(part, tap, sample's neighbours, its factor) for all samples of one place.
+template <typename T, typename F>
+CM_ALWAYS_INLINE void for_samples(const DeformChunk<T>& chunk, int64_t place, const F& f) {
+  const DeformGeometry& g = chunk.geometry;
+  const int64_t location = chunk.first_location + place;
+  for (int64_t part = 0; part < g.num_parts; ++part) {
+    for (int64_t tap = 0; tap < g.num_taps(); ++tap) {
+      f(part, tap, chunk.deformation.at(g, part, tap, location),
+        chunk.deformation.factor(g, part, tap, location));
+    }
+  }
+}
+
 template <typename T>
 CM_ALWAYS_INLINE void sample_places(const DeformChunk<T>& chunk, int64_t begin, int64_t end,
                                     const T* zeros, T* columns) {
   const DeformGeometry& g = chunk.geometry;
   const int64_t per_part = g.part_channels();
   for (int64_t place = begin; place < end; ++place) {
-    const int64_t location = chunk.first_location + place;
-    for (int64_t part = 0; part < g.num_parts; ++part) {
-      for (int64_t tap = 0; tap < g.num_taps(); ++tap) {
-        const T factor = chunk.deformation.factor(g, part, tap, location);
-        const auto around = chunk.deformation.at(g, part, tap, location);
-        const Rows<T> rows = rows_of(chunk, around, factor, zeros);
-        for_stretches(part * per_part, (part + 1) * per_part, g.group_channels(),
-                      [&](int64_t channel, int64_t count) {
-                        T* to = columns + chunk.column(channel, place, tap);
-                        blend(rows, channel, count, to);
-                      });
+    for_samples(chunk, place, [&](int64_t part, int64_t tap, const auto& around, T factor) {
+      const Rows<T> rows = rows_of(chunk, around, T(1), zeros);
+      for_stretches(part * per_part, (part + 1) * per_part, g.group_channels(),
+                    [&](int64_t channel, int64_t count) {
+                      T* to = columns + chunk.column(channel, place, tap);
+                      blend(rows, factor, channel, count, to);
+                    });
+    });
+  }
+}
+
+// The taps of a place are computed one after the other in `scratch` (taps, channels) and turned
+// round while they are in the nearest cache.
+template <typename T>
+CM_ALWAYS_INLINE void sample_places_taps_last(const DeformChunk<T>& chunk, int64_t begin,
+                                              int64_t end, const T* zeros, T* scratch, T* columns) {
+  const DeformGeometry& g = chunk.geometry;
+  const int64_t per_part = g.part_channels(), taps = g.num_taps(), channels = g.channels;
+  for (int64_t place = begin; place < end; ++place) {
+    for_samples(chunk, place, [&](int64_t part, int64_t tap, const auto& around, T factor) {
+      const Rows<T> rows = rows_of(chunk, around, T(1), zeros);
+      const int64_t channel = part * per_part;
+      blend(rows, factor, channel, per_part, scratch + tap * channels + channel);
+    });
+    for_stretches(0, channels, g.group_channels(), [&](int64_t channel, int64_t count) {
+      T* to = columns + chunk.column(channel, place, 0);
+      for (int64_t c = 0; c < count; ++c) {
+        for (int64_t tap = 0; tap < taps; ++tap) *to++ = scratch[tap * channels + channel + c];
       }
-    }
+    });
   }
 }
 
@@ -95,6 +130,16 @@ CM_TARGET_CLONES void sample(const DeformChunk<float>& chunk, int64_t begin, int
 CM_TARGET_CLONES void sample(const DeformChunk<double>& chunk, int64_t begin, int64_t end,
                              const double* zeros, double* columns) {
   sample_places(chunk, begin, end, zeros, columns);
+}
+
+CM_TARGET_CLONES void sample_taps_last(const DeformChunk<float>& chunk, int64_t begin, int64_t end,
+                                       const float* zeros, float* scratch, float* columns) {
+  sample_places_taps_last(chunk, begin, end, zeros, scratch, columns);
+}
+
+CM_TARGET_CLONES void sample_taps_last(const DeformChunk<double>& chunk, int64_t begin, int64_t end,
+                                       const double* zeros, double* scratch, double* columns) {
+  sample_places_taps_last(chunk, begin, end, zeros, scratch, columns);
 }
 
 // sums[k] += row k . values, lane by lane; the rest of less than a vector goes to lane 0.
@@ -247,6 +292,23 @@ struct CpuKernels {
                                   const std::vector<T> zeros(chunk.geometry.channels);
                                   centermask::sample(chunk, begin, end, zeros.data(), to);
                                 });
+  }
+
+  // Channel by channel like the weights: the product then adds in the order of im2col
+  // implementations, whose results it equals to the last bit where the library of matrix products
+  // is the same.
+  static constexpr bool kForwardTapsLast = true;
+
+  template <typename T>
+  static void sample_forward(const DeformChunk<T>& chunk, Tensor& columns) {
+    T* to = columns.mutable_data_ptr<T>();
+    const int64_t channels = chunk.geometry.channels, taps = chunk.geometry.num_taps();
+    torch::stable::parallel_for(
+        0, chunk.num_locations, kPlacesPerTask, [&](int64_t begin, int64_t end) {
+          const std::vector<T> zeros(channels);
+          std::vector<T> scratch(taps * channels);
+          centermask::sample_taps_last(chunk, begin, end, zeros.data(), scratch.data(), to);
+        });
   }
 
   template <typename T>

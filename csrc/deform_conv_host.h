@@ -2,6 +2,8 @@
 // columns and take their gradients back:
 //   kColumnBytes                                         most memory of the columns
 //   sample(chunk, columns)                               columns = samples x modulation
+//   kForwardTapsLast                                     layout that the forward pass takes:
+//   sample_forward(chunk, columns)                       taps fastest, or channels as `sample`
 //   slopes(chunk, grad_columns, grad_offset, grad_mask)  writes; grad_mask may be null
 //   scatter(chunk, grad_columns, grad_image)             adds
 #pragma once
@@ -92,15 +94,22 @@ inline Tensor filters_of(const Tensor& weight, const DeformGeometry& g) {
                                 {g.num_groups, outputs / g.num_groups, g.num_taps() * per_group});
 }
 
+// The same with taps fastest, as they lie in memory: (G, O / G, C / G x kernel).
+inline Tensor taps_last_filters_of(const Tensor& weight, const DeformGeometry& g) {
+  return torch::stable::reshape(
+      torch::stable::contiguous(weight),
+      {g.num_groups, weight.size(0) / g.num_groups, g.num_taps() * g.group_channels()});
+}
+
 // Everything that forward and backward pass share: operands in the order that kernels read.
 template <typename T, typename Kernels>
 class DeformCall {
  public:
   DeformCall(const DeformGeometry& geometry, const Tensor& input, const Tensor& offset,
-             const std::optional<Tensor>& mask, const Tensor& weight)
+             const std::optional<Tensor>& mask, const Tensor& filters)
       : geometry(geometry),
         num_images(input.size(0)),
-        filters(filters_of(weight, geometry)),
+        filters(filters),
         image_(channels_last(input)),
         offset_(torch::stable::contiguous(offset)) {
     if (mask.has_value()) mask_ = torch::stable::contiguous(*mask);
@@ -158,10 +167,12 @@ Tensor deform_conv(const Tensor& input, const Tensor& offset, const std::optiona
   for_floating(input, "input", [&](auto zero) {
     using T = decltype(zero);
     if (output.numel() == 0) return;
-    const DeformCall<T, Kernels> call(g, input, offset, mask, weight);
+    const Tensor filters =
+        Kernels::kForwardTapsLast ? taps_last_filters_of(weight, g) : filters_of(weight, g);
+    const DeformCall<T, Kernels> call(g, input, offset, mask, filters);
     call.for_chunks([&](int64_t image, const DeformChunk<T>& chunk) {
       Tensor columns = call.columns_of(chunk);
-      Kernels::sample(chunk, columns);
+      Kernels::sample_forward(chunk, columns);
       Tensor to = call.outputs_of(output, image, chunk);
       multiply(to, call.filters, torch::stable::transpose(columns, 1, 2));
     });
@@ -195,7 +206,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv_backward(
   for_floating(input, "input", [&](auto zero) {
     using T = decltype(zero);
     if (grad_offset.numel() == 0) return;
-    const DeformCall<T, Kernels> call(g, input, offset, mask, weight);
+    const DeformCall<T, Kernels> call(g, input, offset, mask, filters_of(weight, g));
     Tensor part_of_grad = torch::stable::empty_like(grad_filters);
     call.for_chunks([&](int64_t image, const DeformChunk<T>& chunk) {
       Tensor columns = call.columns_of(chunk);
