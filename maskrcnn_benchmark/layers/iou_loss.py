@@ -69,15 +69,13 @@ class IOULoss(nn.Module):
         common = torch.minimum(pred, target)
         intersection = _area(common)
         union = _area(target) + _area(pred) - intersection
-        smooth_intersection = intersection + _AREA_SMOOTHING
-        smooth_union = union + _AREA_SMOOTHING
+        iou = (intersection + _AREA_SMOOTHING) / (union + _AREA_SMOOTHING)
         if self.loc_loss_type == "iou":
-            return smooth_union.log() - smooth_intersection.log()
-        loss = 1 - smooth_intersection / smooth_union
+            return -iou.log()
         if self.loc_loss_type == "linear_iou":
-            return loss
+            return 1 - iou
         enclosing = _area(torch.maximum(pred, target)) + _ENCLOSING_EPS
-        return loss + (enclosing - union) / enclosing
+        return 1 - (iou - (enclosing - union) / enclosing)
 
     def extra_repr(self) -> str:
         """Arguments, for printing the module."""

@@ -19,6 +19,19 @@ from maskrcnn_benchmark.modeling.rpn.levels import flatten_levels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
+def _as_lists(per_level: Sequence[Tensor], width: int) -> list[Tensor]:
+    """Predictions (N, Li, width) of every level."""
+    return [flatten_levels([level], width) for level in per_level]
+
+
+def _level_by_level(per_level: Sequence[Tensor]) -> Tensor:
+    """(N L, ...) from (N, Li, ...) per level: levels, then images, then locations.
+
+    The order of the original: sums over locations then round like its sums.
+    """
+    return torch.cat([values.flatten(0, 1) for values in per_level])
+
+
 class FCOSLoss:
     """Classification, box and centerness loss of a batch.
 
@@ -56,15 +69,17 @@ class FCOSLoss:
             locations: per level (Li, 2), px.
             targets: one BoxList an image with the field `labels`.
         """
-        labels, target_ltrb = self.assigner(locations, targets)
-        logits = flatten_levels(outputs.logits, self.num_foreground).flatten(0, 1)
-        positive_inds = torch.nonzero(labels.flatten() > 0).squeeze(1)
-        ltrb = flatten_levels(outputs.ltrb, 4).flatten(0, 1)[positive_inds]
-        centerness = flatten_levels(outputs.centerness, 1).flatten()[positive_inds]
-        target_ltrb = target_ltrb.flatten(0, 1)[positive_inds]
+        assigned = self.assigner(locations, targets)
+        sizes = [len(points) for points in locations]
+        labels = _level_by_level(assigned.labels.split(sizes, dim=1))
+        positive_inds = torch.nonzero(labels > 0).squeeze(1)
+        target_ltrb = _level_by_level(assigned.ltrb.split(sizes, dim=1))[positive_inds]
+        logits = _level_by_level(_as_lists(outputs.logits, self.num_foreground))
+        ltrb = _level_by_level(_as_lists(outputs.ltrb, 4))[positive_inds]
+        centerness = _level_by_level(_as_lists(outputs.centerness, 1)).flatten()[positive_inds]
 
-        num_images, num_positives = labels.shape[0], len(positive_inds)
-        loss_cls = self.focal_loss(logits, labels.flatten().int()) / (num_positives + num_images)
+        num_images, num_positives = len(assigned.labels), len(positive_inds)
+        loss_cls = self.focal_loss(logits, labels.int()) / (num_positives + num_images)
         centerness_targets = compute_centerness_targets(target_ltrb)
         return {
             "loss_cls": loss_cls,
