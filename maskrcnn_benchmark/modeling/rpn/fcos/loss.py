@@ -71,9 +71,9 @@ class FCOSLoss:
         """
         assigned = self.assigner(locations, targets)
         sizes = [len(points) for points in locations]
-        labels = _level_by_level(assigned.labels.split(sizes, dim=1))
+        labels = _level_by_level(torch.split(assigned.labels, sizes, dim=1))
         positive_inds = torch.nonzero(labels > 0).squeeze(1)
-        target_ltrb = _level_by_level(assigned.ltrb.split(sizes, dim=1))[positive_inds]
+        target_ltrb = _level_by_level(torch.split(assigned.ltrb, sizes, dim=1))[positive_inds]
         logits = _level_by_level(_as_lists(outputs.logits, self.num_foreground))
         ltrb = _level_by_level(_as_lists(outputs.ltrb, 4))[positive_inds]
         centerness = _level_by_level(_as_lists(outputs.centerness, 1)).flatten()[positive_inds]
