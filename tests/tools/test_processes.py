@@ -27,6 +27,14 @@ def catalog(tmp_path_factory):
     return write_data_set(tmp_path_factory.mktemp("small"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def interruptible():
+    """Commands in the background ignore Ctrl-C, and so do the processes that they start."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
