@@ -42,7 +42,7 @@ def test_make_commands_exist(page: Path):
 def test_readme_gives_the_commands_that_ci_runs():
     ci = (ROOT / ".ci" / "run").read_text()
     (targets,) = re.findall(r"^for target in (.*); do$", ci, re.MULTILINE)
-    assert {"setup", "lint", "type", "test", "test-abi"} <= set(targets.split())
+    assert {"setup", "lint", "type", "test", "test-slow", "test-abi"} <= set(targets.split())
     assert set(targets.split()) <= _make_targets()
     readme = markdown.commands(ROOT / "README.md")
     assert {"make demo", "make test"} <= {command.split("#")[0].strip() for command in readme}
