@@ -1,7 +1,7 @@
 """Settings: their defaults, the files that change them, and what they mean together."""
 
 from maskrcnn_benchmark.config.defaults import get_default_config
-from maskrcnn_benchmark.config.errors import ConfigError, NotYetAvailableError
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.node import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 
@@ -11,7 +11,6 @@ __all__ = [
     "ArchitectureSpec",
     "CfgNode",
     "ConfigError",
-    "NotYetAvailableError",
     "cfg",
     "get_default_config",
 ]

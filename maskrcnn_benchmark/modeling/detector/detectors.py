@@ -16,7 +16,6 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
 
     Raises:
         ConfigError: for settings that contradict each other or name unknown parts.
-        NotYetAvailableError: for parts that are not there yet.
     """
     if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN":
         raise ConfigError(
