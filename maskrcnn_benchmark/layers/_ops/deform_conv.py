@@ -82,6 +82,7 @@ OPERATORS = (
         backward=_differentiate_forward,
         setup_context=_save_forward,
         in_float32=True,
+        atomic_backward=True,
     ),
     Operator(
         name="deform_conv_backward",

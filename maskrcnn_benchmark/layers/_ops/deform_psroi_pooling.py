@@ -73,6 +73,7 @@ OPERATORS = (
         backward=_differentiate_forward,
         setup_context=_save_forward,
         in_float32=True,
+        atomic_backward=True,
     ),
     Operator(
         name="deform_psroi_pooling_backward",

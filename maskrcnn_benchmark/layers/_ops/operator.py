@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers._ops.determinism import with_alert_on_cuda
+
 NAMESPACE = "centermask"
 """Namespace of the operators under torch.ops."""
 
@@ -28,6 +30,7 @@ class Operator:
         backward: (ctx, *gradients) -> gradients of the arguments, or None without a derivative.
         setup_context: (ctx, inputs, output) -> None, keeps what `backward` needs.
         in_float32: whether autocast computes it in float32.
+        atomic_backward: whether its backward pass on CUDA adds with atomics.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Operator:
     backward: Callable[..., Gradients] | None = None
     setup_context: Callable[..., None] | None = None
     in_float32: bool = False
+    atomic_backward: bool = False
 
     def register(
         self,
@@ -62,8 +66,11 @@ class Operator:
             library.impl(self.name, _announced(twin, before_cuda), "CUDA")  # type: ignore[no-untyped-call]
         torch.library.register_fake(qualified, self._on_one_device(self.fake), lib=library)
         if self.backward is not None:
+            backward = self.backward
+            if self.atomic_backward:
+                backward = with_alert_on_cuda(self.name, backward)
             torch.library.register_autograd(
-                qualified, self.backward, setup_context=self.setup_context, lib=library
+                qualified, backward, setup_context=self.setup_context, lib=library
             )
         if self.in_float32:
             for device_type in ("cpu", "cuda"):

@@ -70,6 +70,7 @@ OPERATORS = (
         backward=_differentiate_forward,
         setup_context=_save_forward,
         in_float32=True,
+        atomic_backward=True,
     ),
     Operator(
         name="roi_pool_backward",
