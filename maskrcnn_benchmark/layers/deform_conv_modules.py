@@ -33,12 +33,12 @@ class _DeformableLayer(nn.Module):
         in_channels: int,
         out_channels: int,
         kernel_size: IntOrPair,
-        stride: IntOrPair,
-        padding: IntOrPair,
-        dilation: IntOrPair,
-        groups: int,
-        deformable_groups: int,
-        bias: bool,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        deformable_groups: int = 1,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -153,30 +153,6 @@ class ModulatedDeformConv(_DeformableLayer):
     Raises:
         ValueError: channels that the groups do not divide.
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
-        dilation: IntOrPair = 1,
-        groups: int = 1,
-        deformable_groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            deformable_groups,
-            bias,
-        )
 
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """Output (N, O, P, Q); arguments as in `modulated_deform_conv`."""
