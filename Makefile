@@ -12,6 +12,8 @@ DEMO_ARGS   ?=
 CENTERMASK_BUILD ?= auto
 # The PyTorch that `make test-abi` loads the library into.
 ABI_TORCH ?= 2.13.0
+# The oldest PyTorch that pyproject.toml allows; `make test-lowest`.
+LOWEST_TORCH ?= 2.9.1
 
 REQUIREMENTS := $(wildcard requirements/*.txt)
 CSRC         := $(shell find csrc -type f 2>/dev/null)
@@ -29,8 +31,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow test-abi test-cuda-compile test-sanitize lint format type \
-        bench docs clean
+.PHONY: help setup demo test test-slow test-abi test-lowest test-cuda-compile test-sanitize \
+        lint format type bench docs clean
 
 help:
 	@echo "make setup      create .venv, install the pinned packages, build the operators"
@@ -39,6 +41,7 @@ help:
 	@echo "make test-slow  the tests that take longer than a few seconds"
 	@echo "make test-sanitize  the operators under address and thread sanitizers"
 	@echo "make test-abi   the operators' tests in another PyTorch, with the same compiled library"
+	@echo "make test-lowest  the same in the oldest PyTorch, where the operators are plain PyTorch"
 	@echo "make test-cuda-compile  compile the CUDA sources without a warning or a spilled register"
 	@echo "make lint       ruff, clang-format and codespell; changes nothing"
 	@echo "make format     let ruff and clang-format lay the files out"
@@ -91,6 +94,9 @@ $(ABI_INSTALLED): requirements/abi.txt requirements/constraints.txt | $(BIN)/pyt
 test-abi: setup $(ABI_INSTALLED)
 	CENTERMASK_ABI_TORCH=$(ABI_TORCH) $(ABI)/bin/python -m pytest -m "not slow and not gpu" \
 	  tests/layers --ignore=tests/layers/test_build.py $(PYTEST_ARGS)
+
+test-lowest:
+	$(MAKE) test-abi ABI_TORCH=$(LOWEST_TORCH)
 
 test-cuda-compile: setup
 	$(BIN)/python csrc/check_cuda.py

@@ -100,6 +100,18 @@ def test_the_checks_are_targets_that_anybody_can_run():
     assert called == tests | {"setup", "lint", "type"}
 
 
+def test_the_oldest_pytorch_that_is_allowed_is_the_one_tested():
+    tested = re.search(
+        r"^LOWEST_TORCH \?= (\d+\.\d+)\.", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    allowed = re.search(
+        r'^ *"torch>=([\d.]+)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    assert tested is not None
+    assert allowed is not None
+    assert tested[1] == allowed[1]
+
+
 def test_the_pages_name_only_targets_that_exist():
     pages = [ROOT / name for name in ("README.md", "INSTALL.md", "CONTRIBUTING.md")]
     for page in [*pages, *(ROOT / "docs").glob("*.md"), *(ROOT / "csrc").glob("*.md")]:
