@@ -3,8 +3,6 @@
 The reference outputs of the original have the published settings alone; these tests have others.
 """
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -17,6 +15,7 @@ from tests.golden.deterministic_weights import deterministic_state_dict
 from tests.parity import restated_anchors as anchors
 from tests.parity import restated_rules as rules
 from tests.parity.restated_layers import Layers
+from tests.parity.same_detections import assert_same_detections
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 SIZE_HW = (75, 90)
@@ -127,13 +126,7 @@ def test_detections(name):
     with torch.inference_mode():
         boxes, scores, labels = restated_detections(case)
         (result,) = case.model.eval()(case.images)
-    assert len(result) == len(boxes) > 0
-    distances = torch.cdist(result.bbox, boxes, p=math.inf)
-    distances[result.labels[:, None] != labels] = math.inf
-    assert distances.amin(dim=0).max() < 0.01
-    order = distances.argmin(dim=0)
-    assert len(order.unique()) == len(order)
-    torch.testing.assert_close(result.scores[order].double(), scores, rtol=0, atol=1e-5)
+    assert_same_detections(result, boxes, scores, labels)
 
 
 def restated_losses(case):

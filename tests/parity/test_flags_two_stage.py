@@ -4,8 +4,6 @@ The reference outputs of the original have the published settings alone; these t
 Samples are larger than there are anchors and proposals, so that nothing is left to chance.
 """
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -18,6 +16,7 @@ from tests.golden.deterministic_weights import deterministic_state_dict
 from tests.parity import restated_anchors as anchors
 from tests.parity import restated_rules as rules
 from tests.parity.restated_layers import Layers
+from tests.parity.same_detections import assert_same_detections
 
 SIZE_HW = (75, 90)
 BASE = {
@@ -179,13 +178,7 @@ def test_detections(name):
     with torch.inference_mode():
         boxes, scores, labels = restated_detections(case)
         (result,) = case.model.eval()(case.images)
-    assert len(result) == len(boxes) > 0
-    distances = torch.cdist(result.bbox, boxes, p=math.inf)
-    distances[result.labels[:, None] != labels] = math.inf
-    assert distances.amin(dim=0).max() < 0.01
-    order = distances.argmin(dim=0)
-    assert len(order.unique()) == len(order)
-    torch.testing.assert_close(result.scores[order].double(), scores, rtol=0, atol=1e-5)
+    assert_same_detections(result, boxes, scores, labels)
 
 
 def restated_rpn_losses(case, levels):
