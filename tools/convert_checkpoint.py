@@ -26,13 +26,13 @@ from maskrcnn_benchmark.config.weight_settings import (
 )
 from maskrcnn_benchmark.engine.launch import PACKAGE_LOGGER, plain_errors
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
-from maskrcnn_benchmark.utils.library_weights import build_library_network
-from maskrcnn_benchmark.utils.load_report import CheckpointError, LoadReport, summarize
 from maskrcnn_benchmark.utils.logger import setup_logger
-from maskrcnn_benchmark.utils.weight_export import export_body
-from maskrcnn_benchmark.utils.weight_files import write_safetensors, write_torch_file
-from maskrcnn_benchmark.utils.weight_sources import SETTINGS_ENTRY, make_settings_fit
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.export import export_body
+from maskrcnn_benchmark.weights.files import write_safetensors, write_torch_file
+from maskrcnn_benchmark.weights.library import build_library_network
+from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport, summarize
+from maskrcnn_benchmark.weights.sources import SETTINGS_ENTRY, make_settings_fit
 
 # In front of the names of a body's tensors.
 _BODY = "backbone.body."

@@ -24,11 +24,11 @@ from maskrcnn_benchmark.engine.launch import PACKAGE_LOGGER, polite_end
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.files import atomic_write
-from maskrcnn_benchmark.utils.load_report import CheckpointError
 from maskrcnn_benchmark.utils.logger import setup_logger
-from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
 from maskrcnn_benchmark.visualization.class_names import build_class_names
 from maskrcnn_benchmark.visualization.draw import as_instances, draw_instances, select_by_score
+from maskrcnn_benchmark.weights.load_report import CheckpointError
+from maskrcnn_benchmark.weights.sources import make_settings_fit
 
 logger = logging.getLogger(f"{PACKAGE_LOGGER}.tools.demo")
 

@@ -17,7 +17,7 @@ from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluation
 from maskrcnn_benchmark.engine.launch import make_run, plain_errors
 from maskrcnn_benchmark.engine.progress import format_seconds
 from maskrcnn_benchmark.engine.run_report import Split, headline, make_outputs, make_splits
-from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
+from maskrcnn_benchmark.weights.sources import make_settings_fit
 
 DEFAULT_CONFIG = (
     Path(__file__).resolve().parents[1]

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.engine.launch import plain_errors
-from maskrcnn_benchmark.utils.load_report import CheckpointError
-from maskrcnn_benchmark.utils.weight_files import read_torch_file, write_torch_file
-from maskrcnn_benchmark.utils.weight_sources import SETTINGS_ENTRY
+from maskrcnn_benchmark.weights.files import read_torch_file, write_torch_file
+from maskrcnn_benchmark.weights.load_report import CheckpointError
+from maskrcnn_benchmark.weights.sources import SETTINGS_ENTRY
 
 _SUFFIX = "_wo_solver_states"
 _KEPT = ("model", SETTINGS_ENTRY)

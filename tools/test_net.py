@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 
 from maskrcnn_benchmark.config import get_default_config
-from maskrcnn_benchmark.data.datasets.evaluation import missed_expectations
 from maskrcnn_benchmark.engine.build import (
     build_pretrained_model,
     make_evaluations,
@@ -21,6 +20,7 @@ from maskrcnn_benchmark.engine.build import (
     make_sure_of_expectations,
 )
 from maskrcnn_benchmark.engine.launch import make_run, plain_errors
+from maskrcnn_benchmark.evaluation import missed_expectations
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:

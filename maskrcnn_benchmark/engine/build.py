@@ -13,20 +13,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.data.datasets.evaluation import (
+from maskrcnn_benchmark.engine.launch import Run
+from maskrcnn_benchmark.engine.random_state import seed_everything
+from maskrcnn_benchmark.engine.trainer import do_train, make_evaluation
+from maskrcnn_benchmark.evaluation import (
     EvaluationResult,
     Expectations,
     check_entries,
 )
-from maskrcnn_benchmark.data.datasets.evaluation.coco_backends import check_backend
-from maskrcnn_benchmark.engine.launch import Run
-from maskrcnn_benchmark.engine.random_state import seed_everything
-from maskrcnn_benchmark.engine.trainer import do_train, make_evaluation
+from maskrcnn_benchmark.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
-from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
 from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 
 logger = logging.getLogger(__name__)
 

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import torch
 from torch import nn
 
-from maskrcnn_benchmark.data.datasets.evaluation import (
+from maskrcnn_benchmark.data.datasets.voc import PascalVOCDataset
+from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
+from maskrcnn_benchmark.evaluation import (
     COCOEvaluator,
     EvaluationResult,
     ProposalEvaluator,
     VOCEvaluator,
     check_expected_results,
 )
-from maskrcnn_benchmark.data.datasets.voc import PascalVOCDataset
-from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process, synchronize
 from maskrcnn_benchmark.utils.logger import progress_extra
-from maskrcnn_benchmark.utils.model_serialization import unwrap
+from maskrcnn_benchmark.weights.model_serialization import unwrap
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from maskrcnn_benchmark.data.collate_batch import Batch
-    from maskrcnn_benchmark.data.datasets.evaluation.image_results import CocoAnnotated
+    from maskrcnn_benchmark.evaluation.image_results import CocoAnnotated
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.utils.collect_env import collect_env_info
 from maskrcnn_benchmark.utils.env import setup_environment
-from maskrcnn_benchmark.utils.load_report import CheckpointError
 from maskrcnn_benchmark.utils.logger import close_logger, setup_logger
-from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
+from maskrcnn_benchmark.weights.load_report import CheckpointError
+from maskrcnn_benchmark.weights.sources import make_settings_fit
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from torch import nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets import COCODataset
-from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
-from maskrcnn_benchmark.data.datasets.evaluation.result import count
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.engine.progress import METRICS_FILE, format_seconds
+from maskrcnn_benchmark.evaluation import EvaluationResult
+from maskrcnn_benchmark.evaluation.result import count
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.visualization import SheetPhoto, contact_sheet, plot_loss_curves
 from maskrcnn_benchmark.visualization.curves import read_metrics

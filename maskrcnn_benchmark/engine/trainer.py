@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from maskrcnn_benchmark.data.collate_batch import Batch
-    from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
+    from maskrcnn_benchmark.evaluation import EvaluationResult
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from maskrcnn_benchmark.data.datasets.evaluation.result import (
+from maskrcnn_benchmark.evaluation.result import (
     METRIC_NAMES,
     EvaluationResult,
     format_percent,

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark import layers
-from maskrcnn_benchmark.modeling.backbone import fbnet_builder
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.fbnet import builder as fbnet_builder
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.poolers import LevelMapper, LevelMapperwithArea, Pooler
 from maskrcnn_benchmark.solver import WarmupMultiStepLR

@@ -8,10 +8,10 @@ import torch
 from maskrcnn_benchmark.config import cfg as global_cfg
 from maskrcnn_benchmark.modeling import registry
 from maskrcnn_benchmark.modeling.backbone import build_backbone  # noqa: F401  # enters backbones
+from maskrcnn_benchmark.modeling.dense.build import build_rpn  # noqa: F401  # enters RPN heads
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import (
     build_roi_heads,  # noqa: F401  # enters heads
 )
-from maskrcnn_benchmark.modeling.rpn.rpn import build_rpn  # noqa: F401  # enters RPN heads
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.contract.source_tree import ROOT
 

@@ -11,9 +11,9 @@ from maskrcnn_benchmark.data.samplers import GroupedBatchSampler, IterationBased
 from maskrcnn_benchmark.layers import nms
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
-from maskrcnn_benchmark.utils.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger
-from maskrcnn_benchmark.utils.model_serialization import load_state_dict
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.model_serialization import load_state_dict
 
 # Published test vectors of Caffe2's box operators.
 BOXES = torch.tensor(

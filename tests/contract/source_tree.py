@@ -77,3 +77,9 @@ def _absolute_base(path: Path, node: ast.ImportFrom) -> str:
     package = list(path.relative_to(ROOT).parts[:-1])
     package = package[: len(package) - node.level + 1]
     return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def is_old_path(path: Path) -> bool:
+    """Whether a file only gives a module's names under the path that it once had."""
+    body = [node for node in tree(path).body if not isinstance(node, ast.Expr)]
+    return [ast.unparse(node).endswith(" import *") for node in body] == [True]

@@ -12,7 +12,7 @@ BUILDER = re.compile(r"_?(build|make)(_\w+)?|from_config")
 # Entry points of the original whose signatures have a `cfg` that users' scripts pass.
 COMPATIBLE_ENTRY_POINTS = {
     "engine/trainer.py": {"do_train"},
-    "utils/checkpoint.py": {"DetectronCheckpointer"},
+    "weights/checkpoint.py": {"DetectronCheckpointer"},
 }
 
 

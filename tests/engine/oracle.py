@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.structures.image_list import ImageList
-from tests.data.datasets.evaluation.fakes import (
+from tests.evaluation.fakes import (
     FakeDataset,
     detections,
     square_annotation,

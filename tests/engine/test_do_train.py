@@ -8,7 +8,7 @@ from maskrcnn_benchmark.engine import trainer as trainer_module
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, seed_everything
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
-from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from tests.engine.standins import RecordingSaver, TinyDetector, tiny_loader, training_config
 
 MAX_ITER = 10

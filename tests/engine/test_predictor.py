@@ -6,7 +6,7 @@ from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.weights.load_report import CheckpointError
 
 
 class OneBox(torch.nn.Module):

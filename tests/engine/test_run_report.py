@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from maskrcnn_benchmark.data.datasets.evaluation import EvaluationResult
 from maskrcnn_benchmark.engine.run_report import headline, spread
+from maskrcnn_benchmark.evaluation import EvaluationResult
 
 
 @pytest.mark.parametrize(("length", "limit"), [(40, 12), (12, 12), (5, 12), (1, 3), (0, 3)])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco_format import box_results, mask_results
+from maskrcnn_benchmark.evaluation.coco_format import box_results, mask_results
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.paste import resize_detections
 from tests.golden_data import golden_json, golden_npz

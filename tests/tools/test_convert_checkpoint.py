@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
-from maskrcnn_benchmark.utils.load_report import CheckpointError
-from maskrcnn_benchmark.utils.weight_sources import make_settings_fit
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.load_report import CheckpointError
+from maskrcnn_benchmark.weights.sources import make_settings_fit
 from tests.contract.source_tree import ROOT
 
 TOOL = runpy.run_path(str(ROOT / "tools" / "convert_checkpoint.py"))

@@ -9,7 +9,7 @@ import torchvision
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 from tests.tools.small_run import arguments, write_data_set
-from tests.utils.library_caches import fill_torchvision
+from tests.weights.library_caches import fill_torchvision
 from tools import test_net, train_net
 
 WEIGHT = "catalog://torchvision/mobilenet_v2"

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
-from maskrcnn_benchmark.data.datasets.evaluation import METRIC_NAMES
+from maskrcnn_benchmark.evaluation import METRIC_NAMES
 from tests.factories import rectangle
 from tools import quickstart
 

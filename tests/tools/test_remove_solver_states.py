@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskrcnn_benchmark.utils.load_report import CheckpointError
+from maskrcnn_benchmark.weights.load_report import CheckpointError
 from tests.contract.source_tree import ROOT
 
 TOOL = runpy.run_path(str(ROOT / "tools" / "remove_solver_states.py"))

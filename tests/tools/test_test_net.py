@@ -6,7 +6,7 @@ import torch
 from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from tests.tools.small_run import arguments, write_data_set
 from tools import test_net as tool
 

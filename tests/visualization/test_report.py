@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from maskrcnn_benchmark.data.datasets.evaluation.result import METRIC_NAMES, EvaluationResult
+from maskrcnn_benchmark.evaluation.result import METRIC_NAMES, EvaluationResult
 from maskrcnn_benchmark.visualization.report import Picture, Report, render_report, write_report
 
 VOID = {"meta", "img", "br", "link"}

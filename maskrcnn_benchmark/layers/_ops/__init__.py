@@ -16,16 +16,15 @@ import torch
 
 from maskrcnn_benchmark.layers._ops import (
     deform_conv,
-    deform_psroi_pooling,
     nms,
     paste_masks_rle,
     polygons,
     roi_align,
-    roi_pool,
     sigmoid_focal_loss,
 )
 from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
 from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
+from maskrcnn_benchmark.layers.contrib._ops import deform_psroi_pooling, roi_pool
 
 OPERATORS: tuple[Operator, ...] = (
     *deform_conv.OPERATORS,

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.modeling.backbone import fbnet  # noqa: F401  # enters its backbone
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from maskrcnn_benchmark.modeling.backbone.hrfpn import HRFPN
@@ -22,6 +21,7 @@ from maskrcnn_benchmark.modeling.backbone.hrnet import HRNet
 from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
+from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # enters its backbone
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory, make_conv
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 

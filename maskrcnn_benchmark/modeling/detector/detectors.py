@@ -6,9 +6,9 @@ import torch
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.modeling.dense.build import build_rpn
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import build_roi_heads
-from maskrcnn_benchmark.modeling.rpn.rpn import build_rpn
 
 
 def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.modeling.roi_heads import fbnet  # noqa: F401  # enters its heads
+from maskrcnn_benchmark.modeling.fbnet import roi_heads as _fbnet  # noqa: F401  # enters its heads
 from maskrcnn_benchmark.modeling.roi_heads.box_head.box_head import build_roi_box_head
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.keypoint_head import (
     build_roi_keypoint_head,

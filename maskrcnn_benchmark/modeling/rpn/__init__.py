@@ -1,1 +1,1 @@
-"""Proposal stages."""
+"""Old import paths of ``maskrcnn_benchmark.modeling.dense``."""

@@ -1,20 +1,3 @@
-"""What every proposal stage returns."""
+"""Old import path of ``maskrcnn_benchmark.modeling.dense.output``."""
 
-from typing import NamedTuple
-
-from torch import Tensor
-
-from maskrcnn_benchmark.structures.bounding_box import BoxList
-
-
-class ProposalOutput(NamedTuple):
-    """Result of a proposal stage.
-
-    Attributes:
-        proposals: one BoxList an image, xyxy px of the resized image; empty list when training
-            without later heads.
-        losses: scalars by name; empty in evaluation.
-    """
-
-    proposals: list[BoxList]
-    losses: dict[str, Tensor]
+from maskrcnn_benchmark.modeling.dense.output import *

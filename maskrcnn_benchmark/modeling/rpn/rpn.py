@@ -1,17 +1,3 @@
-"""Proposal stages by architecture."""
+"""Old import path of ``maskrcnn_benchmark.modeling.dense.build``."""
 
-from torch import nn
-
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.modeling.rpn import fbnet  # noqa: F401  # enters its head
-from maskrcnn_benchmark.modeling.rpn.fcos import build_fcos
-from maskrcnn_benchmark.modeling.rpn.proposal_network import build_proposal_network
-from maskrcnn_benchmark.modeling.rpn.retinanet import build_retinanet
-
-_BUILDERS = {"fcos": build_fcos, "rpn": build_proposal_network, "retinanet": build_retinanet}
-
-
-def build_rpn(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The proposal stage of the architecture, called with (images, features, targets=None)."""
-    return _BUILDERS[ArchitectureSpec.from_config(cfg).proposal](cfg, in_channels)
+from maskrcnn_benchmark.modeling.dense.build import *

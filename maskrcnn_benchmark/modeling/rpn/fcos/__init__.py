@@ -1,5 +1,3 @@
-"""FCOS: fully convolutional one-stage detection (Tian et al., arXiv 1904.01355)."""
+"""Old import path of ``maskrcnn_benchmark.modeling.dense.fcos``."""
 
-from maskrcnn_benchmark.modeling.rpn.fcos.fcos import FCOSModule, build_fcos
-
-__all__ = ["FCOSModule", "build_fcos"]
+from maskrcnn_benchmark.modeling.dense.fcos import *

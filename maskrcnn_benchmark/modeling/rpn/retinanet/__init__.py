@@ -1,5 +1,3 @@
-"""RetinaNet: dense detection with anchors and focal loss (Lin et al., arXiv 1708.02002)."""
+"""Old import path of ``maskrcnn_benchmark.modeling.dense.retinanet``."""
 
-from maskrcnn_benchmark.modeling.rpn.retinanet.retinanet import RetinaNetModule, build_retinanet
-
-__all__ = ["RetinaNetModule", "build_retinanet"]
+from maskrcnn_benchmark.modeling.dense.retinanet import *

@@ -1,0 +1,172 @@
+"""Recall of proposals without classes.
+
+Shapes: K proposals and G ground truths of one image, T IoU thresholds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.evaluation.image_results import CocoAnnotated, ImageResults
+from maskrcnn_benchmark.evaluation.result import (
+    PROPOSAL_METRIC_NAMES,
+    PROPOSALS,
+    EvaluationResult,
+)
+from maskrcnn_benchmark.evaluation.summary import (
+    AREA_RANGES,
+    area_of_metric,
+    count_ground_truth,
+    select_ground_truth,
+    unavailable_reasons,
+)
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+from maskrcnn_benchmark.utils.files import atomic_write, write_json
+
+logger = logging.getLogger(__name__)
+
+_THRESHOLDS: Final = tuple(0.5 + 0.05 * i for i in range(10))
+_LARGEST_LIMIT: Final = 1000
+_ANY_AREA: Final = (0.0, 1e10)
+_PERCENT: Final = 100.0
+
+
+def covered_ious(overlaps: Tensor) -> Tensor:
+    """(G,) IoU with which each ground truth is found, 0 if it is not, in no particular order.
+
+    Of all pairs the one of highest IoU is taken, its proposal and ground truth are used up, and so
+    on.
+
+    Args:
+        overlaps: (K, G) IoUs.
+
+    Source: Detectron's evaluation of box proposals.
+    """
+    num_proposals, num_truths = overlaps.shape
+    found = overlaps.new_zeros(num_truths)
+    remaining = overlaps.clone()
+    for i in range(min(num_proposals, num_truths)):
+        best = int(remaining.argmax())
+        proposal, truth = divmod(best, num_truths)
+        found[i] = remaining[proposal, truth]
+        remaining[proposal] = -1
+        remaining[:, truth] = -1
+    return found
+
+
+def average_recall(ious: Tensor) -> float | None:
+    """Share of ground truths that are found, in percent, averaged over IoUs of 0.5, ..., 0.95.
+
+    Args:
+        ious: of every ground truth, as ``covered_ious`` returns them; None comes of none.
+    """
+    if len(ious) == 0:
+        return None
+    thresholds = ious.new_tensor(_THRESHOLDS)
+    recalls = (ious[:, None] >= thresholds).double().mean(dim=0)
+    return float(recalls.mean()) * _PERCENT
+
+
+class ProposalEvaluator:
+    """Collects proposals image by image and scores their recall.
+
+    The numbers are maskrcnn-benchmark's: average recall of the 100 and the 1000 best proposals of
+    an image, of all ground truths but crowds and of those in each area range.
+
+    Args:
+        dataset: the evaluated data set.
+        output_folder: where ``evaluate`` writes ``coco_results.json`` and ``predictions.pth``;
+            ``None`` writes nothing.
+    """
+
+    def __init__(self, dataset: CocoAnnotated, output_folder: str | Path | None = None) -> None:
+        self.dataset = dataset
+        self.output_folder = None if output_folder is None else Path(output_folder)
+        self._results = ImageResults(dataset, _best_proposals)
+
+    def reset(self) -> None:
+        """Forget all proposals."""
+        self._results.clear()
+
+    def process(self, image_ids: Sequence[int], predictions: Sequence[BoxList]) -> None:
+        """Add the proposals of some images; those of an image seen before replace the earlier.
+
+        Args:
+            image_ids: N COCO image ids.
+            predictions: N lists of proposals in px of the resized images, with ``objectness``.
+
+        Raises:
+            ValueError: the lengths differ, or an image is not in the data set.
+        """
+        self._results.add(image_ids, predictions)
+
+    def evaluate(self) -> EvaluationResult | None:
+        """The numbers over all processes, on the main process; ``None`` on the others.
+
+        Every process must call this.
+        """
+        gathered = self._results.gather()
+        if gathered is None:
+            return None
+        if self.output_folder is not None:
+            with atomic_write(self.output_folder / "predictions.pth") as file:
+                torch.save(gathered, file)
+        result = self._score(gathered)
+        logger.info("Evaluated proposals\n%s", result.table())
+        if self.output_folder is not None:
+            write_json(self.output_folder / "coco_results.json", result.to_json(), indent=1)
+        return result
+
+    def _score(self, gathered: Mapping[int, dict[str, Tensor]]) -> EvaluationResult:
+        content = self.dataset.ground_truth()
+        truth = select_ground_truth(content, self.dataset.image_ids, "bbox").content
+        ious = _ious_by_metric(gathered, truth)
+        metrics = {name: average_recall(ious[name]) for name in PROPOSAL_METRIC_NAMES}
+        return EvaluationResult(
+            dataset=self.dataset.name,
+            num_images=len(self.dataset.image_ids),
+            metrics={PROPOSALS: metrics},
+            reasons={PROPOSALS: unavailable_reasons(metrics, count_ground_truth(truth))},
+            notes=self._results.coverage_notes(gathered),
+        )
+
+
+def _best_proposals(_image_id: int, proposals: BoxList) -> dict[str, Tensor]:
+    """The best proposals of one image, best first: what the largest limit can see."""
+    objectness: Tensor = proposals.get_field("objectness").detach()
+    order = objectness.argsort(descending=True, stable=True)[:_LARGEST_LIMIT]
+    boxes = proposals.convert("xyxy").bbox.detach()
+    return {"boxes": boxes[order].cpu(), "objectness": objectness[order].cpu()}
+
+
+def _ious_by_metric(
+    gathered: Mapping[int, dict[str, Tensor]], truth: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """For each number the IoUs of all ground truths that it is about."""
+    objects: dict[int, list[Mapping[str, Any]]] = {}
+    for annotation in truth["annotations"]:
+        if not annotation["iscrowd"]:
+            objects.setdefault(annotation["image_id"], []).append(annotation)
+    parts: dict[str, list[Tensor]] = {name: [torch.zeros(0)] for name in PROPOSAL_METRIC_NAMES}
+    for image in truth["images"]:
+        annotations = objects.get(image["id"], [])
+        if not annotations:
+            continue
+        size = (int(image["width"]), int(image["height"]))
+        found = gathered.get(image["id"], {"boxes": torch.zeros(0, 4)})
+        boxes = BoxList([one["bbox"] for one in annotations], size, mode="xywh")
+        overlaps = boxlist_iou(BoxList(found["boxes"], size), boxes)
+        areas = torch.tensor([float(one["area"]) for one in annotations], dtype=torch.float64)
+        for name, ious in parts.items():
+            low, high = AREA_RANGES.get(area_of_metric(name) or "", _ANY_AREA)
+            is_meant = (areas >= low) & (areas <= high)
+            limit = int(name.partition("@")[2])
+            ious.append(covered_ious(overlaps[:limit, is_meant]))
+    return {name: torch.cat(ious) for name, ious in parts.items()}

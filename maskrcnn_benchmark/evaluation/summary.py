@@ -1,0 +1,183 @@
+"""From the arrays of the COCO protocol to named numbers with reasons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from maskrcnn_benchmark.evaluation.coco_backends import CocoNumbers
+from maskrcnn_benchmark.evaluation.result import (
+    KEYPOINTS,
+    ClassResult,
+    count,
+    metric_names,
+)
+
+_PERCENT = 100.0
+# Source: the COCO protocol; px^2 of the original image, both ends included.
+AREA_RANGES = {
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+_AREA_TEXTS = {
+    "small": "small area (up to 32² px)",
+    "medium": "medium area (32² to 96² px)",
+    "large": "large area (over 96² px)",
+}
+_NEEDED_ENTRY = {"segm": "segmentation", KEYPOINTS: "keypoints"}
+_AREA_OF_METRIC = {"s": "small", "m": "medium", "l": "large"}
+
+
+class GroundTruth(NamedTuple):
+    """The part of a COCO JSON file that one evaluation looks at.
+
+    Attributes:
+        content: JSON content of the evaluated images only, complete for either backend.
+        num_dropped: annotations left out because they have no mask (``segm``) or no keypoints
+            (``keypoints``).
+    """
+
+    content: dict[str, Any]
+    num_dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundTruthCounts:
+    """How many ground truths there are to find; crowds count apart, as nothing has to find them.
+
+    Attributes:
+        total: objects that are no crowds.
+        crowds: crowd regions.
+        by_area: objects in each area range (an area on a border counts in both).
+        by_category: objects of each COCO category id.
+    """
+
+    total: int
+    crowds: int
+    by_area: Mapping[str, int]
+    by_category: Mapping[int, int]
+
+
+def select_ground_truth(
+    content: Mapping[str, Any], image_ids: Iterable[int], iou_type: str
+) -> GroundTruth:
+    """The ground truth of some images, with the fields filled in that both backends demand.
+
+    Args:
+        content: a COCO JSON file; left as it is.
+        image_ids: the evaluated images.
+        iou_type: ``"bbox"``, ``"segm"`` or ``"keypoints"``; annotations without a mask or
+            keypoints are left out for the latter two.
+    """
+    wanted = set(image_ids)
+    annotations = [
+        _complete(annotation)
+        for annotation in content.get("annotations", ())
+        if annotation["image_id"] in wanted
+    ]
+    usable = annotations
+    needed = _NEEDED_ENTRY.get(iou_type)
+    if needed is not None:
+        usable = [annotation for annotation in annotations if annotation.get(needed)]
+    selected = {
+        "info": content.get("info", {}),
+        "images": [image for image in content["images"] if image["id"] in wanted],
+        "categories": list(content["categories"]),
+        "annotations": usable,
+    }
+    return GroundTruth(selected, len(annotations) - len(usable))
+
+
+def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    _, _, width, height = annotation["bbox"]
+    num_keypoints = sum(visibility > 0 for visibility in annotation.get("keypoints", ())[2::3])
+    added = {"iscrowd": 0, "area": width * height, "num_keypoints": num_keypoints}
+    return {**added, **annotation}
+
+
+def count_ground_truth(content: Mapping[str, Any], iou_type: str = "bbox") -> GroundTruthCounts:
+    """The counts of selected ground truth.
+
+    Args:
+        content: as ``GroundTruth.content``.
+        iou_type: for ``"keypoints"`` objects without annotated points do not count.
+    """
+    known = {category["id"] for category in content["categories"]}
+    annotations = [one for one in content["annotations"] if one["category_id"] in known]
+    if iou_type == KEYPOINTS:
+        annotations = [one for one in annotations if one["num_keypoints"] or one["iscrowd"]]
+    objects = [annotation for annotation in annotations if not annotation["iscrowd"]]
+    by_area = {
+        name: sum(low <= annotation["area"] <= high for annotation in objects)
+        for name, (low, high) in AREA_RANGES.items()
+    }
+    return GroundTruthCounts(
+        total=len(objects),
+        crowds=len(annotations) - len(objects),
+        by_area=by_area,
+        by_category=Counter(annotation["category_id"] for annotation in objects),
+    )
+
+
+def named_metrics(numbers: CocoNumbers, iou_type: str = "bbox") -> dict[str, float | None]:
+    """The numbers of an IoU type by name, in percent; ``None`` where the protocol says -1."""
+    # UPSTREAM(not-available): there they were fractions of 1, and -1 where they did not exist.
+    return {
+        name: None if value < 0 else float(value) * _PERCENT
+        for name, value in zip(metric_names(iou_type), numbers.stats, strict=True)
+    }
+
+
+def unavailable_reasons(
+    metrics: Mapping[str, float | None], counts: GroundTruthCounts
+) -> dict[str, str]:
+    """Why each number that is ``None`` does not exist."""
+    return {name: _reason(name, counts) for name, value in metrics.items() if value is None}
+
+
+def _reason(metric: str, counts: GroundTruthCounts) -> str:
+    if counts.total == 0 and counts.crowds:
+        return f"no ground truth besides {count(counts.crowds, 'crowd region')}"
+    area = area_of_metric(metric)
+    if counts.total == 0 or area is None:
+        return "no ground truth in these images"
+    return f"no ground truth of {_AREA_TEXTS[area]}"
+
+
+def area_of_metric(metric: str) -> str | None:
+    """The area range that a number is about, "small" for ``APs`` or ``ARs@100``; None: all."""
+    return _AREA_OF_METRIC.get(metric.partition("@")[0][-1])
+
+
+def per_class_results(
+    numbers: CocoNumbers, categories: Sequence[Mapping[str, Any]], counts: GroundTruthCounts
+) -> dict[str, ClassResult]:
+    """AP, AP50 (percent) and number of ground truths of each category, by name.
+
+    Args:
+        numbers: arrays of the protocol.
+        categories: COCO ``categories`` entries.
+        counts: counts of the same ground truth.
+    """
+    names = {int(category["id"]): str(category["name"]) for category in categories}
+    results: dict[str, ClassResult] = {}
+    for position, category_id in enumerate(numbers.category_ids):
+        # (T, R): every area, the largest limit on detections
+        precision = numbers.precision[:, :, position, 0, -1]
+        results[names[category_id]] = ClassResult(
+            AP=_mean_percent(precision),
+            AP50=_mean_percent(precision[:1]),
+            num_gt=counts.by_category.get(category_id, 0),
+        )
+    return results
+
+
+def _mean_percent(precision: npt.NDArray[np.float64]) -> float | None:
+    existing = precision[precision > -1]
+    return float(existing.mean()) * _PERCENT if existing.size else None

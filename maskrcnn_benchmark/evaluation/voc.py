@@ -1,0 +1,228 @@
+"""Evaluation of boxes by the protocol of the PASCAL VOC challenges.
+
+Shapes: K detections and G ground truths of one image, D detections of one class in all images.
+
+Source: The PASCAL Visual Object Classes Challenge (Everingham et al. 2010), section 4.2.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.evaluation.image_results import CocoAnnotated, ImageResults
+from maskrcnn_benchmark.evaluation.result import VOC_BOXES, EvaluationResult
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+from maskrcnn_benchmark.utils.files import atomic_write, write_json
+
+logger = logging.getLogger(__name__)
+
+_MIN_IOU: Final = 0.5
+_PERCENT: Final = 100.0
+_NUM_RECALL_STEPS: Final = 11
+
+
+class VOCAnnotated(CocoAnnotated, Protocol):
+    """What the evaluator asks of a data set; ``PascalVOCDataset`` has it."""
+
+    categories: dict[int, str]
+
+    def get_groundtruth(self, index: int) -> BoxList:
+        """The objects of an image with "labels" and "difficult", px of the original image."""
+
+
+class ClassDetections(NamedTuple):
+    """The detections of one class in all images, and what there was to find.
+
+    Attributes:
+        scores: (D,).
+        is_right: (D,) bool; duplicates and misses are wrong. Detections of difficult objects are
+            left out.
+        num_truths: objects that are not difficult.
+    """
+
+    scores: Tensor
+    is_right: Tensor
+    num_truths: int
+
+
+class VOCEvaluator:
+    """Collects detections image by image and scores them by VOC's mean average precision.
+
+    ``AP50`` is the area under the precision-recall curve (since VOC2010), ``AP50_07`` the mean
+    precision at eleven recalls (until VOC2009, and in the original), both at an IoU of 0.5, in
+    percent, averaged over the classes that occur.
+
+    Args:
+        dataset: the evaluated data set.
+        output_folder: where ``evaluate`` writes ``result.txt`` (each class), ``voc_results.json``
+            and ``predictions.pth``; ``None`` writes nothing.
+    """
+
+    def __init__(self, dataset: VOCAnnotated, output_folder: str | Path | None = None) -> None:
+        self.dataset = dataset
+        self.output_folder = None if output_folder is None else Path(output_folder)
+        self._results = ImageResults(dataset, _as_tensors)
+
+    def reset(self) -> None:
+        """Forget all detections."""
+        self._results.clear()
+
+    def process(self, image_ids: Sequence[int], predictions: Sequence[BoxList]) -> None:
+        """Add the detections of some images; those of an image seen before replace the earlier.
+
+        Args:
+            image_ids: N image ids.
+            predictions: N detections in px of the resized images, with ``labels`` and ``scores``.
+
+        Raises:
+            ValueError: the lengths differ, or an image is not in the data set.
+        """
+        self._results.add(image_ids, predictions)
+
+    def evaluate(self) -> EvaluationResult | None:
+        """The numbers over all processes, on the main process; ``None`` on the others.
+
+        Every process must call this.
+        """
+        gathered = self._results.gather()
+        if gathered is None:
+            return None
+        precisions = {
+            self.dataset.categories[label]: average_precisions(detections)
+            for label, detections in self._by_class(gathered).items()
+        }
+        found = [values for values in precisions.values() if values is not None]
+        means = [sum(column) / len(found) for column in zip(*found, strict=True)] or [None, None]
+        result = EvaluationResult(
+            dataset=self.dataset.name,
+            num_images=len(self.dataset.image_ids),
+            metrics={VOC_BOXES: {"AP50": means[0], "AP50_07": means[1]}},
+            reasons={} if found else {VOC_BOXES: dict.fromkeys(("AP50", "AP50_07"), _NOTHING)},
+            notes=self._results.coverage_notes(gathered),
+            backend="voc",
+        )
+        text = _class_table(precisions)
+        logger.info("%s\n%s", result.table(), text)
+        self._write(result, text, gathered)
+        return result
+
+    def _by_class(self, gathered: Mapping[int, dict[str, Tensor]]) -> dict[int, ClassDetections]:
+        parts: dict[int, list[ClassDetections]] = {label: [] for label in self.dataset.categories}
+        for index, image_id in enumerate(self.dataset.image_ids):
+            # UPSTREAM(voc-ground-truth): the original left out images without detections, objects
+            # and all, and counted detections of difficult objects as mistakes.
+            truth = self.dataset.get_groundtruth(index)
+            found = gathered.get(image_id, _NO_DETECTIONS)
+            present = {*truth.get_field("labels").tolist(), *found["labels"].tolist()}
+            for label in present & parts.keys():
+                parts[label].append(_in_one_image(found, truth, label))
+        return {label: _joined(images) for label, images in parts.items()}
+
+    def _write(
+        self, result: EvaluationResult, text: str, gathered: Mapping[int, dict[str, Tensor]]
+    ) -> None:
+        if self.output_folder is None:
+            return
+        write_json(self.output_folder / "voc_results.json", result.to_json(), indent=1)
+        with atomic_write(self.output_folder / "result.txt", "w") as file:
+            file.write(f"{text}\n")
+        with atomic_write(self.output_folder / "predictions.pth") as file:
+            torch.save(dict(gathered), file)
+
+
+_NOTHING: Final = "no ground truth in these images"
+_NO_DETECTIONS: Final = {
+    "boxes": torch.zeros(0, 4),
+    "labels": torch.zeros(0, dtype=torch.int64),
+    "scores": torch.zeros(0),
+}
+
+
+def _in_one_image(found: Mapping[str, Tensor], truth: BoxList, label: int) -> ClassDetections:
+    truth = truth[truth.get_field("labels") == label]
+    chosen = (found["labels"] == label).nonzero()[:, 0]
+    chosen = chosen[found["scores"][chosen].argsort(descending=True, stable=True)]
+    is_right, counts = match_detections(BoxList(found["boxes"][chosen], truth.size), truth)
+    return ClassDetections(
+        scores=found["scores"][chosen][counts],
+        is_right=is_right[counts],
+        num_truths=int((~truth.get_field("difficult")).sum()),
+    )
+
+
+def _joined(images: Sequence[ClassDetections]) -> ClassDetections:
+    return ClassDetections(
+        scores=torch.cat([torch.zeros(0), *(image.scores for image in images)]),
+        is_right=torch.cat([torch.zeros(0, dtype=torch.bool), *(i.is_right for i in images)]),
+        num_truths=sum(image.num_truths for image in images),
+    )
+
+
+def _as_tensors(image_id: int, detections: BoxList) -> dict[str, Tensor]:  # noqa: ARG001 - the same for all
+    boxes = detections.convert("xyxy")
+    return {
+        "boxes": boxes.bbox.detach().cpu(),
+        "labels": boxes.get_field("labels").detach().cpu(),
+        "scores": boxes.get_field("scores").detach().cpu(),
+    }
+
+
+def match_detections(detections: BoxList, truth: BoxList) -> tuple[Tensor, Tensor]:
+    """(K,) bool: right detections; (K,) bool: those that count, being of no difficult object.
+
+    Each detection is compared with the object it overlaps most; of several detections of one object
+    the first is right.
+
+    Args:
+        detections: K boxes of one class, best first.
+        truth: G objects of that class with the field "difficult".
+    """
+    is_right = torch.zeros(len(detections), dtype=torch.bool)
+    counts = torch.ones(len(detections), dtype=torch.bool)
+    if len(truth) == 0:
+        return is_right, counts
+    overlaps, nearest = boxlist_iou(detections, truth).max(dim=1)
+    is_difficult, is_taken = truth.get_field("difficult").tolist(), [False] * len(truth)
+    for k, (overlap, g) in enumerate(zip(overlaps.tolist(), nearest.tolist(), strict=True)):
+        if overlap < _MIN_IOU:
+            continue
+        counts[k] = not is_difficult[g]
+        is_right[k] = not is_taken[g] and not is_difficult[g]
+        is_taken[g] = True
+    return is_right, counts
+
+
+def average_precisions(detections: ClassDetections) -> tuple[float, float] | None:
+    """Area under the precision-recall curve and mean of eleven precisions, in percent.
+
+    None of a class without objects to find.
+    """
+    if detections.num_truths == 0:
+        return None
+    order = detections.scores.argsort(descending=True, stable=True)
+    num_right = detections.is_right[order].double().cumsum(dim=0)
+    recall = num_right / detections.num_truths
+    precision = num_right / torch.arange(1, len(order) + 1)
+    # The best precision at this recall or a higher one.
+    best = precision.flip(0).cummax(dim=0).values.flip(0) if len(order) else precision
+    steps = torch.diff(recall, prepend=recall.new_zeros(1))
+    eleven = [
+        float(best[recall >= step / (_NUM_RECALL_STEPS - 1)][:1].sum())
+        for step in range(_NUM_RECALL_STEPS)
+    ]
+    return float((steps * best).sum()) * _PERCENT, sum(eleven) / _NUM_RECALL_STEPS * _PERCENT
+
+
+def _class_table(precisions: Mapping[str, tuple[float, float] | None]) -> str:
+    lines = [f"{'class':<16}AP50  AP50_07"]
+    for name, values in precisions.items():
+        cells = "n/a" if values is None else f"{values[0]:4.1f}     {values[1]:4.1f}"
+        lines.append(f"{name:<16}{cells}")
+    return "\n".join(lines)

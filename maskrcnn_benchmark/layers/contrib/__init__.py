@@ -1,0 +1,1 @@
+"""Operators that no model here uses, kept for users' own models."""

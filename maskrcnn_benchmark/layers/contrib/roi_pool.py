@@ -1,0 +1,65 @@
+"""RoIPool, the rounded predecessor of RoIAlign.
+
+Shape symbols: N images, C channels, H x W feature map, R rois, P x Q pooled size.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.layers.arguments import as_pair
+from maskrcnn_benchmark.layers.roi_align import check_rois
+
+
+def roi_pool(
+    input: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float
+) -> Tensor:
+    """Largest feature in each cell of a grid over each roi, (R, C, P, Q), typed as the input.
+
+    A roi's corners are scaled and rounded to cells (halves away from zero); both end cells count.
+    Bins overlap by a cell where the sides do not divide; a bin outside the map is 0. NaN is larger
+    than any number. Differentiable (twice) in `input`: the gradient goes to the first largest cell,
+    row by row. Deterministic on the CPU.
+
+    Args:
+        input: (N, C, H, W) floating. Half precision and autocast compute in float32.
+        rois: (R, 5): image index in [0, N), then x1, y1, x2, y2 in px of the padded batch.
+            Not differentiable.
+        output_size: side, or (P, Q) = height and width, of the pooled map.
+        spatial_scale: 1 / stride of the feature map.
+
+    Raises:
+        ValueError: wrong shape, type or device, non-positive size or scale.
+        RuntimeError: image index out of range, on the CPU (ValueError without compiled operators).
+
+    Source: Fast R-CNN (Girshick 2015), section 2.1.
+    """
+    height, width = as_pair(output_size, "output_size")
+    check_rois(input, rois, (height, width), spatial_scale)
+    precise = input if input.dtype == torch.float64 else input.float()
+    pooled: Tensor
+    pooled, _ = torch.ops.centermask.roi_pool(
+        precise, rois.to(precise.dtype), spatial_scale, height, width
+    )
+    return pooled.to(input.dtype)
+
+
+class ROIPool(nn.Module):
+    """Module form of `roi_pool`; the arguments have the same meaning.
+
+    Args:
+        output_size: side, or (height, width), of the pooled map.
+        spatial_scale: 1 / stride of the feature map.
+    """
+
+    def __init__(self, output_size: int | tuple[int, int], spatial_scale: float) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Features of each roi, (R, C, P, Q)."""
+        return roi_pool(input, rois, self.output_size, self.spatial_scale)
+
+    def extra_repr(self) -> str:
+        """Arguments, for printing the module."""
+        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"

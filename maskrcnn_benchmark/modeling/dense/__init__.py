@@ -1,0 +1,1 @@
+"""Dense detectors: what finds boxes at every place of the feature maps."""

@@ -1,0 +1,55 @@
+"""Ground truth for anchors, shared by RPN and RetinaNet.
+
+Shapes: N images, L anchors over all levels, G ground truths of one image, P chosen anchors.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+
+
+def match_anchors(anchors: Tensor, targets: Sequence[BoxList], matcher: Matcher) -> list[Tensor]:
+    """For each image (L,) int64: index of each anchor's ground truth, or the matcher's codes.
+
+    Args:
+        anchors: (L, 4) xyxy.
+        targets: ground truth of each image.
+        matcher: IoUs (G, L) -> indices.
+    """
+    return [matcher(boxlist_iou(target, BoxList(anchors, target.size))) for target in targets]
+
+
+def encode_matched(
+    coder: BoxCoder,
+    anchors: Tensor,
+    targets: Sequence[BoxList],
+    matches: Sequence[Tensor],
+    chosen: Sequence[Tensor],
+) -> Tensor:
+    """(P, 4) codes that lead from the chosen anchors of all images to their ground truths.
+
+    Args:
+        coder: encodes boxes relative to anchors.
+        anchors: (L, 4) xyxy.
+        targets: ground truth of each image.
+        matches: for each image (L,), as ``match_anchors`` returns it.
+        chosen: for each image (Pi,) indices of anchors that have a ground truth.
+    """
+    codes = [anchors.new_zeros(0, 4)]
+    for target, match, anchor_inds in zip(targets, matches, chosen, strict=True):
+        if len(anchor_inds) > 0:  # an image without ground truth has nothing to index
+            truth = target.convert("xyxy").bbox[match[anchor_inds]]
+            codes.append(coder.encode(truth, anchors[anchor_inds]))
+    return torch.cat(codes)
+
+
+def batch_indices(chosen: Sequence[Tensor], num_anchors: int, device: torch.device) -> Tensor:
+    """(P,) int64 indices of the chosen anchors among those of all images, N * L of them."""
+    parts = [anchor_inds + image * num_anchors for image, anchor_inds in enumerate(chosen)]
+    return torch.cat([torch.zeros(0, dtype=torch.int64, device=device), *parts])

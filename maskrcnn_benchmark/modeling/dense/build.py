@@ -1,0 +1,17 @@
+"""Proposal stages by architecture."""
+
+from torch import nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.modeling.dense.fcos import build_fcos
+from maskrcnn_benchmark.modeling.dense.retinanet import build_retinanet
+from maskrcnn_benchmark.modeling.dense.rpn.proposal_network import build_proposal_network
+from maskrcnn_benchmark.modeling.fbnet import rpn_head as _fbnet  # noqa: F401  # enters its head
+
+_BUILDERS = {"fcos": build_fcos, "rpn": build_proposal_network, "retinanet": build_retinanet}
+
+
+def build_rpn(cfg: CfgNode, in_channels: int) -> nn.Module:
+    """The proposal stage of the architecture, called with (images, features, targets=None)."""
+    return _BUILDERS[ArchitectureSpec.from_config(cfg).proposal](cfg, in_channels)

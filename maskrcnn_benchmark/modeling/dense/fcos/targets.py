@@ -1,0 +1,140 @@
+"""Which location learns which box (FCOS, arXiv 1904.01355, sections 3.1 to 3.3, equations 1 and 3).
+
+Shapes: N images, L locations over all levels, G ground truths of one image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+_NO_BOX_AREA = float("inf")
+
+
+class FCOSTargets(NamedTuple):
+    """What every location should predict; levels lie behind one another along L.
+
+    Attributes:
+        labels: (N, L) int64, 0 = background.
+        ltrb: (N, L, 4) distances to the sides of the assigned box, px; arbitrary for background.
+    """
+
+    labels: Tensor
+    ltrb: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FCOSTargetSettings:
+    """How locations are assigned.
+
+    Args:
+        strides: px per cell of each level.
+        size_ranges: per level (low, high): it takes boxes with low <= max(l, t, r, b) <= high.
+        center_sample: positives must lie near the box centre, not just inside the box.
+        radius: half side of that centre square, in strides.
+    """
+
+    strides: tuple[int, ...]
+    size_ranges: tuple[tuple[float, float], ...]
+    center_sample: bool = False
+    radius: float = 1.5
+
+
+def box_distances(locations: Tensor, boxes: Tensor) -> Tensor:
+    """Distances (L, G, 4) from locations (L, 2) to the left, top, right, bottom of boxes (G, 4)."""
+    to_left_top = locations[:, None, :] - boxes[None, :, :2]
+    to_right_bottom = boxes[None, :, 2:] - locations[:, None, :]
+    return torch.cat([to_left_top, to_right_bottom], dim=-1)
+
+
+def compute_centerness_targets(ltrb: Tensor) -> Tensor:
+    """Centerness (K,) in [0, 1] of the distances (K, 4) of positive locations.
+
+    Source: FCOS, equation 3: sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)).
+    """
+    horizontal, vertical = ltrb[:, 0::2], ltrb[:, 1::2]
+    ratio = horizontal.amin(dim=1) / horizontal.amax(dim=1)
+    return torch.sqrt(ratio * vertical.amin(dim=1) / vertical.amax(dim=1))
+
+
+class FCOSTargetAssigner:
+    """Assigns ground-truth boxes to locations; of several boxes the smallest one wins."""
+
+    def __init__(self, settings: FCOSTargetSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, locations: Sequence[Tensor], targets: Sequence[BoxList]) -> FCOSTargets:
+        """Targets of a batch.
+
+        Args:
+            locations: per level (Li, 2), px.
+            targets: one BoxList an image, px of the resized image, with the field `labels`.
+        """
+        all_locations = torch.cat(list(locations))
+        low_high = torch.cat(
+            [
+                points.new_tensor(size_range).expand(len(points), 2)
+                for points, size_range in zip(locations, self.settings.size_ranges, strict=True)
+            ]
+        )
+        radii = torch.cat(
+            [
+                points.new_full((len(points),), stride * self.settings.radius)
+                for points, stride in zip(locations, self.settings.strides, strict=True)
+            ]
+        )
+        per_image = [
+            self._assign_image(all_locations, low_high, radii, target) for target in targets
+        ]
+        return FCOSTargets(
+            labels=torch.stack([labels for labels, _ in per_image]),
+            ltrb=torch.stack([ltrb for _, ltrb in per_image]),
+        )
+
+    def _assign_image(
+        self, locations: Tensor, low_high: Tensor, radii: Tensor, target: BoxList
+    ) -> tuple[Tensor, Tensor]:
+        target = target.convert("xyxy")
+        if len(target) == 0:
+            return (
+                torch.zeros(len(locations), dtype=torch.int64, device=locations.device),
+                locations.new_zeros(len(locations), 4),
+            )
+        boxes = target.bbox.to(locations.dtype)
+        ltrb = box_distances(locations, boxes)
+        largest = ltrb.amax(dim=-1)
+        candidates = (largest >= low_high[:, :1]) & (largest <= low_high[:, 1:])
+        candidates &= self._is_inside(locations, radii, boxes, ltrb)
+        areas = target.area().to(locations.dtype).expand(candidates.shape)
+        # argmin returns the first of equal areas on the CPU only; see first_argmin.
+        smallest, box_inds = first_argmin(torch.where(candidates, areas, _NO_BOX_AREA))
+        labels = target.get_field("labels")[box_inds].to(torch.int64)
+        labels = torch.where(torch.isinf(smallest), torch.zeros_like(labels), labels)
+        return labels, ltrb[torch.arange(len(locations), device=locations.device), box_inds]
+
+    def _is_inside(self, locations: Tensor, radii: Tensor, boxes: Tensor, ltrb: Tensor) -> Tensor:
+        """(L, G) bool: the location lies strictly inside the box, or its centre square."""
+        if not self.settings.center_sample:
+            return ltrb.amin(dim=-1) > 0
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+        half = radii[:, None, None]
+        left_top = torch.maximum(centers - half, boxes[:, :2])
+        right_bottom = torch.minimum(centers + half, boxes[:, 2:])
+        points = locations[:, None, :]
+        return ((points > left_top) & (points < right_bottom)).all(dim=-1)
+
+
+def first_argmin(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Minimum and index of its first occurrence along the last dimension, on every device.
+
+    Args:
+        values: (L, G), G >= 1.
+    """
+    smallest = values.amin(dim=-1)
+    order = torch.arange(values.shape[-1], device=values.device)
+    is_smallest = values == smallest[..., None]
+    return smallest, torch.where(is_smallest, order, values.shape[-1]).amin(dim=-1)

@@ -1,0 +1,1 @@
+"""Region proposal network: boxes without classes for two-stage detectors."""

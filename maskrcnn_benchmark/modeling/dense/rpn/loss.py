@@ -1,0 +1,114 @@
+"""Losses of the region proposal network (Faster R-CNN, Ren et al. 2015, section 3.1.2).
+
+Shapes: N images, L anchors over all levels, S sampled anchors of the batch.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.layers import at_least_float32, smooth_l1_loss
+from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
+    BalancedPositiveNegativeSampler,
+)
+from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.dense.anchor_generator import is_inside
+from maskrcnn_benchmark.modeling.dense.anchor_targets import (
+    batch_indices,
+    encode_matched,
+    match_anchors,
+)
+from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
+from maskrcnn_benchmark.modeling.dense.rpn.head import RPNOutputs
+from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+_SMOOTH_L1_BETA: Final = 1 / 9
+"""Source: Detectron; 1 / sigma^2 with the sigma 3 of Faster R-CNN's code."""
+_POSITIVE: Final = 1
+_NEGATIVE: Final = 0
+_IGNORED: Final = -1
+
+
+class RPNLoss:
+    """Objectness and box loss of a batch.
+
+    Args:
+        matcher: IoUs of ground truths and anchors -> index of each anchor's ground truth.
+        sampler: draws the anchors that count.
+        coder: encodes ground truths relative to anchors.
+        straddle_thresh: px by which anchors that count may stick out of the image; negative: all
+            count.
+    """
+
+    def __init__(
+        self,
+        *,
+        matcher: Matcher,
+        sampler: BalancedPositiveNegativeSampler,
+        coder: BoxCoder,
+        straddle_thresh: float,
+    ) -> None:
+        self.matcher = matcher
+        self.sampler = sampler
+        self.coder = coder
+        self.straddle_thresh = straddle_thresh
+
+    def __call__(
+        self,
+        outputs: RPNOutputs,
+        anchors: Sequence[Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+        targets: Sequence[BoxList],
+    ) -> dict[str, Tensor]:
+        """Scalars `loss_objectness` and `loss_rpn_box_reg`, both divided by the sampled anchors.
+
+        Where nothing is sampled, or nothing positive, they are zeros that keep the graph.
+
+        Args:
+            outputs: predictions of the head.
+            anchors: per level (Li, 4).
+            image_sizes: (height, width) of the images before padding.
+            targets: one BoxList an image.
+        """
+        all_anchors = torch.cat(list(anchors))
+        matches = match_anchors(all_anchors, targets, self.matcher)
+        labels = self._labels(matches, all_anchors, image_sizes)
+        positive_masks, negative_masks = self.sampler(labels)
+        positives = [torch.nonzero(mask).squeeze(1) for mask in positive_masks]
+        negatives = [torch.nonzero(mask).squeeze(1) for mask in negative_masks]
+        codes = encode_matched(self.coder, all_anchors, targets, matches, positives)
+
+        num_anchors, device = len(all_anchors), all_anchors.device
+        positive_inds = batch_indices(positives, num_anchors, device)
+        negative_inds = batch_indices(negatives, num_anchors, device)
+        sampled_inds = torch.cat([positive_inds, negative_inds])
+        logits = at_least_float32(flatten_levels(outputs.logits, 1).flatten()[sampled_inds])
+        deltas = at_least_float32(flatten_levels(outputs.deltas, 4).flatten(0, 1)[positive_inds])
+        is_positive = torch.zeros_like(logits)
+        is_positive[: len(positive_inds)] = 1
+        num_sampled = max(len(sampled_inds), 1)
+        loss_objectness = F.binary_cross_entropy_with_logits(logits, is_positive, reduction="sum")
+        loss_box = smooth_l1_loss(
+            deltas, codes.to(deltas), beta=_SMOOTH_L1_BETA, size_average=False
+        )
+        return {
+            "loss_objectness": loss_objectness / num_sampled,
+            "loss_rpn_box_reg": loss_box / num_sampled,
+        }
+
+    def _labels(
+        self, matches: Sequence[Tensor], anchors: Tensor, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """For each image (L,) int64: positive, negative or to be ignored."""
+        labels = []
+        for match, size_hw in zip(matches, image_sizes, strict=True):
+            label = torch.full_like(match, _IGNORED)
+            label[match >= 0] = _POSITIVE
+            label[match == Matcher.BELOW_LOW_THRESHOLD] = _NEGATIVE
+            label[~is_inside(anchors, size_hw, self.straddle_thresh)] = _IGNORED
+            labels.append(label)
+        return labels

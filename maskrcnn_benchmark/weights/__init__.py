@@ -1,0 +1,1 @@
+"""Weights: file formats, sources, names, checkpoints, and what a load reports."""

@@ -1,0 +1,170 @@
+"""Weights of detectron2 and of what was built on it (CenterMask2), as far as they mean the same.
+
+A tensor is taken if its layer computes the same from the same inputs here: body, pyramid, and of
+FCOS the towers, class and centerness layers. The rest is refused, each part with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
+from maskrcnn_benchmark.weights.imagenet import TORCHVISION_SETTINGS, BackboneWeights
+from maskrcnn_benchmark.weights.vovnet import open_absent_gates
+
+# Epsilon of detectron2's frozen batch norms.
+BN_EPS = 1e-5
+# Its default images, and what it calls the entries of a file that say otherwise.
+_DEFAULT_SETTINGS = WeightSettings(True, (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))
+_MEAN, _STD = "pixel_mean", "pixel_std"
+# Names of a ResNet alone, as its script for ImageNet weights of torchvision writes them.
+_RESNET = {"stem.conv1.weight", "res2.0.conv1.weight"}
+_CLASSIFIER = ("stem.fc.", "fc.", "linear.")
+
+_BODY = "backbone.bottom_up."
+_OURS = "backbone.body."
+_RESNET_STEM = re.compile(r"stem\.conv1\.(?P<norm>norm\.)?(?P<parameter>\w+)")
+_RESNET_BLOCK = re.compile(
+    r"res(?P<stage>[2-5])\.(?P<block>\d+)\.(?P<layer>shortcut|conv\d)\.(?P<norm>norm\.)?"
+    r"(?P<parameter>\w+)"
+)
+_FPN = re.compile(
+    r"backbone\.fpn_(?P<role>lateral|output)(?P<level>\d)\.(?P<norm>norm\.)?(?P<parameter>\w+)"
+)
+_TOP = re.compile(r"backbone\.top_block\.(p[67])\.(weight|bias)")
+_FCOS = "proposal_generator.fcos_head."
+_FCOS_LAYER = re.compile(r"(cls_tower\.\d+|bbox_tower\.\d+|cls_logits|ctrness)\.(weight|bias)")
+
+_ROI_ALIGN = "RoI features are cut out with a half-pixel shift there and without it here"
+_ANCHORS = "anchors and boxes follow another pixel convention there (no inclusive pixel)"
+# Start of a name -> why it is not taken; the first that fits counts.
+_REFUSALS = {
+    f"{_FCOS}bbox_pred.": "FCOS regresses boxes in units of the stride there, in px here",
+    f"{_FCOS}scales.": "FCOS regresses boxes in units of the stride there, in px here",
+    _FCOS: "no layer of this name is known in FCOS",
+    "proposal_generator.": _ANCHORS,
+    "anchor_generator.": _ANCHORS,
+    "head.": _ANCHORS,
+    "roi_heads.box_predictor.": f"{_ROI_ALIGN}, and the background is the last class there",
+    "roi_heads.": _ROI_ALIGN,
+}
+
+
+class Detectron2Weights(NamedTuple):
+    """What was taken from a file of detectron2, and what was not.
+
+    Attributes:
+        tensors: our full name to tensor.
+        refused: reason to the names, as in the file, that were not taken.
+        settings: the images that it was trained on.
+    """
+
+    tensors: dict[str, Tensor]
+    refused: dict[str, tuple[str, ...]]
+    settings: WeightSettings
+
+
+def is_detectron2(names: Iterable[str]) -> bool:
+    """Whether names are those of a detector of detectron2."""
+    starts = (_BODY, "backbone.fpn_lateral", "backbone.res2.", "proposal_generator.")
+    return any(name.startswith(starts) for name in names)
+
+
+def is_detectron2_resnet(names: Iterable[str]) -> bool:
+    """Whether names are those of a ResNet with which a training of detectron2 starts."""
+    return set(names) >= _RESNET
+
+
+def convert_detectron2_resnet(state_dict: Mapping[str, Tensor], author: object) -> BackboneWeights:
+    """A ResNet of detectron2 under the names of our body.
+
+    Args:
+        state_dict: of the body and perhaps its classifier.
+        author: what the file's entry ``__author__`` says; of "torchvision" the images are known.
+    """
+    ignored = tuple(name for name in state_dict if name.startswith(_CLASSIFIER))
+    tensors = {_rename_body(k): value for k, value in state_dict.items() if k not in ignored}
+    settings = replace(TORCHVISION_SETTINGS, stride_in_1x1=False)
+    return BackboneWeights(
+        tensors=tensors,
+        bn_eps=BN_EPS,
+        kind="an ImageNet ResNet (detectron2's names)",
+        ignored=ignored,
+        settings=settings if author == "torchvision" else None,
+    )
+
+
+def convert_detectron2(state_dict: Mapping[str, Tensor]) -> Detectron2Weights:
+    """The tensors that mean the same here, under our names, and the reasons against the others."""
+    tensors: dict[str, Tensor] = {}
+    body: dict[str, Tensor] = {}
+    refused: dict[str, tuple[str, ...]] = {}
+    for name, value in state_dict.items():
+        reason = next((_REFUSALS[s] for s in _refusals_of(name)), None)
+        renamed = _rename(name, state_dict)
+        if renamed is None and reason is not None:
+            refused[reason] = (*refused.get(reason, ()), name)
+        elif renamed is not None and renamed.startswith(_OURS):
+            body[renamed.removeprefix(_OURS)] = value
+        elif name not in (_MEAN, _STD):
+            tensors[renamed or name] = value
+    complete_body = {f"{_OURS}{name}": value for name, value in open_absent_gates(body).items()}
+    return Detectron2Weights(complete_body | tensors, refused, _settings(state_dict))
+
+
+def _refusals_of(name: str) -> Iterable[str]:
+    return (start for start in _REFUSALS if name.startswith(start))
+
+
+def _rename(name: str, state_dict: Mapping[str, Tensor]) -> str | None:
+    if name.startswith(_FCOS):
+        layer = _FCOS_LAYER.fullmatch(name, len(_FCOS))
+        if layer is None:
+            return None
+        return f"rpn.head.{layer[1].replace('ctrness', 'centerness')}.{layer[2]}"
+    top = _TOP.fullmatch(name)
+    if top:
+        return f"backbone.fpn.top_blocks.{top[1]}.{top[2]}"
+    fpn = _FPN.fullmatch(name)
+    if fpn:
+        return _rename_fpn(fpn, state_dict)
+    # A body without a pyramid has no `bottom_up`.
+    is_body = name.startswith((_BODY, "backbone.stem.", "backbone.res"))
+    inside = name.removeprefix(_BODY).removeprefix("backbone.")
+    return f"{_OURS}{_rename_body(inside)}" if is_body else None
+
+
+def _rename_fpn(fpn: re.Match[str], state_dict: Mapping[str, Tensor]) -> str:
+    role = "inner" if fpn["role"] == "lateral" else "layer"
+    # There levels count from the image, here from C2.
+    layer = f"backbone.fpn.fpn_{role}{int(fpn['level']) - 1}"
+    if f"backbone.fpn_{fpn['role']}{fpn['level']}.norm.weight" in state_dict:
+        # Ours is then a sequence of the convolution and its norm.
+        layer += ".1" if fpn["norm"] else ".0"
+    return f"{layer}.{fpn['parameter']}"
+
+
+def _rename_body(name: str) -> str:
+    stem = _RESNET_STEM.fullmatch(name)
+    if stem:
+        return f"stem.{'bn1' if stem['norm'] else 'conv1'}.{stem['parameter']}"
+    block = _RESNET_BLOCK.fullmatch(name)
+    if block is None:
+        return name
+    if block["layer"] == "shortcut":
+        layer = f"downsample.{1 if block['norm'] else 0}"
+    else:
+        layer = block["layer"].replace("conv", "bn") if block["norm"] else block["layer"]
+    return f"layer{int(block['stage']) - 1}.{block['block']}.{layer}.{block['parameter']}"
+
+
+def _settings(state_dict: Mapping[str, Tensor]) -> WeightSettings:
+    mean, std = (state_dict.get(name) for name in (_MEAN, _STD))
+    if mean is None or std is None or mean.numel() != 3 or std.numel() != 3:
+        return _DEFAULT_SETTINGS
+    return WeightSettings(True, tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()))

@@ -1,0 +1,281 @@
+"""Reading every kind of weight file that a model can start from."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
+from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.weights.caffe2 import load_caffe2_weights
+from maskrcnn_benchmark.weights.detectron2 import BN_EPS as DETECTRON2_BN_EPS
+from maskrcnn_benchmark.weights.detectron2 import (
+    convert_detectron2,
+    convert_detectron2_resnet,
+    is_detectron2,
+    is_detectron2_resnet,
+)
+from maskrcnn_benchmark.weights.imagenet import (
+    BackboneWeights,
+    convert_backbone,
+    is_known_network,
+    read_quantized_mobilenet,
+)
+from maskrcnn_benchmark.weights.load_report import CheckpointError, summarize
+from maskrcnn_benchmark.weights.model_serialization import strip_prefix_if_present
+from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
+
+_ZIP_MAGIC = b"PK\x03\x04"
+# Endings of what `torch.save` does not write.
+_OTHER_ENDINGS = (".npz", ".pkl", ".safetensors")
+# How torch names what it refuses: "... unsupported GLOBAL posix.system whose module ...".
+_FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")
+# Entries under which training scripts keep a state dict without further states that matter here.
+_STATE_DICTS = ("state_dict", "model_state_dict")
+_TORCHVISION_PYRAMID = "backbone.fpn.inner_blocks."
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """What a weight file holds.
+
+    Attributes:
+        tensors: name to tensor, on the CPU.
+        kind: what it is, in words.
+        is_backbone: whether its names are those inside a backbone, so that they match by suffix.
+        bn_eps: epsilon of the batch norms it was trained with, where ours have none.
+        ignored: names of the file that no detector needs.
+        entries: whatever a checkpoint holds beside its model.
+        settings: what weights of this kind are trained with, None if that varies.
+        refused: reason -> names, as in the file, that mean something else here.
+    """
+
+    tensors: dict[str, Tensor]
+    kind: str
+    is_backbone: bool = False
+    bn_eps: float = 0.0
+    ignored: tuple[str, ...] = ()
+    entries: dict[str, Any] = field(default_factory=dict)
+    settings: WeightSettings | None = None
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def log_refused(self, logger: logging.Logger, source: str) -> None:
+        """Write a warning for each reason that speaks against a part of the file.
+
+        Args:
+            logger: receives the lines.
+            source: the file, in words.
+        """
+        for reason, names in self.refused.items():
+            logger.warning("%s: not taken: %s. Because: %s", source, summarize(names), reason)
+
+
+def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -> WeightFile:
+    """The content of a weight file; its name's ending says how to read it.
+
+    ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2,
+    ``.safetensors`` a state dict, anything else what ``torch.save`` has written: a checkpoint (a
+    dictionary with ``"model"``), the state dict of a whole model, or that of an ImageNet
+    classifier, in a checkpoint of its own or not. Files of detectron2 are told by their names.
+
+    Args:
+        path: the file.
+        model_names: names in the model's state dict; a bare state dict that shares one of them
+            belongs to a whole model.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, would run code, or holds no tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file (looked for {path.absolute()})")
+    if path.suffix == ".pkl" and not _is_archive(path):
+        return _from_pickle(path, model_names)
+    if path.suffix == ".npz":
+        return _from_backbone(read_quantized_mobilenet(path))
+    if path.suffix == ".safetensors":
+        return _sort_content(_read_safetensors(path), path, model_names)
+    return _sort_content(read_torch_file(path), path, model_names)
+
+
+def _from_pickle(path: Path, model_names: Iterable[str]) -> WeightFile:
+    content = read_plain_pickle(path)
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        return _from_backbone(load_caffe2_weights(path))
+    arrays = {str(k): v for k, v in content["model"].items() if isinstance(v, np.ndarray)}
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    return _sort_content({**content, "model": tensors}, path, model_names)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f"{path}: needs safetensors; run: pip install safetensors") from error
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
+    return tensors
+
+
+def read_torch_file(path: Path) -> object:
+    """The object that ``torch.save`` wrote to the file, on the CPU, read without running code.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds more than tensors and plain containers.
+    """
+    _check_archive(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        forbidden = _FORBIDDEN_NAME.search(str(error))
+        if forbidden:
+            raise CheckpointError(
+                f"{path}: refused. Besides tensors and plain containers it holds "
+                f"{forbidden[1]}, and reading that could run code. If you trust its source, save "
+                "its state dict alone to a new file and use that"
+            ) from error
+        raise CheckpointError(f"{path}: {_damage(path)}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
+
+
+def write_torch_file(content: Mapping[str, Any], path: Path) -> None:
+    """Write what ``read_torch_file`` reads, atomically.
+
+    Raises:
+        CheckpointError: a file of that name would be taken for one of another format.
+    """
+    if path.suffix in _OTHER_ENDINGS:
+        raise CheckpointError(f"{path}: expected a name that ends in .pth, got {path.suffix}")
+    with atomic_write(path) as file:
+        torch.save(dict(content), file)
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict as a ``.safetensors`` file, atomically.
+
+    Raises:
+        CheckpointError: safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise CheckpointError(f"{path}: needs safetensors; run: pip install safetensors") from error
+    with atomic_write(path) as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an incomplete or altered archive; torch itself does not look at the check sums."""
+    if not _is_archive(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
+    if damaged is not None:
+        raise CheckpointError(f"{path}: {_damage(path)} (wrong check sum of {damaged})")
+
+
+def _is_archive(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+
+
+def _damage(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(64).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return "a web page, not a weight file; the download went wrong"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the weight file itself; run `git lfs pull`"
+    text = "damaged or incomplete"
+    others = [other for other in path.parent.glob("*.pth") if other.name != path.name]
+    if others:
+        newest = max(others, key=lambda other: other.stat().st_mtime)
+        text += f"; the newest other checkpoint beside it is {newest.name}"
+    return text
+
+
+def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> WeightFile:
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: expected a dictionary, found a {type(content).__name__}")
+    entries = dict(content)
+    is_checkpoint = isinstance(entries.get("model"), Mapping)
+    if is_checkpoint:
+        state_dict = entries.pop("model")
+    else:
+        named = (entries.get(name) for name in _STATE_DICTS)
+        state_dict = next((entry for entry in named if isinstance(entry, Mapping)), content)
+    tensors = _tensors(state_dict, path)
+    _refuse_torchvision_detector(tensors, path)
+    if is_detectron2(tensors):
+        return _from_detectron2(tensors)
+    if is_detectron2_resnet(tensors):
+        return _from_backbone(convert_detectron2_resnet(tensors, entries.get("__author__")))
+    is_foreign = tensors.keys().isdisjoint(model_names)
+    if is_checkpoint and not (is_foreign and is_known_network(tensors)):
+        return WeightFile(tensors, "a checkpoint", entries=entries)
+    if is_foreign:
+        return _from_backbone(convert_backbone(tensors))
+    return WeightFile(tensors, "a bare state dict")
+
+
+def _refuse_torchvision_detector(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Some of its names are ours, so that it would be loaded in part and without a reason."""
+    if any(name.startswith(_TORCHVISION_PYRAMID) for name in tensors):
+        raise CheckpointError(
+            f"{path}: refused. It is a detector of torchvision: its anchors and boxes follow "
+            "another pixel convention, and its frozen norms do not tell their epsilon, which is 0 "
+            "in some files and 1e-5 in others. ImageNet weights are at catalog://torchvision/..."
+        )
+
+
+def _tensors(state_dict: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    tensors = {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
+    if not tensors:
+        names = ", ".join(map(str, list(state_dict)[:8])) or "nothing"
+        raise CheckpointError(f"{path}: no tensors in it, only {names}")
+    return strip_prefix_if_present(tensors, "module.")
+
+
+def _from_backbone(weights: BackboneWeights) -> WeightFile:
+    return WeightFile(
+        tensors=weights.tensors,
+        kind=weights.kind,
+        is_backbone=True,
+        bn_eps=weights.bn_eps,
+        ignored=weights.ignored,
+        settings=weights.settings,
+    )
+
+
+def _from_detectron2(state_dict: Mapping[str, Tensor]) -> WeightFile:
+    weights = convert_detectron2(state_dict)
+    return WeightFile(
+        tensors=weights.tensors,
+        kind="of detectron2",
+        bn_eps=DETECTRON2_BN_EPS,
+        settings=weights.settings,
+        refused=weights.refused,
+    )
+
+
+def from_library(state_dict: Mapping[str, Tensor]) -> WeightFile:
+    """The body in the state dict of a library's classifier."""
+    return _from_backbone(convert_backbone(state_dict))
