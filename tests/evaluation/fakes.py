@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
-QUICKSTART = Path(__file__).parents[4] / "datasets" / "quickstart" / "annotations"
+QUICKSTART = Path(__file__).parents[2] / "datasets" / "quickstart" / "annotations"
 
 
 def quickstart_annotations(split):
