@@ -1,5 +1,6 @@
 """MobileNetV2 body (Sandler et al., arXiv 1801.04381), width 1.0, with frozen batch norm."""
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -52,27 +53,20 @@ def _conv_norm(
     return [conv, FrozenBatchNorm2d(out_channels)]
 
 
-class InvertedResidual(nn.Module):
-    """1x1 expansion, 3x3 depthwise and linear 1x1 projection, added to the input if it fits."""
-
-    def __init__(self, *, in_channels: int, out_channels: int, expansion: int, stride: int) -> None:
-        super().__init__()
-        hidden = in_channels * expansion
-        layers: list[nn.Module] = []
-        if expansion != 1:
-            layers += [*_conv_norm(in_channels, hidden, kernel_size=1), nn.ReLU6(inplace=True)]
-        layers += [
-            *_conv_norm(hidden, hidden, kernel_size=3, stride=stride, groups=hidden),
-            nn.ReLU6(inplace=True),
-            *_conv_norm(hidden, out_channels, kernel_size=1),
-        ]
-        self.conv = nn.Sequential(*layers)
-        self.has_identity = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Block output (N, out_channels, H / stride, W / stride)."""
-        out: Tensor = self.conv(x)
-        return x + out if self.has_identity else out
+def _inverted_bottleneck(
+    in_channels: int, out_channels: int, *, expansion: int, stride: int
+) -> nn.Sequential:
+    """1x1 expansion, 3x3 depthwise and linear 1x1 projection."""
+    hidden = in_channels * expansion
+    layers: list[nn.Module] = []
+    if expansion != 1:
+        layers += [*_conv_norm(in_channels, hidden, kernel_size=1), nn.ReLU6(inplace=True)]
+    layers += [
+        *_conv_norm(hidden, hidden, kernel_size=3, stride=stride, groups=hidden),
+        nn.ReLU6(inplace=True),
+        *_conv_norm(hidden, out_channels, kernel_size=1),
+    ]
+    return nn.Sequential(OrderedDict(conv=nn.Sequential(*layers)))
 
 
 class MobileNetV2(Body):
@@ -88,17 +82,19 @@ class MobileNetV2(Body):
         super().__init__()
         stem = _conv_norm(3, STEM_CHANNELS, kernel_size=3, stride=2)
         blocks: list[nn.Module] = [nn.Sequential(*stem, nn.ReLU6(inplace=True))]
+        self.residual_blocks: set[int] = set()
         in_channels = STEM_CHANNELS
         for spec in INVERTED_RESIDUALS:
             for repeat in range(spec.repeats):
-                blocks.append(
-                    InvertedResidual(
-                        in_channels=in_channels,
-                        out_channels=spec.channels,
-                        expansion=spec.expansion,
-                        stride=spec.stride if repeat == 0 else 1,
-                    )
+                if repeat > 0:
+                    self.residual_blocks.add(len(blocks))
+                block = _inverted_bottleneck(
+                    in_channels,
+                    spec.channels,
+                    expansion=spec.expansion,
+                    stride=spec.stride if repeat == 0 else 1,
                 )
+                blocks.append(block)
                 in_channels = spec.channels
         self.features = nn.Sequential(*blocks)
         for block in self.features[: _FREEZE_ENDS[freeze_at]]:
@@ -114,7 +110,7 @@ class MobileNetV2(Body):
         x = images
         features = []
         for index, block in enumerate(self.features):
-            x = block(x)
+            x = x + block(x) if index in self.residual_blocks else block(x)
             if index in STAGE_ENDS:
                 features.append(x)
         return tuple(features)
