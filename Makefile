@@ -120,7 +120,7 @@ bench: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
-	$(BIN)/python -m pytest tests/contract/test_docs.py
+	$(BIN)/python -m pytest tests/contract/test_docs.py tests/docs
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(LINKED) $(BUILT)

@@ -119,10 +119,6 @@ class Checkpointer:
         If ``last_checkpoint`` exists, its file must fit the model exactly; optimizer and scheduler
         go on from it. Otherwise ``f`` gives the initial weights and nothing else.
 
-        UPSTREAM(weights-only-start): the original restored iteration, optimizer and schedule from
-        ``f`` too, so a training that started from a released model ended at once, at that model's
-        last iteration.
-
         Args:
             f: initial weights; None or ``""`` for none.
             use_latest: whether to look for ``last_checkpoint``.
@@ -139,6 +135,8 @@ class Checkpointer:
                 )
             return self._resume(latest)
         if f:
+            # UPSTREAM(weights-only-start): the original restored iteration, optimizer and schedule
+            # from it too, so that a training from a released model ended at once.
             self._initialize(f, strict)
         elif strict:
             raise CheckpointError(

@@ -27,6 +27,8 @@ from maskrcnn_benchmark.weights.vovnet import (
 )
 
 # The epsilon of torch's batch norms, with which all these classifiers were trained.
+# UPSTREAM(trained-epsilon): the original loaded trained variances as they are into frozen batch
+# norms, which have no epsilon. Here that of training goes along, as the classifier computes.
 TORCH_BN_EPS = 1e-5
 # What torchvision and timm train most of their networks with.
 TORCHVISION_SETTINGS = WeightSettings(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -63,10 +65,6 @@ def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
     Known are torchvision's ResNet and ResNeXt, MobileNetV2 as torchvision and as the
     ``features.N.conv.M`` school name it, VoVNetV2 as timm and as its author name it, and HRNet as
     its authors and timm name it. Anything else keeps its names, less the classifier.
-
-    UPSTREAM(trained-epsilon): the original loaded trained variances as they are into frozen batch
-    norms, which have no epsilon. Here the epsilon of training goes along, so outputs equal those of
-    the classifier.
     """
     # Before the ResNets, whose first layers have the same names.
     if _HRNET_BRANCH in state_dict:

@@ -71,6 +71,9 @@ def _longest_suffix(name: str, available: Container[str]) -> str:
     return next((suffix for suffix in suffixes if suffix in available), "")
 
 
+# UPSTREAM(exact-names): the original matched every file by suffix and so never missed anything.
+# That is what scripts get who call this; ``Checkpointer`` wants equal names, unless a file holds
+# a bare ImageNet backbone.
 def load_state_dict(
     model: nn.Module,
     loaded_state_dict: Mapping[str, Tensor],
@@ -84,10 +87,6 @@ def load_state_dict(
 
     Layers with another number of outputs, as class layers have after a change of the class count,
     are left out and reported.
-
-    UPSTREAM(exact-names): the original matched every file by suffix and so never missed anything.
-    Here that is what scripts get who call this; ``Checkpointer`` wants equal names, unless a file
-    holds a bare ImageNet backbone.
 
     Args:
         model: receives the values, cast to the types and devices of its own tensors.

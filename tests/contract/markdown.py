@@ -55,11 +55,15 @@ def commands(page: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
 
 
+def code(page: Path) -> list[str]:
+    """Pieces of code inside a page's sentences."""
+    return _CODE.findall(without_code(page.read_text(encoding="utf-8")))
+
+
 def project_paths(page: Path) -> list[Target]:
     """Paths of project files that a page spells out in code or commands."""
-    text = page.read_text(encoding="utf-8")
-    code = [*_CODE.findall(without_code(text)), *commands(page)]
-    found = {path.rstrip(".") for piece in code for path in _PROJECT_PATH.findall(piece)}
+    pieces = [*code(page), *commands(page)]
+    found = {path.rstrip(".") for piece in pieces for path in _PROJECT_PATH.findall(piece)}
     return [Target(page, path) for path in sorted(found)]
 
 

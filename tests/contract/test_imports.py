@@ -126,3 +126,17 @@ def test_an_import_against_the_arrow_is_seen(
     path.parent.mkdir(parents=True)
     path.write_text(source)
     assert bool(wrong_imports(path)) == is_wrong
+
+
+def test_the_house_rules_are_read_from_files_alone():
+    """They run before every commit; what imports PyTorch takes seconds and belongs elsewhere."""
+    heavy = {PACKAGE, "torch"}
+    wrong = [
+        where(path, node)
+        for path in python_files("tests/contract")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or node.names[0].name]
+        if name.split(".")[0] in heavy
+    ]
+    assert not wrong, wrong

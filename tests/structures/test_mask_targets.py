@@ -102,7 +102,7 @@ def test_ratio_is_the_share_in_the_box(mode):
 
 @BOTH_MODES
 def test_every_polygon_counts(mode):
-    """upstream: first-polygon."""
+    """upstream: first-polygon, upstream: all-polygons."""
     masks = masks_of([[rectangle(0, 0, 4, 4), rectangle(20, 0, 24, 4)]], mode)
     boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]])
     assert_close(area_ratios(masks, boxes), torch.tensor([0.5]))

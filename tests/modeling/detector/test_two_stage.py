@@ -32,7 +32,6 @@ CASES = {
     "e2e_faster_rcnn_R_50_FPN_1x": (set(), set()),
     "e2e_mask_rcnn_R_50_C4_1x": ({"loss_mask"}, {"mask"}),
     "e2e_mask_rcnn_R_50_FPN_1x": ({"loss_mask"}, {"mask"}),
-    # UPSTREAM(keypoint-head): the original built a box detector of this one.
     "e2e_keypoint_rcnn_R_50_FPN_1x": ({"loss_kp"}, {"keypoints"}),
 }
 
@@ -65,6 +64,7 @@ def make_target(num_boxes):
 @pytest.mark.parametrize("counts", [(2, 3), (2, 0), (0, 0)])
 @pytest.mark.parametrize("name", CASES)
 def test_training(name, counts):
+    """upstream: keypoint-head, of which the original built a box detector."""
     model = make_model(name).train()
     targets = [make_target(count) for count in counts]
     if not counts[1]:
