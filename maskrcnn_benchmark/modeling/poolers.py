@@ -178,9 +178,7 @@ def make_level_mapper(cfg: CfgNode, scales: Sequence[float]) -> LevelMap:
         cfg: configuration.
         scales: see ``Pooler``; powers of two, finest first.
     """
-    mapper_class = LEVEL_MAPPERS[cfg.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION]
-    mapper: LevelMap = mapper_class(*_level_range(scales))
-    return mapper
+    return LEVEL_MAPPERS.build(cfg.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION, *_level_range(scales))
 
 
 def _level_range(scales: Sequence[float]) -> tuple[int, int]:

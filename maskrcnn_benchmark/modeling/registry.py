@@ -1,82 +1,64 @@
 """Every registry of the package: names that YAML files use -> builders of model parts.
 
-Backbone builders are called as ``builder(cfg)``, all others as ``builder(cfg, in_channels)``, those
-of RPN heads that take it with the number of anchors of a cell behind, level mappers as
-``builder(k_min, k_max)``.
+What a registry's builders are called with is its ``arguments``; ``build`` does it. Scripts written
+for the original enter builders of fewer arguments: those get the ones they know.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from maskrcnn_benchmark.config.errors import UnknownNameError
+from maskrcnn_benchmark.config.registry import Registry
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 
-T = TypeVar("T")
-Item = TypeVar("Item")
-ModuleBuilder = Callable[..., nn.Module]
+Part = TypeVar("Part")
 
 
-class Registry(Mapping[str, T]):
-    """A table from the names used in configurations to the things that build them.
-
-    A read-only mapping in alphabetical order.
+class PartRegistry(Registry[Callable[..., Part]]):
+    """A table of builders of one kind of part, all called alike.
 
     Args:
-        kind: what the entries are, in singular, for error messages ("backbone").
+        kind: what the parts are, in singular, for error messages ("backbone").
+        arguments: names of what builders are called with, in their order.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._entries: dict[str, T] = {}
+    def __init__(self, kind: str, arguments: tuple[str, ...]) -> None:
+        super().__init__(kind)
+        self.arguments = arguments
 
-    def register(self, name: str, entry: T | None = None) -> Callable[[Item], Item]:
-        """A decorator that enters the decorated object under ``name`` and returns it unchanged.
+    def build(self, name: str, *arguments: object) -> Part:
+        """The part that the builder registered under ``name`` makes.
 
-        Decorators can be stacked to enter one object under several names. ``entry`` given
-        directly (``registry.register("name", builder)``) is entered at once.
-
-        Raises:
-            ValueError: when another object already has that name.
-        """
-
-        def enter(item: Item) -> Item:
-            known: object = self._entries.setdefault(name, cast(T, item))
-            if known is not item:
-                raise ValueError(f"{self.kind} {name!r} is already registered as {known!r}")
-            return item
-
-        if entry is not None:
-            enter(entry)
-        return enter
-
-    def __getitem__(self, name: str) -> T:
-        """The entry registered under ``name``.
+        Args:
+            name: as in the configuration.
+            arguments: those of the registry. The builder gets as many as it demands, and those
+                that it has under the registry's name for them.
 
         Raises:
             UnknownNameError: when the name is unknown; the message lists the known ones.
         """
-        if name in self._entries:
-            return self._entries[name]
-        known = ", ".join(self.names()) or "none"
-        raise UnknownNameError(f"unknown {self.kind} {name!r}; known: {known}")
+        builder = self[name]
+        return builder(*arguments[: _num_taken(builder, self.arguments)])
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
+def _num_taken(builder: Callable[..., object], names: tuple[str, ...]) -> int:
+    """How many of the arguments of these names, the first ones, the builder is to be called with.
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def names(self) -> tuple[str, ...]:
-        """The registered names in alphabetical order."""
-        return tuple(sorted(self._entries))
-
-    def __repr__(self) -> str:
-        return f"Registry({self.kind}: {', '.join(self.names())})"
+    An optional parameter of another name is the builder's own affair.
+    """
+    num_taken = 0
+    for parameter in inspect.signature(builder).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return len(names)
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
+            break
+        is_demanded = parameter.default is parameter.empty
+        if not is_demanded and parameter.name not in names[num_taken : num_taken + 1]:
+            break
+        num_taken += 1
+    return num_taken
 
 
 def accepts(function: Callable[..., object], num_arguments: int) -> bool:
@@ -91,37 +73,37 @@ def accepts(function: Callable[..., object], num_arguments: int) -> bool:
     return True
 
 
-BACKBONES: Registry[ModuleBuilder] = Registry(
-    "backbone (MODEL.BACKBONE.CONV_BODY)",
+_OF_HEADS = ("cfg", "in_channels", "spec")
+
+BACKBONES = PartRegistry[nn.Module]("backbone (MODEL.BACKBONE.CONV_BODY)", ("cfg",))
+RPN_HEADS = PartRegistry[nn.Module](
+    "RPN head (MODEL.RPN.RPN_HEAD)", ("cfg", "in_channels", "num_anchors")
 )
-RPN_HEADS: Registry[ModuleBuilder] = Registry(
-    "RPN head (MODEL.RPN.RPN_HEAD)",
+FCOS_HEADS = PartRegistry[nn.Module]("FCOS head (MODEL.FCOS.HEAD)", _OF_HEADS)
+ROI_BOX_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
+    "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
 )
-FCOS_HEADS: Registry[ModuleBuilder] = Registry("FCOS head (MODEL.FCOS.HEAD)")
-ROI_BOX_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
-    "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)",
+ROI_BOX_PREDICTOR = PartRegistry[nn.Module](
+    "box predictor (MODEL.ROI_BOX_HEAD.PREDICTOR)", _OF_HEADS
 )
-ROI_BOX_PREDICTOR: Registry[ModuleBuilder] = Registry(
-    "box predictor (MODEL.ROI_BOX_HEAD.PREDICTOR)"
+ROI_MASK_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
+    "mask feature extractor (MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
 )
-ROI_MASK_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
-    "mask feature extractor (MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR)",
+ROI_MASK_PREDICTOR = PartRegistry[nn.Module](
+    "mask predictor (MODEL.ROI_MASK_HEAD.PREDICTOR)", _OF_HEADS
 )
-ROI_MASK_PREDICTOR: Registry[ModuleBuilder] = Registry(
-    "mask predictor (MODEL.ROI_MASK_HEAD.PREDICTOR)"
+ROI_MASKIOU_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
+    "mask-IoU feature extractor (MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
 )
-ROI_MASKIOU_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
-    "mask-IoU feature extractor (MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR)"
+ROI_MASKIOU_PREDICTOR = PartRegistry[nn.Module](
+    "mask-IoU predictor (MODEL.ROI_MASKIOU_HEAD.PREDICTOR)", _OF_HEADS
 )
-ROI_MASKIOU_PREDICTOR: Registry[ModuleBuilder] = Registry(
-    "mask-IoU predictor (MODEL.ROI_MASKIOU_HEAD.PREDICTOR)"
+ROI_KEYPOINT_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
+    "keypoint feature extractor (MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
 )
-ROI_KEYPOINT_FEATURE_EXTRACTORS: Registry[ModuleBuilder] = Registry(
-    "keypoint feature extractor (MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR)",
+ROI_KEYPOINT_PREDICTOR = PartRegistry[nn.Module](
+    "keypoint predictor (MODEL.ROI_KEYPOINT_HEAD.PREDICTOR)", _OF_HEADS
 )
-ROI_KEYPOINT_PREDICTOR: Registry[ModuleBuilder] = Registry(
-    "keypoint predictor (MODEL.ROI_KEYPOINT_HEAD.PREDICTOR)"
-)
-LEVEL_MAPPERS: Registry[Callable[..., Any]] = Registry(
-    "level mapper (MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION)"
+LEVEL_MAPPERS = PartRegistry[Callable[[list[BoxList]], Tensor]](
+    "level mapper (MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION)", ("k_min", "k_max")
 )

@@ -1,57 +1,73 @@
+import functools
+
 import pytest
 
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.modeling import detector, registry  # noqa: F401  # the detector enters all parts
-from maskrcnn_benchmark.modeling.registry import Registry, accepts
+from maskrcnn_benchmark.modeling.registry import PartRegistry, accepts
 
 
 @pytest.fixture
-def colours() -> Registry:
-    return Registry("colour")
+def heads() -> PartRegistry:
+    return PartRegistry("head (MODEL.HEAD)", ("cfg", "in_channels", "spec"))
 
 
-def test_entries_are_found_by_any_of_their_names(colours):
-    @colours.register("red")
-    @colours.register("crimson")
-    def paint():
-        return 1
-
-    assert colours["red"] is colours["crimson"] is paint
-    assert colours.names() == tuple(colours) == ("crimson", "red")
-    assert len(colours) == 2
-    assert "red" in colours
-    assert "blue" not in colours
-    assert repr(colours) == "Registry(colour: crimson, red)"
+class TakesThree:
+    def __init__(self, cfg, in_channels, spec):
+        self.got = (cfg, in_channels, spec)
 
 
-def test_entries_can_be_given_directly(colours):
-    colours.register("red", 5)
-    assert colours["red"] == 5
+def of_the_original(cfg, in_channels):
+    return (cfg, in_channels)
 
 
-def test_a_name_cannot_change_its_meaning(colours):
-    colours.register("red", 5)
-    colours.register("red", 5)
-    with pytest.raises(ValueError, match="colour 'red' is already registered as 5"):
-        colours.register("red", 6)
-    assert colours["red"] == 5
+def with_its_own_option(cfg, in_channels, depth=4):
+    return (cfg, in_channels, depth)
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones(colours):
-    with pytest.raises(ConfigError, match="unknown colour 'blue'; known: none"):
-        colours["blue"]
-    colours.register("red", 5)
-    colours.register("green", 6)
-    with pytest.raises(ConfigError, match="unknown colour 'blue'; known: green, red"):
-        colours["blue"]
+def with_an_optional_spec(cfg, in_channels, spec=None):
+    return (cfg, in_channels, spec)
 
 
-def test_an_unknown_name_can_be_caught_like_that_of_a_dict(colours):
-    with pytest.raises(KeyError) as error:
-        colours["blue"]
-    assert str(error.value) == "unknown colour 'blue'; known: none"
-    assert colours.get("blue") is None
-    assert colours.get("blue", 5) == 5
+def that_demands_a_third(cfg, in_channels, num_things):
+    return (cfg, in_channels, num_things)
+
+
+@pytest.mark.parametrize(
+    ("builder", "got"),
+    [
+        (lambda: (), ()),
+        (lambda cfg: (cfg,), ("cfg",)),
+        (of_the_original, ("cfg", 8)),
+        (with_its_own_option, ("cfg", 8, 4)),
+        (with_an_optional_spec, ("cfg", 8, "spec")),
+        (that_demands_a_third, ("cfg", 8, "spec")),
+        (lambda *anything: anything, ("cfg", 8, "spec")),
+        (lambda cfg, in_channels, *, depth=4: (cfg, in_channels, depth), ("cfg", 8, 4)),
+        (functools.partial(with_its_own_option, depth=5), ("cfg", 8, 5)),
+        (functools.partial(with_an_optional_spec, spec=5), ("cfg", 8, 5)),
+    ],
+)
+def test_builders_get_the_arguments_that_they_know(heads, builder, got):
+    heads.register("Part", builder)
+    assert heads.build("Part", "cfg", 8, "spec") == got
+    assert heads["Part"] is builder
+
+
+def test_a_class_is_a_builder_of_its_objects(heads):
+    assert heads.register("Part")(TakesThree) is TakesThree
+    assert heads.build("Part", "cfg", 8, "spec").got == ("cfg", 8, "spec")
+
+
+def test_a_builder_that_demands_more_is_no_builder_of_such_parts(heads):
+    heads.register("Part", lambda cfg, in_channels, spec, depth: None)
+    with pytest.raises(TypeError, match="depth"):
+        heads.build("Part", "cfg", 8, "spec")
+
+
+def test_nothing_is_built_of_an_unknown_name(heads):
+    with pytest.raises(ConfigError, match=r"unknown head \(MODEL.HEAD\) 'Part'; known: none"):
+        heads.build("Part", "cfg", 8, "spec")
 
 
 def test_arguments_are_counted_without_self_and_with_defaults():
@@ -68,23 +84,11 @@ def test_arguments_are_counted_without_self_and_with_defaults():
     assert accepts(lambda *anything: anything, 7)
 
 
-def test_registries_do_not_share_entries():
-    first, second = Registry("colour"), Registry("colour")
-    first.register("red", 1)
-    assert "red" not in second
-
-
 @pytest.mark.parametrize(
-    "name", sorted(n for n, table in vars(registry).items() if isinstance(table, Registry))
+    "name", sorted(n for n, table in vars(registry).items() if isinstance(table, PartRegistry))
 )
 def test_every_registry_names_the_key_that_chooses_from_it(name):
     table = getattr(registry, name)
     assert len(table) > 0
     with pytest.raises(ConfigError, match=r"MODEL\.[A-Z_.]+\) 'nonsense'"):
         table["nonsense"]
-
-
-def test_a_registry_is_a_mapping_in_alphabetical_order(colours):
-    colours.register("red", 5)
-    colours.register("green", 6)
-    assert list(colours.items()) == [("green", 6), ("red", 5)]

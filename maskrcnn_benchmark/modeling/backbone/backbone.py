@@ -177,5 +177,4 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     Raises:
         ConfigError: if no backbone of that name is registered.
     """
-    backbone: nn.Module = BACKBONES[cfg.MODEL.BACKBONE.CONV_BODY](cfg)
-    return backbone
+    return BACKBONES.build(cfg.MODEL.BACKBONE.CONV_BODY, cfg)

@@ -12,6 +12,13 @@ from maskrcnn_benchmark.modeling.fbnet import rpn_head as _fbnet  # noqa: F401  
 _BUILDERS = {"fcos": build_fcos, "rpn": build_proposal_network, "retinanet": build_retinanet}
 
 
-def build_rpn(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The proposal stage of the architecture, called with (images, features, targets=None)."""
-    return _BUILDERS[ArchitectureSpec.from_config(cfg).proposal](cfg, in_channels)
+def build_rpn(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None) -> nn.Module:
+    """The proposal stage of the architecture, called with (images, features, targets=None).
+
+    Args:
+        cfg: settings.
+        in_channels: channels of the maps.
+        spec: what the flags of ``cfg`` mean; None reads them.
+    """
+    spec = spec or ArchitectureSpec.from_config(cfg)
+    return _BUILDERS[spec.proposal](cfg, in_channels, spec)

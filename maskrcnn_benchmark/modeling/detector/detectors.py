@@ -4,7 +4,7 @@ from typing import cast
 
 import torch
 
-from maskrcnn_benchmark.config import CfgNode, ConfigError
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
@@ -22,11 +22,12 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
             "MODEL.META_ARCHITECTURE: expected 'GeneralizedRCNN', "
             f"got {cfg.MODEL.META_ARCHITECTURE!r}"
         )
+    spec = ArchitectureSpec.from_config(cfg)
     backbone = build_backbone(cfg)
     out_channels = cast(int, backbone.out_channels)
     model = GeneralizedRCNN(
         backbone=backbone,
-        rpn=build_rpn(cfg, out_channels),
+        rpn=build_rpn(cfg, out_channels, spec),
         roi_heads=build_roi_heads(cfg, out_channels),
     )
     if cfg.MODEL.CHANNELS_LAST:

@@ -109,13 +109,12 @@ def _make_post_processor(
     return FCOSPostProcessor(settings, num_foreground)
 
 
-def build_fcos(cfg: CfgNode, in_channels: int) -> FCOSModule:
+def build_fcos(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> FCOSModule:
     """The FCOS stage that MODEL.FCOS describes, for features of `in_channels` channels."""
-    spec = ArchitectureSpec.from_config(cfg)
     fcos = cfg.MODEL.FCOS
     num_foreground = spec.num_classes - 1
     return FCOSModule(
-        head=FCOS_HEADS[fcos.HEAD](cfg, in_channels),
+        head=FCOS_HEADS.build(fcos.HEAD, cfg, in_channels, spec),
         loss=FCOSLoss(
             assigner=FCOSTargetAssigner(make_target_settings(cfg)),
             focal_loss=SigmoidFocalLoss(fcos.LOSS_GAMMA, fcos.LOSS_ALPHA),

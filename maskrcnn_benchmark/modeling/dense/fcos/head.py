@@ -59,12 +59,15 @@ class FCOSHeadSettings:
     residual: bool = False
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, in_channels: int) -> "FCOSHeadSettings":
-        """Settings read from MODEL.FCOS."""
+    def from_config(
+        cls, cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+    ) -> "FCOSHeadSettings":
+        """Settings read from MODEL.FCOS, for the classes of ``spec``; None: those of ``cfg``."""
+        spec = spec or ArchitectureSpec.from_config(cfg)
         fcos = cfg.MODEL.FCOS
         return cls(
             in_channels=in_channels,
-            num_foreground=ArchitectureSpec.from_config(cfg).num_classes - 1,
+            num_foreground=spec.num_classes - 1,
             num_convs=fcos.NUM_CONVS,
             # UPSTREAM(scales-per-level): there were five scales, whatever FPN_STRIDES said.
             num_levels=len(fcos.FPN_STRIDES),
@@ -154,12 +157,16 @@ class FCOSSharedHead(_FCOSPredictions):
 
 
 @FCOS_HEADS.register("FCOSHead")
-def build_fcos_head(cfg: CfgNode, in_channels: int) -> FCOSHead:
+def build_fcos_head(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+) -> FCOSHead:
     """The two-tower head."""
-    return FCOSHead(FCOSHeadSettings.from_config(cfg, in_channels))
+    return FCOSHead(FCOSHeadSettings.from_config(cfg, in_channels, spec))
 
 
 @FCOS_HEADS.register("FCOSSharedHead")
-def build_fcos_shared_head(cfg: CfgNode, in_channels: int) -> FCOSSharedHead:
+def build_fcos_shared_head(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+) -> FCOSSharedHead:
     """The one-tower head."""
-    return FCOSSharedHead(FCOSHeadSettings.from_config(cfg, in_channels))
+    return FCOSSharedHead(FCOSHeadSettings.from_config(cfg, in_channels, spec))

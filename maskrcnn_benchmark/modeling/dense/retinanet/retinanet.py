@@ -117,9 +117,8 @@ def _make_post_processor(
     return RetinaNetPostProcessor(settings, coder, num_foreground)
 
 
-def build_retinanet(cfg: CfgNode, in_channels: int) -> RetinaNetModule:
+def build_retinanet(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> RetinaNetModule:
     """The stage that MODEL.RETINANET describes, for features of `in_channels` channels."""
-    spec = ArchitectureSpec.from_config(cfg)
     retinanet = cfg.MODEL.RETINANET
     num_foreground = spec.num_classes - 1
     anchor_generator = make_anchor_generator_retinanet(cfg)

@@ -20,7 +20,7 @@ from maskrcnn_benchmark.modeling.dense.rpn.inference import RPNPostProcessor, RP
 from maskrcnn_benchmark.modeling.dense.rpn.loss import RPNLoss
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.postprocessing import append_ground_truth
-from maskrcnn_benchmark.modeling.registry import RPN_HEADS, accepts
+from maskrcnn_benchmark.modeling.registry import RPN_HEADS
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 
@@ -89,18 +89,15 @@ def _make_selection_settings(cfg: CfgNode, is_train: bool) -> RPNSelectionSettin
     )
 
 
-def build_proposal_network(cfg: CfgNode, in_channels: int) -> RPNModule:
+def build_proposal_network(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> RPNModule:
     """The network that MODEL.RPN describes, for features of `in_channels` channels."""
     rpn = cfg.MODEL.RPN
     coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
-    has_later_heads = bool(ArchitectureSpec.from_config(cfg).roi_heads)
     anchor_generator = make_anchor_generator(cfg)
-    build_head = RPN_HEADS[rpn.RPN_HEAD]
-    # As in the original, whose heads cannot do without.
-    num_anchors = (anchor_generator.num_anchors_per_location,) if accepts(build_head, 3) else ()
+    num_anchors = anchor_generator.num_anchors_per_location
     return RPNModule(
         anchor_generator=anchor_generator,
-        head=build_head(cfg, in_channels, *num_anchors),
+        head=RPN_HEADS.build(rpn.RPN_HEAD, cfg, in_channels, num_anchors),
         loss=RPNLoss(
             matcher=Matcher(
                 rpn.FG_IOU_THRESHOLD, rpn.BG_IOU_THRESHOLD, allow_low_quality_matches=True
@@ -113,7 +110,7 @@ def build_proposal_network(cfg: CfgNode, in_channels: int) -> RPNModule:
         ),
         select_train=(
             RPNPostProcessor(_make_selection_settings(cfg, is_train=True), coder)
-            if has_later_heads
+            if spec.roi_heads
             else None
         ),
         select_test=RPNPostProcessor(_make_selection_settings(cfg, is_train=False), coder),

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.modeling.dense.fcos.fcos import build_fcos, make_target_settings
+from maskrcnn_benchmark.modeling.dense.build import build_rpn
+from maskrcnn_benchmark.modeling.dense.fcos.fcos import make_target_settings
 from maskrcnn_benchmark.modeling.dense.fcos.locations import level_locations
 from maskrcnn_benchmark.modeling.dense.fcos.targets import FCOSTargetAssigner
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -56,13 +57,13 @@ def make_batch():
 
 
 def test_without_later_heads_training_makes_no_proposals():
-    output = build_fcos(make_cfg(), in_channels=64)(*make_batch())
+    output = build_rpn(make_cfg(), in_channels=64)(*make_batch())
     assert output.proposals == []
     assert set(output.losses) == {"loss_cls", "loss_reg", "loss_centerness"}
 
 
 def test_ground_truth_joins_the_proposals_of_later_heads():
-    stage = build_fcos(make_cfg("MODEL.MASK_ON", True, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 3), 64)
+    stage = build_rpn(make_cfg("MODEL.MASK_ON", True, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 3), 64)
     images, features, targets = make_batch()
     (proposals,) = stage(images, features, targets).proposals
     assert torch.equal(proposals.bbox[-1:], targets[0].bbox)
@@ -70,7 +71,7 @@ def test_ground_truth_joins_the_proposals_of_later_heads():
 
 
 def test_evaluation_gives_labelled_boxes_and_no_losses():
-    stage = build_fcos(make_cfg("MODEL.FCOS.INFERENCE_TH", 0.0), 64).eval()
+    stage = build_rpn(make_cfg("MODEL.FCOS.INFERENCE_TH", 0.0), 64).eval()
     images, features, _ = make_batch()
     output = stage(images, features)
     assert output.losses == {}

@@ -1,0 +1,70 @@
+"""Tables from the names that configurations use to what they stand for."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar, cast
+
+from maskrcnn_benchmark.config.errors import UnknownNameError
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+class Registry(Mapping[str, T]):
+    """A table from the names used in configurations to the things that they stand for.
+
+    A read-only mapping in alphabetical order.
+
+    Args:
+        kind: what the entries are, in singular, for error messages ("backbone").
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str, entry: T | None = None) -> Callable[[Item], Item]:
+        """A decorator that enters the decorated object under ``name`` and returns it unchanged.
+
+        Decorators can be stacked to enter one object under several names. ``entry`` given
+        directly (``registry.register("name", builder)``) is entered at once.
+
+        Raises:
+            ValueError: when another object already has that name.
+        """
+
+        def enter(item: Item) -> Item:
+            known: object = self._entries.setdefault(name, cast(T, item))
+            if known is not item:
+                raise ValueError(f"{self.kind} {name!r} is already registered as {known!r}")
+            return item
+
+        if entry is not None:
+            enter(entry)
+        return enter
+
+    def __getitem__(self, name: str) -> T:
+        """The entry registered under ``name``.
+
+        Raises:
+            UnknownNameError: when the name is unknown; the message lists the known ones.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        known = ", ".join(self.names()) or "none"
+        raise UnknownNameError(f"unknown {self.kind} {name!r}; known: {known}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def names(self) -> tuple[str, ...]:
+        """The registered names in alphabetical order."""
+        return tuple(sorted(self._entries))
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind}: {', '.join(self.names())})"
