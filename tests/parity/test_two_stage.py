@@ -34,7 +34,7 @@ def evaluate(case: str) -> Evaluation:
     with torch.inference_mode():
         features = model.backbone(images.tensors)
         proposals = model.rpn(images, features).proposals
-        detections = model.roi_heads(features, proposals).detections
+        detections = model.roi_heads(features, proposals).boxes
     return Evaluation(features, proposals, detections)
 
 

@@ -28,7 +28,7 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
     model = GeneralizedRCNN(
         backbone=backbone,
         rpn=build_rpn(cfg, out_channels, spec),
-        roi_heads=build_roi_heads(cfg, out_channels),
+        roi_heads=build_roi_heads(cfg, out_channels, spec),
     )
     if cfg.MODEL.CHANNELS_LAST:
         # The layout of the weights decides that of the maps, whatever that of the images.

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
-from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
-from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 
 class GeneralizedRCNN(nn.Module):
@@ -17,8 +15,8 @@ class GeneralizedRCNN(nn.Module):
 
     Args:
         backbone: images (N, 3, H, W) -> maps, finest first.
-        rpn: (images, maps, targets) -> ProposalOutput.
-        roi_heads: (maps, proposals, targets) -> ROIHeadsOutput, or None.
+        rpn: (images, maps, targets or None) -> boxes and losses, as in ``StageOutput``.
+        roi_heads: (maps, boxes, targets or None) -> the same, or None.
     """
 
     def __init__(
@@ -48,44 +46,32 @@ class GeneralizedRCNN(nn.Module):
             ValueError: if targets are missing in training, or not one an image.
         """
         image_list = to_image_list(images)
-        if self.training:
-            return self._losses(image_list, self._check_targets(image_list, targets))
+        truth = _check_targets(image_list, targets) if self.training else None
         features = self.backbone(image_list.tensors)
-        detections: list[BoxList] = self.rpn(image_list, features).proposals
+        boxes: list[BoxList]
+        losses: dict[str, Tensor]
+        boxes, losses = self.rpn(image_list, features, truth)
         if self.has_roi_heads:
-            detections = self.roi_heads(features, detections).detections
-        return detections
-
-    def _losses(self, images: ImageList, targets: Sequence[BoxList]) -> dict[str, Tensor]:
-        features = self.backbone(images.tensors)
-        proposals, proposal_losses = self.rpn(images, features, targets)
-        losses: dict[str, Tensor] = {}
-        if self.has_roi_heads:
-            losses.update(self.roi_heads(features, proposals, targets).losses)
-        losses.update(proposal_losses)
-        return losses
-
-    @staticmethod
-    def _check_targets(images: ImageList, targets: Sequence[BoxList] | None) -> Sequence[BoxList]:
-        if targets is None or len(targets) != len(images.image_sizes):
-            got = "none" if targets is None else f"{len(targets)}"
-            raise ValueError(
-                f"targets: training needs one BoxList for each of the {len(images.image_sizes)} "
-                f"images, got {got}"
-            )
-        return [_with_empty_fields(target) for target in targets]
+            boxes, head_losses = self.roi_heads(features, boxes, truth)
+            losses = head_losses | losses
+        return losses if self.training else boxes
 
 
-def _with_empty_fields(target: BoxList) -> BoxList:
-    """The target; without objects it also has the fields that it may lack."""
-    if len(target) > 0:
+def _check_targets(images: ImageList, targets: Sequence[BoxList] | None) -> list[BoxList]:
+    """The targets, of which all have labels."""
+    if targets is None or len(targets) != len(images.image_sizes):
+        got = "none" if targets is None else f"{len(targets)}"
+        raise ValueError(
+            f"targets: training needs one BoxList for each of the {len(images.image_sizes)} "
+            f"images, got {got}"
+        )
+    return [_with_labels(target) for target in targets]
+
+
+def _with_labels(target: BoxList) -> BoxList:
+    """The target; without objects it may lack them."""
+    if len(target) > 0 or target.has_field("labels"):
         return target
     result = target.copy_with_fields(target.fields())
-    if not result.has_field("labels"):
-        result.add_field("labels", torch.zeros(0, dtype=torch.int64, device=target.bbox.device))
-    if not result.has_field("masks"):
-        result.add_field("masks", SegmentationMask([], target.size))
-    if not result.has_field("keypoints"):
-        none = torch.zeros(0, len(PersonKeypoints.NAMES), 3, device=target.bbox.device)
-        result.add_field("keypoints", PersonKeypoints(none, target.size))
+    result.add_field("labels", torch.zeros(0, dtype=torch.int64, device=target.bbox.device))
     return result

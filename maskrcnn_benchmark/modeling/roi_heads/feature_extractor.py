@@ -1,15 +1,33 @@
-"""What the feature extractors of all RoI heads have in common.
+"""What the feature extractors of all RoI heads have in common, and the one that two of them use.
 
 Shapes: R rois, F feature channels, M side of the pooled map, D output channels.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.modeling.poolers import Pooler
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.modeling.backbone.resnet import ResNetHead
+from maskrcnn_benchmark.modeling.poolers import Pooler, make_pooler
+from maskrcnn_benchmark.modeling.registry import (
+    ROI_BOX_FEATURE_EXTRACTORS,
+    ROI_MASK_FEATURE_EXTRACTORS,
+)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+
+class RoiFeatures(NamedTuple):
+    """Features of all boxes of all images, in their order.
+
+    Attributes:
+        encoded: (R, D) or (R, D, M', M') what the layers of the head made of the pooled maps.
+        pooled: (R, F, M, M).
+    """
+
+    encoded: Tensor
+    pooled: Tensor
 
 
 class ROIFeatureExtractor(nn.Module):
@@ -36,11 +54,48 @@ class ROIFeatureExtractor(nn.Module):
         """Features (R, D) or (R, D, M', M') of pooled maps (R, F, M, M)."""
         raise NotImplementedError
 
-    def forward(self, features: Sequence[Tensor], proposals: list[BoxList]) -> Tensor:
-        """Features of all proposals of all images, R rois in their order.
+    def extract(self, features: Sequence[Tensor], boxes: list[BoxList]) -> RoiFeatures:
+        """Features of all boxes, and the maps that they come from.
 
         Args:
             features: pyramid maps, finest first.
-            proposals: one BoxList an image, px of the resized image.
+            boxes: one BoxList an image, px of the resized image.
         """
-        return self.encode(self.pooler(features, proposals))
+        pooled: Tensor = self.pooler(features, boxes)
+        return RoiFeatures(encoded=self.encode(pooled), pooled=pooled)
+
+    def forward(self, features: Sequence[Tensor], boxes: list[BoxList]) -> Tensor:
+        """The encoded features alone."""
+        return self.extract(features, boxes).encoded
+
+
+class ResNet50Conv5ROIFeatureExtractor(ROIFeatureExtractor):
+    """The residual network's last stage, run on every roi (C4 models, of any depth).
+
+    Source: Mask R-CNN (arXiv 1703.06870), section 3, "ResNet-C4".
+
+    Args:
+        pooler: maps and boxes -> (R, F, M, M).
+        head: (R, F, M, M) -> (R, D, M / 2, M / 2), with the attribute ``out_channels``.
+    """
+
+    def __init__(self, *, pooler: Pooler, head: ResNetHead) -> None:
+        super().__init__(pooler=pooler, out_channels=head.out_channels)
+        self.head = head
+
+    def encode(self, pooled: Tensor) -> Tensor:
+        """Features (R, D, M / 2, M / 2) of pooled maps (R, F, M, M)."""
+        features: Tensor = self.head(pooled)
+        return features
+
+
+@ROI_MASK_FEATURE_EXTRACTORS.register("ResNet50Conv5ROIFeatureExtractor")
+@ROI_BOX_FEATURE_EXTRACTORS.register("ResNet50Conv5ROIFeatureExtractor")
+def build_resnet_conv5(cfg: CfgNode, in_channels: int) -> ResNet50Conv5ROIFeatureExtractor:  # noqa: ARG001 - MODEL.RESNETS says it
+    """The fifth stage that MODEL.RESNETS describes, on the box head's pooled maps.
+
+    It is the same for boxes and masks, settings included.
+    """
+    return ResNet50Conv5ROIFeatureExtractor(
+        pooler=make_pooler(cfg, "ROI_BOX_HEAD"), head=ResNetHead.from_config(cfg)
+    )

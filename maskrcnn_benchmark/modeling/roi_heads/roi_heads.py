@@ -1,7 +1,6 @@
 """All heads that follow the proposal stage."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -10,24 +9,14 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.modeling.fbnet import roi_heads as _fbnet  # noqa: F401  # enters its heads
 from maskrcnn_benchmark.modeling.roi_heads.box_head.box_head import build_roi_box_head
+from maskrcnn_benchmark.modeling.roi_heads.head import RoiInputs, RoiOutput
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.keypoint_head import (
     build_roi_keypoint_head,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import build_roi_mask_head
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import build_roi_maskiou_head
+from maskrcnn_benchmark.modeling.stage import StageOutput
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-
-
-class ROIHeadsOutput(NamedTuple):
-    """Result of the heads.
-
-    Attributes:
-        detections: one BoxList an image with the fields the heads add.
-        losses: scalars by name; empty in evaluation.
-    """
-
-    detections: list[BoxList]
-    losses: dict[str, Tensor]
 
 
 class CombinedROIHeads(nn.ModuleDict):
@@ -42,8 +31,8 @@ class CombinedROIHeads(nn.ModuleDict):
         features: Sequence[Tensor],
         proposals: list[BoxList],
         targets: Sequence[BoxList] | None = None,
-    ) -> ROIHeadsOutput:
-        """Detections and losses of all heads.
+    ) -> StageOutput:
+        """What the last head leaves of the boxes, and the losses of all heads.
 
         Args:
             features: pyramid maps, finest first.
@@ -53,46 +42,45 @@ class CombinedROIHeads(nn.ModuleDict):
         """
         # UPSTREAM(empty-images): there images without boxes were dropped here, while their features
         # stayed, so that later images pooled from the wrong ones.
-        detections, losses = proposals, dict[str, Tensor]()
-        box_features: Tensor | None = None
-        if "box" in self:
-            detections, box_losses, box_features = self["box"](features, detections, targets)
-            losses.update(box_losses)
-        if "mask" in self:
-            mask = self["mask"](features, detections, targets, box_features)
-            detections = mask.detections
-            losses.update(mask.losses)
-            if "maskiou" in self:
-                detections, maskiou_losses = self["maskiou"](mask.maskiou, detections)
-                losses.update(maskiou_losses)
-        if "keypoint" in self:
-            keypoint = self["keypoint"](features, detections, targets, box_features)
-            detections = keypoint.detections
-            losses.update(keypoint.losses)
-        return ROIHeadsOutput(detections=detections, losses=losses)
+        inputs = RoiInputs(features, proposals, targets if self.training else None)
+        losses: dict[str, Tensor] = {}
+        for head in self.values():
+            output: RoiOutput = head(inputs)
+            losses |= output.losses
+            extras = {**inputs.extras, **output.extras}
+            inputs = inputs._replace(boxes=output.boxes, extras=extras)
+        return StageOutput(inputs.boxes, losses)
 
 
-def build_roi_heads(cfg: CfgNode, in_channels: int) -> CombinedROIHeads | None:
+def build_roi_heads(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+) -> CombinedROIHeads | None:
     """The heads of the architecture, or None when it has none.
+
+    Args:
+        cfg: settings.
+        in_channels: channels of the maps.
+        spec: what the flags of ``cfg`` mean; None reads them.
 
     Raises:
         ConfigError: for heads that do not fit one another.
     """
-    names = ArchitectureSpec.from_config(cfg).roi_heads
+    spec = spec or ArchitectureSpec.from_config(cfg)
+    names = spec.roi_heads
     heads: dict[str, nn.Module] = {}
     box_extractor: nn.Module | None = None
     if "box" in names:
-        heads["box"] = build_roi_box_head(cfg, in_channels)
+        heads["box"] = build_roi_box_head(cfg, in_channels, spec)
         box_extractor = heads["box"].get_submodule("feature_extractor")
     if "mask" in names:
         shared = _make_shared_extractor(cfg, "ROI_MASK_HEAD", box_extractor)
-        heads["mask"] = build_roi_mask_head(cfg, in_channels, shared)
+        heads["mask"] = build_roi_mask_head(cfg, in_channels, spec, shared)
     if "maskiou" in names:
-        heads["maskiou"] = build_roi_maskiou_head(cfg, in_channels)
+        heads["maskiou"] = build_roi_maskiou_head(cfg, in_channels, spec)
     # UPSTREAM(keypoint-head): roi_heads.py never built it, so KEYPOINT_ON changed nothing.
     if "keypoint" in names:
         shared = _make_shared_extractor(cfg, "ROI_KEYPOINT_HEAD", box_extractor)
-        heads["keypoint"] = build_roi_keypoint_head(cfg, in_channels, shared)
+        heads["keypoint"] = build_roi_keypoint_head(cfg, in_channels, spec, shared)
     return CombinedROIHeads(heads) if heads else None
 
 

@@ -117,9 +117,9 @@ def test_evaluation_of_two_images_equals_two_evaluations(changes):
     heads = make_heads(*changes).eval()
     maps = make_maps()
     proposals = [make_proposals(make_target(seed=seed)) for seed in (1, 2)]
-    both = heads(maps, proposals).detections
+    both = heads(maps, proposals).boxes
     for i, expected in enumerate(both):
-        (single,) = heads([maps[0][i : i + 1]], proposals[i : i + 1]).detections
+        (single,) = heads([maps[0][i : i + 1]], proposals[i : i + 1]).boxes
         assert len(single) > 0
         torch.testing.assert_close(single.bbox, expected.bbox)
         for field in set(expected.fields()) - {"keypoints"}:
@@ -130,8 +130,8 @@ def test_an_image_without_proposals_keeps_its_place():
     # UPSTREAM(empty-images): see the detector's tests.
     heads = make_heads(PYRAMID, MASKIOU).eval()
     maps, proposals = make_maps(), make_proposals(make_target())
-    nothing, found = heads(maps, [no_boxes(), proposals]).detections
-    (alone,) = heads([maps[0][1:]], [proposals]).detections
+    nothing, found = heads(maps, [no_boxes(), proposals]).boxes
+    (alone,) = heads([maps[0][1:]], [proposals]).boxes
     assert len(nothing) == 0
     assert nothing.get_field("mask").shape == (0, 1, 8, 8)
     assert len(nothing.get_field("keypoints")) == 0
@@ -178,8 +178,8 @@ def test_masks_of_another_side_than_the_mask_iou_head_can_take():
 def test_masks_pasted_by_the_model():
     pasted = {"MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS": True}
     proposals = [make_proposals(make_target()), no_boxes()]
-    plain = make_heads(PYRAMID, MASKIOU).eval()(make_maps(), proposals).detections
-    whole = make_heads(PYRAMID, MASKIOU, pasted).eval()(make_maps(), proposals).detections
+    plain = make_heads(PYRAMID, MASKIOU).eval()(make_maps(), proposals).boxes
+    whole = make_heads(PYRAMID, MASKIOU, pasted).eval()(make_maps(), proposals).boxes
     masks = whole[0].get_field("mask")
     width, height = SIZE_WH
     assert masks.shape == (len(plain[0]), 1, height, width)
@@ -187,7 +187,7 @@ def test_masks_pasted_by_the_model():
     assert whole[1].get_field("mask").shape == (0, 1, height, width)
     torch.testing.assert_close(whole[0].get_field("mask_scores"), plain[0].get_field("mask_scores"))
     heads = make_heads(PYRAMID, pasted, {"MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS_THRESHOLD": 0.99})
-    fewer = heads.eval()(make_maps(), proposals).detections[0].get_field("mask")
+    fewer = heads.eval()(make_maps(), proposals).boxes[0].get_field("mask")
     assert fewer.sum() < masks.sum()
 
 

@@ -1,50 +1,29 @@
 """The box head: features, classes and offsets, then losses or detections."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from torch import nn
 
-from torch import Tensor, nn
-
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.roi_heads.box_head.feature_extractors import (
-    build_roi_box_feature_extractor,
-)
+from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS, ROI_BOX_PREDICTOR
 from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import (
     BoxPostProcessor,
     BoxSelectionSettings,
 )
 from maskrcnn_benchmark.modeling.roi_heads.box_head.loss import BoxTargetAssigner, box_losses
-from maskrcnn_benchmark.modeling.roi_heads.box_head.predictors import build_roi_box_predictor
-from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.modeling.roi_heads.head import BoxFeatures, ROIHead, RoiInputs, RoiOutput
+from maskrcnn_benchmark.modeling.roi_heads.old_parts import as_extractor
 
 
-class BoxHeadOutput(NamedTuple):
-    """Result of the box head.
-
-    Attributes:
-        detections: in training the sampled proposals with `labels`, else the detections with
-            `labels` and `scores`; one BoxList an image.
-        losses: `loss_classifier` and `loss_box_reg` in training, else empty.
-        features: of all rois that went in (in training: of the sampled ones), for heads that
-            share the feature extractor.
-    """
-
-    detections: list[BoxList]
-    losses: dict[str, Tensor]
-    features: Tensor
-
-
-class ROIBoxHead(nn.Module):
+class ROIBoxHead(ROIHead):
     """Classifies proposals and improves their boxes.
 
     Args:
         feature_extractor: maps and boxes -> features of each roi.
-        predictor: features -> BoxPrediction.
+        predictor: features -> class logits and box offsets, as in ``BoxPrediction``.
         assigner: proposals and ground truth -> BoxTargets.
         post_processor: prediction and proposals -> detections.
     """
@@ -57,41 +36,32 @@ class ROIBoxHead(nn.Module):
         assigner: BoxTargetAssigner,
         post_processor: BoxPostProcessor,
     ) -> None:
-        super().__init__()
-        self.feature_extractor = feature_extractor
-        self.predictor = predictor
+        super().__init__(feature_extractor=feature_extractor, predictor=predictor)
         self.assigner = assigner
         self.post_processor = post_processor
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        proposals: list[BoxList],
-        targets: Sequence[BoxList] | None = None,
-    ) -> BoxHeadOutput:
-        """Losses in training with `targets`, detections otherwise.
+    def forward(self, inputs: RoiInputs) -> RoiOutput:
+        """`loss_classifier` and `loss_box_reg` of a sample of the proposals, or detections.
 
-        Args:
-            features: maps, finest first.
-            proposals: one BoxList an image, px of the resized image.
-            targets: one BoxList an image with the field `labels`.
+        Targets need the field `labels`. The sample has that field, too, detections have `labels`
+        and `scores`.
         """
-        if self.training and targets is not None:
-            box_targets = self.assigner(proposals, targets)
-            roi_features = self.feature_extractor(features, box_targets.proposals)
-            class_logits, box_regression = self.predictor(roi_features)
-            losses = box_losses(class_logits, box_regression, box_targets)
-            return BoxHeadOutput(box_targets.proposals, losses, roi_features)
-        roi_features = self.feature_extractor(features, proposals)
-        class_logits, box_regression = self.predictor(roi_features)
-        detections = self.post_processor(class_logits, box_regression, proposals)
-        return BoxHeadOutput(detections, {}, roi_features)
+        if inputs.targets is None:
+            class_logits, offsets = self.predict(self.extract(inputs, inputs.boxes).encoded)
+            return RoiOutput(self.post_processor(class_logits, offsets, inputs.boxes), {})
+        targets = self.assigner(inputs.boxes, inputs.targets)
+        encoded = self.extract(inputs, targets.proposals).encoded
+        class_logits, offsets = self.predict(encoded)
+        losses = box_losses(class_logits, offsets, targets)
+        return RoiOutput(targets.proposals, losses, {BoxFeatures: BoxFeatures(encoded)})
 
 
-def build_roi_box_head(cfg: CfgNode, in_channels: int) -> ROIBoxHead:
+def build_roi_box_head(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> ROIBoxHead:
     """The box head that MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD describe."""
-    roi_heads = cfg.MODEL.ROI_HEADS
-    extractor = build_roi_box_feature_extractor(cfg, in_channels)
+    head, roi_heads = cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_HEADS
+    extractor = as_extractor(
+        ROI_BOX_FEATURE_EXTRACTORS.build(head.FEATURE_EXTRACTOR, cfg, in_channels, spec)
+    )
     box_coder = BoxCoder(weights=tuple(roi_heads.BBOX_REG_WEIGHTS))
     settings = BoxSelectionSettings(
         score_threshold=roi_heads.SCORE_THRESH,
@@ -100,7 +70,7 @@ def build_roi_box_head(cfg: CfgNode, in_channels: int) -> ROIBoxHead:
     )
     return ROIBoxHead(
         feature_extractor=extractor,
-        predictor=build_roi_box_predictor(cfg, cast(int, extractor.out_channels)),
+        predictor=ROI_BOX_PREDICTOR.build(head.PREDICTOR, cfg, extractor.out_channels, spec),
         assigner=BoxTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             sampler=BalancedPositiveNegativeSampler(

@@ -6,7 +6,6 @@ Shapes: R rois, F feature channels, M side of the pooled map, D output channels.
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.modeling.backbone.resnet import ResNetHead
 from maskrcnn_benchmark.modeling.make_layers import (
     GroupNormSettings,
     NormFactory,
@@ -19,26 +18,6 @@ from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
 
 _CONV_INIT_STD = 0.01
-
-
-class ResNet50Conv5ROIFeatureExtractor(ROIFeatureExtractor):
-    """The residual network's last stage, run on every roi (C4 models, of any depth).
-
-    Source: Mask R-CNN (arXiv 1703.06870), section 3, "ResNet-C4".
-
-    Args:
-        pooler: maps and boxes -> (R, F, M, M).
-        head: (R, F, M, M) -> (R, D, M / 2, M / 2), with the attribute ``out_channels``.
-    """
-
-    def __init__(self, *, pooler: Pooler, head: ResNetHead) -> None:
-        super().__init__(pooler=pooler, out_channels=head.out_channels)
-        self.head = head
-
-    def encode(self, pooled: Tensor) -> Tensor:
-        """Features (R, D, M / 2, M / 2) of pooled maps (R, F, M, M)."""
-        features: Tensor = self.head(pooled)
-        return features
 
 
 class FPN2MLPFeatureExtractor(ROIFeatureExtractor):
@@ -139,14 +118,6 @@ def _make_norm(cfg: CfgNode) -> NormFactory | None:
     return GroupNormSettings.from_config(cfg) if cfg.MODEL.ROI_BOX_HEAD.USE_GN else None
 
 
-@ROI_BOX_FEATURE_EXTRACTORS.register("ResNet50Conv5ROIFeatureExtractor")
-def build_resnet_conv5(cfg: CfgNode, in_channels: int) -> ResNet50Conv5ROIFeatureExtractor:  # noqa: ARG001 - MODEL.RESNETS says it
-    """The fifth stage that MODEL.RESNETS describes, on the box head's pooled maps."""
-    return ResNet50Conv5ROIFeatureExtractor(
-        pooler=make_pooler(cfg, "ROI_BOX_HEAD"), head=ResNetHead.from_config(cfg)
-    )
-
-
 @ROI_BOX_FEATURE_EXTRACTORS.register("FPN2MLPFeatureExtractor")
 def build_fpn_2mlp(cfg: CfgNode, in_channels: int) -> FPN2MLPFeatureExtractor:
     """Two fully connected layers of MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM features."""
@@ -174,9 +145,3 @@ def build_fpn_xconv1fc(cfg: CfgNode, in_channels: int) -> FPNXconv1fcFeatureExtr
         hidden_features=head.MLP_HEAD_DIM,
         norm=_make_norm(cfg),
     )
-
-
-def build_roi_box_feature_extractor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The extractor that MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR names."""
-    name = cfg.MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR
-    return ROI_BOX_FEATURE_EXTRACTORS[name](cfg, in_channels)

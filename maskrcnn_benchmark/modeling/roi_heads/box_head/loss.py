@@ -17,10 +17,10 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.roi_heads.targets import label_matches
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 
-_IGNORED = -1
 _SMOOTH_L1_BETA = 1.0
 
 
@@ -73,22 +73,22 @@ class BoxTargetAssigner:
             drawn.add_field("labels", labels[inds])
             sampled.append(drawn)
             codes.append(image_codes[inds])
-        labels = torch.cat([boxes.get_field("labels") for boxes in sampled])
-        return BoxTargets(proposals=sampled, labels=labels, box_codes=torch.cat(codes))
+        return BoxTargets(
+            proposals=sampled,
+            labels=torch.cat([boxes.get_field("labels") for boxes in sampled]),
+            box_codes=torch.cat(codes),
+        )
 
     def _match(self, proposals: BoxList, target: BoxList) -> tuple[Tensor, Tensor]:
         """Labels (K,), -1 where a proposal is ignored, and offsets (K, 4)."""
         matches = self.matcher(boxlist_iou(target, proposals))
-        labels = torch.zeros_like(matches)
-        labels[matches == Matcher.BETWEEN_THRESHOLDS] = _IGNORED
         codes = torch.zeros_like(proposals.bbox)
         is_matched = matches >= 0
-        truth_inds = matches[is_matched]
-        labels[is_matched] = target.get_field("labels")[truth_inds].to(labels)
         codes[is_matched] = self.box_coder.encode(
-            target.convert("xyxy").bbox[truth_inds], proposals.convert("xyxy").bbox[is_matched]
+            target.convert("xyxy").bbox[matches[is_matched]],
+            proposals.convert("xyxy").bbox[is_matched],
         )
-        return labels, codes
+        return label_matches(matches, target.get_field("labels")), codes
 
 
 def box_losses(

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.make_layers import init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_BOX_PREDICTOR
 
@@ -20,7 +19,7 @@ _SETS_IF_CLASS_AGNOSTIC = 2  # background's, which nothing uses, and that of all
 
 
 class BoxPrediction(NamedTuple):
-    """Raw outputs of the box head, never in half precision.
+    """Raw outputs of the box head.
 
     Attributes:
         class_logits: (R, C).
@@ -53,24 +52,18 @@ class BoxPredictor(nn.Module):
         """Logits and offsets of features (R, D) or (R, D, M, M)."""
         if features.ndim == 4:
             features = features.mean(dim=(2, 3))
-        return BoxPrediction(
-            class_logits=at_least_float32(self.cls_score(features)),
-            box_regression=at_least_float32(self.bbox_pred(features)),
-        )
+        return BoxPrediction(self.cls_score(features), self.bbox_pred(features))
 
 
 @ROI_BOX_PREDICTOR.register("FastRCNNPredictor")
 @ROI_BOX_PREDICTOR.register("FPNPredictor")
-def build_box_predictor(cfg: CfgNode, in_channels: int) -> BoxPredictor:
+def build_box_predictor(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+) -> BoxPredictor:
     """The predictor of C4 models, which get maps, and of pyramid models, which get vectors."""
-    num_classes = ArchitectureSpec.from_config(cfg).num_classes
+    num_classes = (spec or ArchitectureSpec.from_config(cfg)).num_classes
     return BoxPredictor(
         in_channels=in_channels,
         num_classes=num_classes,
         num_box_sets=_SETS_IF_CLASS_AGNOSTIC if cfg.MODEL.CLS_AGNOSTIC_BBOX_REG else num_classes,
     )
-
-
-def build_roi_box_predictor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The predictor that MODEL.ROI_BOX_HEAD.PREDICTOR names."""
-    return ROI_BOX_PREDICTOR[cfg.MODEL.ROI_BOX_HEAD.PREDICTOR](cfg, in_channels)

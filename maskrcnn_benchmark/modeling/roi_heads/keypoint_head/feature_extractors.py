@@ -5,7 +5,7 @@ Shapes: R rois, F feature channels, M side of the pooled map, D channels of the 
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, make_conv
@@ -50,9 +50,3 @@ def build_keypoint_rcnn(cfg: CfgNode, in_channels: int) -> KeypointRCNNFeatureEx
         in_channels=in_channels,
         conv_channels=cfg.MODEL.ROI_KEYPOINT_HEAD.CONV_LAYERS,
     )
-
-
-def build_roi_keypoint_feature_extractor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The extractor that MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR names."""
-    name = cfg.MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR
-    return ROI_KEYPOINT_FEATURE_EXTRACTORS[name](cfg, in_channels)

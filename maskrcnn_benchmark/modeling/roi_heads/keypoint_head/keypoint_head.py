@@ -1,42 +1,26 @@
 """The keypoint head: features, heat maps, then a loss or keypoints."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from torch import nn
 
-from torch import Tensor, nn
-
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.feature_extractors import (
-    build_roi_keypoint_feature_extractor,
+from maskrcnn_benchmark.modeling.registry import (
+    ROI_KEYPOINT_FEATURE_EXTRACTORS,
+    ROI_KEYPOINT_PREDICTOR,
 )
+from maskrcnn_benchmark.modeling.roi_heads.head import ROIHead, RoiInputs, RoiOutput
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.inference import attach_keypoints
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.loss import (
     KeypointTargetAssigner,
     keypoint_loss,
 )
-from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.predictors import (
-    build_roi_keypoint_predictor,
-)
-from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.modeling.roi_heads.old_parts import as_extractor
 
 
-class KeypointHeadOutput(NamedTuple):
-    """Result of the keypoint head.
-
-    Attributes:
-        detections: what went in; in evaluation with the field `keypoints`.
-        losses: `loss_kp` in training, else empty.
-    """
-
-    detections: list[BoxList]
-    losses: dict[str, Tensor]
-
-
-class ROIKeypointHead(nn.Module):
+class ROIKeypointHead(ROIHead):
     """Finds the points of the instance in every box.
 
     Args:
@@ -54,76 +38,60 @@ class ROIKeypointHead(nn.Module):
         assigner: KeypointTargetAssigner,
         shares_box_features: bool = False,
     ) -> None:
-        super().__init__()
-        self.feature_extractor = feature_extractor
-        self.predictor = predictor
+        super().__init__(
+            feature_extractor=feature_extractor,
+            predictor=predictor,
+            shares_box_features=shares_box_features,
+        )
         self.assigner = assigner
-        self.shares_box_features = shares_box_features
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        proposals: list[BoxList],
-        targets: Sequence[BoxList] | None = None,
-        box_features: Tensor | None = None,
-    ) -> KeypointHeadOutput:
-        """Losses in training with `targets`, keypoints otherwise.
+    def forward(self, inputs: RoiInputs) -> RoiOutput:
+        """`loss_kp`, or the boxes with the field `keypoints`.
 
-        Args:
-            features: pyramid maps, finest first.
-            proposals: one BoxList an image, px of the resized image.
-            targets: one BoxList an image with the fields `labels` and `keypoints`.
-            box_features: the box head's features of the proposals; used in training where the
-                extractor is shared.
+        Targets need the fields `labels` and `keypoints`.
         """
-        if self.training and targets is not None:
-            loss = self._loss(features, proposals, targets, box_features)
-            return KeypointHeadOutput(detections=proposals, losses={"loss_kp": loss})
-        heatmaps = self.predictor(self.feature_extractor(features, proposals))
-        return KeypointHeadOutput(detections=attach_keypoints(proposals, heatmaps), losses={})
-
-    def _loss(
-        self,
-        features: Sequence[Tensor],
-        proposals: list[BoxList],
-        targets: Sequence[BoxList],
-        box_features: Tensor | None,
-    ) -> Tensor:
-        keypoint_targets = self.assigner(proposals, targets)
-        if self.shares_box_features and box_features is not None:
-            encoded = box_features[keypoint_targets.indices]
-        else:
-            encoded = self.feature_extractor(features, keypoint_targets.proposals)
-        logits: Tensor = self.predictor(encoded)
+        if inputs.targets is None:
+            (heatmaps,) = self.predict(self.extract(inputs, inputs.boxes).encoded)
+            return RoiOutput(attach_keypoints(inputs.boxes, heatmaps), {})
+        targets = self.assigner(inputs.boxes, inputs.targets)
+        encoded = self.extract(inputs, targets.proposals, targets.indices).encoded
+        (logits,) = self.predict(encoded)
         if logits.shape[-1] != self.assigner.heatmap_side:
             raise ValueError(
                 "MODEL.ROI_KEYPOINT_HEAD.RESOLUTION: expected the side of the predicted heat "
                 f"maps, {logits.shape[-1]}, got {self.assigner.heatmap_side}"
             )
-        return keypoint_loss(logits, keypoint_targets.cells, keypoint_targets.valid)
+        loss = keypoint_loss(logits, targets.cells, targets.valid)
+        return RoiOutput(inputs.boxes, {"loss_kp": loss})
 
 
 def build_roi_keypoint_head(
-    cfg: CfgNode, in_channels: int, box_extractor: nn.Module | None = None
+    cfg: CfgNode,
+    in_channels: int,
+    spec: ArchitectureSpec,
+    box_extractor: nn.Module | None = None,
 ) -> ROIKeypointHead:
     """The keypoint head that MODEL.ROI_KEYPOINT_HEAD describes.
 
     Args:
         cfg: settings.
         in_channels: channels of the maps.
+        spec: what the flags of ``cfg`` mean.
         box_extractor: the box head's feature extractor, if the keypoint head is to share it.
     """
-    roi_heads = cfg.MODEL.ROI_HEADS
-    extractor = box_extractor or build_roi_keypoint_feature_extractor(cfg, in_channels)
+    head, roi_heads = cfg.MODEL.ROI_KEYPOINT_HEAD, cfg.MODEL.ROI_HEADS
+    extractor = box_extractor or as_extractor(
+        ROI_KEYPOINT_FEATURE_EXTRACTORS.build(head.FEATURE_EXTRACTOR, cfg, in_channels, spec)
+    )
     return ROIKeypointHead(
         feature_extractor=extractor,
-        predictor=build_roi_keypoint_predictor(cfg, cast(int, extractor.out_channels)),
+        predictor=ROI_KEYPOINT_PREDICTOR.build(head.PREDICTOR, cfg, extractor.out_channels, spec),
         assigner=KeypointTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             sampler=BalancedPositiveNegativeSampler(
                 roi_heads.BATCH_SIZE_PER_IMAGE, roi_heads.POSITIVE_FRACTION
             ),
-            heatmap_side=cfg.MODEL.ROI_KEYPOINT_HEAD.RESOLUTION,
+            heatmap_side=head.RESOLUTION,
         ),
         shares_box_features=box_extractor is not None,
     )

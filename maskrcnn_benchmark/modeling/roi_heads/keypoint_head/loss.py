@@ -14,11 +14,10 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.roi_heads.targets import IGNORED, batch_indices, label_matches
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
-from maskrcnn_benchmark.structures.keypoint import keypoints_to_heat_map
-
-_IGNORED = -1
+from maskrcnn_benchmark.structures.keypoint import PersonKeypoints, keypoints_to_heat_map
 
 
 class KeypointTargets(NamedTuple):
@@ -61,43 +60,37 @@ class KeypointTargetAssigner:
             proposals: one BoxList an image, px of the resized image.
             targets: one BoxList an image with the fields `labels` and `keypoints`.
         """
-        matched = [self._match(*pair) for pair in zip(proposals, targets, strict=True)]
-        drawn_per_image, _ = self.sampler([labels for labels, _ in matched])
-        positives, heatmaps, indices = [], [], []
-        num_before = 0
-        for boxes, target, drawn, (_, truth_inds) in zip(
-            proposals, targets, drawn_per_image, matched, strict=True
-        ):
-            inds = torch.nonzero(drawn).squeeze(1)
-            indices.append(inds + num_before)
-            num_before += len(boxes)
-            positives.append(boxes[inds].copy_with_fields([]))
-            points = target.get_field("keypoints").keypoints[truth_inds[inds]]
-            corners = boxes.convert("xyxy").bbox[inds]
-            heatmaps.append(keypoints_to_heat_map(points, corners, self.heatmap_side))
+        matches, labels = [], []
+        for boxes, target in zip(proposals, targets, strict=True):
+            matches.append(self.matcher(boxlist_iou(target, boxes)))
+            truth_labels = target.get_field("labels").masked_fill(~_has_points(target), IGNORED)
+            labels.append(label_matches(matches[-1], truth_labels))
+        drawn_masks, _ = self.sampler(labels)
+        drawn = [torch.nonzero(mask).squeeze(1) for mask in drawn_masks]
+        positives, heatmaps = [], []
+        for boxes, target, match, inds in zip(proposals, targets, matches, drawn, strict=True):
+            positives.append(boxes.copy_with_fields([]).convert("xyxy")[inds])
+            points = _points(target)[match[inds]]
+            heatmaps.append(keypoints_to_heat_map(points, positives[-1].bbox, self.heatmap_side))
         return KeypointTargets(
             proposals=positives,
             cells=torch.cat([heatmap.indices for heatmap in heatmaps]),
             valid=torch.cat([heatmap.valid for heatmap in heatmaps]),
-            indices=torch.cat(indices),
+            indices=batch_indices(drawn, proposals),
         )
 
-    def _match(self, proposals: BoxList, target: BoxList) -> tuple[Tensor, Tensor]:
-        """Labels (K,), -1 where a proposal is ignored, and indices (K,) of ground truths."""
-        matches = self.matcher(boxlist_iou(target, proposals))
-        labels = torch.zeros_like(matches)
-        labels[matches == Matcher.BETWEEN_THRESHOLDS] = _IGNORED
-        is_matched = matches >= 0
-        truth_inds = matches[is_matched]
-        truth_labels = target.get_field("labels").to(labels)
-        truth_labels = truth_labels.masked_fill(~_has_points(target), _IGNORED)
-        labels[is_matched] = truth_labels[truth_inds]
-        return labels, matches
+
+def _points(target: BoxList) -> Tensor:
+    """(G, P, 3) ground-truth points; a target without objects may lack them."""
+    if len(target) == 0 and not target.has_field("keypoints"):
+        return target.bbox.new_zeros(0, len(PersonKeypoints.NAMES), 3)
+    points: Tensor = target.get_field("keypoints").keypoints
+    return points
 
 
 def _has_points(target: BoxList) -> Tensor:
     """(G,) bool: ground truths with an annotated point inside their box."""
-    points = target.get_field("keypoints").keypoints
+    points = _points(target)
     boxes = target.convert("xyxy").bbox[:, None]
     inside = (points[..., :2] >= boxes[..., :2]) & (points[..., :2] <= boxes[..., 2:])
     has_points: Tensor = (inside.all(dim=2) & (points[..., 2] > 0)).any(dim=1)

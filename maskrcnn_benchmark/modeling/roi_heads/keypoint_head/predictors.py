@@ -32,6 +32,7 @@ class KeypointRCNNPredictor(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Heat-map logits (R, P, S, S), never in half precision, of features (R, D, M, M)."""
+        # Interpolation in half precision would blur the maxima.
         logits = at_least_float32(self.kps_score_lowres(features))
         side = _UP_SCALE * logits.shape[-1]
         if len(logits) == 0:  # interpolate refuses an empty batch
@@ -45,8 +46,3 @@ def build_keypoint_rcnn_predictor(cfg: CfgNode, in_channels: int) -> KeypointRCN
     return KeypointRCNNPredictor(
         in_channels=in_channels, num_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_CLASSES
     )
-
-
-def build_roi_keypoint_predictor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The predictor that MODEL.ROI_KEYPOINT_HEAD.PREDICTOR names."""
-    return ROI_KEYPOINT_PREDICTOR[cfg.MODEL.ROI_KEYPOINT_HEAD.PREDICTOR](cfg, in_channels)

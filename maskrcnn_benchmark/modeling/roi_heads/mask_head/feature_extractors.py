@@ -17,11 +17,7 @@ from maskrcnn_benchmark.modeling.make_layers import (
 )
 from maskrcnn_benchmark.modeling.poolers import Pooler, make_pooler
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS
-from maskrcnn_benchmark.modeling.roi_heads.box_head.feature_extractors import build_resnet_conv5
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
-
-# The fifth stage of C4 models is the same for boxes and masks, settings included.
-ROI_MASK_FEATURE_EXTRACTORS.register("ResNet50Conv5ROIFeatureExtractor", build_resnet_conv5)
 
 
 class MaskRCNNFPNFeatureExtractor(ROIFeatureExtractor):
@@ -97,9 +93,3 @@ def build_mask_rcnn_fpn(cfg: CfgNode, in_channels: int) -> MaskRCNNFPNFeatureExt
 def build_sag_mask(cfg: CfgNode, in_channels: int) -> MaskRCNNFPNFeatureExtractor:
     """CenterMask's feature extractor."""
     return _build(cfg, in_channels, attention=SpatialAttention())
-
-
-def build_roi_mask_feature_extractor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The extractor that MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR names."""
-    name = cfg.MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR
-    return ROI_MASK_FEATURE_EXTRACTORS[name](cfg, in_channels)

@@ -1,38 +1,21 @@
 """Targets and loss of the mask head (Mask R-CNN, arXiv 1703.06870, section 3).
 
-Shapes: P proposals matched to a ground truth, M mask side.
+Shapes: K proposals of one image, P proposals matched to a ground truth, M mask side.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
+from maskrcnn_benchmark.modeling.roi_heads.targets import batch_indices
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.mask_targets import crop_and_rasterize
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
-
-
-class MaskTargets(NamedTuple):
-    """What the matched proposals of a batch should predict.
-
-    Attributes:
-        proposals: the matched proposals of each image, field `labels` from the ground truth.
-        instances: the ground-truth mask of each matched proposal, one item an image.
-        labels: (P,) int64, over all images.
-        masks: (P, M, M) float, 0 or 1, the ground truth cropped to the proposal.
-        indices: (P,) int64 place of each matched proposal among all that went in, over all images.
-    """
-
-    proposals: list[BoxList]
-    instances: list[SegmentationMask]
-    labels: Tensor
-    masks: Tensor
-    indices: Tensor
 
 
 class MaskTargetAssigner:
@@ -53,38 +36,35 @@ class MaskTargetAssigner:
 
         Args:
             proposals: one BoxList an image, px of the resized image.
-            targets: one BoxList an image with the fields `labels` and `masks`.
+            targets: one BoxList an image with the fields `labels` and `masks`, which one without
+                objects may lack.
         """
-        matched: list[BoxList] = []
-        instances: list[SegmentationMask] = []
-        masks: list[Tensor] = []
-        indices: list[Tensor] = []
-        num_before = 0
+        matched, instances, labels, masks, chosen = [], [], [], [], []
         for boxes, target in zip(proposals, targets, strict=True):
-            inds, positives, positive_instances = self._match(boxes, target)
-            indices.append(inds + num_before)
-            num_before += len(boxes)
-            matched.append(positives)
-            instances.append(positive_instances)
-            crops = crop_and_rasterize(positive_instances, positives.bbox, self.mask_side)
-            masks.append(crops.to(positives.bbox))
+            matches = self.matcher(boxlist_iou(target, boxes))
+            inds = torch.nonzero(matches >= 0).squeeze(1)
+            truth_inds = matches[inds]
+            chosen.append(inds)
+            matched.append(boxes.copy_with_fields([])[inds])
+            labels.append(target.get_field("labels")[truth_inds].to(torch.int64))
+            instances.append(_instances(target)[truth_inds])
+            crops = crop_and_rasterize(instances[-1], matched[-1].bbox, self.mask_side)
+            masks.append(crops.to(boxes.bbox))
         return MaskTargets(
             proposals=matched,
             instances=instances,
-            labels=torch.cat([boxes.get_field("labels") for boxes in matched]),
+            labels=torch.cat(labels),
             masks=torch.cat(masks),
-            indices=torch.cat(indices),
+            indices=batch_indices(chosen, proposals),
         )
 
-    def _match(
-        self, proposals: BoxList, target: BoxList
-    ) -> tuple[Tensor, BoxList, SegmentationMask]:
-        matches = self.matcher(boxlist_iou(target, proposals))
-        positive_inds = torch.nonzero(matches >= 0).squeeze(1)
-        truth_inds = matches[positive_inds]
-        positives = proposals[positive_inds].copy_with_fields([])
-        positives.add_field("labels", target.get_field("labels")[truth_inds].to(torch.int64))
-        return positive_inds, positives, target.get_field("masks")[truth_inds]
+
+def _instances(target: BoxList) -> SegmentationMask:
+    """The ground-truth masks; a target without objects may lack them."""
+    if len(target) == 0:
+        return SegmentationMask([], target.size)
+    masks: SegmentationMask = target.get_field("masks")
+    return masks
 
 
 def mask_loss(class_logits: Tensor, masks: Tensor) -> Tensor:

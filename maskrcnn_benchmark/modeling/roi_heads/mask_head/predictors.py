@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.layers import ConvTranspose2d, at_least_float32
+from maskrcnn_benchmark.layers import ConvTranspose2d
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 
@@ -39,7 +39,7 @@ class MaskRCNNC4Predictor(nn.Module):
             init_kaiming_normal(self.mask_fcn_logits)
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Mask logits (R, M, M) of each roi's own class, never in half precision.
+        """Mask logits (R, M, M) of each roi's own class.
 
         Args:
             features: (R, D, M / 2, M / 2).
@@ -62,7 +62,7 @@ class MaskRCNNConv1x1Predictor(nn.Module):
         init_kaiming_normal(self.mask_fcn_logits)
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Mask logits (R, M, M) of each roi's own class, never in half precision.
+        """Mask logits (R, M, M) of each roi's own class.
 
         Args:
             features: (R, D, M, M).
@@ -77,33 +77,33 @@ def _class_logits(conv: nn.Conv2d, hidden: Tensor, labels: Tensor | None) -> Ten
     The same numbers for a C-th of the work.
     """
     if labels is None:
-        return at_least_float32(conv(hidden))
+        all_logits: Tensor = conv(hidden)
+        return all_logits
     kernels = conv.weight[labels].flatten(1)[:, None]  # (R, 1, E)
     logits = torch.bmm(kernels.to(hidden), hidden.flatten(2))  # (R, 1, M * M)
     assert conv.bias is not None
     biases = conv.bias[labels].to(logits)
-    return at_least_float32(logits.view(-1, *hidden.shape[2:]) + biases[:, None, None])
+    return logits.view(-1, *hidden.shape[2:]) + biases[:, None, None]
 
 
 @ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")
-def build_mask_rcnn_c4_predictor(cfg: CfgNode, in_channels: int) -> MaskRCNNC4Predictor:
+def build_mask_rcnn_c4_predictor(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+) -> MaskRCNNC4Predictor:
     """The predictor with upsampling."""
     head = cfg.MODEL.ROI_MASK_HEAD
     return MaskRCNNC4Predictor(
         in_channels=in_channels,
         hidden_channels=head.CONV_LAYERS[-1],
-        num_classes=ArchitectureSpec.from_config(cfg).num_classes,
+        num_classes=(spec or ArchitectureSpec.from_config(cfg)).num_classes,
         logits_std=head.LOGITS_INIT_STD,
     )
 
 
 @ROI_MASK_PREDICTOR.register("MaskRCNNConv1x1Predictor")
-def build_mask_rcnn_conv1x1_predictor(cfg: CfgNode, in_channels: int) -> MaskRCNNConv1x1Predictor:
+def build_mask_rcnn_conv1x1_predictor(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+) -> MaskRCNNConv1x1Predictor:
     """The predictor without upsampling."""
-    num_classes = ArchitectureSpec.from_config(cfg).num_classes
+    num_classes = (spec or ArchitectureSpec.from_config(cfg)).num_classes
     return MaskRCNNConv1x1Predictor(in_channels=in_channels, num_classes=num_classes)
-
-
-def build_roi_mask_predictor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The predictor that MODEL.ROI_MASK_HEAD.PREDICTOR names."""
-    return ROI_MASK_PREDICTOR[cfg.MODEL.ROI_MASK_HEAD.PREDICTOR](cfg, in_channels)

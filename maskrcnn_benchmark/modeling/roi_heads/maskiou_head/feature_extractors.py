@@ -59,9 +59,3 @@ def build_maskiou_feature_extractor(cfg: CfgNode, in_channels: int) -> MaskIoUFe
         conv_channels=cfg.MODEL.ROI_MASKIOU_HEAD.CONV_LAYERS,
         pooled_side=cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION,
     )
-
-
-def build_roi_maskiou_feature_extractor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The extractor that MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR names."""
-    name = cfg.MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR
-    return ROI_MASKIOU_FEATURE_EXTRACTORS[name](cfg, in_channels)

@@ -6,7 +6,7 @@ Shapes: R rois, M mask side.
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargets
+from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
 from maskrcnn_benchmark.structures.mask_targets import area_ratios
 
 _MASK_THRESHOLD = 0.5

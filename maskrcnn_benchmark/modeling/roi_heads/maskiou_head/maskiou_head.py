@@ -1,36 +1,29 @@
-"""The mask-IoU head: a quality score for every mask (Mask Scoring R-CNN, arXiv 1903.00241)."""
+"""The mask-IoU head: a quality score for every mask (Mask Scoring R-CNN, arXiv 1903.00241).
+
+Shapes: R rois, K boxes of one image.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode, ConfigError
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import MaskIoUInputs
-from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.feature_extractors import (
-    build_roi_maskiou_feature_extractor,
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
+from maskrcnn_benchmark.modeling.registry import (
+    ROI_MASKIOU_FEATURE_EXTRACTORS,
+    ROI_MASKIOU_PREDICTOR,
+)
+from maskrcnn_benchmark.modeling.roi_heads.head import (
+    MaskPrediction,
+    ROIHead,
+    RoiInputs,
+    RoiOutput,
 )
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.loss import MaskIoULoss
-from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.predictors import (
-    build_roi_maskiou_predictor,
-)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
-class MaskIoUHeadOutput(NamedTuple):
-    """Result of the mask-IoU head.
-
-    Attributes:
-        detections: in evaluation with the field `mask_scores`, (K,).
-        losses: `loss_maskiou` in training, else empty.
-    """
-
-    detections: list[BoxList]
-    losses: dict[str, Tensor]
-
-
-class ROIMaskIoUHead(nn.Module):
+class ROIMaskIoUHead(ROIHead):
     """Re-scores masks by their predicted IoU with the object.
 
     Args:
@@ -42,26 +35,24 @@ class ROIMaskIoUHead(nn.Module):
     def __init__(
         self, *, feature_extractor: nn.Module, predictor: nn.Module, loss: MaskIoULoss
     ) -> None:
-        super().__init__()
-        self.feature_extractor = feature_extractor
-        self.predictor = predictor
+        super().__init__(feature_extractor=feature_extractor, predictor=predictor)
         self.loss = loss
 
-    def forward(self, inputs: MaskIoUInputs, detections: list[BoxList]) -> MaskIoUHeadOutput:
-        """The loss where `inputs` has targets, else the detections with `mask_scores`.
+    def forward(self, inputs: RoiInputs) -> RoiOutput:
+        """`loss_maskiou`, or the boxes with the field `mask_scores`.
 
-        Args:
-            inputs: what the mask head saw and predicted, R rois over all images.
-            detections: one BoxList an image, R boxes in all, with the field `scores`.
+        Works on the ``MaskPrediction`` that the mask head left, R rois over all images. Boxes need
+        the field `scores` where mask scores are wanted.
         """
+        mask: MaskPrediction = inputs.extras[MaskPrediction]
         # UPSTREAM(attached-inputs): through both of them the loss reaches mask head and backbone.
-        all_iou = self.predictor(self.feature_extractor(inputs.pooled, inputs.masks))
-        rois = torch.arange(len(inputs.labels), device=inputs.labels.device)
-        predicted_iou = all_iou[rois, inputs.labels]
-        if inputs.targets is not None:
-            loss = self.loss(predicted_iou, inputs.masks, inputs.targets)
-            return MaskIoUHeadOutput(detections=detections, losses={"loss_maskiou": loss})
-        return MaskIoUHeadOutput(detections=attach_scores(detections, predicted_iou), losses={})
+        (all_iou,) = self.predict(self.feature_extractor(mask.pooled, mask.masks))
+        rois = torch.arange(len(mask.labels), device=mask.labels.device)
+        predicted_iou = all_iou[rois, mask.labels]
+        if mask.targets is None:
+            return RoiOutput(attach_scores(inputs.boxes, predicted_iou), {})
+        loss = self.loss(predicted_iou, mask.masks, mask.targets)
+        return RoiOutput(inputs.boxes, {"loss_maskiou": loss})
 
 
 def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[BoxList]:
@@ -81,21 +72,23 @@ def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[
     return results
 
 
-def build_roi_maskiou_head(cfg: CfgNode, in_channels: int) -> ROIMaskIoUHead:
+def build_roi_maskiou_head(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec
+) -> ROIMaskIoUHead:
     """The mask-IoU head that MODEL.ROI_MASKIOU_HEAD describes.
 
     Raises:
         ConfigError: for masks that cannot be laid on the features they were made of.
     """
-    mask_head = cfg.MODEL.ROI_MASK_HEAD
+    head, mask_head = cfg.MODEL.ROI_MASKIOU_HEAD, cfg.MODEL.ROI_MASK_HEAD
     if mask_head.RESOLUTION != 2 * mask_head.POOLER_RESOLUTION:
         raise ConfigError(
             "MODEL.ROI_MASK_HEAD.RESOLUTION: MODEL.MASKIOU_ON needs masks twice as wide as the "
             f"pooled features, {2 * mask_head.POOLER_RESOLUTION}, got {mask_head.RESOLUTION}"
         )
-    extractor = build_roi_maskiou_feature_extractor(cfg, in_channels)
+    extractor = ROI_MASKIOU_FEATURE_EXTRACTORS.build(head.FEATURE_EXTRACTOR, cfg, in_channels, spec)
     return ROIMaskIoUHead(
         feature_extractor=extractor,
-        predictor=build_roi_maskiou_predictor(cfg, cast(int, extractor.out_channels)),
+        predictor=ROI_MASKIOU_PREDICTOR.build(head.PREDICTOR, cfg, extractor.out_channels, spec),
         loss=MaskIoULoss(weight=cfg.MODEL.MASKIOU_LOSS_WEIGHT),
     )

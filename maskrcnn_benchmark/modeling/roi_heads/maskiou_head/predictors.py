@@ -4,7 +4,6 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.make_layers import init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASKIOU_PREDICTOR
 
@@ -26,16 +25,14 @@ class MaskIoUPredictor(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Predicted IoU (R, num_classes), unbounded, of features (R, in_features)."""
-        return at_least_float32(self.maskiou(features))
+        iou: Tensor = self.maskiou(features)
+        return iou
 
 
 @ROI_MASKIOU_PREDICTOR.register("MaskIoUPredictor")
-def build_maskiou_predictor(cfg: CfgNode, in_channels: int) -> MaskIoUPredictor:
+def build_maskiou_predictor(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+) -> MaskIoUPredictor:
     """The predictor with one output a class."""
-    num_classes = ArchitectureSpec.from_config(cfg).num_classes
+    num_classes = (spec or ArchitectureSpec.from_config(cfg)).num_classes
     return MaskIoUPredictor(in_features=in_channels, num_classes=num_classes)
-
-
-def build_roi_maskiou_predictor(cfg: CfgNode, in_channels: int) -> nn.Module:
-    """The predictor that MODEL.ROI_MASKIOU_HEAD.PREDICTOR names."""
-    return ROI_MASKIOU_PREDICTOR[cfg.MODEL.ROI_MASKIOU_HEAD.PREDICTOR](cfg, in_channels)

@@ -3,11 +3,12 @@ import math
 import pytest
 import torch
 
-from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.config import ArchitectureSpec, get_default_config
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.roi_heads.head import RoiInputs
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.keypoint_head import (
     build_roi_keypoint_head,
 )
@@ -27,7 +28,7 @@ def make_head():
     options = {"POOLER_RESOLUTION": 4, "RESOLUTION": 16, "CONV_LAYERS": (8, 8)}
     for key, value in options.items():
         cfg.merge_from_list([f"{section}.{key}", value])
-    return build_roi_keypoint_head(cfg, 6)
+    return build_roi_keypoint_head(cfg, 6, ArchitectureSpec.from_config(cfg))
 
 
 def make_target(boxes, visible=True):
@@ -120,7 +121,7 @@ def test_another_number_of_points_than_predicted():
 def test_nothing_to_learn_gives_zero_with_a_graph(proposals, target):
     head = make_head().train()
     maps = [torch.randn(1, 6, 4, 4)]
-    output = head(maps, [boxlist(proposals)], [target])
+    output = head(RoiInputs(maps, [boxlist(proposals)], [target]))
     output.losses["loss_kp"].backward()
     assert output.losses["loss_kp"].item() == 0
     assert all(p.grad is not None and not p.grad.any() for p in head.parameters())
@@ -130,8 +131,8 @@ def test_training_reaches_every_parameter():
     head = make_head().train()
     target = make_target([[0, 0, 40, 40]])
     proposals = [boxlist([[0, 0, 40, 41], [50, 50, 60, 60]])]
-    output = head([torch.randn(1, 6, 4, 4)], proposals, [target])
-    assert output.detections is proposals
+    output = head(RoiInputs([torch.randn(1, 6, 4, 4)], proposals, [target]))
+    assert output.boxes is proposals
     output.losses["loss_kp"].backward()
     assert output.losses["loss_kp"].item() > 0
     assert all(p.grad.any() for p in head.parameters())
@@ -141,9 +142,9 @@ def test_evaluation_of_two_images_equals_two_evaluations():
     head = make_head().eval()
     maps = torch.randn(2, 6, 4, 4)
     images = [boxlist([[0, 0, 40, 40], [3, 5, 20, 60]]), boxlist([[10, 10, 50, 30]])]
-    both = head([maps], images).detections
+    both = head(RoiInputs([maps], images)).boxes
     for i, boxes in enumerate(images):
-        (single,) = head([maps[i : i + 1]], [boxes]).detections
+        (single,) = head(RoiInputs([maps[i : i + 1]], [boxes])).boxes
         keypoints = both[i].get_field("keypoints")
         torch.testing.assert_close(keypoints.keypoints, single.get_field("keypoints").keypoints)
         assert keypoints.keypoints.shape == (len(boxes), 17, 3)
@@ -153,4 +154,4 @@ def test_a_heat_map_of_another_side_than_the_settings_say():
     head = make_head().train()
     head.assigner.heatmap_side = 56
     with pytest.raises(ValueError, match=r"RESOLUTION: expected .* 16, got 56"):
-        head([torch.randn(1, 6, 4, 4)], [boxlist([])], [make_target([])])
+        head(RoiInputs([torch.randn(1, 6, 4, 4)], [boxlist([])], [make_target([])]))

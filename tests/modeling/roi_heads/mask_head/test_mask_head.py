@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
+from maskrcnn_benchmark.modeling.roi_heads.head import MaskPrediction, RoiInputs
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictors import MaskRCNNC4Predictor
@@ -54,7 +55,7 @@ def test_loss_and_gradients_are_those_of_running_on_all_proposals():
     """upstream: matched-only."""
     head = make_head()
     proposals, target = make_image()
-    head([], [proposals], [target]).losses["loss_mask"].backward()
+    head(RoiInputs([], [proposals], [target])).losses["loss_mask"].backward()
     assert head.feature_extractor.num_seen == [2]
     ours = {name: parameter.grad.clone() for name, parameter in head.named_parameters()}
 
@@ -72,17 +73,17 @@ def test_loss_and_gradients_are_those_of_running_on_all_proposals():
 def test_without_a_match_the_loss_is_zero_with_a_graph():
     head = make_head()
     proposals, target = make_image()
-    output = head([], [proposals[1:2]], [target])
+    output = head(RoiInputs([], [proposals[1:2]], [target]))
     output.losses["loss_mask"].backward()
     assert output.losses["loss_mask"].item() == 0
-    assert output.maskiou.masks.shape == (0, 1, SIDE, SIDE)
+    assert output.extras[MaskPrediction].masks.shape == (0, 1, SIDE, SIDE)
     assert all(not parameter.grad.any() for parameter in head.parameters())
 
 
 def test_evaluation_keeps_all_boxes():
     head = make_head().eval()
     proposals, _ = make_image()
-    output = head([], [proposals])
+    output = head(RoiInputs([], [proposals]))
     assert output.losses == {}
-    assert output.detections[0].get_field("mask").shape == (3, 1, SIDE, SIDE)
-    assert output.maskiou.targets is None
+    assert output.boxes[0].get_field("mask").shape == (3, 1, SIDE, SIDE)
+    assert output.extras[MaskPrediction].targets is None

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargets
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import MaskIoUInputs
+from maskrcnn_benchmark.modeling.roi_heads.head import MaskPrediction, MaskTargets, RoiInputs
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.feature_extractors import (
     MaskIoUFeatureExtractor,
 )
@@ -33,11 +32,15 @@ def make_boxes(scores):
     return boxes
 
 
-def make_inputs(labels, targets=None):
+def make_prediction(labels, targets=None):
     generator = torch.Generator().manual_seed(1)
     pooled = torch.rand(len(labels), 3, SIDE // 2, SIDE // 2, generator=generator)
     masks = torch.rand(len(labels), 1, SIDE, SIDE, generator=generator)
-    return MaskIoUInputs(pooled, masks, torch.tensor(labels), targets)
+    return MaskPrediction(pooled, masks, torch.tensor(labels), targets)
+
+
+def make_inputs(prediction, boxes):
+    return RoiInputs([], boxes, extras={MaskPrediction: prediction})
 
 
 def test_mask_scores_are_products_that_nothing_clamps():
@@ -56,7 +59,8 @@ def test_each_roi_gets_the_prediction_of_its_class():
     head = make_head().eval()
     head.predictor.maskiou.weight.data.zero_()
     head.predictor.maskiou.bias.data.copy_(torch.tensor([0.1, 0.5, 0.75]))
-    found, losses = head(make_inputs([2, 1]), [make_boxes([0.5]), make_boxes([0.5])])
+    inputs = make_inputs(make_prediction([2, 1]), [make_boxes([0.5]), make_boxes([0.5])])
+    found, losses, _ = head(inputs)
     assert [boxes.get_field("mask_scores").item() for boxes in found] == pytest.approx(
         [0.375, 0.25]
     )
@@ -74,11 +78,11 @@ def test_the_gradient_reaches_features_and_masks():
         masks=torch.ones(1, SIDE, SIDE),
         indices=torch.tensor([0]),
     )
-    inputs = make_inputs([1], targets)
-    inputs.pooled.requires_grad_()
-    inputs.masks.requires_grad_()
-    detections, losses = make_head()(inputs, [boxes])
-    losses["loss_maskiou"].backward()
-    assert detections[0] is boxes
-    assert inputs.pooled.grad.abs().sum() > 0
-    assert inputs.masks.grad.abs().sum() > 0
+    prediction = make_prediction([1], targets)
+    prediction.pooled.requires_grad_()
+    prediction.masks.requires_grad_()
+    output = make_head()(make_inputs(prediction, [boxes]))
+    output.losses["loss_maskiou"].backward()
+    assert output.boxes[0] is boxes
+    assert prediction.pooled.grad.abs().sum() > 0
+    assert prediction.masks.grad.abs().sum() > 0

@@ -1,0 +1,151 @@
+"""What all RoI heads share: what goes in, what comes out, and what they leave for one another.
+
+Shapes: R rois of all images, P proposals matched to a ground truth, F feature channels, M mask
+side.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.layers import at_least_float32
+from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import (
+    ROIFeatureExtractor,
+    RoiFeatures,
+)
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+
+Extras: TypeAlias = Mapping[type, Any]
+"""What heads leave for later ones: named tuples, each under its type."""
+NO_EXTRAS: Final[Extras] = MappingProxyType({})
+
+
+class RoiInputs(NamedTuple):
+    """What every head gets.
+
+    Attributes:
+        features: maps, finest first.
+        boxes: one BoxList an image, px of the resized image: proposals, or what earlier heads made
+            of them.
+        targets: ground truth of each image, for losses; None: detections are wanted.
+        extras: what earlier heads left.
+    """
+
+    features: Sequence[Tensor]
+    boxes: list[BoxList]
+    targets: Sequence[BoxList] | None = None
+    extras: Extras = NO_EXTRAS
+
+
+class RoiOutput(NamedTuple):
+    """What every head returns.
+
+    Attributes:
+        boxes: what the next head gets: with targets the proposals or a sample of them, else the
+            detections, to which the head adds fields.
+        losses: scalars by name; empty without targets.
+        extras: what later heads may use.
+    """
+
+    boxes: list[BoxList]
+    losses: dict[str, Tensor]
+    extras: Extras = NO_EXTRAS
+
+
+class BoxFeatures(NamedTuple):
+    """Left by the box head in training, for heads that share its feature extractor.
+
+    Attributes:
+        features: of all proposals that it sampled.
+    """
+
+    features: Tensor
+
+
+class MaskTargets(NamedTuple):
+    """What the matched proposals of a batch should predict.
+
+    Attributes:
+        proposals: the matched proposals of each image, without fields.
+        instances: the ground-truth mask of each matched proposal, one item an image.
+        labels: (P,) int64, over all images.
+        masks: (P, M, M) float, 0 or 1, the ground truth cropped to the proposal.
+        indices: (P,) int64 place of each matched proposal among all that went in, over all images.
+    """
+
+    proposals: list[BoxList]
+    instances: list[SegmentationMask]
+    labels: Tensor
+    masks: Tensor
+    indices: Tensor
+
+
+class MaskPrediction(NamedTuple):
+    """Left by the mask head: what it saw and predicted of every roi.
+
+    Attributes:
+        pooled: (R, F, M / 2, M / 2) features of the roi.
+        masks: (R, 1, M, M) probabilities of the roi's class.
+        labels: (R,) int64.
+        targets: ground truth of the rois, for a loss, else None.
+    """
+
+    pooled: Tensor
+    masks: Tensor
+    labels: Tensor
+    targets: MaskTargets | None
+
+
+class ROIHead(nn.Module):
+    """Features of rois and predictions from them; a subclass makes losses and detections of these.
+
+    Args:
+        feature_extractor: maps and boxes -> features of each roi, as a ``ROIFeatureExtractor``.
+        predictor: features -> a tensor, or a tuple of them.
+        shares_box_features: the extractor is the box head's, whose features are taken in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_extractor: nn.Module,
+        predictor: nn.Module,
+        shares_box_features: bool = False,
+    ) -> None:
+        super().__init__()
+        self.feature_extractor = feature_extractor
+        self.predictor = predictor
+        self.shares_box_features = shares_box_features
+
+    def forward(self, inputs: RoiInputs) -> RoiOutput:
+        """Losses where there are targets, else detections."""
+        raise NotImplementedError
+
+    def extract(
+        self, inputs: RoiInputs, boxes: list[BoxList], indices: Tensor | None = None
+    ) -> RoiFeatures:
+        """Features of some of the boxes.
+
+        Args:
+            inputs: what the head got.
+            boxes: those whose features are wanted, one BoxList an image.
+            indices: in training their places among all boxes that the head got; shared features
+                are looked up there.
+        """
+        if self.shares_box_features and indices is not None:
+            shared: Tensor = inputs.extras[BoxFeatures].features[indices]
+            return RoiFeatures(encoded=shared, pooled=shared)
+        extractor = cast(ROIFeatureExtractor, self.feature_extractor)
+        return extractor.extract(inputs.features, boxes)
+
+    def predict(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What the predictor makes of its inputs, never in half precision.
+
+        Losses and decoding of all heads rely on it.
+        """
+        outputs = self.predictor(*inputs)
+        parts = (outputs,) if isinstance(outputs, Tensor) else outputs
+        return tuple(at_least_float32(part) for part in parts)
