@@ -59,7 +59,7 @@ def crop_and_rasterize(masks: SegmentationMask, boxes: Tensor, mask_side: int) -
     return rasterize_polygons(groups, instances, boxes, mask_side).to(boxes.device)
 
 
-def area_ratios(masks: SegmentationMask, boxes: Tensor, first_polygon_only: bool = False) -> Tensor:
+def area_ratios(masks: SegmentationMask, boxes: Tensor) -> Tensor:
     """(K,) float32 share of instance k that lies in box k, > 0 and at most about 1.
 
     Both areas are rasterised and count as 1 px at least, so that one can divide by the ratio. Their
@@ -71,7 +71,6 @@ def area_ratios(masks: SegmentationMask, boxes: Tensor, first_polygon_only: bool
     Args:
         masks: K instances.
         boxes: (K, 4) px of the resized image, xyxy.
-        first_polygon_only: count only the first polygon of an instance, as the original did.
 
     Raises:
         ValueError: numbers of masks and boxes that differ.
@@ -79,9 +78,8 @@ def area_ratios(masks: SegmentationMask, boxes: Tensor, first_polygon_only: bool
     _check_lengths(masks, boxes)
     if not isinstance(masks.instances, PolygonList):
         return _bitmap_ratios(masks.to_bitmasks(), boxes)
-    # UPSTREAM(first-polygon): the mask loss took the first polygon for the whole object.
-    counted = slice(0, 1) if first_polygon_only else slice(None)
-    groups, instances = _grouped([polygons[counted] for polygons in masks.instances.polygons])
+    # UPSTREAM(all-polygons): the original took the first polygon for the whole object.
+    groups, instances = _grouped(masks.instances.polygons)
     corners = boxes.detach().cpu().float().numpy()
     inner = _canvases(corners[:, :2], corners[:, 2:])
     outer = _canvases_around(*_bounds(groups, instances), corners, masks.size)

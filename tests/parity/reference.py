@@ -18,8 +18,11 @@ from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
+from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.loss import MaskIoULoss
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from tests.golden.deterministic_weights import deterministic_state_dict
 from tests.golden_data import GOLDEN_DIR, golden_json, golden_npz
 
@@ -110,16 +113,31 @@ def make_batch(case: str) -> tuple[Any, list[BoxList]]:
     return images, [example[1] for example in examples]
 
 
+def first_polygons(masks: SegmentationMask) -> SegmentationMask:
+    """The instances with their first polygon alone, which the original took for the whole."""
+    first = [[polygon.ravel() for polygon in each[:1]] for each in masks.instances.polygons]
+    return SegmentationMask(first, masks.size)
+
+
+class OriginalMaskIoULoss(MaskIoULoss):
+    """Counts only the first polygon of an instance in the targets."""
+
+    def compute_targets(self, masks: Tensor, targets: MaskTargets) -> Tensor:
+        """IoU (R,) of the predicted masks with the ground truth."""
+        instances = [first_polygons(each) for each in targets.instances]
+        return super().compute_targets(masks, targets._replace(instances=instances))
+
+
 def make_model(case: str) -> GeneralizedRCNN:
     """A new model with the reference weights.
 
-    UPSTREAM(all-polygons): the reference counted only the first polygon of an instance in its
-    mask-IoU targets; the comparison switches our correction off.
+    upstream: all-polygons, which the comparison takes back.
     """
     model = build_detection_model(make_config(case))
     model.load_state_dict(deterministic_state_dict(model.state_dict()))
     if model.has_roi_heads and "maskiou" in model.roi_heads:
-        model.roi_heads["maskiou"].loss.first_polygon_only = True
+        head = model.roi_heads["maskiou"]
+        head.loss = OriginalMaskIoULoss(weight=head.loss.weight)
     return model
 
 

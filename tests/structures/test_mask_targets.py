@@ -8,6 +8,7 @@ from maskrcnn_benchmark.structures.mask_targets import area_ratios, crop_and_ras
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from tests.factories import elliptic_masks, random_boxlist, rectangle
 from tests.golden_data import golden_json, golden_npz
+from tests.parity.reference import first_polygons
 
 SIZE = (40, 30)
 BOTH_MODES = pytest.mark.parametrize("mode", ["poly", "mask"])
@@ -35,9 +36,9 @@ def test_targets_of_the_original(golden):
 
 @pytest.mark.golden
 def test_ratios_of_the_original(golden):
-    """upstream: first-polygon."""
+    """upstream: all-polygons."""
     masks, boxes, arrays = golden
-    ratios = area_ratios(masks, boxes, first_polygon_only=True)
+    ratios = area_ratios(first_polygons(masks), boxes)
     assert_close(ratios, torch.from_numpy(arrays["masktarget_ratios"]), rtol=1e-7, atol=0)
     num_polygons = torch.tensor([len(polygons) for polygons in masks.instances.polygons])
     changed = area_ratios(masks, boxes) != ratios
@@ -102,13 +103,10 @@ def test_ratio_is_the_share_in_the_box(mode):
 
 @BOTH_MODES
 def test_every_polygon_counts(mode):
-    """upstream: first-polygon, upstream: all-polygons."""
+    """upstream: all-polygons."""
     masks = masks_of([[rectangle(0, 0, 4, 4), rectangle(20, 0, 24, 4)]], mode)
     boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]])
     assert_close(area_ratios(masks, boxes), torch.tensor([0.5]))
-    first_only = area_ratios(masks, boxes, first_polygon_only=True)
-    # A bitmap does not know its polygons.
-    assert_close(first_only, torch.tensor([1.0 if mode == "poly" else 0.5]))
 
 
 def test_overlapping_polygons_count_once():

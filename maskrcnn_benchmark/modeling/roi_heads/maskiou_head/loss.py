@@ -44,13 +44,10 @@ class MaskIoULoss:
 
     Args:
         weight: factor of the loss.
-        first_polygon_only: compute area ratios as the original did, from the first polygon of an
-            instance alone (for comparison with its reference outputs).
     """
 
-    def __init__(self, *, weight: float = 1.0, first_polygon_only: bool = False) -> None:
+    def __init__(self, *, weight: float = 1.0) -> None:
         self.weight = weight
-        self.first_polygon_only = first_polygon_only
 
     def __call__(self, predicted_iou: Tensor, masks: Tensor, targets: MaskTargets) -> Tensor:
         """The scalar loss.
@@ -66,9 +63,8 @@ class MaskIoULoss:
     @torch.no_grad()
     def compute_targets(self, masks: Tensor, targets: MaskTargets) -> Tensor:
         """IoU (R,) of the predicted masks (R, 1, M, M) with the ground truth."""
-        # UPSTREAM(all-polygons): the original counts only the first polygon of an instance.
         ratios = [
-            area_ratios(instances, boxes.bbox, first_polygon_only=self.first_polygon_only)
+            area_ratios(instances, boxes.bbox)
             for instances, boxes in zip(targets.instances, targets.proposals, strict=True)
         ]
         return mask_iou(masks[:, 0], targets.masks, torch.cat(ratios).to(masks))
