@@ -6,18 +6,19 @@ operations). Convolutions and matrix products count; what is one operation a val
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
+from maskrcnn_benchmark.modeling.stage import StageOutput
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 # Heads cost the same for every box, so a few boxes tell what many cost.
@@ -90,18 +91,16 @@ def build_complexity(cfg: CfgNode, image_hw: tuple[int, int] | None = None) -> C
     """
     model = build_detection_model(cfg).eval()
     height, width = image_hw or _make_test_image_hw(cfg)
-    image = torch.zeros(1, 3, height, width, device="meta")
-    maps, backbone = _count(_on_meta(model.backbone), image)
-    _, proposals = _count(_on_meta(model.rpn.get_submodule("head")), maps)
-    parts: list[tuple[str, nn.Module, int, int | None]] = [
-        ("backbone", model.backbone, backbone, None),
-        ("rpn", model.rpn, proposals, None),
-    ]
+    paths = {"backbone": "backbone", "rpn": "rpn"}
+    boxes: dict[str, int] = {}
     if model.has_roi_heads:
-        boxes = _make_box_counts(cfg)
-        for name, work in _head_work(model.roi_heads, maps, (width, height)).items():
-            total = work * boxes[name] // _BOXES
-            parts.append((f"{name} head", model.roi_heads[name], total, boxes[name]))
+        paths |= {f"{name} head": f"roi_heads.{name}" for name in model.roi_heads}
+        boxes = {f"{name} head": count for name, count in _make_box_counts(cfg).items()}
+    work = _count(model, (height, width))
+    parts = []
+    for name, path in paths.items():
+        total = work[path] * boxes[name] // _BOXES if name in boxes else work[path]
+        parts.append((name, model.get_submodule(path), total, boxes.get(name)))
     return Complexity(tuple(_without_shared_parameters(parts)), (height, width))
 
 
@@ -124,16 +123,35 @@ def _make_box_counts(cfg: CfgNode) -> dict[str, int]:
     return {**counts, "box": int(proposals)}
 
 
-def _on_meta(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).to("meta")
-
-
-def _count(function: Callable[..., Any], *arguments: object) -> tuple[Any, int]:
-    """What the function returns, and its multiply-adds."""
+def _count(model: GeneralizedRCNN, image_hw: tuple[int, int]) -> dict[str, int]:
+    """Multiply-adds of a forward of the model by module, with ``_BOXES`` boxes in the heads."""
+    height, width = image_hw
+    # What works on whole maps computes shapes only; whoever takes them gets zeros.
+    for module in (model.backbone, model.rpn.get_submodule("head")):
+        module.to("meta")
+        module.register_forward_pre_hook(lambda _, inputs: tree_map_only(Tensor, _on_meta, inputs))
+        module.register_forward_hook(lambda _, __, output: tree_map_only(Tensor, _zeros, output))
+    # Whatever boxes a stage finds, the next one gets those that are given.
+    given = [_boxes((width, height))]
+    model.rpn.register_forward_hook(lambda *_: StageOutput(given, {}))
+    for head in model.roi_heads.values() if model.has_roi_heads else ():
+        head.register_forward_hook(lambda _, __, output: output._replace(boxes=given))
     formulas = {torch.ops.centermask.deform_conv: _deform_conv_flops}
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter, torch.no_grad():
-        result = function(*arguments)
-    return result, counter.get_total_flops() // _FLOPS_PER_MULTIPLY_ADD
+        model(torch.zeros(1, 3, height, width))
+    root = f"{type(model).__name__}."
+    return {
+        name.removeprefix(root): sum(flops.values()) // _FLOPS_PER_MULTIPLY_ADD
+        for name, flops in counter.get_flop_counts().items()
+    }
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    return tensor.to("meta")
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    return torch.zeros(tensor.shape)
 
 
 def _deform_conv_flops(
@@ -150,23 +168,7 @@ def _deform_conv_flops(
     return _FLOPS_PER_MULTIPLY_ADD * math.prod(out_shape) * math.prod(weight_shape[1:])
 
 
-def _head_work(
-    heads: nn.ModuleDict, maps: Sequence[Tensor], image_wh: tuple[int, int]
-) -> dict[str, int]:
-    """Multiply-adds of each head for ``_BOXES`` boxes."""
-    features = [torch.zeros(each.shape) for each in maps]
-    detections = [_detections(image_wh)]
-    work = {}
-    for name in heads:
-        if name == "maskiou":
-            maskiou_inputs = heads["mask"](features, detections).maskiou
-            _, work[name] = _count(heads[name], maskiou_inputs, detections)
-        else:
-            _, work[name] = _count(heads[name], features, detections)
-    return work
-
-
-def _detections(image_wh: tuple[int, int]) -> BoxList:
+def _boxes(image_wh: tuple[int, int]) -> BoxList:
     boxes = BoxList(torch.tensor([[0.0, 0.0, 99.0, 99.0]] * _BOXES), image_wh)
     boxes.add_field("labels", torch.ones(_BOXES, dtype=torch.int64))
     for name in ("scores", "objectness"):
