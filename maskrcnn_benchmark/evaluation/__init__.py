@@ -1,6 +1,7 @@
 """Evaluation of detections against the ground truth of a data set."""
 
 from maskrcnn_benchmark.evaluation.coco_evaluator import COCOEvaluator
+from maskrcnn_benchmark.evaluation.evaluator import AnnotatedDataset, Evaluator
 from maskrcnn_benchmark.evaluation.expected import (
     Expectations,
     check_entries,
@@ -13,8 +14,10 @@ from maskrcnn_benchmark.evaluation.voc import VOCEvaluator
 
 __all__ = [
     "METRIC_NAMES",
+    "AnnotatedDataset",
     "COCOEvaluator",
     "EvaluationResult",
+    "Evaluator",
     "Expectations",
     "ProposalEvaluator",
     "VOCEvaluator",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.evaluation.checklist import zero_ap_checklist
@@ -18,7 +15,7 @@ from maskrcnn_benchmark.evaluation.coco_format import (
     keypoint_results,
     mask_results,
 )
-from maskrcnn_benchmark.evaluation.image_results import CocoAnnotated, ImageResults
+from maskrcnn_benchmark.evaluation.evaluator import AnnotatedDataset, Evaluator
 from maskrcnn_benchmark.evaluation.result import (
     KEYPOINTS,
     ClassResult,
@@ -34,7 +31,7 @@ from maskrcnn_benchmark.evaluation.summary import (
     unavailable_reasons,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.utils.files import atomic_write, write_json
+from maskrcnn_benchmark.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +41,8 @@ _FORMATTERS: Mapping[str, _Formatter] = {
     "segm": mask_results,
     KEYPOINTS: keypoint_results,
 }
-# Image id -> IoU type -> COCO results
-_ResultsByImage = dict[int, dict[str, list[dict[str, Any]]]]
+# IoU type -> COCO results of an image
+_Results = dict[str, list[dict[str, Any]]]
 
 
 class _TypeResult(NamedTuple):
@@ -55,11 +52,11 @@ class _TypeResult(NamedTuple):
     notes: tuple[str, ...]
 
 
-class COCOEvaluator:
+class COCOEvaluator(Evaluator[_Results]):
     """Collects detections image by image and scores them by the COCO protocol.
 
     Only COCO results (plain dictionaries, masks as RLE) are kept, so memory does not grow with
-    the size of the images. The data set is never changed.
+    the size of the images.
 
     Args:
         dataset: the evaluated data set.
@@ -75,7 +72,7 @@ class COCOEvaluator:
 
     def __init__(
         self,
-        dataset: CocoAnnotated,
+        dataset: AnnotatedDataset,
         iou_types: Sequence[str],
         backend: str = "hotcoco",
         output_folder: str | Path | None = None,
@@ -83,82 +80,36 @@ class COCOEvaluator:
         unknown = sorted(set(iou_types) - set(_FORMATTERS))
         if unknown or not iou_types:
             raise ConfigError(f"iou_types: expected some of {list(_FORMATTERS)}, got {iou_types}")
-        self.dataset = dataset
+        super().__init__(dataset, output_folder)
         self.iou_types = tuple(iou_types)
         self.backend = backend
-        self.output_folder = None if output_folder is None else Path(output_folder)
-        self._results = ImageResults(dataset, self._format)
 
-    def reset(self) -> None:
-        """Forget all detections."""
-        self._results.clear()
-
-    def process(self, image_ids: Sequence[int], predictions: Sequence[BoxList]) -> None:
-        """Add the detections of some images; those of an image seen before replace the earlier.
-
-        Args:
-            image_ids: N COCO image ids.
-            predictions: N detections in px of the resized images, with ``labels``, ``scores``
-                and, for ``segm``, ``mask``, for ``keypoints``, ``keypoints``.
-
-        Raises:
-            ValueError: the lengths differ, an image is not in the data set, or a label is unknown.
-        """
-        self._results.add(image_ids, predictions)
-
-    def _format(self, image_id: int, detections: BoxList) -> dict[str, list[dict[str, Any]]]:
+    def keep(self, image_id: int, predictions: BoxList) -> _Results:
+        """The detections as COCO results of each type."""
         categories = self.dataset.contiguous_category_id_to_json_id
         return {
-            iou_type: [dict(one) for one in _FORMATTERS[iou_type](image_id, detections, categories)]
+            iou_type: [
+                dict(one) for one in _FORMATTERS[iou_type](image_id, predictions, categories)
+            ]
             for iou_type in self.iou_types
         }
 
-    def evaluate(self) -> EvaluationResult | None:
-        """The numbers over all processes, on the main process; ``None`` on the others.
-
-        Every process must call this. Files are written before anything is computed, so they are
-        there even if the ground truth turns out to be unusable.
-        """
-        gathered = self._results.gather()
-        if gathered is None:
-            return None
-        by_type = {iou_type: self._flatten(gathered, iou_type) for iou_type in self.iou_types}
-        self._write_predictions(by_type, gathered)
-        started = time.perf_counter()
-        result = self._score(gathered, by_type)
-        logger.info(
-            "Evaluation took %.1f s with %s\n%s",
-            time.perf_counter() - started,
-            result.backend or "nothing",
-            result.table(),
-        )
+    def score(self, gathered: Mapping[int, _Results]) -> EvaluationResult:
+        """The numbers of each type by the COCO protocol, after the results are written."""
+        # In the order of the data set, whoever computed them.
+        by_type = {
+            iou_type: [
+                result
+                for image_id in self.dataset.image_ids
+                if image_id in gathered
+                for result in gathered[image_id][iou_type]
+            ]
+            for iou_type in self.iou_types
+        }
         if self.output_folder is not None:
-            write_json(self.output_folder / "coco_results.json", result.to_json(), indent=1)
-        return result
-
-    def _flatten(self, gathered: _ResultsByImage, iou_type: str) -> list[dict[str, Any]]:
-        """All results of one type, in the order of the data set whoever computed them."""
-        return [
-            result
-            for image_id in self.dataset.image_ids
-            if image_id in gathered
-            for result in gathered[image_id][iou_type]
-        ]
-
-    def _write_predictions(
-        self, by_type: Mapping[str, list[dict[str, Any]]], gathered: _ResultsByImage
-    ) -> None:
-        if self.output_folder is None:
-            return
-        for iou_type, results in by_type.items():
-            write_json(self.output_folder / f"{iou_type}.json", results)
-        with atomic_write(self.output_folder / "predictions.pth") as file:
-            torch.save(gathered, file)
-        logger.info("Wrote COCO results to %s", self.output_folder)
-
-    def _score(
-        self, gathered: _ResultsByImage, by_type: Mapping[str, list[dict[str, Any]]]
-    ) -> EvaluationResult:
+            for iou_type, results in by_type.items():
+                write_json(self.output_folder / f"{iou_type}.json", results)
+            logger.info("Wrote COCO results to %s", self.output_folder)
         # UPSTREAM(ground-truth-copy): there pycocotools got the data set's own annotations and
         # turned their polygons into RLE in place, so that training after an evaluation broke.
         content = self.dataset.ground_truth()
@@ -168,7 +119,7 @@ class COCOEvaluator:
             iou_type: self._score_type(content, results, iou_type)
             for iou_type, results in by_type.items()
         }
-        notes = self._results.coverage_notes(gathered)
+        notes = self.coverage_notes(gathered)
         for one in scored.values():
             notes += one.notes
         return EvaluationResult(

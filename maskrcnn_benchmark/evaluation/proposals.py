@@ -5,15 +5,13 @@ Shapes: K proposals and G ground truths of one image, T IoU thresholds.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.evaluation.image_results import CocoAnnotated, ImageResults
+from maskrcnn_benchmark.evaluation.evaluator import Evaluator
 from maskrcnn_benchmark.evaluation.result import (
     PROPOSAL_METRIC_NAMES,
     PROPOSALS,
@@ -28,9 +26,6 @@ from maskrcnn_benchmark.evaluation.summary import (
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
-from maskrcnn_benchmark.utils.files import atomic_write, write_json
-
-logger = logging.getLogger(__name__)
 
 _THRESHOLDS: Final = tuple(0.5 + 0.05 * i for i in range(10))
 _LARGEST_LIMIT: Final = 1000
@@ -74,57 +69,22 @@ def average_recall(ious: Tensor) -> float | None:
     return float(recalls.mean()) * _PERCENT
 
 
-class ProposalEvaluator:
+class ProposalEvaluator(Evaluator[dict[str, Tensor]]):
     """Collects proposals image by image and scores their recall.
 
     The numbers are maskrcnn-benchmark's: average recall of the 100 and the 1000 best proposals of
     an image, of all ground truths but crowds and of those in each area range.
-
-    Args:
-        dataset: the evaluated data set.
-        output_folder: where ``evaluate`` writes ``coco_results.json`` and ``predictions.pth``;
-            ``None`` writes nothing.
     """
 
-    def __init__(self, dataset: CocoAnnotated, output_folder: str | Path | None = None) -> None:
-        self.dataset = dataset
-        self.output_folder = None if output_folder is None else Path(output_folder)
-        self._results = ImageResults(dataset, _best_proposals)
+    def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002
+        """The best proposals of one image, best first: what the largest limit can see."""
+        objectness: Tensor = predictions.get_field("objectness").detach()
+        order = objectness.argsort(descending=True, stable=True)[:_LARGEST_LIMIT]
+        boxes = predictions.convert("xyxy").bbox.detach()
+        return {"boxes": boxes[order].cpu(), "objectness": objectness[order].cpu()}
 
-    def reset(self) -> None:
-        """Forget all proposals."""
-        self._results.clear()
-
-    def process(self, image_ids: Sequence[int], predictions: Sequence[BoxList]) -> None:
-        """Add the proposals of some images; those of an image seen before replace the earlier.
-
-        Args:
-            image_ids: N COCO image ids.
-            predictions: N lists of proposals in px of the resized images, with ``objectness``.
-
-        Raises:
-            ValueError: the lengths differ, or an image is not in the data set.
-        """
-        self._results.add(image_ids, predictions)
-
-    def evaluate(self) -> EvaluationResult | None:
-        """The numbers over all processes, on the main process; ``None`` on the others.
-
-        Every process must call this.
-        """
-        gathered = self._results.gather()
-        if gathered is None:
-            return None
-        if self.output_folder is not None:
-            with atomic_write(self.output_folder / "predictions.pth") as file:
-                torch.save(gathered, file)
-        result = self._score(gathered)
-        logger.info("Evaluated proposals\n%s", result.table())
-        if self.output_folder is not None:
-            write_json(self.output_folder / "coco_results.json", result.to_json(), indent=1)
-        return result
-
-    def _score(self, gathered: Mapping[int, dict[str, Tensor]]) -> EvaluationResult:
+    def score(self, gathered: Mapping[int, dict[str, Tensor]]) -> EvaluationResult:
+        """The average recall at both limits, overall and in each area range."""
         content = self.dataset.ground_truth()
         truth = select_ground_truth(content, self.dataset.image_ids, "bbox").content
         ious = _ious_by_metric(gathered, truth)
@@ -134,16 +94,8 @@ class ProposalEvaluator:
             num_images=len(self.dataset.image_ids),
             metrics={PROPOSALS: metrics},
             reasons={PROPOSALS: unavailable_reasons(metrics, count_ground_truth(truth))},
-            notes=self._results.coverage_notes(gathered),
+            notes=self.coverage_notes(gathered),
         )
-
-
-def _best_proposals(_image_id: int, proposals: BoxList) -> dict[str, Tensor]:
-    """The best proposals of one image, best first: what the largest limit can see."""
-    objectness: Tensor = proposals.get_field("objectness").detach()
-    order = objectness.argsort(descending=True, stable=True)[:_LARGEST_LIMIT]
-    boxes = proposals.convert("xyxy").bbox.detach()
-    return {"boxes": boxes[order].cpu(), "objectness": objectness[order].cpu()}
 
 
 def _ious_by_metric(

@@ -10,16 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.evaluation.image_results import CocoAnnotated, ImageResults
+from maskrcnn_benchmark.evaluation.evaluator import AnnotatedDataset, Evaluator
 from maskrcnn_benchmark.evaluation.result import VOC_BOXES, EvaluationResult
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
-from maskrcnn_benchmark.utils.files import atomic_write, write_json
+from maskrcnn_benchmark.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,12 @@ _PERCENT: Final = 100.0
 _NUM_RECALL_STEPS: Final = 11
 
 
-class VOCAnnotated(CocoAnnotated, Protocol):
+class VOCAnnotated(AnnotatedDataset, Protocol):
     """What the evaluator asks of a data set; ``PascalVOCDataset`` has it."""
 
-    categories: dict[int, str]
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """Label -> class name."""
 
     def get_groundtruth(self, index: int) -> BoxList:
         """The objects of an image with "labels" and "difficult", px of the original image."""
@@ -52,7 +54,7 @@ class ClassDetections(NamedTuple):
     num_truths: int
 
 
-class VOCEvaluator:
+class VOCEvaluator(Evaluator[dict[str, Tensor]]):
     """Collects detections image by image and scores them by VOC's mean average precision.
 
     ``AP50`` is the area under the precision-recall curve (since VOC2010), ``AP50_07`` the mean
@@ -65,53 +67,42 @@ class VOCEvaluator:
             and ``predictions.pth``; ``None`` writes nothing.
     """
 
+    NUMBERS_FILE: ClassVar[str] = "voc_results.json"
+    dataset: VOCAnnotated
+
     def __init__(self, dataset: VOCAnnotated, output_folder: str | Path | None = None) -> None:
-        self.dataset = dataset
-        self.output_folder = None if output_folder is None else Path(output_folder)
-        self._results = ImageResults(dataset, _as_tensors)
+        super().__init__(dataset, output_folder)
 
-    def reset(self) -> None:
-        """Forget all detections."""
-        self._results.clear()
+    def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002
+        """Boxes xyxy, labels and scores on the CPU."""
+        boxes = predictions.convert("xyxy")
+        return {
+            "boxes": boxes.bbox.detach().cpu(),
+            "labels": boxes.get_field("labels").detach().cpu(),
+            "scores": boxes.get_field("scores").detach().cpu(),
+        }
 
-    def process(self, image_ids: Sequence[int], predictions: Sequence[BoxList]) -> None:
-        """Add the detections of some images; those of an image seen before replace the earlier.
-
-        Args:
-            image_ids: N image ids.
-            predictions: N detections in px of the resized images, with ``labels`` and ``scores``.
-
-        Raises:
-            ValueError: the lengths differ, or an image is not in the data set.
-        """
-        self._results.add(image_ids, predictions)
-
-    def evaluate(self) -> EvaluationResult | None:
-        """The numbers over all processes, on the main process; ``None`` on the others.
-
-        Every process must call this.
-        """
-        gathered = self._results.gather()
-        if gathered is None:
-            return None
+    def score(self, gathered: Mapping[int, dict[str, Tensor]]) -> EvaluationResult:
+        """Both means over the classes; the log and ``result.txt`` get each class."""
         precisions = {
             self.dataset.categories[label]: average_precisions(detections)
             for label, detections in self._by_class(gathered).items()
         }
         found = [values for values in precisions.values() if values is not None]
         means = [sum(column) / len(found) for column in zip(*found, strict=True)] or [None, None]
-        result = EvaluationResult(
+        text = _class_table(precisions)
+        logger.info("%s", text)
+        if self.output_folder is not None:
+            with atomic_write(self.output_folder / "result.txt", "w") as file:
+                file.write(f"{text}\n")
+        return EvaluationResult(
             dataset=self.dataset.name,
             num_images=len(self.dataset.image_ids),
             metrics={VOC_BOXES: {"AP50": means[0], "AP50_07": means[1]}},
             reasons={} if found else {VOC_BOXES: dict.fromkeys(("AP50", "AP50_07"), _NOTHING)},
-            notes=self._results.coverage_notes(gathered),
+            notes=self.coverage_notes(gathered),
             backend="voc",
         )
-        text = _class_table(precisions)
-        logger.info("%s\n%s", result.table(), text)
-        self._write(result, text, gathered)
-        return result
 
     def _by_class(self, gathered: Mapping[int, dict[str, Tensor]]) -> dict[int, ClassDetections]:
         parts: dict[int, list[ClassDetections]] = {label: [] for label in self.dataset.categories}
@@ -124,17 +115,6 @@ class VOCEvaluator:
             for label in present & parts.keys():
                 parts[label].append(_in_one_image(found, truth, label))
         return {label: _joined(images) for label, images in parts.items()}
-
-    def _write(
-        self, result: EvaluationResult, text: str, gathered: Mapping[int, dict[str, Tensor]]
-    ) -> None:
-        if self.output_folder is None:
-            return
-        write_json(self.output_folder / "voc_results.json", result.to_json(), indent=1)
-        with atomic_write(self.output_folder / "result.txt", "w") as file:
-            file.write(f"{text}\n")
-        with atomic_write(self.output_folder / "predictions.pth") as file:
-            torch.save(dict(gathered), file)
 
 
 _NOTHING: Final = "no ground truth in these images"
@@ -163,15 +143,6 @@ def _joined(images: Sequence[ClassDetections]) -> ClassDetections:
         is_right=torch.cat([torch.zeros(0, dtype=torch.bool), *(i.is_right for i in images)]),
         num_truths=sum(image.num_truths for image in images),
     )
-
-
-def _as_tensors(image_id: int, detections: BoxList) -> dict[str, Tensor]:  # noqa: ARG001 - the same for all
-    boxes = detections.convert("xyxy")
-    return {
-        "boxes": boxes.bbox.detach().cpu(),
-        "labels": boxes.get_field("labels").detach().cpu(),
-        "scores": boxes.get_field("scores").detach().cpu(),
-    }
 
 
 def match_detections(detections: BoxList, truth: BoxList) -> tuple[Tensor, Tensor]:

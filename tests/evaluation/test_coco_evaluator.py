@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.evaluation import image_results
+from maskrcnn_benchmark.evaluation import evaluator as evaluator_module
 from maskrcnn_benchmark.evaluation.coco_evaluator import COCOEvaluator
 from maskrcnn_benchmark.structures.paste import paste_masks
 from tests.evaluation.fakes import (
@@ -131,13 +131,13 @@ class TestBookkeeping:
         evaluator.process([12], [detections(*NOTHING)])
         box = {"image_id": 11, "category_id": 7, "bbox": [10, 10, 40, 40], "score": 0.9}
         other = {11: {"bbox": [box]}}
-        monkeypatch.setattr(image_results, "all_gather", lambda mine: [mine, other])
+        monkeypatch.setattr(evaluator_module, "all_gather", lambda mine: [mine, other])
         result = evaluator.evaluate()
         assert result.metrics["bbox"]["AP"] == pytest.approx(100)
         assert result.notes == ()
 
     def test_other_processes_get_nothing(self, monkeypatch):
-        monkeypatch.setattr(image_results, "is_main_process", lambda: False)
+        monkeypatch.setattr(evaluator_module, "is_main_process", lambda: False)
         assert make().evaluate() is None
 
     @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])

@@ -1,3 +1,0 @@
-"""Old import path of ``maskrcnn_benchmark.evaluation.image_results``."""
-
-from maskrcnn_benchmark.evaluation.image_results import *
