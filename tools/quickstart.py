@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
+from maskrcnn_benchmark.data import make_datasets
 from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
 from maskrcnn_benchmark.engine.launch import make_run, plain_errors
 from maskrcnn_benchmark.engine.progress import format_seconds
-from maskrcnn_benchmark.engine.run_report import Split, headline, make_outputs, make_splits
+from maskrcnn_benchmark.engine.run_report import Split, headline, make_outputs, pair_splits
 from maskrcnn_benchmark.weights.sources import make_settings_fit
 
 DEFAULT_CONFIG = (
@@ -82,8 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     cfg = make_settings(args)
     with make_run(cfg) as run:
-        model = build_trained_model(cfg, run)
-        splits = make_splits(cfg, make_evaluations(cfg, model, run))
+        datasets = make_datasets(cfg)
+        model = build_trained_model(cfg, run, datasets)
+        results = make_evaluations(cfg, model, run, datasets.test)
+        splits = pair_splits(datasets.test, results)
         written = make_outputs(cfg, model, run, splits)
     show(written, splits, time.perf_counter() - started)
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.data import make_datasets
 from maskrcnn_benchmark.engine.build import (
     build_pretrained_model,
     make_evaluations,
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     use_latest = not cfg.MODEL.WEIGHT or "MODEL.WEIGHT" not in args.opts[::2]
     with make_run(cfg, args.local_rank) as run:
         model = build_pretrained_model(cfg, run, use_latest=use_latest)
-        results = make_evaluations(cfg, model, run)
+        datasets = make_datasets(cfg, train=False)
+        results = make_evaluations(cfg, model, run, datasets.test)
     if args.check and missed_expectations(make_expectations(cfg), results):
         sys.exit(1)
 

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.data import make_datasets
 from maskrcnn_benchmark.engine.build import (
     build_trained_model,
     make_evaluations,
@@ -46,11 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     with make_run(cfg, args.local_rank) as run:
-        if not args.skip_test:
-            make_sure_of_evaluations(cfg, run)
-        model = build_trained_model(cfg, run)
-        if not args.skip_test:
-            make_evaluations(cfg, model, run)
+        tests = not args.skip_test
+        datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0)
+        if tests:
+            make_sure_of_evaluations(cfg, run, datasets)
+        model = build_trained_model(cfg, run, datasets)
+        if tests:
+            make_evaluations(cfg, model, run, datasets.test)
 
 
 if __name__ == "__main__":

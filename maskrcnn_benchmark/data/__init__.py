@@ -1,5 +1,17 @@
 """Reading data sets and serving batches of them."""
 
-from maskrcnn_benchmark.data.build import make_data_loader
+from maskrcnn_benchmark.data.build import (
+    Datasets,
+    make_data_loader,
+    make_datasets,
+    make_test_loader,
+    make_train_loader,
+)
 
-__all__ = ["make_data_loader"]
+__all__ = [
+    "Datasets",
+    "make_data_loader",
+    "make_datasets",
+    "make_test_loader",
+    "make_train_loader",
+]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import cv2
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
 from maskrcnn_benchmark.data import datasets
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
-from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset, as_detection_dataset
 from maskrcnn_benchmark.data.datasets.seeded_dataset import SeededDataset
 from maskrcnn_benchmark.data.samplers import (
     DistributedSampler,
@@ -37,6 +37,47 @@ _ASPECT_RATIO_BINS: Final = (1.0,)
 """Bounds of height / width between groups: landscape, and portrait or square."""
 
 
+class Datasets(NamedTuple):
+    """The data sets of a run, made once and used by all of its parts.
+
+    Attributes:
+        train: those of DATASETS.TRAIN, without transforms: a ``SeededDataset`` applies them.
+        test: those of DATASETS.TEST, with transforms.
+    """
+
+    train: tuple[DetectionDataset, ...] = ()
+    test: tuple[DetectionDataset, ...] = ()
+
+
+def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Datasets:
+    """The data sets that DATASETS names, which fit the model; each annotation file is read once.
+
+    Args:
+        cfg: settings; DATASETS, INPUT, PATHS_CATALOG and the architecture are read.
+        train: make those to train on.
+        test: make those to test on.
+
+    Raises:
+        ConfigError: a setting that cannot be used, e.g. a class count that does not fit.
+        DatasetError: a data set that cannot be used.
+    """
+    if train and not cfg.DATASETS.TRAIN:
+        raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
+    spec = ArchitectureSpec.from_config(cfg)
+    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
+
+    def make(name: str, transforms: Transform | None, with_targets: bool) -> DetectionDataset:
+        dataset = _dataset(name, catalog.get(name), with_targets, transforms, spec.num_classes)
+        _check_fit(spec, dataset, with_targets)
+        return dataset
+
+    transforms = build_transforms(cfg, is_train=False)
+    return Datasets(
+        train=tuple(make(name, None, True) for name in cfg.DATASETS.TRAIN if train),
+        test=tuple(make(name, transforms, False) for name in cfg.DATASETS.TEST if test),
+    )
+
+
 def make_data_loader(
     cfg: CfgNode,
     is_train: bool = True,
@@ -46,8 +87,8 @@ def make_data_loader(
 ) -> Any:  # noqa: ANN401 - one loader or a list of them, by the arguments; kept for users' scripts
     """The loader of training batches, or a list of loaders, one for each data set to evaluate on.
 
-    A training loader yields SOLVER.MAX_ITER - ``start_iter`` batches, which are those of an
-    uninterrupted run from there on. Each ``Batch`` holds this process' share of IMS_PER_BATCH.
+    This is the door for scripts, which makes data sets anew at each call; see ``make_datasets``,
+    ``make_train_loader`` and ``make_test_loader``.
 
     Args:
         cfg: settings; DATASETS, DATALOADER, INPUT, SEED and IMS_PER_BATCH are read.
@@ -61,29 +102,60 @@ def make_data_loader(
         ConfigError: a setting that cannot be used, e.g. a class count that does not fit.
         DatasetError: a data set that cannot be used.
     """
-    key = "TRAIN" if is_train else "TEST"
-    names = tuple(cfg.DATASETS[key])
-    is_for_period = is_for_period and not is_train
-    if not names and (is_train or is_for_period):
-        raise ConfigError(f"DATASETS.{key} must name at least one data set, but is empty")
+    datasets = make_datasets(cfg, train=is_train, test=not is_train)
+    if is_train:
+        return make_train_loader(cfg, datasets.train, is_distributed, start_iter)
+    if not is_for_period:
+        return [make_test_loader(cfg, dataset, is_distributed) for dataset in datasets.test]
+    if not datasets.test:
+        raise ConfigError("DATASETS.TEST must name at least one data set, but is empty")
     # UPSTREAM(period-loader): data/build.py joined all of DATASETS.TEST and left out images without
     # targets, so that the scores were those of no data set in particular.
-    names = names[:1] if is_for_period else names
-    transforms = build_transforms(cfg, is_train)
-    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
-    # Training images are transformed by the SeededDataset around their data set.
-    own_transforms = None if is_train else transforms
-    parts = [_dataset(name, catalog.get(name), is_train, own_transforms) for name in names]
-    for name, part in zip(names, parts, strict=True):
-        _add_names(part, name, ArchitectureSpec.from_config(cfg).num_classes)
-    _make_checks(cfg, parts, is_train)
-    if not is_train:
-        loaders = [_make_test_loader(cfg, part, is_distributed) for part in parts]
-        return loaders[0] if is_for_period else loaders
-    whole = parts[0] if len(parts) == 1 else ConcatDataset(parts)
-    rank = get_rank() if is_distributed else 0
-    seeded = SeededDataset(whole, transforms, seed=cfg.SEED, rank=rank)
-    return _make_train_loader(cfg, seeded, is_distributed, start_iter)
+    return make_test_loader(cfg, datasets.test[0], is_distributed)
+
+
+def make_train_loader(
+    cfg: CfgNode, datasets: Sequence[DetectionDataset], is_distributed: bool, start_iter: int = 0
+) -> DataLoader[Any]:
+    """The loader of the SOLVER.MAX_ITER - ``start_iter`` training batches that are left.
+
+    They are those of an uninterrupted run from there on. Each ``Batch`` holds this process' share
+    of SOLVER.IMS_PER_BATCH.
+
+    Args:
+        cfg: settings; DATALOADER, INPUT, SEED and SOLVER are read.
+        datasets: one or more, without transforms; they are used as one.
+        is_distributed: divide the data among the processes of ``torch.distributed``.
+        start_iter: iterations done before.
+
+    Raises:
+        ConfigError: a setting that cannot be used.
+    """
+    whole = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
+    num_replicas, rank = _place(is_distributed)
+    seeded = SeededDataset(whole, build_transforms(cfg, is_train=True), seed=cfg.SEED, rank=rank)
+    sampler = DistributedSampler(seeded, num_replicas, rank, shuffle=True, seed=cfg.SEED)
+    batches = _make_batches(cfg, sampler, whole, "SOLVER", num_replicas)
+    iterations = IterationBasedBatchSampler(batches, cfg.SOLVER.MAX_ITER, start_iter)
+    return _make_loader(cfg, seeded, KeyedBatchSampler(iterations, start_iter))
+
+
+def make_test_loader(
+    cfg: CfgNode, dataset: DetectionDataset, is_distributed: bool
+) -> DataLoader[Any]:
+    """The loader of all images of a data set in batches, this process' share of them.
+
+    Args:
+        cfg: settings; DATALOADER and TEST are read.
+        dataset: with transforms.
+        is_distributed: divide the data among the processes of ``torch.distributed``.
+
+    Raises:
+        ConfigError: a setting that cannot be used.
+    """
+    num_replicas, rank = _place(is_distributed)
+    sampler = DistributedSampler(dataset, num_replicas, rank, shuffle=False, pad=False)
+    return _make_loader(cfg, dataset, _make_batches(cfg, sampler, dataset, "TEST", num_replicas))
 
 
 def check_class_count(dataset: DetectionDataset, num_classes: int) -> None:
@@ -127,66 +199,52 @@ def aspect_ratio_groups(dataset: DetectionDataset) -> list[int]:
 
 
 def _dataset(
-    name: str, entry: dict[str, Any], with_targets: bool, transforms: Transform | None
+    name: str,
+    entry: Mapping[str, Any],
+    with_targets: bool,
+    transforms: Transform | None,
+    num_classes: int,
 ) -> DetectionDataset:
     """The data set of a catalog entry."""
+    factory = _factory(name, entry)
+    arguments = {**entry["args"], "transforms": transforms}
+    if isinstance(factory, type) and issubclass(factory, COCODataset):
+        arguments |= {"remove_images_without_annotations": with_targets, "name": name}
+    nameless = {label: f"class {label}" for label in range(1, num_classes)}
+    return as_detection_dataset(factory(**arguments), name, nameless)
+
+
+def _factory(name: str, entry: Mapping[str, Any]) -> Callable[..., object]:
+    """What makes the data set of a catalog entry."""
     factory = entry["factory"]
     if isinstance(factory, str):
         if not isinstance(getattr(datasets, factory, None), type):
             known = ", ".join(datasets.__all__)
             raise ConfigError(f"unknown factory {factory!r} of the data set {name}; known: {known}")
         factory = getattr(datasets, factory)
-    arguments = {**entry["args"], "transforms": transforms}
-    if isinstance(factory, type) and issubclass(factory, COCODataset):
-        arguments |= {"remove_images_without_annotations": with_targets, "name": name}
-    dataset: DetectionDataset = factory(**arguments)
-    return dataset
+    made: Callable[..., object] = factory
+    return made
 
 
-def _add_names(dataset: DetectionDataset, name: str, num_classes: int) -> None:
-    """Give a data set that was written for the original, and has no names, those it needs here."""
-    if not hasattr(dataset, "name"):
-        dataset.name = name
-    if not hasattr(dataset, "categories"):
-        dataset.categories = {label: f"class {label}" for label in range(1, num_classes)}
+def _check_fit(spec: ArchitectureSpec, dataset: DetectionDataset, with_targets: bool) -> None:
+    """Raise if the model cannot be trained or tested on the data set."""
+    if not spec.box_only:
+        check_class_count(dataset, spec.num_classes)
+    if with_targets and "segm" in spec.iou_types and not dataset.has_masks:
+        raise ConfigError(
+            f"the data set {dataset.name} has boxes but no outlines, so MODEL.MASK_ON must be "
+            "False, not True"
+        )
+    if with_targets and "keypoints" in spec.iou_types and not dataset.has_keypoints:
+        raise ConfigError(
+            f"the data set {dataset.name} has no keypoints of persons (17 points each), so "
+            "MODEL.KEYPOINT_ON must be False, not True"
+        )
 
 
-def _make_checks(cfg: CfgNode, parts: Sequence[DetectionDataset], with_targets: bool) -> None:
-    """Raise if the model of ``cfg`` cannot be trained or tested on the data sets."""
-    spec = ArchitectureSpec.from_config(cfg)
-    for dataset in parts:
-        if not spec.box_only:
-            check_class_count(dataset, spec.num_classes)
-        if with_targets and "mask" in spec.roi_heads and not getattr(dataset, "has_masks", True):
-            raise ConfigError(
-                f"the data set {dataset.name} has boxes but no outlines, so MODEL.MASK_ON must be "
-                "False, not True"
-            )
-        has_keypoints = getattr(dataset, "has_keypoints", True)
-        if with_targets and "keypoint" in spec.roi_heads and not has_keypoints:
-            raise ConfigError(
-                f"the data set {dataset.name} has no keypoints of persons (17 points each), so "
-                "MODEL.KEYPOINT_ON must be False, not True"
-            )
-
-
-def _make_train_loader(
-    cfg: CfgNode, dataset: SeededDataset, is_distributed: bool, start_iter: int
-) -> DataLoader[Any]:
-    num_replicas = get_world_size() if is_distributed else 1
-    sampler = DistributedSampler(dataset, num_replicas, dataset.rank, shuffle=True, seed=cfg.SEED)
-    batches = _make_batches(cfg, sampler, dataset.dataset, "SOLVER", num_replicas)
-    iterations = IterationBasedBatchSampler(batches, cfg.SOLVER.MAX_ITER, start_iter)
-    return _make_loader(cfg, dataset, KeyedBatchSampler(iterations, start_iter))
-
-
-def _make_test_loader(
-    cfg: CfgNode, dataset: DetectionDataset, is_distributed: bool
-) -> DataLoader[Any]:
-    num_replicas = get_world_size() if is_distributed else 1
-    rank = get_rank() if is_distributed else 0
-    sampler = DistributedSampler(dataset, num_replicas, rank, shuffle=False, pad=False)
-    return _make_loader(cfg, dataset, _make_batches(cfg, sampler, dataset, "TEST", num_replicas))
+def _place(is_distributed: bool) -> tuple[int, int]:
+    """The number of processes that divide the data, and which of them this one is."""
+    return (get_world_size(), get_rank()) if is_distributed else (1, 0)
 
 
 def _make_batches(
@@ -213,7 +271,7 @@ def _make_loader(
     cfg: CfgNode, dataset: DetectionDataset | SeededDataset, batches: Sampler[list[Any]]
 ) -> DataLoader[Any]:
     return DataLoader(
-        cast("Dataset[Any]", dataset),
+        dataset,
         batch_sampler=batches,
         num_workers=_useful_workers(cfg.DATALOADER.NUM_WORKERS),
         collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError
-from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data import Datasets, make_test_loader, make_train_loader
+from maskrcnn_benchmark.data.datasets import DetectionDataset
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.engine.trainer import do_train, make_evaluation
@@ -31,10 +33,15 @@ from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 logger = logging.getLogger(__name__)
 
 
-def build_trained_model(cfg: CfgNode, run: Run) -> nn.Module:
+def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module:
     """The model of ``cfg`` after its training, which goes on from OUTPUT_DIR's last checkpoint.
 
     Without one it starts from ``MODEL.WEIGHT``. Every process of ``run`` must call this.
+
+    Args:
+        cfg: the settings.
+        run: this process.
+        datasets: to train on, and to test on if SOLVER.TEST_PERIOD asks for it.
     """
     if is_main_process():
         _tidy_output_dir(Path(cfg.OUTPUT_DIR), cfg.dump())
@@ -46,12 +53,10 @@ def build_trained_model(cfg: CfgNode, run: Run) -> nn.Module:
     )
     arguments: dict[str, Any] = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
     distributed = run.place.is_distributed
-    data_loader = make_data_loader(
-        cfg, is_train=True, is_distributed=distributed, start_iter=arguments["iteration"]
-    )
+    data_loader = make_train_loader(cfg, datasets.train, distributed, arguments["iteration"])
     data_loader_val = None
-    if cfg.SOLVER.TEST_PERIOD > 0 and cfg.DATASETS.TEST:
-        data_loader_val = make_data_loader(cfg, is_train=False, is_distributed=distributed)[0]
+    if cfg.SOLVER.TEST_PERIOD > 0 and datasets.test:
+        data_loader_val = make_test_loader(cfg, datasets.test[0], distributed)
     # Processes made the same model; from here on they draw different numbers.
     seed_everything(cfg.SEED + run.place.rank)
     do_train(
@@ -117,34 +122,40 @@ def build_pretrained_model(cfg: CfgNode, run: Run, *, use_latest: bool) -> nn.Mo
     return model.eval()
 
 
-def make_sure_of_evaluations(cfg: CfgNode, run: Run) -> None:
+def make_sure_of_evaluations(cfg: CfgNode, run: Run, datasets: Datasets) -> None:
     """Raise before the training what ``make_evaluations`` would raise after it.
 
     Raises:
-        ConfigError: a setting under TEST or DATASETS.TEST cannot be used.
-        DatasetError: a data set is not there or damaged.
+        ConfigError: a setting under TEST cannot be used.
     """
     check_backend(cfg.TEST.COCO_BACKEND)
     make_expectations(cfg)
-    make_data_loader(cfg, is_train=False, is_distributed=run.place.is_distributed)
+    for dataset in datasets.test:
+        make_test_loader(cfg, dataset, run.place.is_distributed)
 
 
 def make_evaluations(
-    cfg: CfgNode, model: nn.Module, run: Run
+    cfg: CfgNode, model: nn.Module, run: Run, datasets: Sequence[DetectionDataset]
 ) -> dict[str, EvaluationResult | None]:
     """The scores of ``model`` on each data set of ``DATASETS.TEST``; None but on rank 0.
 
     Every process of ``run`` must call this. Results go to ``OUTPUT_DIR/inference/<data set>``.
+
+    Args:
+        cfg: the settings.
+        model: on the device of ``run``.
+        run: this process.
+        datasets: those of ``DATASETS.TEST``.
     """
-    if not cfg.DATASETS.TEST:
+    if not datasets:
         logger.warning("DATASETS.TEST is empty: nothing to evaluate")
         return {}
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
-    data_loaders = make_data_loader(cfg, is_train=False, is_distributed=run.place.is_distributed)
     expectations = make_expectations(cfg)
     results: dict[str, EvaluationResult | None] = {}
-    for name, data_loader in zip(cfg.DATASETS.TEST, data_loaders, strict=True):
+    for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True):
+        data_loader = make_test_loader(cfg, dataset, run.place.is_distributed)
         evaluate = make_evaluation(cfg, model, name, data_loader, run.device)
         expected = expectations.get(name, Expectations())
         results[name] = evaluate(

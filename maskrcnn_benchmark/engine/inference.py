@@ -8,20 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from maskrcnn_benchmark.data.datasets.voc import PascalVOCDataset
+from maskrcnn_benchmark.data.datasets.interface import as_detection_dataset
 from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
-from maskrcnn_benchmark.evaluation import (
-    COCOEvaluator,
-    EvaluationResult,
-    ProposalEvaluator,
-    VOCEvaluator,
-    check_expected_results,
-)
+from maskrcnn_benchmark.evaluation import EvaluationResult, Evaluator, check_expected_results
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process, synchronize
 from maskrcnn_benchmark.utils.logger import progress_extra
 from maskrcnn_benchmark.weights.model_serialization import unwrap
@@ -30,11 +24,8 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from maskrcnn_benchmark.data.collate_batch import Batch
-    from maskrcnn_benchmark.evaluation.image_results import CocoAnnotated
 
 logger = logging.getLogger(__name__)
-
-Evaluator: TypeAlias = COCOEvaluator | ProposalEvaluator | VOCEvaluator
 
 _CPU = torch.device("cpu")
 _SECONDS_BETWEEN_LINES = 10.0
@@ -92,8 +83,10 @@ def inference(
         output_folder: where result files go; None writes none.
         backend: "hotcoco" or "pycocotools".
     """
-    dataset = cast("CocoAnnotated", data_loader.dataset)
-    evaluator = _make_evaluator(dataset, iou_types, box_only, backend, output_folder)
+    dataset = as_detection_dataset(data_loader.dataset, dataset_name)
+    evaluator = dataset.make_evaluator(
+        iou_types, box_only=box_only, backend=backend, output_folder=output_folder
+    )
     logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset.image_ids))
     synchronize()
     start = time.perf_counter()
@@ -114,23 +107,8 @@ def inference(
     return result
 
 
-def _make_evaluator(
-    dataset: object,
-    iou_types: Sequence[str],
-    box_only: bool,
-    backend: str,
-    output_folder: str | Path | None,
-) -> Evaluator:
-    if isinstance(dataset, PascalVOCDataset) and not box_only:
-        return VOCEvaluator(dataset, output_folder)
-    annotated = cast("CocoAnnotated", dataset)
-    if box_only:
-        return ProposalEvaluator(annotated, output_folder)
-    return COCOEvaluator(annotated, iou_types, backend, output_folder)
-
-
 def compute_on_dataset(
-    model: nn.Module, data_loader: Iterable[Batch], evaluator: Evaluator, device: torch.device
+    model: nn.Module, data_loader: Iterable[Batch], evaluator: Evaluator[Any], device: torch.device
 ) -> InferenceTimes:
     """The time it took to give the evaluator what ``model`` finds in each batch.
 

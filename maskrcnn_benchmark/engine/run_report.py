@@ -12,9 +12,7 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.data.datasets import COCODataset
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.data.datasets import DetectionDataset
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.engine.progress import METRICS_FILE, format_seconds
@@ -44,20 +42,16 @@ class Split(NamedTuple):
     """
 
     title: str
-    dataset: COCODataset
+    dataset: DetectionDataset
     result: EvaluationResult
 
 
-def make_splits(cfg: CfgNode, results: Mapping[str, EvaluationResult | None]) -> list[Split]:
+def pair_splits(
+    datasets: Sequence[DetectionDataset], results: Mapping[str, EvaluationResult | None]
+) -> list[Split]:
     """The two data sets with their numbers, train first."""
-    loaders = make_data_loader(cfg, is_train=False)
-    titles = ("train", "val")
-    splits = []
-    for title, name, loader in zip(titles, cfg.DATASETS.TEST, loaders, strict=True):
-        result = results[name]
-        if result is not None:
-            splits.append(Split(title, loader.dataset, result))
-    return splits
+    pairs = zip(("train", "val"), datasets, results.values(), strict=True)
+    return [Split(title, dataset, one) for title, dataset, one in pairs if one is not None]
 
 
 def make_outputs(cfg: CfgNode, model: nn.Module, run: Run, splits: Sequence[Split]) -> list[Path]:
@@ -135,10 +129,9 @@ def spread(length: int, limit: int) -> list[int]:
     return [position * length // number for position in range(number)]
 
 
-def _sheet_photo(dataset: COCODataset, index: int, predictor: Predictor) -> SheetPhoto:
+def _sheet_photo(dataset: DetectionDataset, index: int, predictor: Predictor) -> SheetPhoto:
     info = dataset.get_img_info(index)
-    size_wh = (info["width"], info["height"])
-    image = read_image(Path(dataset.root) / info["file_name"], expected_wh=size_wh)
+    image = dataset.read_image(index)
     detections = select_by_score(predictor(image), DRAWN_SCORE)
     target = dataset.get_target(index)
     caption = f"{info['file_name']}: {len(detections)} predicted, {len(target)} annotated"

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
 
 from maskrcnn_benchmark.data.datasets.annotation_table import AnnotationTable, has_trainable_box
 from maskrcnn_benchmark.data.datasets.coco_json import (
@@ -21,6 +20,7 @@ from maskrcnn_benchmark.data.datasets.coco_json import (
     examples,
     read_coco_json,
 )
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
@@ -32,10 +32,9 @@ from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 logger = logging.getLogger(__name__)
 
 _IMAGE_KEYS: Final = ("id", "file_name", "height", "width")
-Sample = tuple[Any, BoxList, int]
 
 
-class COCODataset(Dataset[Sample]):
+class COCODataset(DetectionDataset):
     """Images with their boxes, labels and masks, from a JSON file in COCO's format.
 
     Images come in ascending order of their ids. Category ids are mapped to 1..K in ascending
@@ -56,14 +55,9 @@ class COCODataset(Dataset[Sample]):
         ann_file: path of the JSON file.
         root: folder of the images.
         name: as given.
-        image_ids: COCO id of each image.
-        id_to_img_map: position -> COCO image id.
-        categories: contiguous id -> category name.
         json_category_id_to_contiguous_id: COCO category id -> contiguous id.
-        contiguous_category_id_to_json_id: the reverse.
-        has_masks: whether targets have the field "masks".
-        has_keypoints: whether targets have the field "keypoints" (of persons).
-        num_damaged: annotations of the file that are left out everywhere.
+
+    and those of ``DetectionDataset``.
 
     Raises:
         DatasetError: the file or folder is missing, the file is not in COCO's format, an image id
@@ -111,29 +105,23 @@ class COCODataset(Dataset[Sample]):
             [targets[image["id"]] for image in images], self.json_category_id_to_contiguous_id
         )
         self.image_ids = [image["id"] for image in images]
-        self.id_to_img_map = dict(enumerate(self.image_ids))
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        """The (image, target, COCO image id) at a position, after the transforms.
-
-        Raises:
-            ImageReadError: the image cannot be read; the text names file and image id.
-        """
-        image, target = self._load_image(index), self.get_target(index)
-        if self.transforms is not None:
-            image, target = self.transforms(image, target)
-        # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
-        return image, target, self.image_ids[index]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name}, {len(self)} images)"
 
     def get_img_info(self, index: int) -> dict[str, Any]:
         """The "id", "file_name", "height" and "width" (px) of the image at a position."""
         return dict(zip(_IMAGE_KEYS, self._images[index], strict=True))
+
+    def read_image(self, index: int) -> Image.Image:
+        """The image at a position as RGB, unchanged.
+
+        Raises:
+            ImageReadError: it cannot be read; the text names file and image id.
+        """
+        info = self.get_img_info(index)
+        path = os.path.join(self.root, info["file_name"])
+        try:
+            return read_image(path, expected_wh=(info["width"], info["height"]))
+        except ImageReadError as error:
+            raise ImageReadError(f"{error} (image id {info['id']} of {self.ann_file})") from error
 
     def get_target(self, index: int) -> BoxList:
         """The training targets of the image at a position, in px of the original image.
@@ -175,14 +163,6 @@ class COCODataset(Dataset[Sample]):
             annotations = [{**a, "id": i} for i, a in enumerate(annotations, start=1)]
         content["annotations"] = annotations
         return content
-
-    def _load_image(self, index: int) -> Image.Image:
-        info = self.get_img_info(index)
-        path = os.path.join(self.root, info["file_name"])
-        try:
-            return read_image(path, expected_wh=(info["width"], info["height"]))
-        except ImageReadError as error:
-            raise ImageReadError(f"{error} (image id {info['id']} of {self.ann_file})") from error
 
     def _chosen_images(
         self, images: Sequence[Entry], image_ids: Collection[int] | None

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
 
+from PIL import Image
 from torch.utils.data import ConcatDataset as TorchConcatDataset
-from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset, Sample
 from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
-class ConcatDataset(TorchConcatDataset[Any]):
-    """Data sets one after the other, which agree about their categories.
+class ConcatDataset(TorchConcatDataset[Sample], DetectionDataset):
+    """Data sets one after the other, which agree about their categories, to train on.
 
     Args:
-        datasets: one or more, each with ``categories`` and ``get_img_info``.
+        datasets: one or more.
 
     Attributes:
         name: names of the data sets with " + " between them.
-        categories: contiguous id -> category name, of all of them.
 
     Raises:
         DatasetError: two data sets give one contiguous id to different categories.
     """
 
     def __init__(self, datasets: Sequence[DetectionDataset]) -> None:
-        super().__init__([cast("Dataset[Any]", dataset) for dataset in datasets])
+        super().__init__(datasets)
         self.name = " + ".join(dataset.name for dataset in datasets)
         first = datasets[0]
         for other in datasets[1:]:
@@ -37,7 +38,12 @@ class ConcatDataset(TorchConcatDataset[Any]):
                     f"{first.name} and {other.name} cannot be used together, because their "
                     f"categories differ: {_difference(first.categories, other.categories)}"
                 )
-        self.categories: dict[int, str] = first.categories
+        self.image_ids = list(chain.from_iterable(dataset.image_ids for dataset in datasets))
+        self.categories = first.categories
+        self.contiguous_category_id_to_json_id = first.contiguous_category_id_to_json_id
+        self.has_masks = all(dataset.has_masks for dataset in datasets)
+        self.has_keypoints = all(dataset.has_keypoints for dataset in datasets)
+        self.num_damaged = sum(dataset.num_damaged for dataset in datasets)
 
     def get_idxs(self, idx: int) -> tuple[int, int]:
         """The (number of the data set, position in it) of a position in the whole."""
@@ -47,13 +53,36 @@ class ConcatDataset(TorchConcatDataset[Any]):
         start = self.cumulative_sizes[number - 1] if number else 0
         return number, idx - start
 
-    def get_img_info(self, index: int) -> dict[str, Any]:
+    def get_img_info(self, index: int) -> Mapping[str, Any]:
         """What its data set knows about the image at a position, such as its size."""
+        dataset, position = self._part(index)
+        return dataset.get_img_info(position)
+
+    def read_image(self, index: int) -> Image.Image:
+        """The image at a position as its data set reads it."""
+        dataset, position = self._part(index)
+        return dataset.read_image(position)
+
+    def get_target(self, index: int) -> BoxList:
+        """The training targets of the image at a position."""
+        dataset, position = self._part(index)
+        return dataset.get_target(position)
+
+    def ground_truth(self) -> dict[str, Any]:
+        """Never: ids of images and categories may mean different things in each data set.
+
+        Raises:
+            DatasetError: always.
+        """
+        raise DatasetError(f"{self.name} are evaluated one by one, not together")
+
+    def _part(self, index: int) -> tuple[DetectionDataset, int]:
         number, position = self.get_idxs(index)
-        return cast("DetectionDataset", self.datasets[number]).get_img_info(position)
+        dataset: DetectionDataset = self.datasets[number]  # type: ignore[assignment]
+        return dataset, position
 
 
-def _difference(first: dict[int, str], second: dict[int, str]) -> str:
+def _difference(first: Mapping[int, str], second: Mapping[int, str]) -> str:
     """The first class about which two data sets differ, in words."""
     for label in sorted(first.keys() | second.keys()):
         names = first.get(label, "nothing"), second.get(label, "nothing")

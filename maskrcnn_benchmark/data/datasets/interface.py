@@ -1,35 +1,204 @@
-"""What every data set offers."""
+"""What every data set offers, and data sets written for the original made to offer it, too."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
+from PIL import Image
+from torch.utils.data import Dataset
+
+from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.data.transforms.transforms import Transform
+from maskrcnn_benchmark.evaluation import COCOEvaluator, Evaluator, ProposalEvaluator
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
+Sample: TypeAlias = tuple[Any, BoxList, int]
+"""The image (PIL, or a tensor after the transforms), its boxes, and its id."""
 
-class DetectionDataset(Protocol):
+
+class DetectionDataset(Dataset[Sample], ABC):
     """Images with boxes, by position from 0.
-
-    A loader gives a data set without ``name`` or ``categories`` the name in the catalog and as many
-    categories as the model has classes.
 
     Attributes:
         name: what to call it in messages.
-        categories: contiguous id (from 1) -> category name.
+        transforms: what ``dataset[i]`` does to image and target; None does nothing.
+        image_ids: the id of each image, as results carry it.
+        categories: contiguous id (from 1; 0 is background) -> category name.
+        contiguous_category_id_to_json_id: contiguous id -> id in the ground truth and in results.
+        has_masks: whether targets have the field "masks".
+        has_keypoints: whether targets have the field "keypoints" (of persons).
+        num_damaged: annotations that are left out everywhere, because they make no sense.
     """
 
     name: str
-    categories: dict[int, str]
+    transforms: Transform | None = None
+    image_ids: Sequence[int]
+    categories: Mapping[int, str]
+    contiguous_category_id_to_json_id: Mapping[int, int]
+    has_masks: bool = False
+    has_keypoints: bool = False
+    num_damaged: int = 0
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.image_ids)
 
-    def __getitem__(self, index: int) -> tuple[Any, BoxList, int]:
-        """The (image, target, image id) at a position, the image being a PIL image.
+    def __getitem__(self, index: int) -> Sample:
+        """The (image, target, image id) at a position, after the transforms.
 
-        The target has the field "labels" and, for mask heads, "masks".
+        Raises:
+            ImageReadError: the image cannot be read.
         """
-        ...
+        image, target = self.read_image(index), self.get_target(index)
+        if self.transforms is not None:
+            image, target = self.transforms(image, target)
+        # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
+        return image, target, self.image_ids[index]
 
-    def get_img_info(self, index: int) -> dict[str, Any]:
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {len(self)} images)"
+
+    @classmethod
+    def known_categories(cls, **arguments: Any) -> Mapping[int, str]:  # noqa: ARG003
+        """The categories, as far as they are known without the photos being here; else nothing.
+
+        Args:
+            arguments: of the catalog entry.
+        """
+        return {}
+
+    @cached_property
+    def id_to_img_map(self) -> Mapping[int, int]:
+        """Position -> image id."""
+        return dict(enumerate(self.image_ids))
+
+    @abstractmethod
+    def get_img_info(self, index: int) -> Mapping[str, Any]:
         """What is known without reading the image: "height" and "width" in px, at least."""
-        ...
+
+    @abstractmethod
+    def read_image(self, index: int) -> Image.Image:
+        """The image at a position as RGB, unchanged."""
+
+    @abstractmethod
+    def get_target(self, index: int) -> BoxList:
+        """What to train on in the image at a position, in px of the original image.
+
+        K boxes xyxy with the fields "labels" ((K,) int64 contiguous ids) and, if the data set has
+        them, "masks" and "keypoints"; K may be 0.
+        """
+
+    @abstractmethod
+    def ground_truth(self) -> dict[str, Any]:
+        """What is to be found in the images, as content of COCO's format that is the caller's own.
+
+        Annotations have "iscrowd" and "area"; their ids are at least 1.
+        """
+
+    def make_evaluator(
+        self,
+        iou_types: Sequence[str],
+        *,
+        box_only: bool = False,
+        backend: str = "hotcoco",
+        output_folder: str | Path | None = None,
+    ) -> Evaluator[Any]:
+        """What measures a model on this data set.
+
+        Args:
+            iou_types: the tasks, some of "bbox", "segm" and "keypoints".
+            box_only: measure the recall of proposals without classes instead.
+            backend: what computes COCO's numbers, "hotcoco" or "pycocotools".
+            output_folder: where result files go; None writes none.
+        """
+        if box_only:
+            return ProposalEvaluator(self, output_folder)
+        return COCOEvaluator(self, iou_types, backend, output_folder)
+
+
+class AdaptedDataset(DetectionDataset):
+    """A data set of any class with ``__getitem__``, ``__len__`` and ``get_img_info``.
+
+    What it lacks is filled in: its name, its categories, and ids of images: those in its
+    ``get_img_info``, or else positions. Samples carry these ids, whatever the data set gives as
+    their third part; targets are taken to have what the model asks for. Everything else that the
+    data set has can be asked for as before.
+
+    Args:
+        dataset: a data set, for example one written for maskrcnn-benchmark.
+        name: what to call it if it has no name.
+        categories: its categories if it has none.
+    """
+
+    def __init__(self, dataset: Any, name: str, categories: Mapping[int, str]) -> None:  # noqa: ANN401
+        self.dataset = dataset
+        self.name = getattr(dataset, "name", name)
+        self.categories = getattr(dataset, "categories", categories)
+        self.image_ids = getattr(dataset, "image_ids", None) or [
+            dataset.get_img_info(index).get("id", index) for index in range(len(dataset))
+        ]
+        self.contiguous_category_id_to_json_id = getattr(
+            dataset,
+            "contiguous_category_id_to_json_id",
+            {label: label for label in self.categories},
+        )
+        self.has_masks = getattr(dataset, "has_masks", True)
+        self.has_keypoints = getattr(dataset, "has_keypoints", True)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the data set has
+        if name == "dataset" or name.startswith("__"):  # not there yet while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The image and target that the data set gives, transformed by it, and the image's id."""
+        image, target, _ = self.dataset[index]
+        return image, target, self.image_ids[index]
+
+    def get_img_info(self, index: int) -> Mapping[str, Any]:
+        """What the data set says."""
+        info: Mapping[str, Any] = self.dataset.get_img_info(index)
+        return info
+
+    def read_image(self, index: int) -> Image.Image:
+        """The image, if the data set has such a method."""
+        image: Image.Image = self._method("read_image")(index)
+        return image
+
+    def get_target(self, index: int) -> BoxList:
+        """The target, if the data set has such a method."""
+        target: BoxList = self._method("get_target")(index)
+        return target
+
+    def ground_truth(self) -> dict[str, Any]:
+        """The ground truth, if the data set has such a method."""
+        content: dict[str, Any] = self._method("ground_truth")()
+        return content
+
+    def _method(self, name: str) -> Any:  # noqa: ANN401 - as the data set has it
+        method = getattr(self.dataset, name, None)
+        if method is None:
+            raise DatasetError(
+                f"the data set {self.name} has no {name}(), which is needed here; see "
+                "maskrcnn_benchmark.data.datasets.DetectionDataset"
+            )
+        return method
+
+
+def as_detection_dataset(
+    dataset: object, name: str, categories: Mapping[int, str] = MappingProxyType({})
+) -> DetectionDataset:
+    """The data set itself if it is a ``DetectionDataset``, else an adapted one around it.
+
+    Args:
+        dataset: a data set of any class.
+        name: what to call it if it has no name.
+        categories: its categories if it has none.
+    """
+    if isinstance(dataset, DetectionDataset):
+        return dataset
+    return AdaptedDataset(dataset, name, categories)

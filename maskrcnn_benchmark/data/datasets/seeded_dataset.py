@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset, Sample
 from maskrcnn_benchmark.data.samplers.seeds import SampleKey, mix_seed
 from maskrcnn_benchmark.data.transforms.transforms import RandomTransform
-from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 _PASSED_ON: Final = frozenset(
     {
@@ -26,7 +25,7 @@ _PASSED_ON: Final = frozenset(
 )
 
 
-class SeededDataset(Dataset[tuple[Any, BoxList, int]]):
+class SeededDataset(Dataset[Sample]):
     """The samples of a data set, each changed as its key says and nothing else.
 
     The random numbers of a sample depend on (seed, iteration, position in the batch, rank). So a
@@ -61,7 +60,7 @@ class SeededDataset(Dataset[tuple[Any, BoxList, int]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: SampleKey | int) -> tuple[Any, BoxList, int]:
+    def __getitem__(self, key: SampleKey | int) -> Sample:
         """The (image, target, image id) for a key, after the transforms.
 
         A plain position stands for that image first in the first batch.

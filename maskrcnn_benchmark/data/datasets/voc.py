@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from xml.etree import ElementTree
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.datasets.coco import Sample
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Transform
+from maskrcnn_benchmark.evaluation import Evaluator, VOCEvaluator
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -37,7 +37,7 @@ class _VOCImage(NamedTuple):
     objects: tuple[_VOCObject, ...]
 
 
-class PascalVOCDataset(Dataset[Sample]):
+class PascalVOCDataset(DetectionDataset):
     """Images with their boxes and labels, from a folder as the VOC challenges have it.
 
     The folder holds ``ImageSets/Main/<split>.txt``, ``Annotations/<name>.xml`` and
@@ -54,10 +54,8 @@ class PascalVOCDataset(Dataset[Sample]):
     Attributes:
         name: folder and split, such as "VOC2007_train".
         image_ids: a number for each image: the digits of its name.
-        categories: label -> class name.
-        contiguous_category_id_to_json_id: label -> itself.
-        has_masks: False.
-        has_keypoints: False.
+
+    and those of ``DetectionDataset``.
 
     Raises:
         DatasetError: a file is missing or not in VOC's format, or a class is unknown.
@@ -68,8 +66,6 @@ class PascalVOCDataset(Dataset[Sample]):
         *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
         *("sheep", "sofa", "train", "tvmonitor"),
     )
-    has_masks = False
-    has_keypoints = False
 
     def __init__(
         self,
@@ -83,31 +79,15 @@ class PascalVOCDataset(Dataset[Sample]):
         self.name = f"{self.root.name}_{split}"
         self.use_difficult = use_difficult
         self.transforms = transforms
-        self.categories = dict(list(enumerate(self.CLASSES))[1:])
-        self.contiguous_category_id_to_json_id: Mapping[int, int] = {i: i for i in self.categories}
+        self.categories = self.known_categories()
+        self.contiguous_category_id_to_json_id = {i: i for i in self.categories}
         self._images = [self._read_annotations(name) for name in self._names()]
-        self.image_ids: Sequence[int] = [int(image.name.replace("_", "")) for image in self._images]
-        self.id_to_img_map = dict(enumerate(self.image_ids))
+        self.image_ids = [int(image.name.replace("_", "")) for image in self._images]
 
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Sample:
-        """The (image, target, image id) at a position, after the transforms.
-
-        Raises:
-            ImageReadError: the image cannot be read.
-        """
-        info = self.get_img_info(index)
-        path = self.root / "JPEGImages" / info["file_name"]
-        image: Image.Image = read_image(path, expected_wh=(info["width"], info["height"]))
-        target: BoxList = self.get_target(index)
-        if self.transforms is not None:
-            image, target = self.transforms(image, target)
-        return image, target, self.image_ids[index]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name}, {len(self)} images)"
+    @classmethod
+    def known_categories(cls, **arguments: Any) -> dict[int, str]:  # noqa: ARG003
+        """The 20 classes, wherever the photos are."""
+        return dict(list(enumerate(cls.CLASSES))[1:])
 
     def get_img_info(self, index: int) -> dict[str, Any]:
         """The "id", "file_name", "height" and "width" (px) of the image at a position."""
@@ -118,6 +98,16 @@ class PascalVOCDataset(Dataset[Sample]):
             "height": image.height,
             "width": image.width,
         }
+
+    def read_image(self, index: int) -> Image.Image:
+        """The image at a position as RGB, unchanged.
+
+        Raises:
+            ImageReadError: it cannot be read.
+        """
+        info = self.get_img_info(index)
+        path = self.root / "JPEGImages" / info["file_name"]
+        return read_image(path, expected_wh=(info["width"], info["height"]))
 
     def map_class_id_to_class_name(self, class_id: int) -> str:
         """The name of a label."""
@@ -168,6 +158,21 @@ class PascalVOCDataset(Dataset[Sample]):
             "categories": [{"id": i, "name": name} for i, name in self.categories.items()],
             "annotations": annotations,
         }
+
+    def make_evaluator(
+        self,
+        iou_types: Sequence[str],
+        *,
+        box_only: bool = False,
+        backend: str = "hotcoco",
+        output_folder: str | Path | None = None,
+    ) -> Evaluator[Any]:
+        """What measures a model by VOC's own numbers, whatever the tasks; see the base class."""
+        if box_only:
+            return super().make_evaluator(
+                iou_types, box_only=True, backend=backend, output_folder=output_folder
+            )
+        return VOCEvaluator(self, output_folder)
 
     def _names(self) -> list[str]:
         path = self.root / "ImageSets" / "Main" / f"{self.split}.txt"

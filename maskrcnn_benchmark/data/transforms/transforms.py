@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, BoxList
 
-Sample: TypeAlias = "tuple[Any, BoxList | None]"
+ImageAndTarget: TypeAlias = "tuple[Any, BoxList | None]"
 Transform: TypeAlias = Callable[..., tuple[Any, Any]]
 
 _MAX_8_BIT: Final = 255
@@ -32,7 +32,7 @@ class RandomTransform:
         image: Any,  # noqa: ANN401 - a PIL image or a tensor
         target: BoxList | None = None,
         rng: random.Random | None = None,
-    ) -> Sample:
+    ) -> ImageAndTarget:
         """The changed (image, target).
 
         Args:
@@ -59,7 +59,7 @@ class Compose(RandomTransform):
         image: Any,  # noqa: ANN401 - a PIL image or a tensor
         target: BoxList | None = None,
         rng: random.Random | None = None,
-    ) -> Sample:
+    ) -> ImageAndTarget:
         """The (image, target) after all transforms; arguments as in ``RandomTransform``."""
         for transform in self.transforms:
             if isinstance(transform, RandomTransform):
@@ -98,7 +98,7 @@ class Resize(RandomTransform):
         image: Image.Image,
         target: BoxList | None = None,
         rng: random.Random | None = None,
-    ) -> Sample:
+    ) -> ImageAndTarget:
         """The resized (image, target); arguments as in ``RandomTransform``."""
         min_size = (rng or random).choice(self.min_size)
         height, width = resized_hw(image.size, min_size, self.max_size)
@@ -129,7 +129,7 @@ class RandomHorizontalFlip(RandomTransform):
         image: Image.Image,
         target: BoxList | None = None,
         rng: random.Random | None = None,
-    ) -> Sample:
+    ) -> ImageAndTarget:
         """The (image, target), flipped or not; arguments as in ``RandomTransform``."""
         if (rng or random).random() >= self.prob:
             return image, target
@@ -143,7 +143,7 @@ class RandomHorizontalFlip(RandomTransform):
 class ToTensor:
     """A PIL image as a (3, H, W) float tensor in [0, 1], RGB; the target is passed on."""
 
-    def __call__(self, image: Image.Image, target: BoxList | None = None) -> Sample:
+    def __call__(self, image: Image.Image, target: BoxList | None = None) -> ImageAndTarget:
         """The (image, target) with the image as a tensor."""
         return F.to_tensor(image), target
 
@@ -172,7 +172,7 @@ class Normalize:
         self.std = tuple(std)
         self.to_bgr255 = to_bgr255
 
-    def __call__(self, image: Tensor, target: BoxList | None = None) -> Sample:
+    def __call__(self, image: Tensor, target: BoxList | None = None) -> ImageAndTarget:
         """The (image, target) with the image normalised.
 
         Args:

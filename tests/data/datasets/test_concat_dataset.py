@@ -25,6 +25,13 @@ def test_positions_run_through(tmp_path):
     assert [whole.get_img_info(i)["width"] for i in range(3)] == [10, 10, 12]
     assert [whole[i][2] for i in range(3)] == [1, 2, 9]
     assert torch.equal(whole[2][1].labels, torch.tensor([1]))
+    assert whole.image_ids == [1, 2, 9]
+    assert whole.contiguous_category_id_to_json_id == {1: 3, 2: 7}
+    assert (whole.has_masks, whole.has_keypoints, whole.num_damaged) == (True, False, 0)
+    assert whole.read_image(2).size == (12, 8)
+    assert whole.get_target(2).size == (12, 8)
+    with pytest.raises(DatasetError, match=r"a \+ b are evaluated one by one"):
+        whole.ground_truth()
 
 
 @pytest.mark.parametrize("index", [-1, 3])
