@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.workloads import FLOAT, IMAGE_WH, Case, random_boxes
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.mask_targets import crop_and_rasterize
-from maskrcnn_benchmark.structures.paste import encode_masks, paste_masks
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 
@@ -22,19 +22,19 @@ def blobs(count: int, side: int) -> Tensor:
 
 def paste_case(count: int) -> Case:
     """Masks of an image as COCO's run lengths; two products and a comparison a pixel."""
-    boxes, masks = BoxList(random_boxes(count), IMAGE_WH), blobs(count, 28)
+    boxes, probabilities = BoxList(random_boxes(count), IMAGE_WH), blobs(count, 28)
+    masks = BoxMasks(probabilities, boxes.bbox, boxes.size)
 
     def paste_and_encode() -> list[object]:
-        planes = paste_masks(masks, boxes)[:, 0].numpy()
-        return [mask_utils.encode(np.asfortranarray(plane)) for plane in planes]
+        return [mask_utils.encode(np.asfortranarray(plane)) for plane in masks.planes().numpy()]
 
     return Case(
         title=f"paste_masks_rle, {count} masks of 28 x 28",
-        ours=lambda: encode_masks(masks, boxes),
+        ours=masks.encode,
         theirs=paste_and_encode,
         peer="paste, mask.encode",
         goal=20,
-        num_bytes=masks.nbytes,
+        num_bytes=probabilities.nbytes,
         num_flops=4 * float(boxes.area().sum()),
     )
 

@@ -1,6 +1,6 @@
 // Masks resized to their boxes, thresholded and encoded, one image column after the other: nothing
 // is larger than the visible part of one box at the mask's own width. All arithmetic is in float32
-// and in the order of structures/paste.py, so that the encoded pixels are those of a pasted mask.
+// and in the order of layers/mask_resize.py, so that the encoded pixels are those of a pasted mask.
 #include <algorithm>
 #include <cstdint>
 #include <string>

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, InclusivePaste
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 
@@ -63,6 +64,12 @@ def target_with_masks(
     boxes = random_boxlist(num_boxes, image_wh, seed, num_foreground).copy_with_fields("labels")
     boxes.add_field("masks", elliptic_masks(boxes))
     return boxes
+
+
+def masks_in(boxes: BoxList, masks: Tensor, threshold: float = 0.5, padding: int = 1) -> BoxMasks:
+    """Masks (K, 1, M, M) in the boxes, pasted by the original's rule."""
+    rule = InclusivePaste(threshold, padding)
+    return BoxMasks(masks, boxes.convert("xyxy").bbox, boxes.size, rule)
 
 
 def blob_probabilities(num_masks: int, side: int = 28, seed: int = 0) -> Tensor:

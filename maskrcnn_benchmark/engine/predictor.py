@@ -15,7 +15,6 @@ from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
-from maskrcnn_benchmark.structures.paste import resize_detections
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 
 
@@ -86,7 +85,7 @@ class Predictor:
         self.model.eval()
         try:
             with torch.no_grad():
-                (detections,) = self.model(images)
+                detections: BoxList = self.model(images)[0]
         finally:
             self.model.train(was_training)
-        return resize_detections(detections.to(torch.device("cpu")), image.size)
+        return detections.to(torch.device("cpu")).resize(image.size)

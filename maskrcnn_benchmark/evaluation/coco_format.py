@@ -1,6 +1,6 @@
 """Detections in the format of COCO result files.
 
-Shapes: K detections of one image, M side of a predicted mask.
+Shapes: K detections of one image.
 """
 
 from __future__ import annotations
@@ -8,17 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-import numpy as np
-import torch
-from pycocotools import mask as coco_mask
-from torch import Tensor
-
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import are_planes, encode_masks
-
-# Source: the original's evaluation, whatever the configuration says.
-MASK_THRESHOLD = 0.5
-MASK_PADDING = 1
 
 
 class BoxResult(TypedDict):
@@ -69,17 +59,21 @@ def mask_results(
 
     Args:
         image_id: COCO id of the image.
-        detections: (K,) with ``labels``, ``scores`` and ``mask`` ((K, 1, M, M) probabilities, or
-            masks of the whole image), px of the original image.
+        detections: (K,) with ``labels``, ``scores`` and ``mask``, px of the original image.
         json_category_ids: label to COCO category id.
 
     Raises:
-        ValueError: ``mask`` is missing or has another shape.
+        ValueError: ``mask`` is missing.
     """
+    if not detections.has_field("mask"):
+        raise ValueError(
+            "segm evaluation needs detections with the field 'mask', "
+            f"got the fields {sorted(detections.fields())}"
+        )
     field = "mask_scores" if detections.has_field("mask_scores") else "scores"
     scores = detections.get_field(field).detach().cpu().tolist()
     categories = _category_ids(detections, json_category_ids)
-    rles = encode_detections(detections)
+    rles = detections.predicted_masks.encode()
     return [
         MaskResult(image_id=image_id, category_id=category, segmentation=rle, score=score)
         for category, rle, score in zip(categories, rles, scores, strict=True)
@@ -120,34 +114,6 @@ def keypoint_results(
         KeypointResult(image_id=image_id, category_id=category, keypoints=values, score=score)
         for category, values, score in zip(categories, points, scores, strict=True)
     ]
-
-
-def encode_detections(detections: BoxList) -> list[dict[str, Any]]:
-    """The masks of the detections as K compressed RLEs of ``detections.size``.
-
-    Args:
-        detections: (K,) with the field ``mask``: (K, 1, M, M) probabilities inside the boxes,
-            or (K, 1, H, W) masks of the whole image.
-
-    Raises:
-        ValueError: ``mask`` is missing or has another shape.
-    """
-    if not detections.has_field("mask"):
-        raise ValueError(
-            "segm evaluation needs detections with the field 'mask', "
-            f"got the fields {sorted(detections.fields())}"
-        )
-    masks: Tensor = detections.get_field("mask").detach().cpu()
-    if masks.dim() != 4 or masks.shape[1] != 1:
-        raise ValueError(f"'mask' must be (K, 1, M, M), got {tuple(masks.shape)}")
-    if are_planes(masks, detections.size):
-        return [_encode_whole_image(mask[0] > MASK_THRESHOLD) for mask in masks]
-    return encode_masks(masks, detections, MASK_THRESHOLD, MASK_PADDING)
-
-
-def _encode_whole_image(mask: Tensor) -> dict[str, Any]:
-    rle = coco_mask.encode(np.asfortranarray(mask.to(torch.uint8).numpy()))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def _category_ids(detections: BoxList, json_category_ids: Mapping[int, int]) -> list[int]:

@@ -13,7 +13,6 @@ import torch
 
 from maskrcnn_benchmark.evaluation.result import EvaluationResult, count
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import resize_detections
 from maskrcnn_benchmark.utils.comm import all_gather, is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write, write_json
 
@@ -99,7 +98,7 @@ class Evaluator(ABC, Generic[T]):
             if key not in self._index_of:
                 raise ValueError(f"process: image {key} is not in {self.dataset.name}")
             info = self.dataset.get_img_info(self._index_of[key])
-            original = resize_detections(prediction, (int(info["width"]), int(info["height"])))
+            original = prediction.resize((int(info["width"]), int(info["height"])))
             self._kept[key] = self.keep(key, original)
 
     def evaluate(self) -> EvaluationResult | None:

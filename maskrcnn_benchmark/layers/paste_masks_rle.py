@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers.arguments import as_pair, check_has_values, check_tensors
+from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD, check_finite
 
 
 def _check(masks: Tensor, boxes: Tensor, threshold: float, padding: int) -> None:
@@ -20,8 +21,7 @@ def _check(masks: Tensor, boxes: Tensor, threshold: float, padding: int) -> None
         raise ValueError(f"masks: expected shape (N, M, M), got {tuple(masks.shape)}")
     if boxes.shape != (len(masks), 4):
         raise ValueError(f"boxes: expected shape ({len(masks)}, 4), got {tuple(boxes.shape)}")
-    if not torch.isfinite(boxes).all():
-        raise ValueError("boxes: expected finite numbers")
+    check_finite(boxes)
     if not threshold >= 0:
         raise ValueError(f"threshold: expected at least 0, got {threshold}")
     if padding < 0:
@@ -32,8 +32,8 @@ def paste_masks_rle(
     masks: Tensor,
     boxes: Tensor,
     image_hw: tuple[int, int],
-    threshold: float = 0.5,
-    padding: int = 1,
+    threshold: float = MASK_THRESHOLD,
+    padding: int = MASK_PADDING,
 ) -> list[dict[str, Any]]:
     """One COCO compressed RLE a mask, ``{"size": [H, W], "counts": str}``, in their order.
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.structures.indexing import FLIP_LEFT_RIGHT as FLIP_LEFT_RIGHT
+from maskrcnn_benchmark.structures.indexing import FLIP_TOP_BOTTOM as FLIP_TOP_BOTTOM
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
-
-FLIP_LEFT_RIGHT: Final = 0
-FLIP_TOP_BOTTOM: Final = 1
+from maskrcnn_benchmark.structures.predicted_masks import PredictedMasks, masks_of_tensor
 
 BoxMode: TypeAlias = Literal["xyxy", "xywh"]
 
@@ -101,8 +101,8 @@ class BoxList:
 
     @property
     def extra_fields(self) -> Mapping[str, Any]:
-        """Read-only view of the fields by name."""
-        return MappingProxyType(self._fields)
+        """Read-only view of the fields by name, as ``get_field`` gives them."""
+        return MappingProxyType({name: self.get_field(name) for name in self._fields})
 
     @property
     def labels(self) -> Tensor:
@@ -116,29 +116,48 @@ class BoxList:
         scores: Tensor = self.get_field("scores")
         return scores
 
+    @property
+    def predicted_masks(self) -> PredictedMasks:
+        """The K predicted masks: the field "mask", whatever kind they are."""
+        masks: PredictedMasks = self._kept_field("mask")
+        return masks
+
     def add_field(self, field: str, field_data: Any) -> None:  # noqa: ANN401 - tensors and others
         """Set a field; the only method that changes the BoxList.
 
         Args:
             field: its name; a field of that name is replaced.
-            field_data: a tensor of first dimension K, or another container of K entries.
+            field_data: a tensor of first dimension K, or another container of K entries. "mask"
+                is kept as ``PredictedMasks``; see ``masks_of_tensor`` for what a tensor means.
 
         Raises:
-            ValueError: the length differs from the number of boxes, or there is none.
+            ValueError: the length differs from the number of boxes, or there is none; "mask" is
+                nothing that says what masks they are, or masks of an image of another size.
         """
         length = _num_entries(field, field_data)
         if length != len(self):
             raise ValueError(
                 f"field {field!r} must have one entry a box, {len(self)}, not {length}"
             )
+        if field == "mask" and not isinstance(field_data, PredictedMasks):
+            field_data = masks_of_tensor(field_data, self.convert("xyxy").bbox, self.size)
+        if isinstance(field_data, PredictedMasks) and field_data.size != self.size:
+            raise ValueError(
+                f"field {field!r}: masks of an image of the size (w, h) = {field_data.size} for "
+                f"boxes of one of {self.size}"
+            )
         self._fields[field] = field_data
 
     def get_field(self, field: str) -> Any:  # noqa: ANN401 - tensors and others
-        """The data of a field.
+        """The data of a field; "mask" as a tensor where one says it all, see ``as_field``.
 
         Raises:
             KeyError: no such field; the message lists those present.
         """
+        data = self._kept_field(field)
+        return data.as_field() if isinstance(data, PredictedMasks) else data
+
+    def _kept_field(self, field: str) -> Any:  # noqa: ANN401 - tensors and others
         try:
             return self._fields[field]
         except KeyError:
@@ -164,7 +183,9 @@ class BoxList:
         """
         names = [fields] if isinstance(fields, str) else fields
         kept = {
-            name: self.get_field(name) for name in names if not skip_missing or self.has_field(name)
+            name: self._kept_field(name)
+            for name in names
+            if not skip_missing or self.has_field(name)
         }
         return self._like(self.bbox, kept)
 
@@ -191,9 +212,10 @@ class BoxList:
         Every coordinate is multiplied by its side's ratio, as in the original (the inclusive
         corners are not treated specially).
         """
-        ratio_w, ratio_h = (new / old for new, old in zip(size, self.size, strict=True))
+        width, height = size
+        ratio_w, ratio_h = width / self.size[0], height / self.size[1]
         scaled = self.bbox * self.bbox.new_tensor([ratio_w, ratio_h, ratio_w, ratio_h])
-        return self._like(scaled, _follow(self._fields, "resize", size), size=size)
+        return self._like(scaled, _follow(self._fields, "resize", (width, height)), size=size)
 
     def transpose(self, method: int) -> BoxList:
         """The boxes in the flipped image; fields with geometry follow.

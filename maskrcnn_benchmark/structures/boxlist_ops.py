@@ -12,6 +12,7 @@ from torch import Tensor
 from maskrcnn_benchmark.layers import ml_nms, nms
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.predicted_masks import PredictedMasks
 
 
 def boxlist_nms(
@@ -120,7 +121,7 @@ def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:
 
     Raises:
         ValueError: no BoxList, or image sizes, modes or field names that differ.
-        TypeError: a field that is not a tensor, with more than one BoxList.
+        TypeError: a field that is neither a tensor nor predicted masks, with more than one BoxList.
     """
     if not bboxes:
         raise ValueError("cat_boxlist needs at least one BoxList")
@@ -132,13 +133,22 @@ def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:
             raise ValueError(f"cannot concatenate {first} and {boxes}: fields differ")
     joined = BoxList(torch.cat([boxes.bbox for boxes in bboxes]), first.size, first.mode)
     for name in first.fields():
-        joined.add_field(name, _cat_field(name, [boxes.get_field(name) for boxes in bboxes]))
+        is_masks = name == "mask"
+        parts = [one.predicted_masks if is_masks else one.get_field(name) for one in bboxes]
+        joined.add_field(name, _cat_field(name, parts))
     return joined
 
 
 def _cat_field(name: str, parts: list[Any]) -> Any:  # noqa: ANN401 - a field of any kind
-    if len(parts) == 1:
-        return parts[0]
-    if not all(isinstance(part, Tensor) for part in parts):
-        raise TypeError(f"field {name!r} is a {type(parts[0]).__name__}, not a tensor")
+    first, *others = parts
+    if not others:
+        return first
+    kind = Tensor if isinstance(first, Tensor) else type(first)
+    if not all(isinstance(part, kind) for part in parts):
+        kinds = sorted({type(part).__name__ for part in parts})
+        raise TypeError(f"field {name!r} is of several kinds: {kinds}")
+    if isinstance(first, PredictedMasks):
+        return first.cat(others)
+    if not isinstance(first, Tensor):
+        raise TypeError(f"field {name!r} is a {type(first).__name__}, not a tensor")
     return torch.cat(parts)

@@ -1,11 +1,14 @@
-"""One meaning of ``container[item]`` for boxes and the masks that go with them."""
+"""What boxes and the masks that go with them agree on: ``container[item]`` and flips."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, Union
+from typing import Any, Final, TypeAlias, Union
 
 import numpy as np
 import torch
 from torch import Tensor
+
+FLIP_LEFT_RIGHT: Final = 0
+FLIP_TOP_BOTTOM: Final = 1
 
 InstanceIndex: TypeAlias = Union[
     int, slice, Tensor, "np.ndarray[Any, Any]", Sequence[int], Sequence[bool]

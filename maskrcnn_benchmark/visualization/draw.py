@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import PastedMask, resize_detections
+from maskrcnn_benchmark.structures.predicted_masks import PastedMask
 from maskrcnn_benchmark.visualization.labels import Chip, Rectangle, draw_chips
 from maskrcnn_benchmark.visualization.palette import Colour, instance_colours
 from maskrcnn_benchmark.visualization.shapes import instance_shapes
@@ -55,7 +55,7 @@ def draw_instances(
     scale = _SUPERSAMPLING if pixels <= _MAX_SUPERSAMPLED_PIXELS else 1
     boxes = select_by_score(boxes, score_threshold)
     canvas_wh = (photo.width * scale, photo.height * scale)
-    scaled = resize_detections(boxes, canvas_wh)
+    scaled = boxes.resize(canvas_wh)
     unit = min(photo.size) * scale
     canvas = np.asarray(photo.resize(canvas_wh, Image.Resampling.NEAREST)).copy()
     labels = [int(label) for label in boxes.get_field("labels").tolist()]

@@ -8,7 +8,7 @@ import torch
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.evaluation import evaluator as evaluator_module
 from maskrcnn_benchmark.evaluation.coco_evaluator import COCOEvaluator
-from maskrcnn_benchmark.structures.paste import paste_masks
+from maskrcnn_benchmark.structures.predicted_masks import ImageMasks
 from tests.evaluation.fakes import (
     FakeDataset,
     detections,
@@ -16,6 +16,7 @@ from tests.evaluation.fakes import (
     square_annotation,
     two_image_content,
 )
+from tests.structures.prototype_masks import filled_boxes
 
 # The object of `two_image_content` as inclusive corners: category 7 is label 2.
 RIGHT_BOX = [10, 10, 49, 49]
@@ -51,7 +52,15 @@ class TestNumbers:
     def test_masks_pasted_by_the_model_count_as_those_inside_boxes(self, backend):
         evaluator = make(backend=backend)
         half_size = detections([[5, 5, 24.5, 24.5]], [2], [0.9], size_wh=(50, 40))
-        half_size.add_field("mask", paste_masks(half_size.get_field("mask"), half_size))
+        planes = half_size.predicted_masks.planes()
+        half_size.add_field("mask", ImageMasks(planes, half_size.size))
+        evaluator.process([11], [half_size])
+        assert evaluator.evaluate().metrics["segm"]["AP"] == pytest.approx(100)
+
+    def test_masks_of_a_kind_of_ones_own_count(self, backend):
+        evaluator = make(backend=backend)
+        half_size = detections([[5, 5, 24.5, 24.5]], [2], [0.9], size_wh=(50, 40))
+        half_size.add_field("mask", filled_boxes(half_size))
         evaluator.process([11], [half_size])
         assert evaluator.evaluate().metrics["segm"]["AP"] == pytest.approx(100)
 

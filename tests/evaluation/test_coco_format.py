@@ -5,7 +5,6 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn_benchmark.evaluation.coco_format import (
     box_results,
-    encode_detections,
     mask_results,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -45,18 +44,8 @@ def test_masks_of_the_whole_image_are_taken_as_they_are():
     planes = torch.zeros(2, 1, 80, 100, dtype=torch.uint8)
     planes[0, 0, 3:5, 7:20] = 1
     found.add_field("mask", planes)
-    for rle, plane in zip(encode_detections(found), planes, strict=True):
-        np.testing.assert_array_equal(coco_mask.decode(rle), plane[0].numpy())
-
-
-def test_probabilities_are_no_masks_of_an_image_that_is_as_small():
-    found = BoxList([[7.0, 7.0, 20.0, 20.0]], (28, 28))
-    found.add_field("mask", torch.ones(1, 1, 28, 28))
-    (rle,) = encode_detections(found)
-    assert 13**2 <= coco_mask.decode(rle).sum() <= 16**2  # the box, not the image
-    found.add_field("mask", torch.ones(1, 1, 28, 28, dtype=torch.uint8))
-    (rle,) = encode_detections(found)
-    assert coco_mask.decode(rle).sum() == 28**2
+    for result, plane in zip(mask_results(11, found, IDS), planes, strict=True):
+        np.testing.assert_array_equal(coco_mask.decode(result["segmentation"]), plane[0].numpy())
 
 
 def test_no_detections_give_no_results():
@@ -73,14 +62,7 @@ def test_labels_of_another_number_of_classes_are_named():
 def test_missing_masks_are_named():
     boxes = BoxList(torch.zeros(1, 4), (100, 80))
     with pytest.raises(ValueError, match="the field 'mask'"):
-        encode_detections(boxes)
-
-
-def test_masks_of_another_shape_are_refused():
-    found = detections([[0, 0, 5, 5]], [1], [0.5])
-    found.add_field("mask", torch.ones(1, 28, 28))
-    with pytest.raises(ValueError, match=r"\(K, 1, M, M\), got \(1, 28, 28\)"):
-        encode_detections(found)
+        mask_results(11, boxes, IDS)
 
 
 GOLDEN_CASES = [

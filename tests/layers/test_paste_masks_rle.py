@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from maskrcnn_benchmark.layers import _reference, paste_masks_rle
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import paste_masks
-from tests.factories import blob_probabilities
+from tests.factories import blob_probabilities, masks_in
 
 OPERATORS = {
     "dispatched": torch.ops.centermask.paste_masks_rle,
@@ -35,7 +34,7 @@ def texts(operator, masks, boxes, image_hw, threshold=0.5, padding=1):
 def pasted_and_encoded(masks, boxes, image_hw, threshold=0.5, padding=1):
     """Oracle: whole planes, encoded by pycocotools."""
     boxlist = BoxList(boxes, (image_hw[1], image_hw[0]))
-    planes = paste_masks(masks[:, None], boxlist, threshold, padding)[:, 0].numpy()
+    planes = masks_in(boxlist, masks[:, None], threshold, padding).planes().numpy()
     return [mask_utils.encode(np.asfortranarray(plane))["counts"] for plane in planes]
 
 

@@ -8,7 +8,6 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn_benchmark.evaluation.coco_format import box_results, mask_results
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import resize_detections
 from tests.golden_data import golden_json, golden_npz
 from tests.parity.reference import match_detections
 
@@ -47,7 +46,7 @@ def assert_coco_results(
     }
     for part in [part for part in parts if part in info]:
         format_results, placed = parts[part]
-        ours = format_results(image_id, resize_detections(placed, (width, height)), json_ids)
+        ours = format_results(image_id, placed.resize((width, height)), json_ids)
         references = [entry for entry in info[part] if entry["image_id"] == image_id]
         compared = [(ours[i], references[j]) for i, j in pairs if j < len(references)]
         assert len(compared) >= len(references) - 1

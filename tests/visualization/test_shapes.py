@@ -1,11 +1,13 @@
 import numpy as np
 import torch
+from PIL import Image
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import paste_masks
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from maskrcnn_benchmark.visualization.draw import draw_instances
 from maskrcnn_benchmark.visualization.shapes import instance_shapes
-from tests.factories import blob_probabilities, elliptic_masks, random_boxlist
+from tests.factories import blob_probabilities, elliptic_masks, masks_in, random_boxlist
+from tests.structures.prototype_masks import filled_boxes
 
 
 def on_plane(shape, size_wh):
@@ -19,7 +21,7 @@ def test_predicted_shapes_are_the_pasted_masks():
     boxes = random_boxlist(5)
     probabilities = blob_probabilities(5)
     boxes.add_field("mask", probabilities)
-    planes = paste_masks(probabilities, boxes)[:, 0].numpy()
+    planes = masks_in(boxes, probabilities).planes().numpy()
     for shape, plane in zip(instance_shapes(boxes), planes, strict=True):
         np.testing.assert_array_equal(on_plane(shape, boxes.size), plane)
 
@@ -29,6 +31,19 @@ def test_probabilities_are_no_plane_of_an_image_that_is_as_small():
     boxes.add_field("mask", torch.ones(1, 1, 28, 28))
     (shape,) = instance_shapes(boxes)
     assert max(shape.mask.shape) <= 16
+
+
+def test_masks_of_a_kind_of_ones_own_are_drawn():
+    boxes = BoxList([[10.0, 5.0, 39.0, 24.0]], (60, 40))
+    boxes.add_field("labels", torch.ones(1).long())
+    filled = boxes.copy_with_fields("labels")
+    filled.add_field("mask", filled_boxes(boxes))
+    (shape,) = instance_shapes(filled)
+    assert (shape.x0, shape.y0, shape.mask.shape, shape.mask.all()) == (10, 5, (20, 30), True)
+    photo = Image.new("RGB", (60, 40))
+    plain, painted = (np.asarray(draw_instances(photo, one, {})) for one in (boxes, filled))
+    assert not plain[14, 24].any()
+    assert painted[14, 24].any()
 
 
 def test_ground_truth_shapes_are_the_rasterised_polygons():

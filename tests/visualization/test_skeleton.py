@@ -5,9 +5,10 @@ from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
-from maskrcnn_benchmark.structures.paste import paste_masks
+from maskrcnn_benchmark.structures.predicted_masks import ImageMasks
 from maskrcnn_benchmark.visualization.draw import draw_instances
 from maskrcnn_benchmark.visualization.skeleton import draw_skeletons
+from tests.factories import masks_in
 
 RED, SIZE_WH = (255, 0, 0), (40, 30)
 
@@ -73,7 +74,8 @@ def test_instances_are_drawn_with_their_keypoints():
 def test_masks_pasted_by_the_model_are_drawn_as_those_inside_boxes():
     inside, whole = make_boxes(), make_boxes()
     inside.add_field("mask", torch.ones(1, 1, 28, 28))
-    whole.add_field("mask", paste_masks(torch.ones(1, 1, 28, 28), make_boxes()))
+    planes = masks_in(whole, torch.ones(1, 1, 28, 28)).planes()
+    whole.add_field("mask", ImageMasks(planes, whole.size))
     photo = Image.new("RGB", (80, 60))
     pictures = [np.asarray(draw_instances(photo, one, {})) for one in (inside, whole)]
     differs = (pictures[0] != pictures[1]).any(axis=2)

@@ -5,48 +5,48 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste import paste_masks
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, InclusivePaste
 
 
 def attach_masks(detections: Sequence[BoxList], class_logits: Tensor) -> list[BoxList]:
-    """The detections with the field `mask`: (K, 1, M, M) probabilities of their own class.
+    """The detections with the field `mask`: probabilities of their own class, inside the boxes.
 
     Args:
         detections: one BoxList an image.
         class_logits: (R, M, M), of its own class, of all detections of all images in their order.
     """
-    probs = class_logits.sigmoid()[:, None]
     sizes = [len(boxes) for boxes in detections]
-    results = []
-    for boxes, masks in zip(detections, torch.split(probs, sizes), strict=True):
-        result = boxes.copy_with_fields(boxes.fields())
-        result.add_field("mask", masks)
-        results.append(result)
-    return results
+    probs = torch.split(class_logits.sigmoid()[:, None], sizes)
+    return [_with_masks(boxes, masks) for boxes, masks in zip(detections, probs, strict=True)]
 
 
 def paste_attached_masks(detections: Sequence[BoxList], masker: "Masker") -> list[BoxList]:
-    """The detections with the field `mask` as (K, 1, H, W) masks of the whole resized image.
+    """The detections with the field `mask` as masks of the whole resized image, on their device.
 
     Args:
         detections: one BoxList an image with the field `mask`, (K, 1, M, M) probabilities.
         masker: pastes them.
     """
-    results = []
     pasted = masker([boxes.get_field("mask") for boxes in detections], detections)
-    for boxes, masks in zip(detections, pasted, strict=True):
-        result = boxes.copy_with_fields(boxes.fields())
-        result.add_field("mask", masks.to(boxes.bbox.device))
-        results.append(result)
-    return results
+    return [
+        _with_masks(boxes, masks.to(boxes.bbox.device))
+        for boxes, masks in zip(detections, pasted, strict=True)
+    ]
+
+
+def _with_masks(boxes: BoxList, masks: Tensor) -> BoxList:
+    result = boxes.copy_with_fields(boxes.fields())
+    result.add_field("mask", masks)
+    return result
 
 
 class Masker:
     """Pastes masks of boxes into images.
 
     Whole images of masks cost N x H x W bytes: evaluation and drawing paste inside the boxes
-    instead (`structures.paste`). This class is for scripts that want the full maps.
+    instead (`PredictedMasks`). This class is for scripts that want the full maps.
 
     Args:
         threshold: probability above which a pixel belongs to the instance; below 0 pixels are the
@@ -54,7 +54,7 @@ class Masker:
         padding: px added around the M x M map before it is resized.
     """
 
-    def __init__(self, threshold: float = 0.5, padding: int = 1) -> None:
+    def __init__(self, threshold: float = MASK_THRESHOLD, padding: int = MASK_PADDING) -> None:
         self.threshold = threshold
         self.padding = padding
 
@@ -74,7 +74,8 @@ class Masker:
         per_image = [masks] if isinstance(masks, Tensor) else list(masks)
         if len(boxlists) != len(per_image):
             raise ValueError(f"masks of {len(per_image)} images for boxes of {len(boxlists)}")
+        rule = InclusivePaste(self.threshold, self.padding)
         return [
-            paste_masks(image_masks, boxlist, threshold=self.threshold, padding=self.padding)
-            for image_masks, boxlist in zip(per_image, boxlists, strict=True)
+            BoxMasks(probs, boxlist.convert("xyxy").bbox, boxlist.size, rule).planes()[:, None]
+            for probs, boxlist in zip(per_image, boxlists, strict=True)
         ]

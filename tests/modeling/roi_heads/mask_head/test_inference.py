@@ -3,6 +3,7 @@ import torch
 
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker, attach_masks
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.predicted_masks import LEGACY_PASTE, BoxMasks
 
 
 def make_detections(labels):
@@ -23,6 +24,10 @@ def test_each_box_gets_its_probabilities():
     torch.testing.assert_close(results[0].get_field("mask")[1, 0], logits[1].sigmoid())
     torch.testing.assert_close(results[2].get_field("mask")[0, 0], logits[2].sigmoid())
     assert not detections[0].has_field("mask")
+    masks = results[0].predicted_masks
+    assert isinstance(masks, BoxMasks)
+    assert masks.rule == LEGACY_PASTE
+    assert torch.equal(masks.boxes, detections[0].bbox)
 
 
 def test_masker_fills_the_box_and_nothing_else():
