@@ -21,25 +21,18 @@ def keep_best(boxlist: BoxList, limit: int) -> BoxList:
     return boxlist[torch.nonzero(scores >= lowest).squeeze(1)]
 
 
-def append_ground_truth(
-    proposals: Sequence[BoxList],
-    targets: Sequence[BoxList],
-    score_field: str = "scores",
-    *,
-    with_labels: bool = True,
-) -> list[BoxList]:
+def append_ground_truth(proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> list[BoxList]:
     """Proposals of each image followed by its ground-truth boxes, with score 1.
 
     Args:
-        proposals: one BoxList an image.
-        targets: ground truth of each image, with `labels` where they are wanted.
-        score_field: name of the field with the scores.
-        with_labels: keep the `labels` of both; other fields are dropped.
+        proposals: one BoxList an image, with `labels` and `scores`, or with `objectness` alone;
+            other fields are dropped.
+        targets: ground truth of each image, with `labels` where the proposals have them.
     """
-    labels = ["labels"] if with_labels else []
     result = []
     for boxes, target in zip(proposals, targets, strict=True):
+        labels, score = (["labels"], "scores") if boxes.has_field("labels") else ([], "objectness")
         truth = target.convert("xyxy").copy_with_fields(labels)
-        truth.add_field(score_field, torch.ones_like(truth.bbox[:, 0]))
-        result.append(cat_boxlist([boxes.copy_with_fields([*labels, score_field]), truth]))
+        truth.add_field(score, torch.ones_like(truth.bbox[:, 0]))
+        result.append(cat_boxlist([boxes.copy_with_fields([*labels, score]), truth]))
     return result

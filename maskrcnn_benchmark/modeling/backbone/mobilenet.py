@@ -97,8 +97,8 @@ class MobileNetV2(Body):
                 blocks.append(block)
                 in_channels = spec.channels
         self.features = nn.Sequential(*blocks)
-        for block in self.features[: _FREEZE_ENDS[freeze_at]]:
-            block.requires_grad_(False)
+        for part in self.features[: _FREEZE_ENDS[freeze_at]]:
+            part.requires_grad_(False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "MobileNetV2":

@@ -1,5 +1,7 @@
 """Proposal stages by architecture."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
@@ -9,7 +11,11 @@ from maskrcnn_benchmark.modeling.dense.retinanet import build_retinanet
 from maskrcnn_benchmark.modeling.dense.rpn.proposal_network import build_proposal_network
 from maskrcnn_benchmark.modeling.fbnet import rpn_head as _fbnet  # noqa: F401  # enters its head
 
-_BUILDERS = {"fcos": build_fcos, "rpn": build_proposal_network, "retinanet": build_retinanet}
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "fcos": build_fcos,
+    "rpn": build_proposal_network,
+    "retinanet": build_retinanet,
+}
 
 
 def build_rpn(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None) -> nn.Module:

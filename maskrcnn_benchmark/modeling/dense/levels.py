@@ -11,10 +11,11 @@ from torch import Tensor
 
 def flatten_levels(per_level: Sequence[Tensor], width: int) -> Tensor:
     """(N, L, width) from maps (N, D * width, Hi, Wi): rows, then columns, then those of a cell."""
-    return torch.cat([_flatten(level, width) for level in per_level], dim=1)
+    return torch.cat([flatten_level(level, width) for level in per_level], dim=1)
 
 
-def _flatten(level: Tensor, width: int) -> Tensor:
+def flatten_level(level: Tensor, width: int) -> Tensor:
+    """(N, L, width) from one map, as ``flatten_levels``; where it can be, a view."""
     num_images, channels, height, feature_width = level.shape
     # In numbers, because -1 is ambiguous without images.
     num_predictions = height * feature_width * (channels // width)

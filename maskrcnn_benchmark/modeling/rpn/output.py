@@ -1,3 +1,3 @@
-"""Old import path of ``maskrcnn_benchmark.modeling.dense.output``."""
+"""Old import path of ``maskrcnn_benchmark.modeling.dense.stage``."""
 
-from maskrcnn_benchmark.modeling.dense.output import *
+from maskrcnn_benchmark.modeling.dense.stage import *

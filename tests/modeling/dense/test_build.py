@@ -7,9 +7,9 @@ import torch
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
-from maskrcnn_benchmark.modeling.dense.fcos import FCOSModule
-from maskrcnn_benchmark.modeling.dense.retinanet import RetinaNetModule
-from maskrcnn_benchmark.modeling.dense.rpn.proposal_network import RPNModule
+from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
+from maskrcnn_benchmark.modeling.dense.retinanet.head import RetinaNetOutputs
+from maskrcnn_benchmark.modeling.dense.rpn.head import RPNOutputs
 from maskrcnn_benchmark.structures.image_list import ImageList
 from tests.factories import random_boxlist
 
@@ -23,12 +23,12 @@ def make_config(*options):
 @pytest.mark.parametrize(
     ("rpn_only", "fcos_on", "retinanet_on", "expected"),
     [
-        (True, True, False, FCOSModule),
-        (True, False, False, RPNModule),
-        (False, True, False, RPNModule),  # two-stage files, which do not know FCOS_ON
-        (False, False, False, RPNModule),
+        (True, True, False, FCOSOutputs),
+        (True, False, False, RPNOutputs),
+        (False, True, False, RPNOutputs),  # two-stage files, which do not know FCOS_ON
+        (False, False, False, RPNOutputs),
         *(
-            (rpn_only, fcos_on, True, RetinaNetModule)
+            (rpn_only, fcos_on, True, RetinaNetOutputs)
             for rpn_only in (True, False)
             for fcos_on in (True, False)
         ),
@@ -40,7 +40,7 @@ def test_flags_choose_the_stage(rpn_only, fcos_on, retinanet_on, expected):
     options = [item for name, value in flags.items() for item in (f"MODEL.{name}", value)]
     with torch.device("meta"):
         stage = build_rpn(make_config(*options), in_channels=32)
-    assert type(stage) is expected
+    assert stage.outputs is expected
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_shipped_files_of_region_proposals_say_that_they_are_no_fcos(name):
     cfg.merge_from_file(f"configs/{name}.yaml")
     assert cfg.MODEL.FCOS_ON is False
     with torch.device("meta"):
-        assert type(build_rpn(cfg, in_channels=32)) is RPNModule
+        assert build_rpn(cfg, in_channels=32).outputs is RPNOutputs
 
 
 @pytest.mark.parametrize(

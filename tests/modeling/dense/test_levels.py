@@ -1,6 +1,6 @@
 import torch
 
-from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
+from maskrcnn_benchmark.modeling.dense.levels import flatten_level, flatten_levels
 
 
 def test_rows_then_columns_then_the_predictions_of_a_cell():
@@ -14,3 +14,4 @@ def test_rows_then_columns_then_the_predictions_of_a_cell():
                 expected = first[1, 3 * i : 3 * i + 3, y, x]
                 assert torch.equal(flat[1, (y * 3 + x) * 2 + i], expected)
     assert (flat[:, 12:] == 99).all()
+    assert torch.equal(flatten_level(first, 3), flat[:, :12])

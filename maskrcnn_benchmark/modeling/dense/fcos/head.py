@@ -115,15 +115,19 @@ class _FCOSPredictions(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> FCOSOutputs:
         """Predictions on feature maps (N, F, Hi, Wi), finest first."""
-        outputs = FCOSOutputs([], [], [])
-        for feature, scale in zip(features, self.scales, strict=True):
+        logits, raw_ltrb, centerness = list[Tensor](), list[Tensor](), list[Tensor]()
+        for feature in features:
             cls_feature, box_feature = self.run_towers(feature)
-            outputs.logits.append(self.cls_logits(cls_feature))
+            logits.append(self.cls_logits(cls_feature))
             # UPSTREAM(centerness-on-box-tower): the first paper draws it on the classification one.
-            outputs.centerness.append(self.centerness(box_feature))
-            # Half precision overflows at 65504 px and rounds 1000 px to halves.
-            outputs.ltrb.append(scale(at_least_float32(self.bbox_pred(box_feature))).exp())
-        return outputs
+            centerness.append(self.centerness(box_feature))
+            raw_ltrb.append(self.bbox_pred(box_feature))
+        # Half precision overflows at 65504 px and rounds 1000 px to halves.
+        ltrb = [
+            scale(at_least_float32(raw)).exp()
+            for raw, scale in zip(raw_ltrb, self.scales, strict=True)
+        ]
+        return FCOSOutputs(logits=logits, ltrb=ltrb, centerness=centerness)
 
 
 class FCOSHead(_FCOSPredictions):

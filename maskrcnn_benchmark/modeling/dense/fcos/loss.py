@@ -15,21 +15,13 @@ from maskrcnn_benchmark.modeling.dense.fcos.targets import (
     FCOSTargetAssigner,
     compute_centerness_targets,
 )
-from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
+from maskrcnn_benchmark.modeling.dense.levels import flatten_level
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
-def _as_lists(per_level: Sequence[Tensor], width: int) -> list[Tensor]:
-    """Predictions (N, Li, width) of every level."""
-    return [flatten_levels([level], width) for level in per_level]
-
-
-def _level_by_level(per_level: Sequence[Tensor]) -> Tensor:
-    """(N L, ...) from (N, Li, ...) per level: levels, then images, then locations.
-
-    The order of the original: sums over locations then round like its sums.
-    """
-    return torch.cat([values.flatten(0, 1) for values in per_level])
+def _level_by_level(per_level: Sequence[Tensor], width: int) -> Tensor:
+    """(N * L, width) from maps of every level, in the order of the targets."""
+    return torch.cat([flatten_level(level, width).flatten(0, 1) for level in per_level])
 
 
 class FCOSLoss:
@@ -69,16 +61,14 @@ class FCOSLoss:
             locations: per level (Li, 2), px.
             targets: one BoxList an image with the field `labels`.
         """
-        assigned = self.assigner(locations, targets)
-        sizes = [len(points) for points in locations]
-        labels = _level_by_level(torch.split(assigned.labels, sizes, dim=1))
+        labels, all_ltrb = self.assigner(locations, targets)
         positive_inds = torch.nonzero(labels > 0).squeeze(1)
-        target_ltrb = _level_by_level(torch.split(assigned.ltrb, sizes, dim=1))[positive_inds]
-        logits = _level_by_level(_as_lists(outputs.logits, self.num_foreground))
-        ltrb = _level_by_level(_as_lists(outputs.ltrb, 4))[positive_inds]
-        centerness = _level_by_level(_as_lists(outputs.centerness, 1)).flatten()[positive_inds]
+        target_ltrb = all_ltrb[positive_inds]
+        logits = _level_by_level(outputs.logits, self.num_foreground)
+        ltrb = _level_by_level(outputs.ltrb, 4)[positive_inds]
+        centerness = _level_by_level(outputs.centerness, 1).flatten()[positive_inds]
 
-        num_images, num_positives = len(assigned.labels), len(positive_inds)
+        num_images, num_positives = len(targets), len(positive_inds)
         loss_cls = self.focal_loss(logits, labels.int()) / (num_positives + num_images)
         centerness_targets = compute_centerness_targets(target_ltrb)
         return {

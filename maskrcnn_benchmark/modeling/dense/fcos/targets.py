@@ -16,11 +16,13 @@ _NO_BOX_AREA = float("inf")
 
 
 class FCOSTargets(NamedTuple):
-    """What every location should predict; levels lie behind one another along L.
+    """What every location of a batch should predict: levels, then images, then locations.
+
+    The order of the original: sums over locations then round like its sums.
 
     Attributes:
-        labels: (N, L) int64, 0 = background.
-        ltrb: (N, L, 4) distances to the sides of the assigned box, px; arbitrary for background.
+        labels: (N * L,) int64, 0 = background.
+        ltrb: (N * L, 4) distances to the sides of the assigned box, px; arbitrary for background.
     """
 
     labels: Tensor
@@ -90,9 +92,9 @@ class FCOSTargetAssigner:
         per_image = [
             self._assign_image(all_locations, low_high, radii, target) for target in targets
         ]
+        sizes = [len(points) for points in locations]
         return FCOSTargets(
-            labels=torch.stack([labels for labels, _ in per_image]),
-            ltrb=torch.stack([ltrb for _, ltrb in per_image]),
+            *(_level_by_level(parts, sizes) for parts in zip(*per_image, strict=True))
         )
 
     def _assign_image(
@@ -126,6 +128,12 @@ class FCOSTargetAssigner:
         right_bottom = torch.minimum(centers + half, boxes[:, 2:])
         points = locations[:, None, :]
         return ((points > left_top) & (points < right_bottom)).all(dim=-1)
+
+
+def _level_by_level(per_image: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """(N * L, ...) from (L, ...) of every image: levels, then images, then locations."""
+    per_level = zip(*(torch.split(values, list(sizes)) for values in per_image), strict=True)
+    return torch.cat([values for level in per_level for values in level])
 
 
 def first_argmin(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers import SigmoidFocalLoss, at_least_float32
+from maskrcnn_benchmark.layers import SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.anchor_targets import (
     batch_indices,
@@ -78,7 +78,7 @@ class RetinaNetLoss(nn.Module):
         all_labels = torch.cat([positive_inds.new_zeros(0), *labels])
 
         logits = flatten_levels(outputs.logits, self.num_foreground).flatten(0, 1)
-        deltas = at_least_float32(flatten_levels(outputs.deltas, 4).flatten(0, 1)[positive_inds])
+        deltas = flatten_levels(outputs.deltas, 4).flatten(0, 1)[positive_inds]
         num_positives, num_images = len(positive_inds), len(targets)
         box_loss = self.box_loss(deltas, codes.to(deltas))
         return {

@@ -9,20 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.modeling.dense.rpn.head import RPNOutputs
+from maskrcnn_benchmark.modeling.dense.selection import Candidates, join_candidates
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.boxlist_ops import (
-    boxlist_nms,
-    cat_boxlist,
-    remove_small_boxes,
-)
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_nms, cat_boxlist
 
 
 @dataclass(frozen=True, slots=True)
-class RPNSelectionSettings:
+class ProposalSettings:
     """Limits of the selection.
 
     Args:
@@ -42,7 +38,7 @@ class RPNSelectionSettings:
     min_size: int = 0
 
 
-class RPNPostProcessor:
+class ProposalSelection:
     """Selects the best boxes of every image.
 
     Args:
@@ -50,7 +46,7 @@ class RPNPostProcessor:
         coder: decodes boxes relative to anchors.
     """
 
-    def __init__(self, settings: RPNSelectionSettings, coder: BoxCoder) -> None:
+    def __init__(self, settings: ProposalSettings, coder: BoxCoder) -> None:
         self.settings = settings
         self.coder = coder
 
@@ -71,48 +67,38 @@ class RPNPostProcessor:
             image_sizes: (height, width) of the images before padding.
         """
         per_level = [
-            self._select_on_level(logits, deltas, level_anchors, image_sizes)
+            self._decode(logits, deltas, level_anchors)
             for logits, deltas, level_anchors in zip(*outputs, anchors, strict=True)
         ]
-        proposals = [cat_boxlist(list(levels)) for levels in zip(*per_level, strict=True)]
+        proposals = [
+            cat_boxlist([self._select_on_level(level, image_hw) for level in levels])
+            for levels, image_hw in zip(zip(*per_level, strict=True), image_sizes, strict=True)
+        ]
         if len(per_level) == 1:
             return proposals
         if self.settings.per_batch:
             return _best_of_batch(proposals, self.settings.fpn_post_nms_top_n)
         return [_best(boxes, self.settings.fpn_post_nms_top_n) for boxes in proposals]
 
-    def _select_on_level(
-        self,
-        logits: Tensor,
-        deltas: Tensor,
-        anchors: Tensor,
-        image_sizes: Sequence[tuple[int, int]],
-    ) -> list[BoxList]:
-        # Half precision has too few values to rank by, and rounds boxes to whole pixels and more.
-        objectness = at_least_float32(flatten_levels([logits], 1)).squeeze(2).sigmoid()  # (N, Li)
+    def _decode(self, logits: Tensor, deltas: Tensor, anchors: Tensor) -> list[Candidates]:
+        """The best candidates of a level for each image, best first."""
+        objectness = flatten_levels([logits], 1).squeeze(2).sigmoid()  # (N, Li)
         top_n = min(self.settings.pre_nms_top_n, len(anchors))
         objectness, best = objectness.topk(top_n, dim=1, sorted=True)  # (N, K)
         codes = flatten_levels([deltas], 4).gather(1, best[..., None].expand(-1, -1, 4))
-        boxes = self.coder.decode(
-            at_least_float32(codes).flatten(0, 1), anchors[best].flatten(0, 1)
-        ).view_as(codes)
-        proposals = []
-        for image_boxes, scores, (height, width) in zip(
-            boxes, objectness, image_sizes, strict=True
-        ):
-            boxlist = BoxList(image_boxes, (width, height), mode="xyxy")
-            boxlist.add_field("objectness", scores)
-            boxlist = boxlist.clip_to_image(remove_empty=False)
-            boxlist = remove_small_boxes(boxlist, self.settings.min_size)
-            proposals.append(
-                boxlist_nms(
-                    boxlist,
-                    self.settings.nms_threshold,
-                    max_proposals=self.settings.post_nms_top_n,
-                    score_field="objectness",
-                )
-            )
-        return proposals
+        boxes = self.coder.decode(codes.flatten(0, 1), anchors[best].flatten(0, 1)).view_as(codes)
+        return [
+            Candidates(image_boxes, {"objectness": scores})
+            for image_boxes, scores in zip(boxes, objectness, strict=True)
+        ]
+
+    def _select_on_level(self, candidates: Candidates, image_hw: tuple[int, int]) -> BoxList:
+        return boxlist_nms(
+            join_candidates([candidates], image_hw, self.settings.min_size),
+            self.settings.nms_threshold,
+            max_proposals=self.settings.post_nms_top_n,
+            score_field="objectness",
+        )
 
 
 def _best(boxlist: BoxList, limit: int) -> BoxList:

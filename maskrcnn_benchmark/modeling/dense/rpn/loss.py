@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers import at_least_float32, smooth_l1_loss
+from maskrcnn_benchmark.layers import smooth_l1_loss
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
@@ -61,7 +61,6 @@ class RPNLoss:
         self,
         outputs: RPNOutputs,
         anchors: Sequence[Tensor],
-        image_sizes: Sequence[tuple[int, int]],
         targets: Sequence[BoxList],
     ) -> dict[str, Tensor]:
         """Scalars `loss_objectness` and `loss_rpn_box_reg`, both divided by the sampled anchors.
@@ -71,12 +70,11 @@ class RPNLoss:
         Args:
             outputs: predictions of the head.
             anchors: per level (Li, 4).
-            image_sizes: (height, width) of the images before padding.
-            targets: one BoxList an image.
+            targets: one BoxList an image, px of the resized image.
         """
         all_anchors = torch.cat(list(anchors))
         matches = match_anchors(all_anchors, targets, self.matcher)
-        labels = self._labels(matches, all_anchors, image_sizes)
+        labels = self._labels(matches, all_anchors, targets)
         positive_masks, negative_masks = self.sampler(labels)
         positives = [torch.nonzero(mask).squeeze(1) for mask in positive_masks]
         negatives = [torch.nonzero(mask).squeeze(1) for mask in negative_masks]
@@ -86,8 +84,8 @@ class RPNLoss:
         positive_inds = batch_indices(positives, num_anchors, device)
         negative_inds = batch_indices(negatives, num_anchors, device)
         sampled_inds = torch.cat([positive_inds, negative_inds])
-        logits = at_least_float32(flatten_levels(outputs.logits, 1).flatten()[sampled_inds])
-        deltas = at_least_float32(flatten_levels(outputs.deltas, 4).flatten(0, 1)[positive_inds])
+        logits = flatten_levels(outputs.logits, 1).flatten()[sampled_inds]
+        deltas = flatten_levels(outputs.deltas, 4).flatten(0, 1)[positive_inds]
         is_positive = torch.zeros_like(logits)
         is_positive[: len(positive_inds)] = 1
         num_sampled = max(len(sampled_inds), 1)
@@ -101,14 +99,15 @@ class RPNLoss:
         }
 
     def _labels(
-        self, matches: Sequence[Tensor], anchors: Tensor, image_sizes: Sequence[tuple[int, int]]
+        self, matches: Sequence[Tensor], anchors: Tensor, targets: Sequence[BoxList]
     ) -> list[Tensor]:
         """For each image (L,) int64: positive, negative or to be ignored."""
         labels = []
-        for match, size_hw in zip(matches, image_sizes, strict=True):
+        for match, target in zip(matches, targets, strict=True):
+            width, height = target.size
             label = torch.full_like(match, _IGNORED)
             label[match >= 0] = _POSITIVE
             label[match == Matcher.BELOW_LOW_THRESHOLD] = _NEGATIVE
-            label[~is_inside(anchors, size_hw, self.straddle_thresh)] = _IGNORED
+            label[~is_inside(anchors, (height, width), self.straddle_thresh)] = _IGNORED
             labels.append(label)
         return labels

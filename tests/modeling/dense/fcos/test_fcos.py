@@ -29,7 +29,7 @@ def levels_of_positives(cfg, box):
         level_locations((size, size), 256 // size, 1, torch.device("cpu")) for size in sizes
     ]
     labels, _ = FCOSTargetAssigner(make_target_settings(cfg))(locations, [target])
-    per_level = labels[0].split([size * size for size in sizes])
+    per_level = labels.split([size * size for size in sizes])
     return [level for level, values in enumerate(per_level) if (values > 0).any()]
 
 

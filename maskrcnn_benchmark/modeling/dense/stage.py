@@ -1,0 +1,102 @@
+"""The one shape of all dense detectors: predictions at every point, then losses or boxes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.layers import at_least_float32
+from maskrcnn_benchmark.modeling.postprocessing import append_ground_truth
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList
+
+Outputs = TypeVar("Outputs", bound=Iterable[object])
+PointMaker: TypeAlias = Callable[[Sequence[Tensor]], list[Tensor]]
+Loss: TypeAlias = Callable[[Outputs, Sequence[Tensor], Sequence[BoxList]], dict[str, Tensor]]
+Select: TypeAlias = Callable[
+    [Outputs, Sequence[Tensor], Sequence[tuple[int, int]]], Sequence[BoxList]
+]
+
+
+class ProposalOutput(NamedTuple):
+    """Result of a dense detector.
+
+    Attributes:
+        proposals: one BoxList an image, xyxy px of the resized image; empty list when training
+            without later heads.
+        losses: scalars by name; empty in evaluation.
+    """
+
+    proposals: list[BoxList]
+    losses: dict[str, Tensor]
+
+
+class DenseStage(nn.Module, Generic[Outputs]):
+    """Finds boxes at every point of the feature maps; in training also returns the losses.
+
+    A point is what predictions belong to: a location (x, y) of FCOS, an anchor (x1, y1, x2, y2) of
+    RetinaNet and RPN, px of the padded batch.
+
+    Args:
+        head: feature maps -> the fields of ``outputs``; each a tensor, or one for each level.
+        outputs: the NamedTuple that the losses and the selection read.
+        points: feature maps -> the points of every level.
+        loss: (outputs, points, targets) -> losses by name.
+        select_train: (outputs, points, sizes of the images) -> boxes in training, or None when no
+            later head wants proposals.
+        select_test: the same in evaluation.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: nn.Module,
+        outputs: Callable[..., Outputs],
+        points: PointMaker,
+        loss: Loss[Outputs],
+        select_train: Select[Outputs] | None,
+        select_test: Select[Outputs],
+    ) -> None:
+        super().__init__()
+        # Anchors are named so in checkpoints.
+        self.anchor_generator = points
+        self.head = head
+        self.outputs = outputs
+        self.loss = loss
+        self.select_train = select_train
+        self.select_test = select_test
+
+    def forward(
+        self,
+        images: ImageList,
+        features: Sequence[Tensor],
+        targets: Sequence[BoxList] | None = None,
+    ) -> ProposalOutput:
+        """Boxes, and losses (empty in evaluation).
+
+        In training the ground-truth boxes follow the selected ones, with score 1.
+        """
+        outputs = self._predict(features)
+        points = self.anchor_generator(features)
+        if not self.training or targets is None:
+            proposals = self.select_test(outputs, points, images.image_sizes)
+            return ProposalOutput(proposals=list(proposals), losses={})
+        losses = self.loss(outputs, points, targets)
+        if self.select_train is None:
+            return ProposalOutput(proposals=[], losses=losses)
+        proposals = self.select_train(outputs, points, images.image_sizes)
+        return ProposalOutput(proposals=append_ground_truth(proposals, targets), losses=losses)
+
+    def _predict(self, features: Sequence[Tensor]) -> Outputs:
+        """The head's predictions, none in half precision.
+
+        Half precision has too few values to rank scores and cut them off, and rounds boxes to
+        whole pixels and more: what follows the head never sees it.
+        """
+        fields: list[Tensor | list[Tensor]] = []
+        for field in self.head(features):
+            if isinstance(field, Tensor):
+                fields.append(at_least_float32(field))
+            else:
+                fields.append([at_least_float32(level) for level in field])
+        return self.outputs(*fields)
