@@ -251,10 +251,10 @@ class BoxMasks(PredictedMasks):
 
     def to(self, device: torch.device | str) -> BoxMasks:
         """See ``PredictedMasks``."""
-        if isinstance(self.masks, Tensor):
-            return replace(self, masks=self.masks.to(device), boxes=self.boxes.to(device))
-        masks = tuple(mask.to(device) for mask in self.masks)
-        return replace(self, masks=masks, boxes=self.boxes.to(device))
+        masks, boxes = self.masks, self.boxes.to(device)
+        if isinstance(masks, Tensor):
+            return replace(self, masks=masks.to(device), boxes=boxes)
+        return replace(self, masks=tuple(mask.to(device) for mask in masks), boxes=boxes)
 
     def resize(self, size: SizeWH) -> BoxMasks:
         """See ``PredictedMasks``; the boxes are scaled as a ``BoxList``'s."""

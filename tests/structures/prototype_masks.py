@@ -52,10 +52,10 @@ class PrototypeMasks(PredictedMasks):
     def crops(self):
         width, height = self.size
         maps = F.interpolate(self.prototypes[None], (height, width), mode="bilinear")[0]
-        corners = (self.boxes * torch.tensor([width, height, width, height])).round().int()
+        corners = (self.boxes * self.boxes.new_tensor([width, height] * 2)).round().int()
         for weights, (x1, y1, x2, y2) in zip(self.coefficients, corners.tolist(), strict=True):
             scores = torch.einsum("p,phw->hw", weights, maps[:, y1:y2, x1:x2])
-            yield PastedMask(x1, y1, (scores.sigmoid() > 0.5).numpy().astype(np.uint8))
+            yield PastedMask(x1, y1, (scores.sigmoid() > 0.5).cpu().numpy().astype(np.uint8))
 
 
 def filled_boxes(boxes):

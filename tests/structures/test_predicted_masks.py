@@ -110,6 +110,15 @@ def test_masks_move_with_their_boxes(masks):
     assert {one.device.type for one in tensors if isinstance(one, torch.Tensor)} == {"meta"}
 
 
+@pytest.mark.gpu
+@EVERY_KIND
+def test_masks_on_a_gpu(masks):
+    boxes = as_detections(masks).to("cuda")
+    kept = cat_boxlist([boxes[[2, 0]], boxes[boxes.bbox[:, 0] < 0]]).resize((90, 50))
+    assert kept.predicted_masks.encode() == masks[[2, 0]].resize((90, 50)).encode()
+    assert same(kept.to("cpu"), kept)
+
+
 @EVERY_KIND
 def test_masks_follow_their_image(masks):
     boxes = as_detections(masks)
