@@ -44,7 +44,7 @@ def random_boxes(count: int, *, largest: float = 300.0) -> Tensor:
     return torch.cat([corners, corners + 16 + largest * torch.rand(count, 2)], dim=1)
 
 
-def _pairs_compared(keep: Tensor) -> int:
+def pairs_compared(keep: Tensor) -> int:
     """Pairs that greedy suppression cannot do without: kept boxes with all of lower rank."""
     ranks = keep.nonzero().squeeze(1)
     return int((len(keep) - 1 - ranks).sum())
@@ -63,7 +63,7 @@ def nms_cases(count: int, *, largest: float = 300.0) -> list[Case]:
         peer="torchvision",
         goal=8,
         num_bytes=count * 4 * FLOAT,
-        num_flops=14 * _pairs_compared(keep),
+        num_flops=14 * pairs_compared(keep),
     )
     by_class = Case(
         title=f"ml_nms, {count} boxes of 80 classes",

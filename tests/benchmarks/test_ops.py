@@ -3,9 +3,9 @@
 import pytest
 
 from benchmarks import measure, ops
-from benchmarks.workloads import Case, _pairs_compared
+from benchmarks.workloads import Case, pairs_compared
 from maskrcnn_benchmark.layers import nms
-from tests.layers.test_nms import random_boxes
+from tests.layers.inputs import random_boxes
 
 
 def row(ours, theirs, goal):
@@ -47,4 +47,4 @@ def test_pairs_are_those_of_kept_boxes():
     kept = nms(boxes[order], scores[order], 0.5)
     keep = scores.new_zeros(30).bool()
     keep[kept] = True
-    assert _pairs_compared(keep) == sum(29 - rank for rank in kept.tolist())
+    assert pairs_compared(keep) == sum(29 - rank for rank in kept.tolist())

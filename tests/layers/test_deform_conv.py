@@ -5,23 +5,7 @@ import torch
 
 from maskrcnn_benchmark.layers import deform_conv, modulated_deform_conv
 from tests.layers import oracles
-
-
-def random_case(*, channels=4, outputs=6, kernel=(3, 2), groups=1, deformable_groups=1, seed=0):
-    """Input, offset, mask, weight for stride (2, 1), padding (1, 2), dilation (1, 2)."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    features, weight = draw(2, channels, 7, 6), draw(outputs, channels // groups, *kernel)
-    output_hw = ((7 + 2 - (kernel[0] - 1) - 1) // 2 + 1, 6 + 4 - 2 * (kernel[1] - 1))
-    maps = deformable_groups * kernel[0] * kernel[1]
-    offset = 2 * draw(2, 2 * maps, *output_hw)
-    return features, offset, draw(2, maps, *output_hw), weight
-
-
-GEOMETRY = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
+from tests.layers.inputs import GEOMETRY, random_deformation
 
 
 def test_whole_offsets_read_whole_cells():
@@ -45,7 +29,7 @@ def test_samples_are_interpolated_and_weighed():
 
 
 def test_without_offsets_it_is_convolution():
-    features, offset, mask, weight = random_case(kernel=(3, 3), groups=2)
+    features, offset, mask, weight = random_deformation(kernel=(3, 3), groups=2)
     expected = torch.nn.functional.conv2d(features, weight, groups=2, **GEOMETRY)
     output = deform_conv(features, torch.zeros_like(offset), weight, groups=2, **GEOMETRY)
     torch.testing.assert_close(output, expected)
@@ -56,7 +40,7 @@ def test_without_offsets_it_is_convolution():
 
 @pytest.mark.parametrize(("groups", "deformable_groups"), [(1, 1), (2, 1), (1, 2), (2, 4)])
 def test_agrees_with_naive_loop(groups, deformable_groups):
-    case = random_case(groups=groups, deformable_groups=deformable_groups)
+    case = random_deformation(groups=groups, deformable_groups=deformable_groups)
     features, offset, mask, weight = case
     parts = {"groups": groups, "deformable_groups": deformable_groups}
     output = modulated_deform_conv(*case, **GEOMETRY, **parts)
@@ -71,7 +55,7 @@ def test_agrees_with_naive_loop(groups, deformable_groups):
 @pytest.mark.parametrize("modulated", [True, False])
 def test_same_values_and_gradients_as_torchvision(groups, deformable_groups, modulated):
     torchvision = pytest.importorskip("torchvision")
-    case = random_case(
+    case = random_deformation(
         channels=8, outputs=4, kernel=(3, 3), groups=groups, deformable_groups=deformable_groups
     )
     bias = torch.randn(4, dtype=torch.float64)
@@ -98,7 +82,7 @@ def test_same_values_and_gradients_as_torchvision(groups, deformable_groups, mod
 
 
 def test_gradcheck():
-    case = [x.requires_grad_() for x in random_case(channels=2, outputs=2, kernel=(2, 2))]
+    case = [x.requires_grad_() for x in random_deformation(channels=2, outputs=2, kernel=(2, 2))]
     assert torch.autograd.gradcheck(
         lambda *tensors: modulated_deform_conv(*tensors, **GEOMETRY), tuple(case)
     )
@@ -135,7 +119,7 @@ def test_offsets_that_are_no_places_read_zeros(value):
 
 
 def test_half_precision_returns_its_own_type():
-    features, offset, mask, weight = (x.float() for x in random_case())
+    features, offset, mask, weight = (x.float() for x in random_deformation())
     expected = modulated_deform_conv(
         features.half().float(), offset, mask, weight.half().float(), **GEOMETRY
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.layers import _reference, modulated_deform_conv
-from tests.layers.test_deform_conv import GEOMETRY, random_case
+from tests.layers.inputs import GEOMETRY, random_deformation
 
 OPS = torch.ops.centermask
 SETTINGS = tuple(GEOMETRY.values())
@@ -18,7 +18,7 @@ SETTINGS = tuple(GEOMETRY.values())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("modulated", [True, False])
 def test_kernel_agrees_with_reference(channels, groups, deformable_groups, dtype, modulated):
-    case = random_case(
+    case = random_deformation(
         channels=channels,
         outputs=2 * groups,
         groups=groups,
@@ -65,7 +65,7 @@ def test_many_locations_are_done_in_pieces():
     ids=["channels_last", "transposed", "slice", "every other image"],
 )
 def test_memory_layout_changes_nothing(rearranged):
-    case = [x.float() for x in random_case(channels=16)]
+    case = [x.float() for x in random_deformation(channels=16)]
     expected = modulated_deform_conv(*case, **GEOMETRY)
     output = modulated_deform_conv(*(rearranged(x) for x in case), **GEOMETRY)
     assert output.is_contiguous()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.layers import _ops
-from tests.layers.test_ops import example_inputs
+from tests.layers.inputs import example_inputs
 
 OPS = torch.ops.centermask
 

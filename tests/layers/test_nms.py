@@ -1,20 +1,12 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import _reference, batched_nms, ml_nms, nms
+from maskrcnn_benchmark.layers import batched_nms, ml_nms, nms
 from tests.golden_data import golden_npz
 from tests.layers import oracles
+from tests.layers.inputs import implementations, random_boxes
 
-KERNELS = {"dispatched": torch.ops.centermask.nms_keep, "reference": _reference.nms_keep}
-
-
-def random_boxes(count, seed=0, spread=100.0):
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(count, 2, generator=generator) * spread
-    sides = torch.rand(count, 2, generator=generator) * 40
-    scores = torch.rand(count, generator=generator)
-    labels = torch.randint(1, 6, (count,), generator=generator)
-    return torch.cat((corners, corners + sides), dim=1), scores, labels
+KERNELS = implementations("nms_keep")
 
 
 def test_box_suppresses_overlapping_box_of_lower_score():

@@ -13,68 +13,12 @@ import torch
 import maskrcnn_benchmark
 from maskrcnn_benchmark.layers import _ops, ops_status, roi_align, sigmoid_focal_loss
 from maskrcnn_benchmark.layers._ops import library
-from tests.layers.op_cases import deform_psroi_pooling
-from tests.layers.test_deform_conv import GEOMETRY
-from tests.layers.test_deform_conv import random_case as random_deform_case
-from tests.layers.test_nms import random_boxes
-from tests.layers.test_roi_align import random_case
+from tests.layers.inputs import example_inputs, random_boxes, random_rois
 
 ROOT = Path(__file__).parents[2]
 OPS = torch.ops.centermask
 
 needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
-
-
-def example_inputs():
-    boxes, _, labels = random_boxes(20)
-    features, rois = random_case(num_channels=3, num_rois=4)
-    pooled, shape = torch.randn(4, 3, 2, 2, dtype=torch.float64), (0.25, 2, 3)
-    argmax = OPS.roi_pool(features, rois, 0.25, 2, 2)[1]
-    logits, targets = torch.randn(6, 4, dtype=torch.float64), torch.tensor([-1, 0, 1, 2, 3, 4])
-    maps, offset, mask, weight = random_deform_case(channels=2, outputs=2, kernel=(2, 2))
-    deform = (maps, offset, mask, weight, *GEOMETRY.values())
-    points, begins = torch.rand(8, 2) * 9, torch.tensor([0, 3, 8])
-    groups = (points, begins, torch.tensor([0, 2]), torch.tensor([0, 0, 0]))
-    parts = deform_psroi_pooling.call(torch.float64, 3)
-    return {
-        "deform_conv": [
-            (*(x.clone().requires_grad_() for x in deform[:4]), *deform[4:]),
-            (maps.clone().requires_grad_(), offset, None, *deform[3:]),
-            (maps[:0], offset[:0], mask[:0], *deform[3:]),
-        ],
-        "deform_conv_backward": [(torch.ones_like(OPS.deform_conv(*deform)), *deform)],
-        "deform_psroi_pooling": [
-            (*parts[:2], parts[2].clone().requires_grad_(), *parts[3:]),
-            (parts[0].clone().requires_grad_(), parts[1], None, *parts[3:]),
-        ],
-        "deform_psroi_pooling_backward": [(OPS.deform_psroi_pooling(*parts).cos(), *parts)],
-        "nms_keep": [(boxes, None, 0.5), (boxes, labels, 0.5), (boxes[:0], None, 0.5)],
-        "paste_masks_rle": [
-            (torch.rand(20, 5, 5), boxes.float(), 40, 30, 0.5, 1),
-            (torch.rand(0, 5, 5), boxes[:0].float(), 40, 30, 0.5, 1),
-        ],
-        "polygon_areas": [(*groups, torch.zeros(3, 2), torch.full((3, 2), 9))],
-        "rasterize_polygons": [(*groups, torch.rand(3, 4) * 9, 7)],
-        "roi_align": [
-            (features.clone().requires_grad_(), *rest)
-            for rest in ((rois, *shape, 2), (rois[:0], *shape, 0), (rois, *shape, 0, True))
-        ],
-        "roi_align_backward": [
-            (pooled.clone().requires_grad_(), rois, 0.25, 2, 3, 9, 13, 2, *aligned)
-            for aligned in ((), (True,))
-        ],
-        "roi_pool": [
-            (features.clone().requires_grad_(), rois, 0.25, 2, 2),
-            (features.clone().requires_grad_(), rois[:0], 0.25, 2, 3),
-        ],
-        "roi_pool_backward": [
-            (pooled.clone().requires_grad_(), rois, argmax, 2, 9, 13),
-            (pooled[:0], rois[:0], argmax[:0], 0, 9, 13),
-        ],
-        "sigmoid_focal_loss": [(logits.clone().requires_grad_(), targets, 2.0, 0.25)],
-        "sigmoid_focal_loss_sum": [(logits.clone().requires_grad_(), targets, 2.0, 0.25)],
-        "sigmoid_focal_loss_backward": [(logits.clone(), logits, targets, 2.0, 0.25)],
-    }
 
 
 # The check itself reads .grad of tensors inside the graph.
@@ -115,7 +59,7 @@ def test_other_devices_fall_back_to_the_reference():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_computes_in_float32(dtype):
-    features, rois = random_case(dtype=torch.float32)
+    features, rois = random_rois(dtype=torch.float32)
     logits, targets = torch.randn(5, 3), torch.tensor([0, 1, 2, 3, -1])
     expected = roi_align(features, rois, 3, 0.25, 2), sigmoid_focal_loss(logits, targets, 2.0, 0.25)
     with torch.autocast("cpu", dtype):

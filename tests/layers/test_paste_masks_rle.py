@@ -9,14 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn_benchmark.layers import _reference, paste_masks_rle
+from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.factories import blob_probabilities, masks_in
+from tests.layers.inputs import implementations
 
-OPERATORS = {
-    "dispatched": torch.ops.centermask.paste_masks_rle,
-    "reference": _reference.paste_masks_rle,
-}
+OPERATORS = implementations("paste_masks_rle")
 BOTH = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 NAN = float("nan")
 

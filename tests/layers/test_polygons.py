@@ -9,18 +9,14 @@ from hypothesis import strategies as st
 
 from maskrcnn_benchmark.layers import (
     PolygonGroups,
-    _reference,
     ops_status,
     polygon_areas,
     rasterize_polygons,
 )
+from tests.layers.inputs import implementations
 
 OPS = torch.ops.centermask
-RASTERIZE = {
-    "dispatched": OPS.rasterize_polygons,
-    "reference": _reference.rasterize_polygons,
-}
-AREAS = {"dispatched": OPS.polygon_areas, "reference": _reference.polygon_areas}
+RASTERIZE, AREAS = implementations("rasterize_polygons"), implementations("polygon_areas")
 SQUARE = [[2.0, 1.0], [4.0, 1.0], [4.0, 4.0], [2.0, 4.0]]
 BOW_TIE = [[0.0, 0.0], [8.0, 8.0], [8.0, 0.0], [0.0, 8.0]]
 NAN = float("nan")

@@ -1,25 +1,12 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import ROIAlign, _reference, roi_align
+from maskrcnn_benchmark.layers import ROIAlign, roi_align
 from tests.golden_data import golden_npz
 from tests.layers import oracles
+from tests.layers.inputs import implementations, random_rois
 
-FORWARDS = {"dispatched": torch.ops.centermask.roi_align, "reference": _reference.roi_align}
-BACKWARDS = {
-    "dispatched": torch.ops.centermask.roi_align_backward,
-    "reference": _reference.roi_align_backward,
-}
-
-
-def random_case(num_channels=5, num_rois=9, dtype=torch.float64, seed=0):
-    """A batch of two small maps at stride 4, rois inside, across and beyond the border."""
-    generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(2, num_channels, 9, 13, generator=generator, dtype=dtype)
-    corners = torch.rand(num_rois, 4, generator=generator, dtype=dtype) * 80 - 15
-    x1y1, x2y2 = torch.minimum(corners[:, :2], corners[:, 2:]), corners.view(-1, 2, 2).amax(1)
-    images = torch.randint(0, 2, (num_rois, 1), generator=generator).to(dtype)
-    return features, torch.cat((images, x1y1, x2y2), dim=1)
+FORWARDS, BACKWARDS = implementations("roi_align"), implementations("roi_align_backward")
 
 
 def test_linear_ramp_is_sampled_at_bin_centres():
@@ -57,7 +44,7 @@ def test_same_features_and_gradients_as_the_original(side, ratio):
 
 @pytest.mark.parametrize("ratio", [0, 1, 2, 3])
 def test_agrees_with_naive_loop(ratio):
-    features, rois = random_case(num_channels=2, num_rois=6)
+    features, rois = random_rois(num_channels=2, num_rois=6)
     expected = oracles.roi_align(features, rois, (3, 2), 0.25, ratio)
     for forward in FORWARDS.values():
         pooled = forward(features, rois, 0.25, 3, 2, ratio)
@@ -69,7 +56,7 @@ def test_agrees_with_naive_loop(ratio):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_kernel_agrees_with_reference(num_channels, dtype, ratio):
-    features, rois = random_case(num_channels, 23, dtype, seed=num_channels)
+    features, rois = random_rois(num_channels, 23, dtype, seed=num_channels)
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {}
     results = [f(features, rois, 0.25, 5, 4, ratio) for f in FORWARDS.values()]
     torch.testing.assert_close(results[0], results[1], **tolerance)
@@ -80,7 +67,7 @@ def test_kernel_agrees_with_reference(num_channels, dtype, ratio):
 
 
 def test_backward_is_the_transpose_of_forward():
-    features, rois = random_case(num_channels=20)
+    features, rois = random_rois(num_channels=20)
     pooled = FORWARDS["dispatched"](features, rois, 0.25, 4, 4, 2)
     grad = torch.randn_like(pooled)
     grad_features = BACKWARDS["dispatched"](grad, rois, 0.25, *features.shape, 2)
@@ -99,7 +86,7 @@ def test_backward_is_the_transpose_of_forward():
     ids=["channels_last", "transposed", "slice", "gathered"],
 )
 def test_memory_layout_changes_nothing(num_channels, rearranged):
-    features, rois = random_case(num_channels, dtype=torch.float32)
+    features, rois = random_rois(num_channels, dtype=torch.float32)
     expected = roi_align(features, rois, 4, 0.25, 2)
     pooled = roi_align(rearranged(features), rois, 4, 0.25, 2)
     assert pooled.is_contiguous()
@@ -109,7 +96,7 @@ def test_memory_layout_changes_nothing(num_channels, rearranged):
 
 
 def test_thread_count_changes_no_bit():
-    features, rois = random_case(num_channels=128, num_rois=40, dtype=torch.float32)
+    features, rois = random_rois(num_channels=128, num_rois=40, dtype=torch.float32)
     threads = torch.get_num_threads()
     results = []
     try:
@@ -127,7 +114,7 @@ def test_thread_count_changes_no_bit():
 
 
 def test_gradcheck():
-    features, rois = random_case(num_channels=2, num_rois=4)
+    features, rois = random_rois(num_channels=2, num_rois=4)
     features.requires_grad_()
     for ratio in (0, 2):
         assert torch.autograd.gradcheck(lambda x, r=ratio: roi_align(x, rois, 3, 0.25, r), features)
@@ -154,14 +141,14 @@ def test_map_of_one_cell():
 @pytest.mark.parametrize("forward", FORWARDS.values(), ids=FORWARDS)
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_rois_that_are_no_numbers_pool_zeros(forward, ratio):
-    features, _ = random_case(num_channels=3, dtype=torch.float32)
+    features, _ = random_rois(num_channels=3, dtype=torch.float32)
     nan, inf = float("nan"), float("inf")
     rois = torch.tensor([[0, nan, nan, nan, nan], [1, 0, 0, inf, inf], [1, -inf, 0, inf, 9]])
     assert torch.equal(forward(features, rois, 0.25, 2, 2, ratio), torch.zeros(3, 3, 2, 2))
 
 
 def test_half_precision_returns_its_own_type():
-    features, rois = random_case(dtype=torch.float32)
+    features, rois = random_rois(dtype=torch.float32)
     expected = roi_align(features.half().float(), rois, 3, 0.25, 2)
     pooled = roi_align(features.half(), rois, 3, 0.25, 2)
     assert pooled.dtype == torch.float16
@@ -169,7 +156,7 @@ def test_half_precision_returns_its_own_type():
 
 
 def test_module_is_the_function():
-    features, rois = random_case()
+    features, rois = random_rois()
     module = ROIAlign((4, 3), 0.25, 2)
     assert torch.equal(module(features, rois), roi_align(features, rois, (4, 3), 0.25, 2))
     assert repr(module) == (
@@ -200,7 +187,7 @@ def test_wrong_arguments_are_named(changes, message):
 
 @pytest.mark.parametrize("image", [-1.0, 2.0, float("nan")])
 def test_image_index_out_of_range_is_refused(image):
-    features, rois = random_case()
+    features, rois = random_rois()
     rois[1, 0] = image
     with pytest.raises((RuntimeError, ValueError), match=r"image indices in \[0, 2\).*row 1"):
         roi_align(features, rois, 7, 0.25, 2)

@@ -7,11 +7,12 @@ import torch
 
 from maskrcnn_benchmark.layers import ROIAlign, _reference, ops_status, roi_align
 from tests.layers import op_cases, oracles
+from tests.layers.inputs import implementations, random_rois
 from tests.layers.op_cases.case import DTYPES
-from tests.layers.test_roi_align import BACKWARDS, FORWARDS, random_case
 
 OPS = torch.ops.centermask
 NAN, INF = float("nan"), float("inf")
+FORWARDS, BACKWARDS = implementations("roi_align"), implementations("roi_align_backward")
 forwards = pytest.mark.parametrize("forward", FORWARDS.values(), ids=FORWARDS)
 backwards = pytest.mark.parametrize("backward", BACKWARDS.values(), ids=BACKWARDS)
 # What torchvision makes of NaN is not defined, of adaptive grids on inverted sides an error or
@@ -51,7 +52,7 @@ def test_an_adaptive_grid_on_no_length_has_no_samples(forward, backward):
 @forwards
 @pytest.mark.parametrize("ratio", [1, 2, 9])
 def test_inverted_rois_are_sampled_backwards(forward, ratio):
-    features, rois = random_case(dtype=torch.float64)
+    features, rois = random_rois(dtype=torch.float64)
     inverted = rois[:, [0, 3, 4, 1, 2]]
     pooled, backwards_too = (
         forward(features, x, 0.25, 3, 4, ratio, True) for x in (rois, inverted)
@@ -63,7 +64,7 @@ def test_inverted_rois_are_sampled_backwards(forward, ratio):
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_mirrored_maps_pool_mirrored_features(forward, ratio):
     """Only a shift by exactly half a cell treats both borders of a map alike."""
-    features, rois = random_case()
+    features, rois = random_rois()
     width_px, pooled_hw = features.shape[3] / 0.25, (3, 4)
     mirrored = rois[:, [0, 3, 2, 1, 4]] * torch.tensor([1.0, -1, 1, -1, 1])
     mirrored += torch.tensor([0.0, width_px, 0, width_px, 0])
@@ -75,7 +76,7 @@ def test_mirrored_maps_pool_mirrored_features(forward, ratio):
 @forwards
 @pytest.mark.parametrize("ratio", [0, 1, 2, 3])
 def test_agrees_with_naive_loop(forward, ratio):
-    features, rois = random_case(num_channels=2, num_rois=6)
+    features, rois = random_rois(num_channels=2, num_rois=6)
     rois = torch.cat((rois, rois[:2, [0, 3, 2, 1, 4]], rois[:2, [0, 1, 2, 1, 4]]))
     expected = oracles.roi_align(features, rois, (3, 2), 0.25, ratio, aligned=True)
     pooled = forward(features, rois, 0.25, 3, 2, ratio, True)
@@ -106,7 +107,7 @@ def test_same_values_and_gradients_as_torchvision(case, dtype):
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_training_step_is_that_of_torchvision(num_channels, layout, ratio):
     theirs = pytest.importorskip("torchvision").ops.roi_align
-    features, rois = random_case(num_channels, 23, torch.float32, seed=num_channels)
+    features, rois = random_rois(num_channels, 23, torch.float32, seed=num_channels)
     results = []
     for function in (roi_align, theirs):
         leaf = features.clone(memory_format=layout).requires_grad_()
@@ -118,7 +119,7 @@ def test_training_step_is_that_of_torchvision(num_channels, layout, ratio):
 
 @pytest.mark.parametrize("operator", ["roi_align", "roi_align_backward"])
 def test_not_aligned_unless_asked_for(operator):
-    features, rois = random_case()
+    features, rois = random_rois()
     pooled = torch.ones(9, 5, 3, 2, dtype=torch.float64)
     calls = {
         "roi_align": (features, rois, 0.25, 3, 2, 0),
@@ -131,7 +132,7 @@ def test_not_aligned_unless_asked_for(operator):
 
 
 def test_gradcheck():
-    features, rois = random_case(num_channels=2, num_rois=4)
+    features, rois = random_rois(num_channels=2, num_rois=4)
     rois = torch.cat((rois, rois[:1, [0, 3, 4, 1, 2]], rois[:1, [0, 1, 2, 1, 2]]))
     features.requires_grad_()
     for ratio in (0, 2):
@@ -163,7 +164,7 @@ def test_map_of_one_cell():
 @forwards
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_rois_that_are_no_numbers_pool_zeros(forward, ratio):
-    features, _ = random_case(num_channels=3, dtype=torch.float32)
+    features, _ = random_rois(num_channels=3, dtype=torch.float32)
     corners = [[NAN] * 4, [0, 0, INF, INF], [-INF, 0, INF, 9], [INF, 0, 0, 9], [9, INF, 0, -INF]]
     rois = torch.tensor([[1.0, *box] for box in corners])
     assert torch.equal(forward(features, rois, 0.25, 2, 2, ratio, True), torch.zeros(5, 3, 2, 2))
@@ -181,7 +182,7 @@ def test_fine_steps_backwards_take_no_more_memory_than_forwards():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_and_autocast_compute_in_float32(dtype):
-    features, rois = random_case(dtype=torch.float32)
+    features, rois = random_rois(dtype=torch.float32)
     rounded = features.to(dtype)
     expected = roi_align(rounded.float(), rois, 3, 0.25, 2, aligned=True)
     pooled = roi_align(rounded, rois, 3, 0.25, 2, aligned=True)
@@ -192,7 +193,7 @@ def test_half_precision_and_autocast_compute_in_float32(dtype):
 
 
 def test_module_is_the_function():
-    features, rois = random_case()
+    features, rois = random_rois()
     module = ROIAlign((4, 3), 0.25, 2, aligned=True)
     expected = roi_align(features, rois, (4, 3), 0.25, 2, aligned=True)
     assert torch.equal(module(features, rois), expected)
@@ -200,7 +201,7 @@ def test_module_is_the_function():
 
 
 def test_exported_program_keeps_the_shift():
-    features, rois = random_case()
+    features, rois = random_rois()
     module = ROIAlign(3, 0.25, 0, aligned=True)
     dynamic = {"input": {}, "rois": {0: torch.export.Dim("rois", min=2)}}
     program = torch.export.export(module, (features, rois), dynamic_shapes=dynamic)
@@ -219,7 +220,7 @@ def test_compiles_without_graph_breaks():
     for count in (5, 9):
         gradients = []
         for function in (loss, compiled):
-            features, rois = random_case(num_rois=count)
+            features, rois = random_rois(num_rois=count)
             function(features.requires_grad_(), rois).backward()
             gradients.append(features.grad)
         torch.testing.assert_close(*gradients)

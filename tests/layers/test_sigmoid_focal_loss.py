@@ -3,18 +3,13 @@ import math
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import SigmoidFocalLoss, _reference, ops_status, sigmoid_focal_loss
+from maskrcnn_benchmark.layers import SigmoidFocalLoss, ops_status, sigmoid_focal_loss
 from tests.golden_data import golden_npz
 from tests.layers import oracles
+from tests.layers.inputs import implementations
 
-FORWARDS = {
-    "dispatched": torch.ops.centermask.sigmoid_focal_loss,
-    "reference": _reference.sigmoid_focal_loss,
-}
-BACKWARDS = {
-    "dispatched": torch.ops.centermask.sigmoid_focal_loss_backward,
-    "reference": _reference.sigmoid_focal_loss_backward,
-}
+FORWARDS = implementations("sigmoid_focal_loss")
+BACKWARDS = implementations("sigmoid_focal_loss_backward")
 
 
 def random_case(num_locations=40, num_classes=7, dtype=torch.float64):
