@@ -64,19 +64,51 @@ def test_smoothing_passes_over_values_that_are_not_finite():
     np.testing.assert_allclose(result, [np.nan, 2.0, 2.0, 2.0])
 
 
-@pytest.mark.parametrize("count", [1, 2, 40])
-def test_curves_are_a_picture(tmp_path, count):
-    source = write(tmp_path / "m.jsonl", records(count))
-    path = plot_loss_curves(source, tmp_path / "out" / "curves.png", "Losses")
+def drawn(folder, lines):
+    """Pixels (h, w): 1 where a loss is drawn, 2 where its smoothed one is, 3 where the rate is."""
+    path = plot_loss_curves(write(folder / "m.jsonl", lines), folder / "out" / "curves.png", "Run")
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert image.width > 600
-        assert np.asarray(image.convert("L")).std() > 5
+        red, _, blue = np.moveaxis(np.asarray(image.convert("RGB"), int), 2, 0)
+    return np.select([red - blue > 120, blue - red > 120, blue - red > 40], [3, 2, 1], 0)
 
 
-def test_a_huge_first_value_and_losses_of_zero(tmp_path):
-    lines = [{"iteration": i, "loss": 1e6 if i == 1 else 0.5, "loss_maskiou": 0} for i in (1, 2, 3)]
-    assert plot_loss_curves(write(tmp_path / "m.jsonl", lines), tmp_path / "c.png").exists()
+def spread(pixels):
+    """Height in px of what is drawn."""
+    return np.ptp(np.nonzero(pixels)[0])
+
+
+def test_every_loss_and_the_rate_have_a_panel(tmp_path):
+    pixels = drawn(tmp_path, records())
+    quarters = [part for half in np.array_split(pixels, 2) for part in np.array_split(half, 2, 1)]
+    loss, loss_cls, loss_mask, rate = quarters
+    assert {2} <= set(np.unique(loss)) <= {0, 1, 2}
+    assert set(np.unique(rate)) == {0, 3}
+    # The losses fall but for loss_mask, which is the same all the time, as the rate is.
+    assert spread(loss) > 100
+    assert spread(loss_cls) > 100
+    assert spread(loss_mask) < 10
+    assert spread(rate) < 10
+
+
+def test_a_run_that_has_just_begun(tmp_path):
+    later = drawn(tmp_path, records())
+    assert drawn(tmp_path, records(1)).shape == later.shape
+    assert (drawn(tmp_path, records(2)) == 2).any()
+
+
+def test_a_huge_first_value_does_not_flatten_the_rest(tmp_path):
+    lines = [{"iteration": i, "loss": 1e6 if i == 1 else i % 2} for i in range(1, 200)]
+    pixels = drawn(tmp_path, lines)
+    assert spread(pixels[:, -pixels.shape[1] // 3 :]) > 100
+
+
+def test_losses_of_zero_have_their_panels(tmp_path):
+    shapes = [
+        drawn(tmp_path, [{"iteration": i, "loss": x, "loss_maskiou": x} for i in (1, 2, 3)]).shape
+        for x in (0, 0.5)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_nothing_to_draw_is_an_error(tmp_path):

@@ -66,7 +66,7 @@ def test_masks_and_boxes_of_a_resized_image_are_scaled_to_the_photo():
     same = draw_instances(black, with_full_mask(one_box()), NAMES)
     half = with_full_mask(one_box((10, 15, 39.5, 34.5), (60, 45)))
     scaled = draw_instances(black, half, NAMES)
-    assert np.abs(np.asarray(same, int) - np.asarray(scaled, int)).mean() < 3
+    np.testing.assert_array_equal(np.asarray(same), np.asarray(scaled))
 
 
 def test_the_arguments_are_left_as_they_are():
@@ -99,22 +99,50 @@ def test_detections_below_the_threshold_are_not_drawn():
 
 
 @pytest.mark.parametrize(
-    "corners", [(-50, -50, 300, 300), (200, 200, 250, 250), (60, 40, 60, 40), (50, 50, 10, 10)]
+    ("corners", "around"),
+    [
+        ((200, 200, 250, 250), (95, 70, 120, 90)),
+        ((60, 40, 60, 40), (55, 25, 85, 45)),
+        ((50, 50, 10, 10), (45, 35, 75, 55)),
+    ],
+    ids=["outside", "a-point", "inverted"],
 )
-def test_boxes_out_of_the_image_or_degenerate_are_no_problem(corners):
-    drawn = draw_instances(photo(), with_full_mask(one_box(corners)), NAMES)
-    assert drawn.size == (120, 90)
+def test_boxes_out_of_the_image_or_degenerate_show_their_label_alone(corners, around):
+    black = Image.new("RGB", (120, 90))
+    drawn = np.asarray(draw_instances(black, with_full_mask(one_box(corners)), NAMES))
+    rows, columns = drawn.any(axis=2).nonzero()
+    left, top, right, bottom = around
+    assert left <= columns.min() <= columns.max() < right
+    assert top <= rows.min() <= rows.max() < bottom
+
+
+def test_a_box_larger_than_the_photo_fills_it():
+    image = photo()
+    drawn = draw_instances(image, with_full_mask(one_box((-50, -50, 300, 300))), NAMES)
+    expected = 0.58 * np.asarray(image, float) + 0.42 * np.array(instance_colour(1, 0))
+    # Below the label, inside the frame; rounded where it is painted and where it is reduced.
+    inside = np.s_[20:85, 5:115]
+    np.testing.assert_allclose(np.asarray(drawn)[inside], expected[inside], atol=1)
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (3, 200), (2600, 2400)])
 def test_photos_of_any_size(size_wh):
     boxes = with_full_mask(one_box((0, 0, 2, 2), size_wh))
-    assert draw_instances(Image.new("RGB", size_wh), boxes, NAMES).size == size_wh
+    drawn = draw_instances(Image.new("RGB", size_wh), boxes, NAMES)
+    assert drawn.size == size_wh
+    pixels = np.asarray(drawn).any(axis=2)
+    assert pixels[0, 0]
+    # A letter is at most a twentieth of the shorter side high, but can be read.
+    far = max(12, min(size_wh) // 20)
+    assert not pixels[far:].any()
+    assert not pixels[:, far:].any()
 
 
 def test_grey_photos_and_labels_without_a_name():
-    drawn = draw_instances(Image.new("L", (120, 90)), one_box(label=99), NAMES)
-    assert drawn.mode == "RGB"
+    grey = photo().convert("L")
+    drawn = draw_instances(grey, one_box(label=99), NAMES)
+    expected = draw_instances(grey.convert("RGB"), one_box(label=99), {99: "99"})
+    np.testing.assert_array_equal(np.asarray(drawn), np.asarray(expected))
 
 
 @pytest.mark.parametrize(
