@@ -26,19 +26,23 @@ def _registries_of_their_own(monkeypatch):
             monkeypatch.setattr(table, "_entries", dict(table._entries))
 
 
-def train_and_test(file, *settings):
-    """The detections on one image by the model of a file, after a training step."""
+def trained(file, *settings):
+    """The model of a file, with the gradients of a training step."""
     cfg = global_cfg.clone()
     cfg.merge_from_file(str(ROOT / "configs" / file))
     cfg.merge_from_list(["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 8, *settings])
     cfg.merge_from_list(["MODEL.FCOS.INFERENCE_TH", 0.0, "MODEL.ROI_HEADS.SCORE_THRESH", 0.0])
-    cfg.merge_from_list(["MODEL.RPN.POST_NMS_TOP_N_TEST", 5, "TEST.DETECTIONS_PER_IMG", 5])
+    cfg.merge_from_list(["MODEL.ROI_HEADS.DETECTIONS_PER_IMG", 5, "TEST.DETECTIONS_PER_IMG", 5])
     model = build_detection_model(cfg)
     target = BoxList([[5, 5, 50, 60]], (96, 64))
     target.add_field("labels", torch.tensor([1]))
     target.add_field("masks", SegmentationMask([[[5, 5, 50, 5, 50, 60]]], (96, 64)))
     sum(model([torch.rand(3, 64, 96)], [target]).values()).backward()
     assert all(parameter.grad is not None for parameter in model.roi_heads.parameters())
+    return model
+
+
+def detections(model):
     return model.eval()([torch.rand(3, 64, 96)])[0]
 
 
@@ -76,7 +80,9 @@ def test_a_backbone_with_a_list_of_maps():
         model.out_channels = 16
         return model
 
-    assert len(train_and_test(TWO_STAGES, "MODEL.BACKBONE.CONV_BODY", "OldBody")) > 0
+    model = trained(TWO_STAGES, "MODEL.BACKBONE.CONV_BODY", "OldBody")
+    assert model.backbone.body.conv.weight.grad.abs().sum() > 0
+    assert len(detections(model)) >= 5
 
 
 def test_a_proposal_head_that_needs_the_number_of_anchors():
@@ -90,7 +96,9 @@ def test_a_proposal_head_that_needs_the_number_of_anchors():
         def forward(self, x):
             return [self.cls_logits(each) for each in x], [self.bbox_pred(each) for each in x]
 
-    assert len(train_and_test(TWO_STAGES, "MODEL.RPN.RPN_HEAD", "OldHead")) > 0
+    model = trained(TWO_STAGES, "MODEL.RPN.RPN_HEAD", "OldHead")
+    assert model.rpn.head.cls_logits.weight.grad.abs().sum() > 0
+    assert len(detections(model)) >= 5
 
 
 def test_a_box_head_of_classes_with_cfg_and_channels():
@@ -110,11 +118,17 @@ def test_a_box_head_of_classes_with_cfg_and_channels():
             x = x.mean(dim=(2, 3))
             return self.cls_score(x), self.bbox_pred(x)
 
-    found = train_and_test(
+    model = trained(
         TWO_STAGES,
         *("MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR", "OldExtractor"),
         *("MODEL.ROI_BOX_HEAD.PREDICTOR", "OldPredictor"),
     )
+    with torch.no_grad():
+        model.roi_heads.box.predictor.cls_score.weight.zero_()
+        model.roi_heads.box.predictor.cls_score.bias.copy_(10.0 * (torch.arange(81) == 7))
+    found = detections(model)
+    is_confident = found.get_field("scores") > 0.9
+    assert found.get_field("labels")[is_confident].unique().tolist() == [7]
     assert found.has_field("mask")
 
 
@@ -147,11 +161,12 @@ def test_a_mask_head_that_knows_nothing_of_labels(file, gives_pooled):
             return (self.conv(pooled), pooled) if gives_pooled else self.conv(pooled)
 
     registry.ROI_MASK_PREDICTOR.register("OldPredictor", OldMaskPredictor)
-    found = train_and_test(
+    model = trained(
         file,
         *("MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR", "OldExtractor"),
         *("MODEL.ROI_MASK_HEAD.PREDICTOR", "OldPredictor"),
     )
+    found = detections(model)
     assert len(found) > 0
     is_first = found.get_field("labels") == 1
     masks = found.get_field("mask")
@@ -168,8 +183,13 @@ def test_the_mask_iou_head_gets_the_pooled_maps_of_an_old_extractor():
             pooled = self.pooler(x, proposals)
             return self.conv(pooled), pooled
 
-    found = train_and_test(
+    model = trained(
         "centermask/centermask_M_v2_FPN_1x.yaml",
         *("MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR", "OldExtractor"),
     )
-    assert found.get_field("mask_scores").shape == found.get_field("scores").shape
+    with torch.no_grad():
+        model.roi_heads.maskiou.predictor.maskiou.weight.zero_()
+        model.roi_heads.maskiou.predictor.maskiou.bias.fill_(0.5)
+    found = detections(model)
+    assert torch.equal(found.get_field("mask_scores"), 0.5 * found.get_field("scores"))
+    assert len(found) >= 5

@@ -1,6 +1,7 @@
 """Scripts go through the registries and build every entry with the default settings."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -35,14 +36,32 @@ def entries(name):
     return sorted(getattr(registry, name).items())
 
 
+def assert_each_alone(module, batch):
+    """Every row of a batch gives what it gives alone, whatever the module returns; returns that."""
+
+    def run(rows):
+        results = module(rows)
+        return results if isinstance(results, tuple | list) else [results]
+
+    together, alone = run(batch), [run(row[None]) for row in batch]
+    for index, result in enumerate(together):
+        expected = torch.cat([each[index] for each in alone])
+        # Other numbers of rows are added up in another order.
+        atol = 1e-4 * expected.abs().max().item()
+        torch.testing.assert_close(result, expected, rtol=1e-3, atol=atol)
+    return together
+
+
+@torch.no_grad()
 def run_backbone(name, builder, side):
     cfg = default_cfg()
     if name in BACKBONE_CONFIGS:
         cfg.merge_from_file(str(ROOT / "configs" / BACKBONE_CONFIGS[name]))
     backbone = builder(cfg)
-    maps = backbone(torch.rand(2, 3, side, side + 32))
-    assert maps
+    maps = assert_each_alone(backbone.eval(), torch.rand(2, 3, side, side + 32))
     assert all(each.shape[:2] == (2, backbone.out_channels) for each in maps)
+    sides = [each.shape[2] for each in maps]
+    assert all(next_one == (one + 1) // 2 for one, next_one in pairwise(sides))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -60,11 +79,16 @@ def test_all_backbones_run(name, builder):
 def test_rpn_heads_run(name, builder):
     num_anchors, num_levels = 10, 3
     head = builder(default_cfg(), CHANNELS, num_anchors)
-    outputs = head([torch.rand(2, CHANNELS, 24, 32)] * num_levels)
-    assert len(outputs) == 2
+    level = torch.rand(2, CHANNELS, 24, 32)
+    outputs = head([level, 2 * level, level])
+    assert [len(output) for output in outputs] == [num_levels] * 2
     for logits, deltas in zip(*outputs, strict=True):
         assert logits.shape == (2, num_anchors, 24, 32)
         assert deltas.shape == (2, num_anchors * 4, 24, 32)
+    # One head for all levels.
+    for first, second, third in outputs:
+        assert torch.equal(first, third)
+        assert not torch.equal(first, second)
 
 
 EXTRACTORS = [
@@ -78,16 +102,19 @@ EXTRACTORS = [
 def test_feature_extractors_run(kind, name, builder):
     cfg = default_cfg()
     channels = 1024 if "Conv5" in name else CHANNELS
-    extractor = builder(cfg, channels)
-    boxes = BoxList([[1, 1, 10, 10], [5, 5, 8, 8], [2, 2, 3, 4]], [384, 512], "xyxy")
-    features = extractor([torch.rand(2, channels, 24, 32)], [boxes] * 2)
+    extractor = builder(cfg, channels).eval()
+    boxes = BoxList([[1, 1, 100, 100], [5, 5, 80, 80], [2, 2, 30, 40]], [384, 512], "xyxy")
+    maps = torch.rand(2, channels, 24, 32)
+    features = extractor([maps], [boxes] * 2)
     assert features.shape[:2] == (6, extractor.out_channels)
+    alone = [extractor([image[None]], [boxes]) for image in maps]
+    torch.testing.assert_close(features, torch.cat(alone), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "builder"), entries("ROI_BOX_PREDICTOR"))
 def test_box_predictors_run(name, builder):
     cfg = default_cfg()
-    scores, deltas = builder(cfg, CHANNELS)(torch.rand(2, CHANNELS, 1, 1))
+    scores, deltas = assert_each_alone(builder(cfg, CHANNELS), torch.rand(2, CHANNELS, 1, 1))
     assert scores.shape == (2, cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES)
     assert deltas.shape == (2, cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES * 4)
 
@@ -95,12 +122,12 @@ def test_box_predictors_run(name, builder):
 @pytest.mark.parametrize(("name", "builder"), entries("ROI_MASK_PREDICTOR"))
 def test_mask_predictors_give_a_map_for_each_class(name, builder):
     cfg = default_cfg()
-    logits = builder(cfg, CHANNELS)(torch.rand(2, CHANNELS, 14, 14))
+    (logits,) = assert_each_alone(builder(cfg, CHANNELS), torch.rand(2, CHANNELS, 14, 14))
     assert logits.shape[:2] == (2, cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES)
 
 
 @pytest.mark.parametrize(("name", "builder"), entries("ROI_KEYPOINT_PREDICTOR"))
 def test_keypoint_predictors_run(name, builder):
     cfg = default_cfg()
-    logits = builder(cfg, CHANNELS)(torch.rand(2, CHANNELS, 14, 14))
+    (logits,) = assert_each_alone(builder(cfg, CHANNELS), torch.rand(2, CHANNELS, 14, 14))
     assert logits.shape[:2] == (2, cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_CLASSES)

@@ -64,31 +64,33 @@ def shapes():
 
 
 def differing_pixels(first, second):
-    masks = first.get_mask_tensor().float(), second.get_mask_tensor().float()
-    return (masks[0] - masks[1]).abs().sum().item()
+    """How many pixels two masks do not share; the object of these tests has 14,329."""
+    return int((first.get_mask_tensor() != second.get_mask_tensor()).sum())
 
 
 def test_masks_convert_there_and_back(shapes):
     polygons, masks = shapes
     assert differing_pixels(masks, polygons) == 0
-    of_masks = differing_pixels(masks, masks.convert("poly").convert("mask"))
-    assert of_masks == differing_pixels(polygons, polygons.convert("mask").convert("poly"))
-    assert of_masks <= 8169
+    assert differing_pixels(masks, masks.convert("poly").convert("mask")) == 0
+    assert differing_pixels(polygons, polygons.convert("mask").convert("poly")) == 0
 
 
 def test_cropping_and_resizing_agree_for_both_kinds(shapes):
     polygons, masks = shapes
     box = [400, 250, 500, 300]
+    # Of 1,418 pixels and of 57, one: a polygon is cut and scaled before it becomes pixels.
     assert differing_pixels(masks.crop(box), polygons.crop(box)) <= 1
     small = masks.resize((50, 25)), polygons.resize((50, 25))
     assert small[0].size == small[1].size == (50, 25)
-    assert differing_pixels(*small) <= 255
+    assert differing_pixels(*small) <= 1
 
 
-@pytest.mark.parametrize("method", [0, 1], ids=["left-right", "top-bottom"])
-def test_flipping_agrees_for_both_kinds(shapes, method):
+@pytest.mark.parametrize(("method", "on_the_edge"), [(0, 40), (1, 12)], ids=["left", "top"])
+def test_flipping_agrees_for_both_kinds(shapes, method, on_the_edge):
+    """Pixels whose centres lie on the edge of a polygon change sides when they are flipped."""
     polygons, masks = shapes
-    assert differing_pixels(masks.transpose(method), polygons.transpose(method)) <= 1000
+    differing = differing_pixels(masks.transpose(method), polygons.transpose(method))
+    assert differing <= on_the_edge
 
 
 def two_layers():
