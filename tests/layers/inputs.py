@@ -51,8 +51,8 @@ def random_deformation(
     return features, offset, draw(2, maps, *output_hw), weight
 
 
+# Arguments of one call or more of every operator, with and without gradients.
 def example_inputs():
-    """Arguments of one call or more of every operator, with and without gradients."""
     boxes, _, labels = random_boxes(20)
     features, rois = random_rois(num_channels=3, num_rois=4)
     pooled, shape = torch.randn(4, 3, 2, 2, dtype=torch.float64), (0.25, 2, 3)
