@@ -20,7 +20,7 @@ from maskrcnn_benchmark.weights.download import cache_url
 from maskrcnn_benchmark.weights.files import WeightFile, from_library, read_weight_file
 from maskrcnn_benchmark.weights.library import fetch_in_turn
 from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport
-from maskrcnn_benchmark.weights.model_serialization import load_state_dict, unwrap
+from maskrcnn_benchmark.weights.model_serialization import load_state_dict, plain_names, unwrap
 from maskrcnn_benchmark.weights.sources import (
     SETTINGS_ENTRY,
     check_settings,
@@ -99,7 +99,7 @@ class Checkpointer:
                 "Checkpointer.save: expected tensors, numbers, texts and plain containers, which "
                 f"alone can be loaded again safely; got {', '.join(wrong[:5])}"
             )
-        content["model"] = unwrap(self.model).state_dict()
+        content["model"] = plain_names(unwrap(self.model).state_dict())
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         with atomic_write(path) as file:
@@ -181,7 +181,7 @@ class Checkpointer:
 
     def _read(self, f: str | os.PathLike[str], strict: bool) -> WeightFile:  # noqa: ARG002 - for subclasses
         """What ``f`` stands for, read."""
-        return read_weight_file(f, unwrap(self.model).state_dict())
+        return read_weight_file(f, plain_names(unwrap(self.model).state_dict()))
 
     def _resume(self, path: str) -> dict[str, Any]:
         try:

@@ -33,7 +33,7 @@ from maskrcnn_benchmark.weights.imagenet import (
     read_quantized_mobilenet,
 )
 from maskrcnn_benchmark.weights.load_report import CheckpointError, summarize
-from maskrcnn_benchmark.weights.model_serialization import strip_prefix_if_present
+from maskrcnn_benchmark.weights.model_serialization import plain_names
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -251,7 +251,7 @@ def _tensors(state_dict: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     if not tensors:
         names = ", ".join(map(str, list(state_dict)[:8])) or "nothing"
         raise CheckpointError(f"{path}: no tensors in it, only {names}")
-    return strip_prefix_if_present(tensors, "module.")
+    return plain_names(tensors)
 
 
 def _from_backbone(weights: BackboneWeights) -> WeightFile:

@@ -19,6 +19,9 @@ from maskrcnn_benchmark.weights.load_report import (
 V = TypeVar("V")
 # What torch's wrappers for several devices put in front of every name.
 _WRAPPER_PREFIX = "module."
+_DISTRIBUTED = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+# Where the wrapper that torch.compile returns keeps the module.
+_COMPILED = "_orig_mod"
 # A counter that only live batch norms have; it does not influence any output.
 _COUNTER = "num_batches_tracked"
 # The convolution inside a deformable one.
@@ -37,9 +40,31 @@ def strip_prefix_if_present(state_dict: Mapping[str, V], prefix: str) -> dict[st
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, without a wrapper for several devices around it."""
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    return model.module if isinstance(model, wrappers) else model
+    """The model itself, without wrappers for several devices and ``torch.compile``'s around it."""
+    while (inner := _wrapped_by(model)) is not None:
+        model = inner
+    return model
+
+
+def undistributed(model: nn.Module) -> nn.Module:
+    """The model without wrappers for several devices; compiled if it is so inside of them."""
+    inner: nn.Module | None = model
+    while inner is not None:
+        if isinstance(inner, _DISTRIBUTED):
+            model = inner.module
+        inner = _wrapped_by(inner)
+    return model
+
+
+def _wrapped_by(model: nn.Module) -> nn.Module | None:
+    inner = model.module if isinstance(model, _DISTRIBUTED) else getattr(model, _COMPILED, None)
+    return inner if isinstance(inner, nn.Module) else None
+
+
+def plain_names(entries: Mapping[str, V]) -> dict[str, V]:
+    """The same entries under the names that a model has without wrappers and compiled parts."""
+    uncompiled = {name.replace(f"{_COMPILED}.", ""): value for name, value in entries.items()}
+    return strip_prefix_if_present(uncompiled, _WRAPPER_PREFIX)
 
 
 def match_exactly(model_names: Iterable[str], file_names: Iterable[str]) -> dict[str, str]:
@@ -90,7 +115,7 @@ def load_state_dict(
 
     Args:
         model: receives the values, cast to the types and devices of its own tensors.
-        loaded_state_dict: name to tensor; a ``module.`` in front of all names is dropped.
+        loaded_state_dict: name to tensor; marks of wrappers and of ``torch.compile`` are dropped.
         by_suffix: match a file name with every model name that ends with it.
         strict: demand that file and model hold the same tensors.
         bn_eps: added to the running variances that go to a batch norm without an epsilon (frozen
@@ -102,8 +127,9 @@ def load_state_dict(
             or ``strict`` and anything differs.
     """
     model = unwrap(model)
-    wanted = model.state_dict()
-    given = strip_prefix_if_present(loaded_state_dict, _WRAPPER_PREFIX)
+    state_dict = model.state_dict()
+    wanted, own_names = plain_names(state_dict), plain_names({name: name for name in state_dict})
+    given = plain_names(loaded_state_dict)
     matcher = match_by_suffix if by_suffix else match_exactly
     matches = matcher(wanted, given)
     report = _compare(wanted, given, matches, ignored)
@@ -111,7 +137,7 @@ def load_state_dict(
     values = {name: given[matches[name]] for name in report.loaded}
     if bn_eps:
         values = _add_epsilon(values, wanted, bn_eps)
-    model.load_state_dict(values, strict=False)
+    model.load_state_dict({own_names[name]: v for name, v in values.items()}, strict=False)
     return report
 
 

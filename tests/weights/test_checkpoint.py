@@ -83,6 +83,32 @@ def test_wrapped_models_are_saved_without_the_wrapper(tmp_path: Path):
     assert torch.load(tmp_path / "w.pth", weights_only=True)["model"].keys() == run.weights().keys()
 
 
+def test_a_compiled_run_goes_on_in_a_plain_one_and_back(tmp_path: Path):
+    """torch.compile puts a prefix in front of every name, wrappers for devices another."""
+    model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 3))
+    names = set(model.state_dict())
+    compiled = nn.DataParallel(torch.compile(model, backend="eager"))
+    compiled(torch.ones(5, 2)).sum().backward()
+    Checkpointer(compiled, save_dir=tmp_path).save("w", iteration=1)
+    saved = torch.load(tmp_path / "w.pth", weights_only=True)["model"]
+    assert saved.keys() == names
+    plain = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 3))
+    assert Checkpointer(plain, save_dir=tmp_path).load() == {"iteration": 1}
+    assert _equal(plain.state_dict(), saved)
+    again = torch.compile(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 3)), backend="eager")
+    assert Checkpointer(again, save_dir=tmp_path).load() == {"iteration": 1}
+    torch.testing.assert_close(again(torch.ones(5, 2)), plain(torch.ones(5, 2)), rtol=0, atol=0)
+
+
+def test_a_file_with_the_marks_of_a_compiled_model_is_that_of_a_plain_one(tmp_path: Path):
+    run = Run(tmp_path)
+    marked = {f"_orig_mod.module.{name}": value for name, value in run.weights().items()}
+    torch.save({"model": marked}, tmp_path / "compiled.pth")
+    other = Run("", seed=1)
+    other.checkpointer.load(tmp_path / "compiled.pth", strict=True)
+    assert _equal(other.weights(), run.weights())
+
+
 def test_initial_weights_bring_neither_iteration_nor_optimizer(tmp_path: Path):
     # UPSTREAM(weights-only-start): the original restored them; a fine-tuning ended at once.
     released = Run(tmp_path / "released")

@@ -8,6 +8,7 @@ from maskrcnn_benchmark.weights.model_serialization import (
     load_state_dict,
     match_by_suffix,
     match_exactly,
+    plain_names,
     strip_prefix_if_present,
     unwrap,
 )
@@ -202,3 +203,43 @@ def test_deformable_convolutions_match_plain_ones():
         "body.layer3.0.conv2.conv.weight": "layer3.0.conv2.weight",
         "body.OSA4_1_0/conv.conv.weight": "OSA4_1_0/conv.weight",
     }
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    return torch.compile(model, backend="eager")  # type: ignore[return-value]
+
+
+def _in_a_part(model: nn.Module) -> nn.Module:
+    """Only the body is compiled: the mark is in the middle of the names."""
+    model["backbone"]["body"] = _compiled(model["backbone"]["body"])
+    return model
+
+
+WRAPPINGS = {
+    "devices": nn.DataParallel,
+    "compiled": _compiled,
+    "compiled in devices": lambda model: nn.DataParallel(_compiled(model)),
+    "devices in compiled": lambda model: _compiled(nn.DataParallel(model)),
+    "in a part": _in_a_part,
+    "twice": lambda model: _compiled(nn.DataParallel(_compiled(model))),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS.keys())
+def test_wrapped_and_compiled_models_have_the_names_of_the_model(wrap):
+    names = _detector().state_dict().keys()
+    model = _detector()
+    wrapped = wrap(model)
+    assert unwrap(wrapped) is model
+    assert plain_names(unwrap(wrapped).state_dict()).keys() == names
+    assert plain_names(wrapped.state_dict()).keys() == names
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS.keys())
+def test_a_state_dict_of_a_wrapped_model_loads_exactly_into_every_other(wrap):
+    source = wrap(_detector())
+    expected = plain_names(_values(source))
+    for target in (_detector(), wrap(_detector()), _compiled(_detector())):
+        report = load_state_dict(target, source.state_dict(), by_suffix=False, strict=True)
+        assert report.is_exact
+        assert all(torch.equal(v, expected[k]) for k, v in plain_names(_values(target)).items())
