@@ -15,10 +15,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnn_benchmark.config import CfgNode, get_default_config
 from maskrcnn_benchmark.engine.complexity import Complexity, build_complexity
-from maskrcnn_benchmark.engine.launch import plain_errors
+from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.engine.progress import make_progress_bar
+from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.utils.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,15 +41,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_settings(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
-    """The settings of a file, with those of the command line over them."""
-    cfg = get_default_config()
-    cfg.merge_from_file(path)
-    cfg.merge_from_list(list(opts))
-    cfg.freeze()
-    return cfg
-
-
 def as_entry(complexity: Complexity) -> dict[str, object]:
     """What a zoo file holds of a measured model."""
     return {
@@ -68,7 +59,7 @@ def measure_zoo(path: Path) -> None:
         for row in rows:
             config = row["config"]
             if config not in measured:
-                measured[config] = as_entry(build_complexity(read_settings(ROOT / config)))
+                measured[config] = as_entry(build_complexity(load_settings(ROOT / config)))
             row["measured"] = measured[config]
             bar.update()
     with atomic_write(path) as file:
@@ -82,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure_zoo(Path(args.zoo))
         return
     image_hw = tuple(args.input_size) if args.input_size else None
-    print(build_complexity(read_settings(args.config_file, args.opts), image_hw).table())
+    print(build_complexity(load_settings(args.config_file, args.opts), image_hw).table())
 
 
 if __name__ == "__main__":

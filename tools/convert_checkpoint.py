@@ -15,24 +15,26 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from maskrcnn_benchmark.config import CfgNode, get_default_config
+from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.weight_settings import (
     PIXEL_MEAN,
     PIXEL_STD,
     TO_BGR255,
     WeightSettings,
 )
-from maskrcnn_benchmark.engine.launch import PACKAGE_LOGGER, plain_errors
-from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils.logger import setup_logger
+from maskrcnn_benchmark.engine.exits import plain_errors
+from maskrcnn_benchmark.engine.forward import build_model
+from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
+from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.export import export_body
 from maskrcnn_benchmark.weights.files import write_safetensors, write_torch_file
 from maskrcnn_benchmark.weights.library import build_library_network
 from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport, summarize
-from maskrcnn_benchmark.weights.sources import SETTINGS_ENTRY, make_settings_fit
+from maskrcnn_benchmark.weights.sources import SETTINGS_ENTRY
 
 # In front of the names of a body's tensors.
 _BODY = "backbone.body."
@@ -60,13 +62,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def make_settings(args: argparse.Namespace) -> CfgNode:
     """The frozen settings of the model, on the CPU, with what the weights need."""
-    cfg = get_default_config()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    cfg.merge_from_list(["MODEL.WEIGHT", args.input, "MODEL.DEVICE", "cpu"])
-    make_settings_fit(cfg, by_names=True)
-    cfg.freeze()
-    return cfg
+    fixed = ["MODEL.WEIGHT", args.input, "MODEL.DEVICE", "cpu"]
+    return make_settings_final(load_settings(args.config_file, [*args.opts, *fixed]), by_names=True)
 
 
 def load_model(cfg: CfgNode) -> tuple[nn.Module, LoadReport]:
@@ -75,7 +72,7 @@ def load_model(cfg: CfgNode) -> tuple[nn.Module, LoadReport]:
     Raises:
         CheckpointError: the weights are absent or damaged, or nothing fits.
     """
-    model = build_detection_model(cfg)
+    model = build_model(cfg, torch.device("cpu"))
     checkpointer = DetectronCheckpointer(cfg, model)
     checkpointer.load(cfg.MODEL.WEIGHT)
     report = checkpointer.last_report
@@ -93,7 +90,7 @@ def write_checkpoint(cfg: CfgNode, target: Path) -> None:
     write_torch_file({"model": loaded, SETTINGS_ENTRY: settings.by_key()}, target)
     what = "the whole model" if report.is_exact else "a part of the model"
     logger.info("%s: wrote %d tensors, %s", target, len(report.loaded), what)
-    logger.info("Recorded in it: %s", settings.in_words())
+    logger.info("Recorded in it: %s", settings.as_options())
 
 
 def write_library_file(cfg: CfgNode, library_model: str, target: Path) -> None:
@@ -118,7 +115,7 @@ def write_library_file(cfg: CfgNode, library_model: str, target: Path) -> None:
     kept = tuple(name for name in network if name not in exported)
     logger.info("%s: wrote %d tensors for %s", target, len(exported), library_model)
     logger.info("Not in it: %s", summarize(kept))
-    logger.info("Give it images of: %s", settings.in_words((TO_BGR255, PIXEL_MEAN, PIXEL_STD)))
+    logger.info("Give it images of: %s", settings.as_options((TO_BGR255, PIXEL_MEAN, PIXEL_STD)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

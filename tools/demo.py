@@ -17,18 +17,18 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from maskrcnn_benchmark.config import ConfigError, get_default_config
+from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.data.errors import ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.engine.launch import PACKAGE_LOGGER, polite_end
+from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.engine.predictor import Predictor
+from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.files import atomic_write
-from maskrcnn_benchmark.utils.logger import setup_logger
+from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
 from maskrcnn_benchmark.visualization.class_names import build_class_names
 from maskrcnn_benchmark.visualization.draw import as_instances, draw_instances, select_by_score
 from maskrcnn_benchmark.weights.load_report import CheckpointError
-from maskrcnn_benchmark.weights.sources import make_settings_fit
 
 logger = logging.getLogger(f"{PACKAGE_LOGGER}.tools.demo")
 
@@ -175,13 +175,10 @@ def run(args: argparse.Namespace) -> list[Path]:
     if not 0.0 <= args.score_threshold <= 1.0:
         raise ConfigError(f"--score-threshold: expected 0 to 1, got {args.score_threshold}")
     photos = find_photos(args.input, args.output)
-    cfg = get_default_config()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = load_settings(args.config_file, args.opts)
     if args.weights:
         cfg.MODEL.WEIGHT = args.weights
-    make_settings_fit(cfg)
-    cfg.freeze()
+    make_settings_final(cfg)
     predictor = Predictor.from_config(cfg, args.weights)
     class_names = build_class_names(cfg)
     shown = tqdm(photos, unit="photo", disable=len(photos) == 1 or not sys.stderr.isatty())
@@ -198,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
     setup_environment()
     setup_logger(PACKAGE_LOGGER, None, 0)
-    with polite_end():
+    with log_exit():
         try:
             return 1 if run(args) else 0
         except (ConfigError, CheckpointError) as error:

@@ -12,13 +12,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
+from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.data import make_datasets
 from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
-from maskrcnn_benchmark.engine.launch import make_run, plain_errors
+from maskrcnn_benchmark.engine.exits import plain_errors
+from maskrcnn_benchmark.engine.launch import make_run
 from maskrcnn_benchmark.engine.progress import format_seconds
 from maskrcnn_benchmark.engine.run_report import Split, headline, make_outputs, pair_splits
-from maskrcnn_benchmark.weights.sources import make_settings_fit
+from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 
 DEFAULT_CONFIG = (
     Path(__file__).resolve().parents[1]
@@ -47,9 +48,7 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
     Raises:
         ConfigError: there is not one data set to train on and one other to test on.
     """
-    cfg = get_default_config()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = load_settings(args.config_file, args.opts)
     if args.output:
         cfg.OUTPUT_DIR = args.output
     train, test = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
@@ -59,9 +58,7 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
             f"got {train} and {test}"
         )
     cfg.DATASETS.TEST = train + test
-    make_settings_fit(cfg)
-    cfg.freeze()
-    return cfg
+    return make_settings_final(cfg)
 
 
 def show(written: Sequence[Path], splits: Sequence[Split], seconds: float) -> None:

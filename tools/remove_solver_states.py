@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from maskrcnn_benchmark.engine.launch import plain_errors
+from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.weights.files import read_torch_file, write_torch_file
 from maskrcnn_benchmark.weights.load_report import CheckpointError
 from maskrcnn_benchmark.weights.sources import SETTINGS_ENTRY

@@ -12,15 +12,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.data import make_datasets
 from maskrcnn_benchmark.engine.build import (
-    build_pretrained_model,
     make_evaluations,
+    make_expectation_checks,
     make_expectations,
-    make_sure_of_expectations,
 )
-from maskrcnn_benchmark.engine.launch import make_run, plain_errors
+from maskrcnn_benchmark.engine.exits import plain_errors
+from maskrcnn_benchmark.engine.forward import build_pretrained_model
+from maskrcnn_benchmark.engine.launch import make_run
+from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.evaluation import missed_expectations
 
 
@@ -50,17 +51,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate what the command line says."""
     args = parse_args(arguments)
-    cfg = get_default_config()
-    if args.config_file:
-        cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = load_settings(args.config_file, args.opts)
     if args.check:
-        make_sure_of_expectations(cfg)
+        make_expectation_checks(cfg)
     # UPSTREAM(asked-weights-win): the original preferred a checkpoint it found in OUTPUT_DIR even
     # to the weights that were asked for, without a word.
-    use_latest = not cfg.MODEL.WEIGHT or "MODEL.WEIGHT" not in args.opts[::2]
+    weights = cfg.MODEL.WEIGHT if "MODEL.WEIGHT" in args.opts[::2] else None
     with make_run(cfg, args.local_rank) as run:
-        model = build_pretrained_model(cfg, run, use_latest=use_latest)
+        model = build_pretrained_model(cfg, run.device, weights or None)
         datasets = make_datasets(cfg, train=False)
         results = make_evaluations(cfg, model, run, datasets.test)
     if args.check and missed_expectations(make_expectations(cfg), results):

@@ -8,14 +8,15 @@ In N processes:  torchrun --nproc_per_node=N tools/train_net.py --config-file CO
 import argparse
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.data import make_datasets
 from maskrcnn_benchmark.engine.build import (
     build_trained_model,
+    make_evaluation_checks,
     make_evaluations,
-    make_sure_of_evaluations,
 )
-from maskrcnn_benchmark.engine.launch import make_run, plain_errors
+from maskrcnn_benchmark.engine.exits import plain_errors
+from maskrcnn_benchmark.engine.launch import make_run
+from maskrcnn_benchmark.engine.settings import load_settings
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,15 +43,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what the command line says."""
     args = parse_args(arguments)
-    cfg = get_default_config()
-    if args.config_file:
-        cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = load_settings(args.config_file, args.opts)
     with make_run(cfg, args.local_rank) as run:
         tests = not args.skip_test
         datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0)
         if tests:
-            make_sure_of_evaluations(cfg, run, datasets)
+            make_evaluation_checks(cfg, run, datasets)
         model = build_trained_model(cfg, run, datasets)
         if tests:
             make_evaluations(cfg, model, run, datasets.test)

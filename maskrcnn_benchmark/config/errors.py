@@ -1,7 +1,11 @@
 """The errors of settings that cannot be used; imports nothing, so everybody may import it."""
 
 
-class ConfigError(ValueError):
+class UserError(ValueError):
+    """The error of something given: settings, weights, data; its text is all that a user needs."""
+
+
+class ConfigError(UserError):
     """The error of a setting: its text names the key, what was expected and what came."""
 
 

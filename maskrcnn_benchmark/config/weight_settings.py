@@ -78,7 +78,7 @@ class WeightSettings:
         common = [key for key in mine if key in theirs]
         return tuple(key for key in common if not _is_same(mine[key], theirs[key]))
 
-    def in_words(self, keys: tuple[str, ...] | None = None) -> str:
+    def as_options(self, keys: tuple[str, ...] | None = None) -> str:
         """The settings, or some of them, as they are written on a command line."""
         shown = {k: v for k, v in self.by_key().items() if keys is None or k in keys}
         return " ".join(
@@ -107,7 +107,7 @@ def assign(cfg: CfgNode, key: str, value: object) -> None:
     if cfg.is_frozen():
         raise ConfigError(
             f"MODEL.WEIGHT needs {key} {value}, and the configuration is frozen: call "
-            "make_settings_fit(cfg) before cfg.freeze()"
+            "make_settings_match_weights(cfg) before cfg.freeze()"
         )
     section, _, name = key.rpartition(".")
     _lookup(cfg, section)[name] = value

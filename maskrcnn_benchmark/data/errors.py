@@ -1,7 +1,9 @@
 """The errors of data that cannot be used."""
 
+from maskrcnn_benchmark.config.errors import UserError
 
-class DatasetError(ValueError):
+
+class DatasetError(UserError):
     """The error of a data set: its text names the file, what was expected and what came."""
 
 

@@ -15,16 +15,17 @@ from torch.nn.parallel import DistributedDataParallel
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.data import Datasets, make_test_loader, make_train_loader
 from maskrcnn_benchmark.data.datasets import DetectionDataset
+from maskrcnn_benchmark.engine.forward import ModelRunner, build_model
+from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
-from maskrcnn_benchmark.engine.trainer import do_train, make_evaluation
+from maskrcnn_benchmark.engine.trainer import TrainingSettings, run_training
 from maskrcnn_benchmark.evaluation import (
     EvaluationResult,
     Expectations,
     check_entries,
 )
 from maskrcnn_benchmark.evaluation.coco_backends import check_backend
-from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
 from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
@@ -45,32 +46,32 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
     """
     if is_main_process():
         _tidy_output_dir(Path(cfg.OUTPUT_DIR), cfg.dump())
-    model = build_detection_model(cfg).to(run.device)
+    model = build_model(cfg, run.device)
     optimizer = make_optimizer(cfg, model)
     scheduler = make_lr_scheduler(cfg, optimizer)
     checkpointer = DetectronCheckpointer(
         cfg, model, optimizer, scheduler, cfg.OUTPUT_DIR, save_to_disk=is_main_process()
     )
-    arguments: dict[str, Any] = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
+    entries: dict[str, Any] = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
     distributed = run.place.is_distributed
-    data_loader = make_train_loader(cfg, datasets.train, distributed, arguments["iteration"])
-    data_loader_val = None
+    data_loader = make_train_loader(cfg, datasets.train, distributed, entries["iteration"])
+    model_in_training = distribute(model, run, convert_batch_norm=cfg.MODEL.USE_SYNCBN)
+    runner = ModelRunner.from_config(cfg, model_in_training, run.device)
+    evaluate = None
     if cfg.SOLVER.TEST_PERIOD > 0 and datasets.test:
         data_loader_val = make_test_loader(cfg, datasets.test[0], distributed)
+        evaluate = make_evaluation(cfg, runner, cfg.DATASETS.TEST[0], data_loader_val)
     # Processes made the same model; from here on they draw different numbers.
     seed_everything(cfg.SEED + run.place.rank)
-    do_train(
-        cfg,
-        distribute(model, run, convert_batch_norm=cfg.MODEL.USE_SYNCBN),
-        data_loader,
-        data_loader_val,
-        optimizer,
-        scheduler,
-        checkpointer,
-        run.device,
-        cfg.SOLVER.CHECKPOINT_PERIOD,
-        cfg.SOLVER.TEST_PERIOD,
-        arguments,
+    run_training(
+        TrainingSettings.from_config(cfg),
+        runner=runner,
+        data_loader=data_loader,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        checkpointer=checkpointer,
+        entries=entries,
+        evaluate=evaluate,
     )
     return model
 
@@ -108,21 +109,7 @@ def _buffers_option() -> str:
     return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
 
 
-def build_pretrained_model(cfg: CfgNode, run: Run, *, use_latest: bool) -> nn.Module:
-    """The model of ``cfg`` with weights from a checkpoint, in evaluation mode.
-
-    Args:
-        cfg: the settings.
-        run: this process.
-        use_latest: prefer OUTPUT_DIR's last checkpoint, if there is one, to ``MODEL.WEIGHT``.
-    """
-    model = build_detection_model(cfg).to(run.device)
-    checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.load(cfg.MODEL.WEIGHT, use_latest=use_latest, strict=True)
-    return model.eval()
-
-
-def make_sure_of_evaluations(cfg: CfgNode, run: Run, datasets: Datasets) -> None:
+def make_evaluation_checks(cfg: CfgNode, run: Run, datasets: Datasets) -> None:
     """Raise before the training what ``make_evaluations`` would raise after it.
 
     Raises:
@@ -153,10 +140,11 @@ def make_evaluations(
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
     expectations = make_expectations(cfg)
+    runner = ModelRunner.from_config(cfg, model, run.device)
     results: dict[str, EvaluationResult | None] = {}
     for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True):
         data_loader = make_test_loader(cfg, dataset, run.place.is_distributed)
-        evaluate = make_evaluation(cfg, model, name, data_loader, run.device)
+        evaluate = make_evaluation(cfg, runner, name, data_loader)
         expected = expectations.get(name, Expectations())
         results[name] = evaluate(
             expected_results=expected.entries,
@@ -179,7 +167,7 @@ def make_expectations(cfg: CfgNode) -> dict[str, Expectations]:
     return dict.fromkeys(names, expectations) if entries else {}
 
 
-def make_sure_of_expectations(cfg: CfgNode) -> None:
+def make_expectation_checks(cfg: CfgNode) -> None:
     """Raise unless some data set of ``DATASETS.TEST`` has expected results.
 
     Raises:

@@ -88,15 +88,15 @@ class CheckpointHook(Hook):
     Args:
         checkpointer: what saves.
         period: iterations between two checkpoints; 0 saves only the last.
-        extra: entries that go into every checkpoint beside ``iteration`` and ``rng_state``.
+        entries: go into every checkpoint beside ``iteration`` and ``rng_state``.
     """
 
     def __init__(
-        self, *, checkpointer: Saver, period: int, extra: Mapping[str, Any] | None = None
+        self, *, checkpointer: Saver, period: int, entries: Mapping[str, Any] | None = None
     ) -> None:
         self._checkpointer = checkpointer
         self._period = period
-        self._extra = dict(extra or {})
+        self._entries = dict(entries or {})
 
     def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Save when it is time.
@@ -114,7 +114,7 @@ class CheckpointHook(Hook):
     def _save(self, name: str, model: nn.Module, iteration: int, *, is_latest: bool = True) -> None:
         require_finite_parameters(model, iteration)
         entries = {
-            **self._extra,
+            **self._entries,
             "iteration": iteration,
             "rng_state": all_gather(capture_random_state()),
         }

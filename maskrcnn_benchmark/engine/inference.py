@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.data.datasets.interface import as_detection_dataset
+from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
 from maskrcnn_benchmark.evaluation import EvaluationResult, Evaluator, check_expected_results
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process, synchronize
 from maskrcnn_benchmark.utils.logger import progress_extra
-from maskrcnn_benchmark.weights.model_serialization import unwrap
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CPU = torch.device("cpu")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -64,6 +64,7 @@ def inference(
     expected_results_sigma_tol: float = 4,
     output_folder: str | Path | None = None,
     backend: str = "hotcoco",
+    mode: str = "plain",
 ) -> EvaluationResult | None:
     """The scores of ``model`` on a data set, on the main process; None on the others.
 
@@ -82,52 +83,61 @@ def inference(
         expected_results_sigma_tol: how many standard deviations off they may be.
         output_folder: where result files go; None writes none.
         backend: "hotcoco" or "pycocotools".
+        mode: name in ``INFERENCE_MODES``.
     """
+    runner = ModelRunner(model, device=torch.device(device), mode=mode)
     dataset = as_detection_dataset(data_loader.dataset, dataset_name)
     evaluator = dataset.make_evaluator(
         iou_types, box_only=box_only, backend=backend, output_folder=output_folder
     )
     logger.info("Start evaluation on %s (%d images)", dataset_name, len(dataset.image_ids))
-    synchronize()
-    start = time.perf_counter()
-    times = compute_on_dataset(model, data_loader, evaluator, torch.device(device))
-    synchronize()
-    logger.info(
-        "Went through %s in %s on %d processes: %s",
-        dataset_name,
-        format_seconds(time.perf_counter() - start),
-        get_world_size(),
-        times.per_image(),
-    )
+    _process_data_set(runner, data_loader, evaluator, dataset_name)
     result = evaluator.evaluate()
     if result is not None:
-        for iou_type in result.per_class:
-            logger.info("%s\n%s", dataset_name, result.per_class_table(iou_type))
+        _log_tables(result, dataset_name)
         check_expected_results(result, expected_results, expected_results_sigma_tol)
     return result
 
 
+def _log_tables(result: EvaluationResult, dataset_name: str) -> None:
+    for iou_type in result.per_class:
+        logger.info("%s\n%s", dataset_name, result.per_class_table(iou_type))
+
+
+def _process_data_set(
+    runner: ModelRunner, data_loader: Iterable[Batch], evaluator: Evaluator[Any], name: str
+) -> None:
+    """Give the evaluator what the model finds; log how long it took."""
+    synchronize()
+    start = time.perf_counter()
+    times = compute_on_dataset(runner, data_loader, evaluator)
+    synchronize()
+    logger.info(
+        "Went through %s in %s on %d processes: %s",
+        name,
+        format_seconds(time.perf_counter() - start),
+        get_world_size(),
+        times.per_image(),
+    )
+
+
 def compute_on_dataset(
-    model: nn.Module, data_loader: Iterable[Batch], evaluator: Evaluator[Any], device: torch.device
+    runner: ModelRunner, data_loader: Iterable[Batch], evaluator: Evaluator[Any]
 ) -> InferenceTimes:
-    """The time it took to give the evaluator what ``model`` finds in each batch.
+    """The time it took to give the evaluator what the model finds in each batch.
 
     Args:
-        model: as for ``inference``.
+        runner: of the model.
         data_loader: gives the batches of this process.
         evaluator: takes the detections or proposals, on the CPU.
-        device: where the model is.
     """
-    # Without DistributedDataParallel's wrapper, as processes may have different numbers of batches.
-    plain_model = unwrap(model)
     times = InferenceTimes()
-    with _evaluation_mode(plain_model), torch.no_grad():
+    with runner.evaluating() as detect:
         clock = time.perf_counter()
         for images, _, image_ids in _with_progress(data_loader):
             data_ready = time.perf_counter()
-            found = plain_model(images.to(device))
-            # Copying waits for the device, so its work counts as the model's.
-            detections = [boxes.to(_CPU) for boxes in found]
+            # They are copied to the CPU, which waits for the device: its work is the model's.
+            detections = detect(images)
             model_done = time.perf_counter()
             evaluator.process(image_ids, detections)
             times.data += data_ready - clock
@@ -136,16 +146,6 @@ def compute_on_dataset(
             times.results += clock - model_done
             times.num_images += len(image_ids)
     return times
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def _with_progress(data_loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -161,3 +161,30 @@ def _with_progress(data_loader: Iterable[Batch]) -> Iterator[Batch]:
                 last_line = now
                 eta = format_seconds((now - start) / done * (total - done))
                 logger.info("batch %d of %d, eta: %s", done, total, eta, extra=progress_extra())
+
+
+def make_evaluation(
+    cfg: CfgNode, runner: ModelRunner, dataset_name: str, data_loader: DataLoader[Any]
+) -> Callable[..., EvaluationResult | None]:
+    """``inference`` with all it needs to evaluate the model of ``runner`` on one data set.
+
+    Args:
+        cfg: the architecture, ``TEST.COCO_BACKEND``, ``TEST.INFERENCE_MODE`` and ``OUTPUT_DIR``
+            are read.
+        runner: of the model.
+        dataset_name: a name in ``DATASETS.TEST``; results go to ``OUTPUT_DIR/inference/<name>``.
+        data_loader: of that data set.
+    """
+    spec = ArchitectureSpec.from_config(cfg)
+    return partial(
+        inference,
+        runner.model,
+        data_loader,
+        dataset_name,
+        iou_types=spec.iou_types,
+        box_only=spec.box_only,
+        device=runner.device,
+        output_folder=Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
+        backend=cfg.TEST.COCO_BACKEND,
+        mode=cfg.TEST.INFERENCE_MODE,
+    )

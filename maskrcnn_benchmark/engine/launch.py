@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
-from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError
-from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.engine.random_state import seed_everything
+from maskrcnn_benchmark.engine.settings import make_settings_final
 from maskrcnn_benchmark.utils.collect_env import collect_env_info
 from maskrcnn_benchmark.utils.env import setup_environment
-from maskrcnn_benchmark.utils.logger import close_logger, setup_logger
-from maskrcnn_benchmark.weights.load_report import CheckpointError
-from maskrcnn_benchmark.weights.sources import make_settings_fit
+from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
 
 logger = logging.getLogger(__name__)
-
-PACKAGE_LOGGER = "maskrcnn_benchmark"
-# Attribute of an error that has been written to the log.
-_LOGGED = "was_logged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,47 +128,6 @@ def process_group(device: torch.device, place: ProcessPlace) -> Iterator[None]:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """A block whose foreseeable errors end the program with one message and exit code 2.
-
-    What is wrong with settings, files or losses is said in the message; where in the code it was
-    noticed helps nobody. Other errors keep their traceback.
-    """
-    try:
-        yield
-    except (ConfigError, CheckpointError, DatasetError, FloatingPointError) as error:
-        if not getattr(error, _LOGGED, False):
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        raise SystemExit(2) from None
-
-
-@contextmanager
-def polite_end() -> Iterator[None]:
-    """A block whose end, if it is not the natural one, is in the log.
-
-    Ctrl-C and SIGTERM end the program with exit codes 130 and 143 and without a traceback.
-    """
-    former = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    try:
-        yield
-    except KeyboardInterrupt:
-        logger.warning("Interrupted")
-        raise SystemExit(128 + signal.SIGINT) from None
-    except Exception as error:
-        logger.error("%s: %s", type(error).__name__, error)
-        setattr(error, _LOGGED, True)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, former)
-        close_logger(PACKAGE_LOGGER)
-
-
-def _exit_on_sigterm(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
-@contextmanager
 def make_run(cfg: CfgNode, local_rank: int | None = None) -> Iterator[Run]:
     """A block for a tool's work, with log, device, process group and seeds ready.
 
@@ -195,9 +145,8 @@ def make_run(cfg: CfgNode, local_rank: int | None = None) -> Iterator[Run]:
     setup_environment()
     place = ProcessPlace.from_environment(local_rank)
     setup_logger(PACKAGE_LOGGER, cfg.OUTPUT_DIR, place.rank)
-    with polite_end():
-        make_settings_fit(cfg)
-        cfg.freeze()
+    with log_exit():
+        make_settings_final(cfg)
         device = select_device(cfg.MODEL.DEVICE, place)
         with process_group(device, place):
             if place.rank == 0:

@@ -5,40 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.engine.forward import ModelRunner, build_pretrained_model
 from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
-from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
-from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 
 
 class Predictor:
     """Prepares a photo, runs a model on it and scales the detections back.
 
     Args:
-        model: ``model(images)`` returns one ``BoxList`` an image, px of the resized image.
+        runner: of the model.
         transform: ``transform(photo, None)`` returns the (3, H, W) input and ``None``.
-        device: where ``model`` is.
         size_divisible: input sides are padded to multiples of this; 0 leaves them.
     """
 
     def __init__(
         self,
         *,
-        model: nn.Module,
+        runner: ModelRunner,
         transform: Callable[[Image.Image, None], tuple[Any, Any]],
-        device: torch.device,
         size_divisible: int = 0,
     ) -> None:
-        self.model = model
+        self.runner = runner
         self.transform = transform
-        self.device = device
         self.size_divisible = size_divisible
 
     @classmethod
@@ -58,13 +53,10 @@ class Predictor:
         """
         device = select_device(cfg.MODEL.DEVICE, ProcessPlace.from_environment(None))
         if model is None:
-            model = build_detection_model(cfg).to(device)
-            checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
-            checkpointer.load(weights or cfg.MODEL.WEIGHT, use_latest=weights is None, strict=True)
+            model = build_pretrained_model(cfg, device, weights)
         return cls(
-            model=model,
+            runner=ModelRunner.from_config(cfg, model, device),
             transform=build_transforms(cfg, is_train=False),
-            device=device,
             size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
         )
 
@@ -80,12 +72,7 @@ class Predictor:
             keypoint head, ``keypoints``.
         """
         tensor: Tensor = self.transform(image.convert("RGB"), None)[0]
-        images = to_image_list([tensor.to(self.device)], self.size_divisible)
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                detections: BoxList = self.model(images)[0]
-        finally:
-            self.model.train(was_training)
-        return detections.to(torch.device("cpu")).resize(image.size)
+        images = to_image_list([tensor], self.size_divisible)
+        with self.runner.evaluating() as detect:
+            (detections,) = detect(images)
+        return detections.resize(image.size)

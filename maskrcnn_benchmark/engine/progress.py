@@ -129,9 +129,9 @@ class ProgressHook(Hook):
             self._bar.set_postfix_str(f"loss {loss.median:.4f} lr {record.lr:.6f}", refresh=False)
         is_due = self._period > 0 and record.iteration % self._period == 0
         if is_due or record.iteration in (1, trainer.max_iter):
-            self._tell(trainer, record)
+            self._write_line(trainer, record)
 
-    def _tell(self, trainer: Training, record: StepRecord) -> None:
+    def _write_line(self, trainer: Training, record: StepRecord) -> None:
         eta = self._meters.time.global_avg * (trainer.max_iter - record.iteration)
         parts = (
             f"eta: {format_seconds(eta)}",

@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.hooks import (
     FINAL_CHECKPOINT,
     CheckpointHook,
@@ -25,7 +27,7 @@ from maskrcnn_benchmark.engine.hooks import (
     Saver,
     StepRecord,
 )
-from maskrcnn_benchmark.engine.inference import inference
+from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.progress import ProgressHook, format_seconds
 from maskrcnn_benchmark.engine.random_state import RandomState, restore_random_state
 from maskrcnn_benchmark.utils import comm
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from maskrcnn_benchmark.data.collate_batch import Batch
-    from maskrcnn_benchmark.evaluation import EvaluationResult
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,10 @@ class Trainer:
     """Runs a model over a data loader, one optimizer step a batch.
 
     Args:
-        model: ``model(images, targets)`` returns a dict of scalar losses.
+        runner: of the model that is trained.
         data_loader: gives ``max_iter - start_iter`` batches or more.
         optimizer: stepped once a batch.
         scheduler: stepped after it.
-        device: where the model is and batches go.
         max_iter: iteration after which training ends.
         start_iter: number of iterations that were done before.
         hooks: called in this order; closed in the opposite one.
@@ -72,24 +72,24 @@ class Trainer:
     def __init__(
         self,
         *,
-        model: nn.Module,
+        runner: ModelRunner,
         data_loader: Iterable[Batch],
         optimizer: Optimizer,
         scheduler: LRScheduler,
-        device: torch.device,
         max_iter: int,
         start_iter: int = 0,
         hooks: Sequence[Hook] = (),
         clip_grad_norm: float = 0.0,
         random_state: RandomState | None = None,
     ) -> None:
-        self.model = model
+        self.model = runner.model
+        self.device = runner.device
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.device = device
         self.max_iter = max_iter
         self.start_iter = start_iter
         self.iteration = start_iter
+        self._runner = runner
         self._data_loader = data_loader
         self._hooks = tuple(hooks)
         self._clip_grad_norm = clip_grad_norm
@@ -149,10 +149,10 @@ class Trainer:
         Raises:
             FloatingPointError: a loss, or the norm, is not finite; no parameter was changed.
         """
-        images, targets, image_ids = batch
-        losses = self.model(images.to(self.device), [target.to(self.device) for target in targets])
+        losses = self._runner.losses(batch)
+        _, _, image_ids = batch
         self.optimizer.zero_grad()
-        sum(losses.values()).backward()
+        reduce(torch.add, losses.values()).backward()  # type: ignore[no-untyped-call]
         # After backward, so that a GPU is not kept waiting for the numbers.
         means = self._finite_means(losses, image_ids)
         grad_norm = self._clip_gradients(image_ids)
@@ -200,6 +200,105 @@ class Trainer:
         return norm
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How long a training goes, and what happens on the way; periods are iterations, 0 is never.
+
+    Attributes:
+        max_iter: SOLVER.MAX_ITER.
+        clip_grad_norm: SOLVER.CLIP_GRAD_NORM.
+        log_period: SOLVER.LOG_PERIOD; see ``ProgressHook``.
+        checkpoint_period: SOLVER.CHECKPOINT_PERIOD; the last iteration has a checkpoint anyway.
+        test_period: SOLVER.TEST_PERIOD.
+        output_dir: OUTPUT_DIR, where the metrics go.
+    """
+
+    max_iter: int
+    clip_grad_norm: float
+    log_period: int
+    checkpoint_period: int
+    test_period: int
+    output_dir: Path
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> TrainingSettings:
+        """Those of the configuration."""
+        return cls(
+            max_iter=int(cfg.SOLVER.MAX_ITER),
+            clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
+            log_period=cfg.SOLVER.LOG_PERIOD,
+            checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+            test_period=cfg.SOLVER.TEST_PERIOD,
+            output_dir=Path(cfg.OUTPUT_DIR),
+        )
+
+
+def run_training(
+    settings: TrainingSettings,
+    *,
+    runner: ModelRunner,
+    data_loader: Iterable[Batch],
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    checkpointer: Saver,
+    entries: Mapping[str, Any],
+    evaluate: Callable[[], object] | None = None,
+) -> None:
+    """Train until ``max_iter``, with log lines, checkpoints and evaluations on the way.
+
+    Args:
+        settings: how long, and when what happens.
+        runner: of the model; in distributed training wrapped by ``DistributedDataParallel``.
+        data_loader: gives the batches that are left.
+        optimizer: over the parameters of the model.
+        scheduler: of ``optimizer``.
+        checkpointer: saves model, optimizer and scheduler.
+        entries: of the checkpoint that this goes on from: ``iteration``, perhaps ``rng_state``,
+            and what else the next checkpoints should keep.
+        evaluate: does an evaluation; None: there is none.
+
+    Raises:
+        FloatingPointError: a loss, the gradient norm or a parameter was not finite.
+    """
+    start_iter = int(entries["iteration"])
+    if start_iter >= settings.max_iter:
+        logger.info(_NOTHING_TO_TRAIN, start_iter, settings.max_iter, settings.output_dir)
+        # A run that was killed before it wrote it, or whose MAX_ITER has come down since.
+        if not (settings.output_dir / f"{FINAL_CHECKPOINT}.pth").is_file():
+            checkpointer.save(FINAL_CHECKPOINT, **entries)
+        return
+    trainer = Trainer(
+        runner=runner,
+        data_loader=data_loader,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        max_iter=settings.max_iter,
+        start_iter=start_iter,
+        hooks=_training_hooks(settings, checkpointer, entries, evaluate),
+        clip_grad_norm=settings.clip_grad_norm,
+        random_state=random_state_of_this_process(entries.get("rng_state")),
+    )
+    _train_with_log(trainer)
+
+
+def _training_hooks(
+    settings: TrainingSettings,
+    checkpointer: Saver,
+    entries: Mapping[str, Any],
+    evaluate: Callable[[], object] | None,
+) -> list[Hook]:
+    hooks: list[Hook] = [
+        # First, so that a checkpoint is never ahead of the metrics on the disk.
+        ProgressHook(period=settings.log_period, output_dir=settings.output_dir),
+        CheckpointHook(
+            checkpointer=checkpointer, period=settings.checkpoint_period, entries=entries
+        ),
+    ]
+    if evaluate is not None and settings.test_period > 0:
+        hooks.append(EvaluationHook(period=settings.test_period, evaluate=evaluate))
+    return hooks
+
+
 def do_train(
     cfg: CfgNode,
     model: nn.Module,
@@ -213,11 +312,11 @@ def do_train(
     test_period: int,
     arguments: Mapping[str, Any],
 ) -> None:
-    """Train until ``SOLVER.MAX_ITER``, with log lines, checkpoints and evaluations on the way.
+    """Train as ``run_training`` does; this is the call that scripts for the original make.
 
     Args:
         cfg: ``SOLVER``, ``OUTPUT_DIR`` and what the evaluation needs are read.
-        model: in distributed training, wrapped by ``DistributedDataParallel``.
+        model: see ``run_training``, and so for all that are not named here.
         data_loader: gives the batches that are left.
         data_loader_val: of the first test set; None evaluates nothing.
         optimizer: over the parameters of ``model``.
@@ -226,84 +325,25 @@ def do_train(
         device: where ``model`` is.
         checkpoint_period: iterations between two checkpoints.
         test_period: iterations between two evaluations; 0 for none.
-        arguments: of a checkpoint: ``iteration``, perhaps ``rng_state``, what else it should keep.
-
-    Raises:
-        FloatingPointError: a loss, the gradient norm or a parameter was not finite.
+        arguments: the entries of the checkpoint.
     """
-    start_iter, max_iter = int(arguments["iteration"]), int(cfg.SOLVER.MAX_ITER)
-    if start_iter >= max_iter:
-        logger.info(_NOTHING_TO_TRAIN, start_iter, max_iter, cfg.OUTPUT_DIR)
-        # A run that was killed before it wrote it, or whose MAX_ITER has come down since.
-        if not (Path(cfg.OUTPUT_DIR) / f"{FINAL_CHECKPOINT}.pth").is_file():
-            checkpointer.save(FINAL_CHECKPOINT, **arguments)
-        return
-    hooks: list[Hook] = [
-        # First, so that a checkpoint is never ahead of the metrics on the disk.
-        ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
-        CheckpointHook(checkpointer=checkpointer, period=checkpoint_period, extra=arguments),
-    ]
-    if data_loader_val is not None and test_period > 0:
-        evaluate = make_evaluation(cfg, model, cfg.DATASETS.TEST[0], data_loader_val, device)
-        hooks.append(EvaluationHook(period=test_period, evaluate=evaluate))
-    trainer = make_trainer(
-        cfg, model, data_loader, optimizer, scheduler, torch.device(device), hooks, arguments
-    )
-    _train_and_tell(trainer)
-
-
-def make_trainer(
-    cfg: CfgNode,
-    model: nn.Module,
-    data_loader: DataLoader[Any],
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    device: torch.device,
-    hooks: Sequence[Hook],
-    arguments: Mapping[str, Any],
-) -> Trainer:
-    """A trainer that goes on from the checkpoint entries ``arguments``; see ``do_train``."""
-    return Trainer(
-        model=model,
+    runner = ModelRunner.from_config(cfg, model, torch.device(device))
+    evaluate = None
+    if data_loader_val is not None:
+        evaluate = make_evaluation(cfg, runner, cfg.DATASETS.TEST[0], data_loader_val)
+    run_training(
+        replace(
+            TrainingSettings.from_config(cfg),
+            checkpoint_period=checkpoint_period,
+            test_period=test_period,
+        ),
+        runner=runner,
         data_loader=data_loader,
         optimizer=optimizer,
         scheduler=scheduler,
-        device=device,
-        max_iter=int(cfg.SOLVER.MAX_ITER),
-        start_iter=int(arguments["iteration"]),
-        hooks=hooks,
-        clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
-        random_state=random_state_of_this_process(arguments.get("rng_state")),
-    )
-
-
-def make_evaluation(
-    cfg: CfgNode,
-    model: nn.Module,
-    dataset_name: str,
-    data_loader: DataLoader[Any],
-    device: str | torch.device,
-) -> Callable[..., EvaluationResult | None]:
-    """``inference`` with all it needs to evaluate ``model`` on one data set.
-
-    Args:
-        cfg: the architecture, ``TEST.COCO_BACKEND`` and ``OUTPUT_DIR`` are read.
-        model: as for ``inference``.
-        dataset_name: a name in ``DATASETS.TEST``; results go to ``OUTPUT_DIR/inference/<name>``.
-        data_loader: of that data set.
-        device: where ``model`` is.
-    """
-    spec = ArchitectureSpec.from_config(cfg)
-    return partial(
-        inference,
-        model,
-        data_loader,
-        dataset_name,
-        iou_types=spec.iou_types,
-        box_only=spec.box_only,
-        device=device,
-        output_folder=Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
-        backend=cfg.TEST.COCO_BACKEND,
+        checkpointer=checkpointer,
+        entries=arguments,
+        evaluate=evaluate,
     )
 
 
@@ -326,7 +366,7 @@ def random_state_of_this_process(saved: Sequence[RandomState] | None) -> RandomS
     return saved[comm.get_rank()]
 
 
-def _train_and_tell(trainer: Trainer) -> None:
+def _train_with_log(trainer: Trainer) -> None:
     """Train; log how long it took, or where it was stopped."""
     logger.info("Start training: iterations %d to %d", trainer.start_iter + 1, trainer.max_iter)
     start = time.perf_counter()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+PACKAGE_LOGGER = "maskrcnn_benchmark"
 _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
@@ -15,7 +16,7 @@ class _TerminalHandler(logging.Handler):
     """Writes lines to today's ``sys.stdout``, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "told_by_bar", False) and _person_watches():
+        if getattr(record, "shown_by_bar", False) and _is_interactive():
             return
         try:
             tqdm.write(self.format(record), file=sys.stdout)
@@ -24,7 +25,7 @@ class _TerminalHandler(logging.Handler):
             self.handleError(record)
 
 
-def _person_watches() -> bool:
+def _is_interactive() -> bool:
     """Whether both streams go to a terminal, so that a bar and the lines would be seen together."""
     return sys.stdout.isatty() and sys.stderr.isatty()
 
@@ -34,7 +35,7 @@ def progress_extra() -> dict[str, bool]:
 
     Such lines always reach the log file; on a terminal that shows the bar they are left out.
     """
-    return {"told_by_bar": True}
+    return {"shown_by_bar": True}
 
 
 def setup_logger(

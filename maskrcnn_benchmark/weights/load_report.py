@@ -7,12 +7,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from maskrcnn_benchmark.config.errors import UserError
+
 _NAMES_SHOWN = 8
 # Deep enough to tell `roi_heads.mask` from `roi_heads.maskiou`.
 _GROUP_DEPTH = 2
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """The error of a weight file that cannot be used: its text names the file and the way out."""
 
 

@@ -95,7 +95,7 @@ def _recorded_settings(path: str) -> WeightSettings | None:
     return WeightSettings.from_keys(content.get(SETTINGS_ENTRY) if isinstance(content, dict) else 0)
 
 
-def make_settings_fit(cfg: CfgNode, *, by_names: bool = False) -> tuple[str, ...]:
+def make_settings_match_weights(cfg: CfgNode, *, by_names: bool = False) -> tuple[str, ...]:
     """Full names of the settings of ``cfg`` that were set to what MODEL.WEIGHT needs.
 
     Only settings that no file and no command line gave are set; a line of the log names them.
@@ -127,8 +127,12 @@ def make_settings_fit(cfg: CfgNode, *, by_names: bool = False) -> tuple[str, ...
     for key in fitted:
         assign(cfg, key, wanted[key])
     if fitted:
-        logger.info("%s: set %s", source.name, source.settings.in_words(fitted))
+        logger.info("%s: set %s", source.name, source.settings.as_options(fitted))
     return fitted
+
+
+# The name under which scripts know it.
+make_settings_fit = make_settings_match_weights
 
 
 def check_settings(source: WeightSource, present: WeightSettings, strict: bool = False) -> None:
@@ -154,6 +158,6 @@ def check_settings(source: WeightSource, present: WeightSettings, strict: bool =
 def _contradiction(source: WeightSource, present: WeightSettings, keys: tuple[str, ...]) -> str:
     assert source.settings is not None
     return (
-        f"{source.name} was trained with {source.settings.in_words(keys)}; "
-        f"the settings say {present.in_words(keys)}"
+        f"{source.name} was trained with {source.settings.as_options(keys)}; "
+        f"the settings say {present.as_options(keys)}"
     )

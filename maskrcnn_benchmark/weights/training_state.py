@@ -19,7 +19,7 @@ _PLAIN_TYPES = (
 )  # fmt: skip
 _CONTAINERS = (list, tuple, set, dict, OrderedDict, Counter)
 # Settings by which one kind of optimizer is told from another.
-_TELLTALES = ("momentum", "betas")
+_DISTINCTIVE_SETTINGS = ("momentum", "betas")
 # Per-group values that belong to the run and not to the configuration.
 _GROUP_STATE = ("params", "lr", "initial_lr")
 
@@ -77,7 +77,7 @@ def _check_groups(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> N
             f"the optimizer state is one of {sum(their_sizes)} parameters in {len(theirs)} groups; "
             f"this run trains {sum(my_sizes)} in {len(mine)}"
         )
-    for key in _TELLTALES:
+    for key in _DISTINCTIVE_SETTINGS:
         if any((key in m) != (key in t) for m, t in zip(mine, theirs, strict=True)):
             raise CheckpointError(
                 f"the optimizer state is one of another kind of optimizer (SOLVER.OPTIMIZER): only "

@@ -58,9 +58,9 @@ def test_rounding_is_no_difference():
 
 
 def test_words_can_be_typed_on_a_command_line():
-    words = RGB.in_words()
+    words = RGB.as_options()
     assert words.startswith('INPUT.TO_BGR255 False INPUT.PIXEL_MEAN "[0.485, 0.456, 0.406]" ')
-    assert RGB.in_words(("INPUT.TO_BGR255",)) == "INPUT.TO_BGR255 False"
+    assert RGB.as_options(("INPUT.TO_BGR255",)) == "INPUT.TO_BGR255 False"
 
 
 def test_given_is_what_was_merged_or_assigned():
@@ -76,5 +76,5 @@ def test_a_frozen_tree_is_not_changed():
     assign(cfg, "INPUT.TO_BGR255", False)
     assert cfg.INPUT.TO_BGR255 is False
     cfg.freeze()
-    with pytest.raises(ConfigError, match=r"needs INPUT.TO_BGR255 True.*make_settings_fit"):
+    with pytest.raises(ConfigError, match=r"needs INPUT.TO_BGR255 True.*before cfg.freeze"):
         assign(cfg, "INPUT.TO_BGR255", True)

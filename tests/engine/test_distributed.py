@@ -11,6 +11,7 @@ import torch
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.engine.build import distribute
+from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.inference import inference
 from maskrcnn_benchmark.engine.launch import ProcessPlace, Run
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, seed_everything
@@ -69,11 +70,10 @@ def half(batch, rank):
 def make_trainer(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     return Trainer(
-        model=model,
+        runner=ModelRunner(model, device=CPU),
         data_loader=[],
         optimizer=optimizer,
         scheduler=torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0),
-        device=CPU,
         max_iter=1,
     )
 

@@ -4,7 +4,7 @@ import logging
 import pytest
 import torch
 
-from maskrcnn_benchmark.engine import trainer as trainer_module
+from maskrcnn_benchmark.engine import inference as inference_module
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, seed_everything
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
@@ -186,7 +186,7 @@ def test_other_entries_travel_with_the_checkpoints(tmp_path):
 def test_evaluations_happen_on_the_way(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        trainer_module, "inference", lambda *args, **kwargs: calls.append((args, kwargs))
+        inference_module, "inference", lambda *args, **kwargs: calls.append((args, kwargs))
     )
     cfg = training_config(tmp_path, MAX_ITER=5)
     cfg.DATASETS.TEST = ("first", "second")

@@ -46,7 +46,7 @@ def test_the_final_checkpoint_is_the_latest(period):
 def test_a_checkpoint_has_iteration_random_states_and_extra_entries():
     saver = RecordingSaver()
     hook = CheckpointHook(
-        checkpointer=saver, period=1, extra={"best": 3, "iteration": 77, "rng_state": None}
+        checkpointer=saver, period=1, entries={"best": 3, "iteration": 77, "rng_state": None}
     )
     run_hook(hook, 1)
     _, entries = saver.saved[0]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.engine import inference as inference_module
+from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.inference import compute_on_dataset, inference
 from tests.engine.oracle import FakeLoader, Oracle
 
@@ -42,6 +43,10 @@ def test_expectations_are_compared(caplog):
     assert "PASS: bbox AP50" in caplog.text
 
 
+def on_cpu(model):
+    return ModelRunner(model, device=torch.device("cpu"))
+
+
 class Recorder:
     def __init__(self):
         self.seen = []
@@ -52,7 +57,7 @@ class Recorder:
 
 def test_times_and_images_are_counted():
     recorder = Recorder()
-    times = compute_on_dataset(Oracle(), FakeLoader([12, 11]), recorder, torch.device("cpu"))
+    times = compute_on_dataset(on_cpu(Oracle()), FakeLoader([12, 11]), recorder)
     assert recorder.seen == [12, 11]
     assert times.num_images == 2
     assert min(times.data, times.model, times.results) >= 0
@@ -60,7 +65,7 @@ def test_times_and_images_are_counted():
 
 
 def test_no_images_are_fine():
-    times = compute_on_dataset(Oracle(), FakeLoader([]), Recorder(), torch.device("cpu"))
+    times = compute_on_dataset(on_cpu(Oracle()), FakeLoader([]), Recorder())
     assert times.num_images == 0
     assert "model 0.0000 s" in times.per_image()
 
@@ -73,14 +78,14 @@ class Failing(nn.Module):
 def test_a_failure_restores_the_mode_too():
     model = Failing()
     with pytest.raises(ValueError, match="no"):
-        compute_on_dataset(model, FakeLoader([11]), Recorder(), torch.device("cpu"))
+        compute_on_dataset(on_cpu(model), FakeLoader([11]), Recorder())
     assert model.training
 
 
 def test_long_evaluations_tell_when_they_end(monkeypatch, caplog):
     monkeypatch.setattr(inference_module, "_SECONDS_BETWEEN_LINES", 0.0)
     with caplog.at_level(logging.INFO):
-        compute_on_dataset(Oracle(), FakeLoader([11, 12]), Recorder(), torch.device("cpu"))
+        compute_on_dataset(on_cpu(Oracle()), FakeLoader([11, 12]), Recorder())
     assert [record.message for record in caplog.records] == [
         "batch 1 of 2, eta: 0:00:00",
         "batch 2 of 2, eta: 0:00:00",

@@ -1,18 +1,10 @@
 import logging
-import os
-import signal
 
 import pytest
 import torch
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.engine.launch import (
-    ProcessPlace,
-    make_run,
-    plain_errors,
-    polite_end,
-    select_device,
-)
+from maskrcnn_benchmark.engine.launch import ProcessPlace, make_run, select_device
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 
 ALONE = ProcessPlace(rank=0, local_rank=0, world_size=1)
@@ -82,42 +74,6 @@ def test_devices_that_cannot_be_had(two_devices, requested, place, text):
         select_device(requested, place)
 
 
-def be_interrupted():
-    with polite_end():
-        raise KeyboardInterrupt
-
-
-def be_terminated():
-    with polite_end():
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def fail():
-    with polite_end():
-        raise FloatingPointError("loss_mask is nan")
-
-
-def test_ctrl_c_ends_without_a_traceback():
-    with pytest.raises(SystemExit) as caught:
-        be_interrupted()
-    assert caught.value.code == 130
-    assert caught.value.__cause__ is None
-
-
-def test_sigterm_ends_with_its_own_code_and_the_handler_is_put_back():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught:
-        be_terminated()
-    assert caught.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_an_error_is_in_the_log_too(caplog):
-    with pytest.raises(FloatingPointError):
-        fail()
-    assert "FloatingPointError: loss_mask is nan" in caplog.text
-
-
 def test_a_run_is_logged_and_seeded(tmp_path, no_devices):
     cfg = get_default_config()
     cfg.OUTPUT_DIR = str(tmp_path / "new")
@@ -145,27 +101,6 @@ def test_a_run_has_the_settings_that_its_weights_need_and_keeps_them(tmp_path, n
     log = (tmp_path / "log.txt").read_text()
     assert f"{weight}: set INPUT.TO_BGR255 False" in log
     assert "TO_BGR255: False" in log
-
-
-def test_foreseeable_errors_end_with_one_message(capsys):
-    with pytest.raises(SystemExit) as caught, plain_errors():
-        raise ConfigError("SOLVER.MAX_ITER: expected a number")
-    assert caught.value.code == 2
-    assert caught.value.__suppress_context__
-    assert capsys.readouterr().err == "ConfigError: SOLVER.MAX_ITER: expected a number\n"
-
-
-def test_a_logged_error_is_not_told_again(capsys, caplog):
-    with pytest.raises(SystemExit) as caught, plain_errors(), polite_end():
-        raise FloatingPointError("loss_mask is nan")
-    assert caught.value.code == 2
-    assert "loss_mask is nan" not in capsys.readouterr().err
-    assert caplog.messages == ["FloatingPointError: loss_mask is nan"]
-
-
-def test_other_errors_keep_their_traceback():
-    with pytest.raises(ZeroDivisionError), plain_errors():
-        raise ZeroDivisionError
 
 
 def test_a_numbered_device_is_never_replaced(monkeypatch):

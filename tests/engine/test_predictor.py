@@ -3,6 +3,7 @@ import torch
 from PIL import Image
 
 from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -34,7 +35,9 @@ def half_size(image, target):
 @pytest.fixture
 def predictor():
     return Predictor(
-        model=OneBox(), transform=half_size, device=torch.device("cpu"), size_divisible=32
+        runner=ModelRunner(OneBox(), device=torch.device("cpu")),
+        transform=half_size,
+        size_divisible=32,
     )
 
 
@@ -47,8 +50,8 @@ def test_detections_are_in_px_of_the_photo(predictor):
 
 def test_input_is_padded_to_the_divisor(predictor):
     predictor(Image.new("RGB", (100, 60)))
-    assert predictor.model.seen.tensors.shape == (1, 3, 32, 64)
-    assert [tuple(size) for size in predictor.model.seen.image_sizes] == [(30, 50)]
+    assert predictor.runner.model.seen.tensors.shape == (1, 3, 32, 64)
+    assert [tuple(size) for size in predictor.runner.model.seen.image_sizes] == [(30, 50)]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "RGB"])
@@ -58,10 +61,10 @@ def test_photos_of_other_modes(predictor, mode):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_predicts_in_evaluation_mode_and_keeps_its_own(predictor, training):
-    predictor.model.train(training)
+    predictor.runner.model.train(training)
     predictor(Image.new("RGB", (40, 40)))
-    assert predictor.model.was_training is False
-    assert predictor.model.training is training
+    assert predictor.runner.model.was_training is False
+    assert predictor.runner.model.training is training
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_a_config_makes_the_predictor_of_its_checkpoint(cfg, tmp_path):
     torch.save({"model": model.state_dict()}, path)
     loaded = Predictor.from_config(cfg, weights=str(path))
     given = Predictor.from_config(cfg, model=model)
-    for name, value in loaded.model.state_dict().items():
+    for name, value in loaded.runner.model.state_dict().items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=0, atol=0)
     photo = Image.effect_noise((120, 90), 80).convert("RGB")
     assert loaded.size_divisible == 32

@@ -72,7 +72,7 @@ def test_a_log_line_tells_smoothed_losses_times_rate_and_memory(tmp_path, caplog
         "time: 2.0000 (2.5000)  data: 0.5000 (0.5000)  lr: 0.002500  max mem: ",
     ):
         assert part in line
-    assert caplog.records[1].told_by_bar
+    assert caplog.records[1].shown_by_bar
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.hooks import Hook
 from maskrcnn_benchmark.engine.trainer import Trainer, random_state_of_this_process
 from tests.engine.standins import TinyDetector, tiny_loader
@@ -30,11 +31,10 @@ class Scale(nn.Module):
 def make_trainer(model, max_iter=3, lr=0.5, gamma=0.1, loader=None, **kwargs):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     return Trainer(
-        model=model,
+        runner=ModelRunner(model, device=CPU),
         data_loader=tiny_loader(0, max_iter) if loader is None else loader,
         optimizer=optimizer,
         scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma),
-        device=CPU,
         max_iter=max_iter,
         **kwargs,
     )

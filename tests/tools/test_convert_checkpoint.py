@@ -11,7 +11,7 @@ from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.load_report import CheckpointError
-from maskrcnn_benchmark.weights.sources import make_settings_fit
+from maskrcnn_benchmark.weights.sources import make_settings_match_weights
 from tests.contract.source_tree import ROOT
 
 TOOL = runpy.run_path(str(ROOT / "tools" / "convert_checkpoint.py"))
@@ -53,7 +53,7 @@ def test_a_backbone_of_torchvision_becomes_a_checkpoint_with_its_settings(
     assert WeightSettings.from_keys(content["settings"]) == RGB
     # The epsilon of training is in it already, and is not added again.
     cfg = _config(target)
-    assert len(make_settings_fit(cfg)) == 3
+    assert len(make_settings_match_weights(cfg)) == 3
     model, direct = build_detection_model(cfg), build_detection_model(cfg)
     checkpointer = DetectronCheckpointer(cfg, model)
     checkpointer.load(target)

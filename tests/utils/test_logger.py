@@ -46,7 +46,7 @@ def test_other_ranks_tell_errors_only_and_write_no_file(tmp_path, capsys):
 def test_progress_lines_stay_in_the_file_when_a_bar_is_watched(
     tmp_path, capsys, monkeypatch, watched
 ):
-    monkeypatch.setattr(logger_module, "_person_watches", lambda: watched)
+    monkeypatch.setattr(logger_module, "_is_interactive", lambda: watched)
     logger = setup_logger(NAME, tmp_path, 0)
     logger.info("iter: 20", extra=progress_extra())
     logger.info("done")

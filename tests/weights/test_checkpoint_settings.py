@@ -12,7 +12,7 @@ from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
-from maskrcnn_benchmark.weights.sources import make_settings_fit
+from maskrcnn_benchmark.weights.sources import make_settings_match_weights
 from tests.weights.library_caches import fill_torchvision
 
 TORCHVISION = "catalog://torchvision/mobilenet_v2"
@@ -74,7 +74,7 @@ def test_a_training_starts_from_torchvision_with_its_settings(torchvision_weight
     body = MobileNetV2()
     detector = nn.ModuleDict({"backbone": nn.ModuleDict({"body": body})})
     cfg = _config("MODEL.WEIGHT", TORCHVISION)
-    make_settings_fit(cfg)
+    make_settings_match_weights(cfg)
     checkpointer = DetectronCheckpointer(cfg, detector)
     with caplog.at_level(logging.INFO):
         assert checkpointer.load(cfg.MODEL.WEIGHT) == {}

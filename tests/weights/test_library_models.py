@@ -12,7 +12,7 @@ from maskrcnn_benchmark.config import CfgNode, get_default_config
 from maskrcnn_benchmark.data.transforms import Normalize
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
-from maskrcnn_benchmark.weights.sources import make_settings_fit
+from maskrcnn_benchmark.weights.sources import make_settings_match_weights
 from tests.contract.source_tree import ROOT
 from tests.weights.backbones import assert_same_maps, randomize_norms
 from tests.weights.library_caches import fill_timm, fill_torchvision
@@ -57,7 +57,7 @@ def _fitting_config(file: str, weight: str, *options: object) -> CfgNode:
     cfg = get_default_config()
     cfg.merge_from_file(CONFIGS / file)
     cfg.merge_from_list(["MODEL.WEIGHT", weight, "MODEL.DEVICE", "cpu", *options])
-    assert make_settings_fit(cfg)
+    assert make_settings_match_weights(cfg)
     return cfg
 
 

@@ -11,7 +11,7 @@ from maskrcnn_benchmark.weights.sources import (
     SETTINGS_ENTRY,
     check_settings,
     find_weight_source,
-    make_settings_fit,
+    make_settings_match_weights,
 )
 from tests.contract.source_tree import ROOT
 
@@ -37,17 +37,17 @@ def _values(cfg: CfgNode) -> dict[str, object]:
 def test_the_settings_of_torchvision_are_set_and_told(caplog):
     cfg = _config("catalog://torchvision/resnet50")
     with caplog.at_level(logging.INFO):
-        assert make_settings_fit(cfg) == RGB_KEYS
+        assert make_settings_match_weights(cfg) == RGB_KEYS
     assert _values(cfg) == RGB.by_key()
     assert WeightSettings.from_config(cfg) == RGB
-    assert f"catalog://torchvision/resnet50: set {RGB.in_words()}" in caplog.messages
-    assert make_settings_fit(cfg) == ()
+    assert f"catalog://torchvision/resnet50: set {RGB.as_options()}" in caplog.messages
+    assert make_settings_match_weights(cfg) == ()
 
 
 def test_settings_that_fit_already_may_be_given():
     given = [part for key, value in RGB.by_key().items() for part in (key, value)]
     cfg = _config("catalog://torchvision/resnet50.IMAGENET1K_V2", *given)
-    assert make_settings_fit(cfg) == ()
+    assert make_settings_match_weights(cfg) == ()
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_given_settings_that_torchvision_contradicts_are_an_error(key: str, valu
     """Even if they are the defaults."""
     cfg = _config("catalog://torchvision/resnet50", key, value)
     with pytest.raises(ConfigError, match=rf"torchvision/resnet50 was trained with {key} .*say"):
-        make_settings_fit(cfg)
+        make_settings_match_weights(cfg)
     assert cfg.MODEL.RESNETS.STRIDE_IN_1X1 is True
 
 
 def test_a_body_without_strides_of_that_kind_keeps_the_setting():
     mobilenet = "configs/centermask/centermask_M_v2_FPN_1x.yaml"
     cfg = _config("catalog://torchvision/mobilenet_v2", file=mobilenet)
-    assert make_settings_fit(cfg) == RGB_KEYS[:3]
+    assert make_settings_match_weights(cfg) == RGB_KEYS[:3]
     assert cfg.MODEL.RESNETS.STRIDE_IN_1X1 is True
 
 
@@ -72,7 +72,7 @@ def test_a_frozen_tree_that_would_have_to_change_is_an_error():
     cfg = _config("catalog://torchvision/resnet50")
     cfg.freeze()
     with pytest.raises(ConfigError, match="frozen"):
-        make_settings_fit(cfg)
+        make_settings_match_weights(cfg)
 
 
 def _shipped(libraries: bool) -> list[object]:
@@ -89,7 +89,7 @@ def _shipped(libraries: bool) -> list[object]:
 def test_shipped_configurations_fit_their_weights_as_they_are(path: Path, caplog):
     cfg = get_default_config()
     cfg.merge_from_file(path)
-    assert make_settings_fit(cfg) == ()
+    assert make_settings_match_weights(cfg) == ()
     source = find_weight_source(cfg.MODEL.WEIGHT, CATALOG)
     assert source.settings is not None or not cfg.MODEL.WEIGHT.startswith("catalog://")
     check_settings(source, WeightSettings.from_config(cfg))
@@ -101,7 +101,7 @@ def test_shipped_configurations_fit_their_weights_as_they_are(path: Path, caplog
 def test_shipped_configurations_can_be_made_to_fit_the_weights_of_a_library(path: Path):
     cfg = get_default_config()
     cfg.merge_from_file(path)
-    assert make_settings_fit(cfg) == RGB_KEYS[:3]
+    assert make_settings_match_weights(cfg) == RGB_KEYS[:3]
     source = find_weight_source(cfg.MODEL.WEIGHT, CATALOG)
     check_settings(source, WeightSettings.from_config(cfg))
 
@@ -109,7 +109,7 @@ def test_shipped_configurations_can_be_made_to_fit_the_weights_of_a_library(path
 def test_the_quickstart_weights_set_what_nobody_gave():
     weight = "catalog://quickstart/mobilenet_v2"
     cfg = _config(weight, "INPUT.PIXEL_STD", [100.0, 100.0, 100.0])
-    assert make_settings_fit(cfg) == ("INPUT.PIXEL_MEAN",)
+    assert make_settings_match_weights(cfg) == ("INPUT.PIXEL_MEAN",)
     assert cfg.INPUT.PIXEL_MEAN == [127.5, 127.5, 127.5]
 
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_sets_what_it_records(tmp_path: Path):
     path = tmp_path / "model_final.pth"
     torch.save({"model": {"w": torch.ones(1)}, SETTINGS_ENTRY: RGB.by_key()}, path)
     cfg = _config(str(path))
-    assert make_settings_fit(cfg) == RGB_KEYS
+    assert make_settings_match_weights(cfg) == RGB_KEYS
     assert WeightSettings.from_config(cfg) == RGB
 
 
@@ -131,7 +131,7 @@ def test_files_that_record_nothing_change_nothing(content, tmp_path: Path):
     elif content == "bare":
         torch.save([torch.ones(1)], path)
     assert find_weight_source(str(path), CATALOG).settings is None
-    assert make_settings_fit(_config(str(path))) == ()
+    assert make_settings_match_weights(_config(str(path))) == ()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_caffe2s_weights_have_its_images_and_their_strides(name: str, stride: bo
     )
     # Users of the original have settings of their own with them, which stay.
     cfg = _config(f"catalog://{name}", "INPUT.PIXEL_STD", [57.0, 57.0, 57.0])
-    assert make_settings_fit(cfg) == ()
+    assert make_settings_match_weights(cfg) == ()
     check_settings(source, WeightSettings.from_config(cfg))
     assert "was trained with INPUT.PIXEL_STD" in caplog.messages[0]
 
@@ -181,6 +181,6 @@ def test_names_of_tensors_tell_what_a_file_needs(is_url: bool, tmp_path: Path, m
     names = ("conv1.weight", "bn1.weight", "layer1.0.conv1.weight")
     torch.save({name: torch.ones(1) for name in names}, path)
     cfg = _config(path.as_uri() if is_url else str(path))
-    assert make_settings_fit(cfg) == ()
-    assert make_settings_fit(cfg, by_names=True) == RGB_KEYS
+    assert make_settings_match_weights(cfg) == ()
+    assert make_settings_match_weights(cfg, by_names=True) == RGB_KEYS
     assert _values(cfg) == RGB.by_key()

@@ -2,8 +2,6 @@
 
 from typing import cast
 
-import torch
-
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
@@ -25,12 +23,8 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
     spec = ArchitectureSpec.from_config(cfg)
     backbone = build_backbone(cfg)
     out_channels = cast(int, backbone.out_channels)
-    model = GeneralizedRCNN(
+    return GeneralizedRCNN(
         backbone=backbone,
         rpn=build_rpn(cfg, out_channels, spec),
         roi_heads=build_roi_heads(cfg, out_channels, spec),
     )
-    if cfg.MODEL.CHANNELS_LAST:
-        # The layout of the weights decides that of the maps, whatever that of the images.
-        model = model.to(memory_format=torch.channels_last)
-    return model

@@ -1,0 +1,122 @@
+"""The one way to run a model: on its device, in its memory layout, in a mode of computing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.model_serialization import undistributed
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.data.collate_batch import Batch
+
+_CPU = torch.device("cpu")
+
+
+class ModelRunner:
+    """Computes losses and detections of a model, which it moves to a device and a layout.
+
+    Args:
+        model: ``model(images, targets)`` returns scalar losses by name, ``model(images)`` one
+            ``BoxList`` an image; it may be wrapped by ``DistributedDataParallel`` and compiled.
+        device: where the model and its inputs go.
+        channels_last: whether feature maps lie in memory as NHWC.
+        mode: name in ``INFERENCE_MODES``: how detections are computed. It is applied to the
+            weights that the model has when ``evaluating`` is first entered.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: torch.device,
+        channels_last: bool = False,
+        mode: str = "plain",
+    ) -> None:
+        self.model = model.to(device)
+        if channels_last:
+            # The layout of the weights decides that of the maps, whatever that of the images.
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.device = device
+        self._make_detect = INFERENCE_MODES[mode]
+        self._detect: Detect | None = None
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, model: nn.Module, device: torch.device) -> ModelRunner:
+        """A runner of ``model`` as MODEL.CHANNELS_LAST and TEST.INFERENCE_MODE say."""
+        return cls(
+            model,
+            device=device,
+            channels_last=cfg.MODEL.CHANNELS_LAST,
+            mode=cfg.TEST.INFERENCE_MODE,
+        )
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalar losses by name of a batch, with their graph; the model is in training mode."""
+        images, targets, _ = batch
+        losses: dict[str, Tensor] = self.model(
+            images.to(self.device), [target.to(self.device) for target in targets]
+        )
+        return losses
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Callable[[ImageList], list[BoxList]]]:
+        """A block with the model in evaluation mode and without gradients; gives ``detect``.
+
+        ``detect(images)`` returns one BoxList an image on the CPU, px of the resized image. The
+        model is in its former mode afterwards.
+        """
+        # Without DistributedDataParallel, as processes may have different numbers of batches.
+        model = undistributed(self.model)
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                if self._detect is None:
+                    self._detect = self._make_detect(model, self.device)
+                yield self._detections
+        finally:
+            model.train(was_training)
+
+    def _detections(self, images: ImageList) -> list[BoxList]:
+        assert self._detect is not None  # `evaluating` has set it
+        return [boxes.to(_CPU) for boxes in self._detect(images.to(self.device))]
+
+
+def build_model(cfg: CfgNode, device: torch.device) -> nn.Module:
+    """The model of ``cfg`` with random weights, in training mode, where and as it will run.
+
+    Raises:
+        ConfigError: for settings that contradict each other or name unknown parts.
+    """
+    return ModelRunner.from_config(cfg, build_detection_model(cfg), device).model
+
+
+def build_pretrained_model(
+    cfg: CfgNode, device: torch.device, weights: str | None = None
+) -> nn.Module:
+    """The model of ``cfg`` with weights that fit it exactly, in evaluation mode.
+
+    Args:
+        cfg: the settings.
+        device: where the model goes.
+        weights: a file, URL or ``catalog://`` name; ``""`` is MODEL.WEIGHT; None the last
+            checkpoint in OUTPUT_DIR, or MODEL.WEIGHT where there is none.
+
+    Raises:
+        CheckpointError: the weights are absent, damaged, or do not fit.
+    """
+    model = build_model(cfg, device)
+    checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer.load(weights or cfg.MODEL.WEIGHT, use_latest=weights is None, strict=True)
+    return model.eval()
