@@ -54,7 +54,7 @@ def test_training_proposals_and_targets(case):
     images, targets = batch_for_training(case)
     info, data = golden_json(case)["train"], golden_npz(case)
     with torch.no_grad():
-        proposals = model.rpn(images, model.backbone(images.tensors), targets).proposals
+        proposals = model.rpn(images, model.backbone(images.tensors), targets).boxes
     assert [len(boxes) for boxes in proposals] == info["mask_proposals"]
     for image, boxes in enumerate(proposals):
         reference = torch.from_numpy(data[f"train_boxes{image}"])

@@ -33,7 +33,7 @@ def evaluate(case: str) -> Evaluation:
     images, _ = make_batch(case)
     with torch.inference_mode():
         features = model.backbone(images.tensors)
-        proposals = model.rpn(images, features).proposals
+        proposals = model.rpn(images, features).boxes
         detections = model.roi_heads(features, proposals).boxes
     return Evaluation(features, proposals, detections)
 

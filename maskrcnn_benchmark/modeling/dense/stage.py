@@ -1,12 +1,13 @@
 """The one shape of all dense detectors: predictions at every point, then losses or boxes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.postprocessing import append_ground_truth
+from maskrcnn_benchmark.modeling.stage import StageOutput
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 
@@ -16,19 +17,6 @@ Loss: TypeAlias = Callable[[Outputs, Sequence[Tensor], Sequence[BoxList]], dict[
 Select: TypeAlias = Callable[
     [Outputs, Sequence[Tensor], Sequence[tuple[int, int]]], Sequence[BoxList]
 ]
-
-
-class ProposalOutput(NamedTuple):
-    """Result of a dense detector.
-
-    Attributes:
-        proposals: one BoxList an image, xyxy px of the resized image; empty list when training
-            without later heads.
-        losses: scalars by name; empty in evaluation.
-    """
-
-    proposals: list[BoxList]
-    losses: dict[str, Tensor]
 
 
 class DenseStage(nn.Module, Generic[Outputs]):
@@ -71,7 +59,7 @@ class DenseStage(nn.Module, Generic[Outputs]):
         images: ImageList,
         features: Sequence[Tensor],
         targets: Sequence[BoxList] | None = None,
-    ) -> ProposalOutput:
+    ) -> StageOutput:
         """Boxes, and losses (empty in evaluation).
 
         In training the ground-truth boxes follow the selected ones, with score 1.
@@ -80,12 +68,12 @@ class DenseStage(nn.Module, Generic[Outputs]):
         points = self.anchor_generator(features)
         if not self.training or targets is None:
             proposals = self.select_test(outputs, points, images.image_sizes)
-            return ProposalOutput(proposals=list(proposals), losses={})
+            return StageOutput(list(proposals), {})
         losses = self.loss(outputs, points, targets)
         if self.select_train is None:
-            return ProposalOutput(proposals=[], losses=losses)
+            return StageOutput([], losses)
         proposals = self.select_train(outputs, points, images.image_sizes)
-        return ProposalOutput(proposals=append_ground_truth(proposals, targets), losses=losses)
+        return StageOutput(append_ground_truth(proposals, targets), losses)
 
     def _predict(self, features: Sequence[Tensor]) -> Outputs:
         """The head's predictions, none in half precision.

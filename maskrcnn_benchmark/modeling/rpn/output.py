@@ -1,3 +1,3 @@
-"""Old import path of ``maskrcnn_benchmark.modeling.dense.stage``."""
+"""Old import path of ``maskrcnn_benchmark.modeling.stage``."""
 
-from maskrcnn_benchmark.modeling.dense.stage import *
+from maskrcnn_benchmark.modeling.stage import *

@@ -85,5 +85,5 @@ def test_every_variant_of_fcos_learns_and_detects(head, residual, dense_points):
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0 or name.startswith("head.scales."), name
     with torch.no_grad():
-        detections = stage.eval()(images, features).proposals
+        detections = stage.eval()(images, features).boxes
     assert [len(boxes) for boxes in detections] == [10, 10]

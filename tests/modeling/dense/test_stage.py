@@ -57,7 +57,7 @@ def run(stage):
     torch.manual_seed(0)
     losses = stage.train()(images, features, targets).losses
     with torch.no_grad():
-        return losses, stage.eval()(images, features).proposals
+        return losses, stage.eval()(images, features).boxes
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -84,8 +84,8 @@ def test_a_training_pass_without_targets_gives_what_an_evaluation_gives(family):
     stage = make_stage(family)
     output = stage.train()(images, features)
     assert output.losses == {}
-    expected = stage.eval()(images, features).proposals
-    for ours, theirs in zip(output.proposals, expected, strict=True):
+    expected = stage.eval()(images, features).boxes
+    for ours, theirs in zip(output.boxes, expected, strict=True):
         assert torch.equal(ours.bbox, theirs.bbox)
 
 

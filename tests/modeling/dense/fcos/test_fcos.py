@@ -58,14 +58,14 @@ def make_batch():
 
 def test_without_later_heads_training_makes_no_proposals():
     output = build_rpn(make_cfg(), in_channels=64)(*make_batch())
-    assert output.proposals == []
+    assert output.boxes == []
     assert set(output.losses) == {"loss_cls", "loss_reg", "loss_centerness"}
 
 
 def test_ground_truth_joins_the_proposals_of_later_heads():
     stage = build_rpn(make_cfg("MODEL.MASK_ON", True, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 3), 64)
     images, features, targets = make_batch()
-    (proposals,) = stage(images, features, targets).proposals
+    (proposals,) = stage(images, features, targets).boxes
     assert torch.equal(proposals.bbox[-1:], targets[0].bbox)
     assert proposals.get_field("scores")[-1] == 1
 
@@ -75,5 +75,5 @@ def test_evaluation_gives_labelled_boxes_and_no_losses():
     images, features, _ = make_batch()
     output = stage(images, features)
     assert output.losses == {}
-    assert len(output.proposals[0]) > 0
-    assert output.proposals[0].has_field("labels")
+    assert len(output.boxes[0]) > 0
+    assert output.boxes[0].has_field("labels")

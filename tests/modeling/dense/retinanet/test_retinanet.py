@@ -38,14 +38,14 @@ def make_batch(num_boxes=(1, 2)):
 
 def test_without_later_heads_training_makes_no_proposals():
     output = make_stage()(*make_batch())
-    assert output.proposals == []
+    assert output.boxes == []
     assert set(output.losses) == {"loss_retina_cls", "loss_retina_reg"}
 
 
 def test_ground_truth_joins_the_proposals_of_a_mask_head():
     images, features, targets = make_batch()
     output = make_stage(*MASKS)(images, features, targets)
-    for proposals, target in zip(output.proposals, targets, strict=True):
+    for proposals, target in zip(output.boxes, targets, strict=True):
         assert len(proposals) == 30 + len(target)
         assert torch.equal(proposals.bbox[-len(target) :], target.bbox)
         assert torch.equal(proposals.labels[-len(target) :], target.labels)
@@ -67,10 +67,10 @@ def test_the_best_detections_get_masks(options, expected):
     images, features, _ = make_batch()
     output = stage(images, features)
     assert output.losses == {}
-    assert [len(detections) for detections in output.proposals] == [expected] * 2
-    (everything, _) = make_stage("TEST.DETECTIONS_PER_IMG", 0).eval()(images, features).proposals
+    assert [len(detections) for detections in output.boxes] == [expected] * 2
+    (everything, _) = make_stage("TEST.DETECTIONS_PER_IMG", 0).eval()(images, features).boxes
     best = everything.scores.sort(descending=True).values[:expected]
-    assert torch.equal(output.proposals[0].scores.sort(descending=True).values, best)
+    assert torch.equal(output.boxes[0].scores.sort(descending=True).values, best)
 
 
 def test_gradients_reach_every_layer():

@@ -41,24 +41,24 @@ def test_ground_truth_joins_the_proposals_of_a_box_head(strides):
     images, features, targets = make_batch(strides)
     output = network(images, features, targets)
     assert set(output.losses) == {"loss_objectness", "loss_rpn_box_reg"}
-    for proposals, target in zip(output.proposals, targets, strict=True):
+    for proposals, target in zip(output.boxes, targets, strict=True):
         assert proposals.fields() == ["objectness"]
         assert torch.equal(proposals.bbox[-len(target) :], target.bbox)
         assert (proposals.get_field("objectness")[-len(target) :] == 1).all()
         assert not proposals.bbox.requires_grad
     if len(strides) > 1:  # 30 for the batch, and three ground truths
-        assert sum(len(proposals) for proposals in output.proposals) == 33
+        assert sum(len(proposals) for proposals in output.boxes) == 33
 
 
 def test_the_limit_can_be_one_for_each_image():
     network = make_network(*FPN, "MODEL.RPN.FPN_POST_NMS_PER_BATCH", False)
-    proposals = network(*make_batch()).proposals
+    proposals = network(*make_batch()).boxes
     assert [len(boxes) for boxes in proposals] == [31, 32]
 
 
 def test_without_later_heads_training_makes_no_proposals():
     output = make_network(*FPN, *RPN_ONLY)(*make_batch())
-    assert output.proposals == []
+    assert output.boxes == []
     assert set(output.losses) == {"loss_objectness", "loss_rpn_box_reg"}
 
 
@@ -67,7 +67,7 @@ def test_evaluation_gives_the_best_boxes_first_and_no_losses():
     images, features, _ = make_batch()
     output = network(images, features)
     assert output.losses == {}
-    for proposals, size in zip(output.proposals, [(64, 64), (60, 48)], strict=True):
+    for proposals, size in zip(output.boxes, [(64, 64), (60, 48)], strict=True):
         scores = proposals.get_field("objectness")
         assert torch.equal(scores, scores.sort(descending=True).values)
         assert len(proposals) == 20
@@ -89,6 +89,6 @@ def test_images_without_objects_train():
     images, features, targets = make_batch(num_boxes=(0, 0))
     output = network(images, features, targets)
     assert output.losses["loss_rpn_box_reg"].item() == 0
-    assert sum(len(boxes) for boxes in output.proposals) == 30
+    assert sum(len(boxes) for boxes in output.boxes) == 30
     sum(output.losses.values()).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
