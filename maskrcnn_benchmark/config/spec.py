@@ -8,6 +8,7 @@ from typing import Literal
 from maskrcnn_benchmark.config.defaults import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.node import CfgNode
+from maskrcnn_benchmark.config.roi_heads import ROI_HEAD_TRAITS
 
 Proposal = Literal["fcos", "rpn", "retinanet"]
 
@@ -17,7 +18,6 @@ _PROPOSAL_CLASS_KEYS = {
     "rpn": (),
 }
 _HEADS_CLASS_KEY = "MODEL.ROI_BOX_HEAD.NUM_CLASSES"
-_HEADS_WITH_CLASSES = frozenset({"box", "mask", "maskiou"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class ArchitectureSpec:
 
     Attributes:
         proposal: the stage that finds boxes.
-        roi_heads: the heads that work on them, in this order: "box", "mask", "maskiou",
-            "keypoint".
+        roi_heads: names of the heads that work on them, keys of ``ROI_HEAD_TRAITS``, in the order
+            in which they run.
         num_classes: number of classes, background included; without meaning if `box_only`.
     """
 
@@ -49,9 +49,14 @@ class ArchitectureSpec:
     @property
     def iou_types(self) -> tuple[str, ...]:
         """The COCO tasks that the detections can be evaluated in, "bbox" first."""
-        segm = ("segm",) if "mask" in self.roi_heads else ()
-        keypoints = ("keypoints",) if "keypoint" in self.roi_heads else ()
-        return ("bbox", *segm, *keypoints)
+        given = (ROI_HEAD_TRAITS[name].iou_type for name in self.roi_heads)
+        return ("bbox", *dict.fromkeys(filter(None, given)))
+
+    @property
+    def target_fields(self) -> dict[str, str]:
+        """Fields that targets need besides `labels`, each with the flag of the head that asks."""
+        traits = [ROI_HEAD_TRAITS[name] for name in self.roi_heads]
+        return {each.target_field: f"MODEL.{each.flag}" for each in traits if each.target_field}
 
     @property
     def box_only(self) -> bool:
@@ -71,33 +76,35 @@ def _proposal(cfg: CfgNode) -> Proposal:
 
 def _roi_heads(cfg: CfgNode, proposal: Proposal) -> tuple[str, ...]:
     model = cfg.MODEL
-    if model.MASKIOU_ON and not model.MASK_ON:
-        raise ConfigError("MODEL.MASKIOU_ON is True, which needs MODEL.MASK_ON True, got False")
     if proposal == "fcos" and model.FCOS_MASK and not model.MASK_ON:
         raise ConfigError("MODEL.FCOS_MASK is True, which needs MODEL.MASK_ON True, got False")
-    flags = {
-        "box": proposal == "rpn" and not model.RPN_ONLY,
-        "mask": model.MASK_ON,
-        "maskiou": model.MASKIOU_ON,
-        "keypoint": model.KEYPOINT_ON,
+    has_box = proposal == "rpn" and not model.RPN_ONLY
+    known = sorted(ROI_HEAD_TRAITS.items(), key=lambda item: item[1].position)
+    # A head from outside the package need not have its flag in everybody's settings.
+    heads = {
+        name: traits
+        for name, traits in known
+        if (model.get(traits.flag, False) if traits.flag else has_box)
     }
-    heads = tuple(name for name, is_on in flags.items() if is_on)
-    if proposal == "rpn" and heads and "box" not in heads:
+    for traits in heads.values():
+        if traits.works_on and traits.works_on not in heads:
+            needed = ROI_HEAD_TRAITS[traits.works_on].flag
+            raise ConfigError(
+                f"MODEL.{traits.flag} is True, which needs MODEL.{needed} True, got False"
+            )
+    if proposal == "rpn" and heads and not has_box:
+        first, traits = next(iter(heads.items()))
         raise ConfigError(
-            f"MODEL.RPN_ONLY is True, so RPN proposals get no classes, but the {heads[0]} head "
-            f"({_flag(heads[0])}) needs them; set MODEL.RPN_ONLY False, or choose FCOS "
+            f"MODEL.RPN_ONLY is True, so RPN proposals get no classes, but the {first} head "
+            f"(MODEL.{traits.flag}) needs them; set MODEL.RPN_ONLY False, or choose FCOS "
             "(MODEL.FCOS_ON True) or RetinaNet (MODEL.RETINANET_ON True)"
         )
-    return heads
-
-
-def _flag(head: str) -> str:
-    return f"MODEL.{head.upper()}_ON"
+    return tuple(heads)
 
 
 def _num_classes(cfg: CfgNode, proposal: Proposal, roi_heads: tuple[str, ...]) -> int:
     keys = _PROPOSAL_CLASS_KEYS[proposal]
-    if not keys or _HEADS_WITH_CLASSES.intersection(roi_heads):
+    if not keys or any(ROI_HEAD_TRAITS[name].has_classes for name in roi_heads):
         keys = (*keys, _HEADS_CLASS_KEY)
     # UPSTREAM(one-class-count): there every part read a key of its own, and keys that differed
     # made parts that did not fit one another.

@@ -230,15 +230,16 @@ def _check_fit(spec: ArchitectureSpec, dataset: DetectionDataset, with_targets: 
     """Raise if the model cannot be trained or tested on the data set."""
     if not spec.box_only:
         check_class_count(dataset, spec.num_classes)
-    if with_targets and "segm" in spec.iou_types and not dataset.has_masks:
+    needed = spec.target_fields if with_targets else {}
+    if "masks" in needed and not dataset.has_masks:
         raise ConfigError(
-            f"the data set {dataset.name} has boxes but no outlines, so MODEL.MASK_ON must be "
+            f"the data set {dataset.name} has boxes but no outlines, so {needed['masks']} must be "
             "False, not True"
         )
-    if with_targets and "keypoints" in spec.iou_types and not dataset.has_keypoints:
+    if "keypoints" in needed and not dataset.has_keypoints:
         raise ConfigError(
             f"the data set {dataset.name} has no keypoints of persons (17 points each), so "
-            "MODEL.KEYPOINT_ON must be False, not True"
+            f"{needed['keypoints']} must be False, not True"
         )
 
 

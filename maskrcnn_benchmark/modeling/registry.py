@@ -80,6 +80,9 @@ RPN_HEADS = PartRegistry[nn.Module](
     "RPN head (MODEL.RPN.RPN_HEAD)", ("cfg", "in_channels", "num_anchors")
 )
 FCOS_HEADS = PartRegistry[nn.Module]("FCOS head (MODEL.FCOS.HEAD)", _OF_HEADS)
+ROI_HEADS = PartRegistry[nn.Module](
+    "RoI head (MODEL.MASK_ON, MODEL.KEYPOINT_ON)", (*_OF_HEADS, "box_extractor")
+)
 ROI_BOX_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
     "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
 )

@@ -8,14 +8,18 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS, ROI_BOX_PREDICTOR
+from maskrcnn_benchmark.modeling.registry import (
+    ROI_BOX_FEATURE_EXTRACTORS,
+    ROI_BOX_PREDICTOR,
+    ROI_HEADS,
+)
 from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import (
     BoxPostProcessor,
     BoxSelectionSettings,
 )
 from maskrcnn_benchmark.modeling.roi_heads.box_head.loss import BoxTargetAssigner, box_losses
 from maskrcnn_benchmark.modeling.roi_heads.head import BoxFeatures, ROIHead, RoiInputs, RoiOutput
-from maskrcnn_benchmark.modeling.roi_heads.old_parts import as_extractor
+from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
 
 
 class ROIBoxHead(ROIHead):
@@ -56,12 +60,11 @@ class ROIBoxHead(ROIHead):
         return RoiOutput(targets.proposals, losses, {BoxFeatures: BoxFeatures(encoded)})
 
 
+@ROI_HEADS.register("box")
 def build_roi_box_head(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> ROIBoxHead:
     """The box head that MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD describe."""
-    head, roi_heads = cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_HEADS
-    extractor = as_extractor(
-        ROI_BOX_FEATURE_EXTRACTORS.build(head.FEATURE_EXTRACTOR, cfg, in_channels, spec)
-    )
+    roi_heads = cfg.MODEL.ROI_HEADS
+    extractor = make_extractor(cfg, "ROI_BOX_HEAD", ROI_BOX_FEATURE_EXTRACTORS, in_channels, spec)
     box_coder = BoxCoder(weights=tuple(roi_heads.BBOX_REG_WEIGHTS))
     settings = BoxSelectionSettings(
         score_threshold=roi_heads.SCORE_THRESH,
@@ -70,7 +73,9 @@ def build_roi_box_head(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -
     )
     return ROIBoxHead(
         feature_extractor=extractor,
-        predictor=ROI_BOX_PREDICTOR.build(head.PREDICTOR, cfg, extractor.out_channels, spec),
+        predictor=ROI_BOX_PREDICTOR.build(
+            cfg.MODEL.ROI_BOX_HEAD.PREDICTOR, cfg, extractor.out_channels, spec
+        ),
         assigner=BoxTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             sampler=BalancedPositiveNegativeSampler(

@@ -8,6 +8,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.registry import (
+    ROI_HEADS,
     ROI_KEYPOINT_FEATURE_EXTRACTORS,
     ROI_KEYPOINT_PREDICTOR,
 )
@@ -17,7 +18,7 @@ from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.loss import (
     KeypointTargetAssigner,
     keypoint_loss,
 )
-from maskrcnn_benchmark.modeling.roi_heads.old_parts import as_extractor
+from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
 
 
 class ROIKeypointHead(ROIHead):
@@ -65,6 +66,8 @@ class ROIKeypointHead(ROIHead):
         return RoiOutput(inputs.boxes, {"loss_kp": loss})
 
 
+# UPSTREAM(keypoint-head): roi_heads.py never built it, so KEYPOINT_ON changed nothing.
+@ROI_HEADS.register("keypoint")
 def build_roi_keypoint_head(
     cfg: CfgNode,
     in_channels: int,
@@ -77,11 +80,11 @@ def build_roi_keypoint_head(
         cfg: settings.
         in_channels: channels of the maps.
         spec: what the flags of ``cfg`` mean.
-        box_extractor: the box head's feature extractor, if the keypoint head is to share it.
+        box_extractor: the box head's feature extractor, which the settings may share.
     """
     head, roi_heads = cfg.MODEL.ROI_KEYPOINT_HEAD, cfg.MODEL.ROI_HEADS
-    extractor = box_extractor or as_extractor(
-        ROI_KEYPOINT_FEATURE_EXTRACTORS.build(head.FEATURE_EXTRACTOR, cfg, in_channels, spec)
+    extractor = make_extractor(
+        cfg, "ROI_KEYPOINT_HEAD", ROI_KEYPOINT_FEATURE_EXTRACTORS, in_channels, spec, box_extractor
     )
     return ROIKeypointHead(
         feature_extractor=extractor,
@@ -93,5 +96,5 @@ def build_roi_keypoint_head(
             ),
             heatmap_side=head.RESOLUTION,
         ),
-        shares_box_features=box_extractor is not None,
+        shares_box_features=extractor is box_extractor,
     )

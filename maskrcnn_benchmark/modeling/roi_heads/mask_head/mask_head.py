@@ -3,12 +3,14 @@
 Shapes: R rois, K boxes of one image, M mask side, H x W image.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS, ROI_MASK_PREDICTOR
+from maskrcnn_benchmark.modeling.registry import ROI_HEADS, ROI_MASK_FEATURE_EXTRACTORS
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import RoiFeatures
 from maskrcnn_benchmark.modeling.roi_heads.head import (
     MaskPrediction,
@@ -23,7 +25,7 @@ from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
     paste_attached_masks,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner, mask_loss
-from maskrcnn_benchmark.modeling.roi_heads.old_parts import as_extractor, as_mask_predictor
+from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor, make_mask_predictor
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -87,6 +89,7 @@ class ROIMaskHead(ROIHead):
         return paste_attached_masks(detections, self.masker) if self.masker else detections
 
 
+@ROI_HEADS.register("mask")
 def build_roi_mask_head(
     cfg: CfgNode,
     in_channels: int,
@@ -99,21 +102,19 @@ def build_roi_mask_head(
         cfg: settings.
         in_channels: channels of the maps.
         spec: what the flags of ``cfg`` mean.
-        box_extractor: the box head's feature extractor, if the mask head is to share it.
+        box_extractor: the box head's feature extractor, which the settings may share.
     """
     head, roi_heads = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.ROI_HEADS
-    extractor = box_extractor or as_extractor(
-        ROI_MASK_FEATURE_EXTRACTORS.build(head.FEATURE_EXTRACTOR, cfg, in_channels, spec)
+    extractor = make_extractor(
+        cfg, "ROI_MASK_HEAD", ROI_MASK_FEATURE_EXTRACTORS, in_channels, spec, box_extractor
     )
     return ROIMaskHead(
         feature_extractor=extractor,
-        predictor=as_mask_predictor(
-            ROI_MASK_PREDICTOR.build(head.PREDICTOR, cfg, extractor.out_channels, spec)
-        ),
+        predictor=make_mask_predictor(cfg, cast(int, extractor.out_channels), spec),
         assigner=MaskTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             mask_side=head.RESOLUTION,
         ),
-        shares_box_features=box_extractor is not None,
+        shares_box_features=extractor is box_extractor,
         masker=Masker(head.POSTPROCESS_MASKS_THRESHOLD) if head.POSTPROCESS_MASKS else None,
     )

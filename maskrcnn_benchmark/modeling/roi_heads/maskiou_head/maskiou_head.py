@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.registry import (
+    ROI_HEADS,
     ROI_MASKIOU_FEATURE_EXTRACTORS,
     ROI_MASKIOU_PREDICTOR,
 )
@@ -72,6 +73,7 @@ def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[
     return results
 
 
+@ROI_HEADS.register("maskiou")
 def build_roi_maskiou_head(
     cfg: CfgNode, in_channels: int, spec: ArchitectureSpec
 ) -> ROIMaskIoUHead:
