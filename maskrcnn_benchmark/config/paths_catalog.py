@@ -68,9 +68,10 @@ class DatasetCatalog:
         DATA_DIR: the folder that relative paths start from: the environment variable
             CENTERMASK_DATASETS if set, else "datasets".
         DATASETS: name -> paths. An entry with ``img_dir`` and ``ann_file`` is a data set in
-            COCO's format (``image_ids``, if there, restricts it to some images), one with
-            ``factory`` names its reader class and gives its arguments; a script may add entries
-            of both kinds.
+            COCO's format, or in the one that ``reader`` (a name in
+            ``data.datasets.readers.READERS``, or a function) reads; ``image_ids`` restricts it to
+            some images. One with ``factory`` names the class of the data set and gives its
+            arguments. A script may add entries of both kinds.
     """
 
     DATA_DIR: ClassVar[str] = os.environ.get("CENTERMASK_DATASETS") or "datasets"
@@ -106,7 +107,7 @@ class DatasetCatalog:
 
     @classmethod
     def get(cls, name: str) -> dict[str, Any]:
-        """The reader class of a data set and its arguments: ``{"factory": ..., "args": ...}``.
+        """The class of a data set and its arguments: ``{"factory": ..., "args": ...}``.
 
         COCO-format data sets have the arguments ``root`` (folder of the images) and
         ``ann_file``.

@@ -6,6 +6,7 @@ import logging
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -17,7 +18,13 @@ from maskrcnn_benchmark.data import datasets
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
-from maskrcnn_benchmark.data.datasets.interface import DetectionDataset, as_detection_dataset
+from maskrcnn_benchmark.data.datasets.content import CocoContent
+from maskrcnn_benchmark.data.datasets.interface import (
+    AdaptedDataset,
+    DetectionDataset,
+    as_detection_dataset,
+)
+from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, read_content
 from maskrcnn_benchmark.data.datasets.seeded_dataset import SeededDataset
 from maskrcnn_benchmark.data.samplers import (
     DistributedSampler,
@@ -27,7 +34,6 @@ from maskrcnn_benchmark.data.samplers import (
     mix_seed,
 )
 from maskrcnn_benchmark.data.transforms import build_transforms
-from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
 
@@ -65,17 +71,55 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
         raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
     spec = ArchitectureSpec.from_config(cfg)
     catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
-
-    def make(name: str, transforms: Transform | None, with_targets: bool) -> DetectionDataset:
-        dataset = _dataset(name, catalog.get(name), with_targets, transforms, spec.num_classes)
-        _check_fit(spec, dataset, with_targets)
-        return dataset
-
     transforms = build_transforms(cfg, is_train=False)
+    wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
+    wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
+    entries = {name: catalog.get(name) for name, _ in wanted}
+    read = lru_cache(maxsize=1)(read_content)
+    made: dict[tuple[str, bool], DetectionDataset] = {}
+    # Those of one annotation file come one after the other: the content of one is kept at a time.
+    for name, is_train in sorted(wanted, key=lambda one: _ann_file(entries[one[0]])):
+        own_transforms = None if is_train else transforms
+        options = {"remove_images_without_annotations": is_train, "transforms": own_transforms}
+        dataset = _dataset(name, entries[name], options, read, spec.num_classes)
+        _check_fit(spec, dataset, is_train)
+        made[name, is_train] = dataset
     return Datasets(
-        train=tuple(make(name, None, True) for name in cfg.DATASETS.TRAIN if train),
-        test=tuple(make(name, transforms, False) for name in cfg.DATASETS.TEST if test),
+        train=tuple(made[name, True] for name in cfg.DATASETS.TRAIN if train),
+        test=tuple(made[name, False] for name in cfg.DATASETS.TEST if test),
     )
+
+
+def make_known_categories(cfg: CfgNode, name: str) -> Mapping[int, str]:
+    """The categories of a data set as far as they are known without its photos; else nothing.
+
+    Args:
+        cfg: settings; PATHS_CATALOG is read.
+        name: of a data set; it need not be in the catalog.
+    """
+    try:
+        entry = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog.get(name)
+    except ConfigError:
+        return {}
+    known = getattr(_factory(name, entry), "known_categories", AdaptedDataset.known_categories)
+    categories: Mapping[int, str] = known(**entry["args"])
+    return categories
+
+
+def load_dataset(name: str, catalog_file: str) -> DetectionDataset:
+    """A data set of a catalog with all of its images, without transforms.
+
+    Args:
+        name: of the data set.
+        catalog_file: as PATHS_CATALOG.
+
+    Raises:
+        ConfigError: there is no such catalog or name.
+        DatasetError: the data set cannot be used.
+    """
+    entry = import_catalog(catalog_file).DatasetCatalog.get(name)
+    options = {"remove_images_without_annotations": False, "transforms": None}
+    return _dataset(name, entry, options, read_content)
 
 
 def make_data_loader(
@@ -201,17 +245,28 @@ def aspect_ratio_groups(dataset: DetectionDataset) -> list[int]:
 def _dataset(
     name: str,
     entry: Mapping[str, Any],
-    with_targets: bool,
-    transforms: Transform | None,
-    num_classes: int,
+    options: Mapping[str, Any],
+    read: Callable[..., CocoContent],
+    num_classes: int = 1,
 ) -> DetectionDataset:
-    """The data set of a catalog entry."""
-    factory = _factory(name, entry)
-    arguments = {**entry["args"], "transforms": transforms}
+    """The data set of a catalog entry.
+
+    ``options`` are arguments of ``COCODataset``; others get the transforms of them. One without
+    categories gets nameless ones for ``num_classes``, which counts the background.
+    """
+    factory, arguments = _factory(name, entry), dict(entry["args"])
     if isinstance(factory, type) and issubclass(factory, COCODataset):
-        arguments |= {"remove_images_without_annotations": with_targets, "name": name}
+        reader = arguments.pop("reader", COCO_JSON)
+        arguments["ann_file"] = read(arguments["ann_file"], arguments["root"], reader)
+        arguments |= {**options, "name": name}
+    else:
+        arguments["transforms"] = options["transforms"]
     nameless = {label: f"class {label}" for label in range(1, num_classes)}
     return as_detection_dataset(factory(**arguments), name, nameless)
+
+
+def _ann_file(entry: Mapping[str, Any]) -> str:
+    return str(entry["args"].get("ann_file", ""))
 
 
 def _factory(name: str, entry: Mapping[str, Any]) -> Callable[..., object]:

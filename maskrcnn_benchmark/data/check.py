@@ -1,7 +1,7 @@
 """Looking through a data set before training on it.
 
 ``python -m maskrcnn_benchmark.data.check --ann-file FILE --root FOLDER`` reads every image and
-tells what there is and what is wrong.
+tells what there is and what is wrong; ``--name NAME`` looks through any data set of the catalog.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.config import ConfigError, get_default_config
+from maskrcnn_benchmark.data.build import load_dataset
+from maskrcnn_benchmark.data.datasets import COCODataset, DetectionDataset
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ class DatasetReport(NamedTuple):
     """What a look through a data set found.
 
     Attributes:
-        num_images: images of the annotation file, unreadable ones too.
+        num_images: images of the data set, unreadable ones too.
         num_without_targets: images that have nothing to train on.
         instances: category name -> training targets.
         unreadable: what is wrong with each image that cannot be read.
@@ -50,7 +52,7 @@ class DatasetReport(NamedTuple):
         return "\n".join(lines)
 
 
-def check_dataset(dataset: COCODataset) -> DatasetReport:
+def check_dataset(dataset: DetectionDataset) -> DatasetReport:
     """What there is in a data set and which of its images cannot be used; reads all of them."""
     labels: Counter[int] = Counter()
     num_without_targets = 0
@@ -67,20 +69,36 @@ def check_dataset(dataset: COCODataset) -> DatasetReport:
     return DatasetReport(len(dataset), num_without_targets, instances, unreadable)
 
 
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Look through a data set.")
+    parser.add_argument("--ann-file", help="annotations in COCO's format, a JSON file")
+    parser.add_argument("--root", help="folder of the images")
+    parser.add_argument("--name", help="look through this data set of the catalog instead")
+    parser.add_argument(
+        "--catalog",
+        default=get_default_config().PATHS_CATALOG,
+        help="file of the catalog, as PATHS_CATALOG in the settings",
+    )
+    options = parser.parse_args(arguments)
+    if not options.name and not (options.ann_file and options.root):
+        parser.error("give --ann-file and --root, or --name")
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 if every image and annotation can be used, else 1.
 
     Args:
         arguments: of the command line; None takes those of this process.
     """
-    parser = argparse.ArgumentParser(description="Look through a data set in COCO's format.")
-    parser.add_argument("--ann-file", required=True, help="annotations, a JSON file")
-    parser.add_argument("--root", required=True, help="folder of the images")
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        dataset = COCODataset(options.ann_file, options.root, False)
-    except DatasetError as error:
+        if options.name:
+            dataset = load_dataset(options.name, options.catalog)
+        else:
+            dataset = COCODataset(options.ann_file, options.root, False)
+    except (ConfigError, DatasetError) as error:
         logger.error("%s", error)
         return _SOMETHING_WRONG
     report = check_dataset(dataset)

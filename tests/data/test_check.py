@@ -8,6 +8,7 @@ import pytest
 
 from maskrcnn_benchmark.data.check import check_dataset, main
 from maskrcnn_benchmark.data.datasets import COCODataset
+from tests.data import tiny_voc
 from tests.data.tiny_coco import annotation, content, image, write
 
 
@@ -45,6 +46,28 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, caplog):
     report = check_dataset(COCODataset(ann_file, root, False))
     assert report.instances == {"cat": 1, "dog": 1}
     assert (report.num_images, report.num_without_targets) == (3, 2)
+
+
+def test_any_data_set_of_a_catalog(tmp_path, caplog):
+    """In VOC's format, here; its catalog is a file of the user."""
+    root = tiny_voc.write(tmp_path, {"1": tiny_voc.annotation(tiny_voc.entry())})
+    entry = {"factory": "PascalVOCDataset", "data_dir": str(root), "split": "val"}
+    catalog = tmp_path / "catalog.py"
+    catalog.write_text(
+        "from maskrcnn_benchmark.config import paths_catalog\n"
+        "class DatasetCatalog(paths_catalog.DatasetCatalog):\n"
+        f"    DATASETS = {{'own': {entry!r}}}\n"
+    )
+    assert main(["--name", "own", "--catalog", str(catalog)]) == 0
+    assert "1 training targets in 20 categories" in caplog.text
+    assert main(["--name", "other", "--catalog", str(catalog)]) == 1
+    assert "unknown data set 'other'" in caplog.text
+
+
+def test_something_must_be_looked_through(capsys):
+    with pytest.raises(SystemExit):
+        main(["--root", "."])
+    assert "give --ann-file and --root, or --name" in capsys.readouterr().err
 
 
 def test_damaged_annotations_alone_are_an_exit_status(tmp_path):

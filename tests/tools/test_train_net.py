@@ -1,12 +1,15 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from maskrcnn_benchmark.config import ConfigError
+from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 from maskrcnn_benchmark.engine.trainer import Trainer
-from tests.tools.small_run import CONFIG, arguments, trace, write_data_set
+from tests.contract import markdown
+from tests.tools.small_run import CONFIG, ROOT, arguments, trace, write_data_set
 from tools import train_net
 
 
@@ -83,6 +86,47 @@ def test_the_settings_of_the_run_can_be_used_again(finished):
     train_net.main(["--config-file", str(finished / "config.yml"), "--skip-test"])
     log = (finished / "log.txt").read_text()
     assert "Nothing to train: iteration 6 of SOLVER.MAX_ITER 6 is done" in log
+
+
+def test_an_annotation_file_is_read_once_in_a_run(catalog, tmp_path, monkeypatch):
+    """With training, evaluations during it and after it on the same data set."""
+    read, parse = [], json.load
+
+    def counted(file, **options):
+        read.append(Path(file.name).name)
+        return parse(file, **options)
+
+    monkeypatch.setattr(json, "load", counted)
+    periods = {"SOLVER__MAX_ITER": 2, "SOLVER__TEST_PERIOD": 1}
+    train_net.main(arguments(catalog, tmp_path, **periods))
+    assert (tmp_path / "log.txt").read_text().count("Start evaluation") == 3
+    assert read.count("annotations.json") == 1
+
+
+def test_a_format_of_ones_own_is_trained_on_and_evaluated(tmp_path, monkeypatch):
+    """One function and one line in the catalog: those of docs/datasets.md."""
+    # The page's lines add to the catalog of the package.
+    monkeypatch.setattr(DatasetCatalog, "DATASETS", dict(DatasetCatalog.DATASETS))
+    write_data_set(tmp_path)
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "classes.txt").write_text("square")
+    for i in range(1, 5):
+        (labels / f"{i}.txt").write_text("0 0.1 0.1 0.6 0.1 0.6 0.6 0.1 0.6\n")
+    entry = {"img_dir": str(tmp_path / "images"), "ann_file": str(labels)}
+    program = markdown.blocks(ROOT / "docs" / "datasets.md", "python")[0]
+    line = f'DatasetCatalog.DATASETS["own"] = {entry | {"reader": "?"}}'.replace(
+        "'?'", "read_labels"
+    )
+    catalog = tmp_path / "own_catalog.py"
+    catalog.write_text(f"{program}\n{line}\n")
+    names = {"DATASETS__TRAIN": "('own',)", "DATASETS__TEST": "('own',)", "MODEL__NUM_CLASSES": 2}
+    output = tmp_path / "out"
+    train_net.main(arguments(catalog, output, SOLVER__MAX_ITER=2, **names))
+    results = json.loads((output / "inference" / "own" / "coco_results.json").read_text())
+    assert (results["num_images"], results["metrics"]["segm"]["AP"] is None) == (5, False)
+    assert results["per_class"]["bbox"]["square"]["num_gt"] == 4
+    assert "1 of 5 images have no annotation to train on" in (output / "log.txt").read_text()
 
 
 class Killed(BaseException):

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from PIL import Image
 
-from maskrcnn_benchmark.data.datasets.annotation_table import AnnotationTable, has_trainable_box
-from maskrcnn_benchmark.data.datasets.coco_json import (
+from maskrcnn_benchmark.data.datasets.annotation_table import AnnotationTable
+from maskrcnn_benchmark.data.datasets.content import (
     CocoContent,
     Entry,
     Skipped,
+    checked_content,
     examples,
-    read_coco_json,
+    sorted_categories,
 )
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
-from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
+from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE, num_labelled
+from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, Reader, find_reader, read_content
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Transform
@@ -35,7 +37,7 @@ _IMAGE_KEYS: Final = ("id", "file_name", "height", "width")
 
 
 class COCODataset(DetectionDataset):
-    """Images with their boxes, labels and masks, from a JSON file in COCO's format.
+    """Images with their boxes, labels and masks, from annotations of COCO's structure.
 
     Images come in ascending order of their ids. Category ids are mapped to 1..K in ascending
     order; 0 is background. Crowds and boxes of which nothing lies in the image are no training
@@ -43,7 +45,7 @@ class COCODataset(DetectionDataset):
     are counted and logged.
 
     Args:
-        ann_file: the JSON file.
+        ann_file: a JSON file in COCO's format, or what was read from a file of any format.
         root: folder that the file names of images start from.
         remove_images_without_annotations: leave out images without any training target, and where
             the data set has keypoints those with less than ten annotated ones.
@@ -52,9 +54,8 @@ class COCODataset(DetectionDataset):
         name: what to call the data set in messages; None takes the name of the file.
 
     Attributes:
-        ann_file: path of the JSON file.
+        ann_file: path of the file, or what the content was called.
         root: folder of the images.
-        name: as given.
         json_category_id_to_contiguous_id: COCO category id -> contiguous id.
 
     and those of ``DetectionDataset``.
@@ -66,7 +67,7 @@ class COCODataset(DetectionDataset):
 
     def __init__(
         self,
-        ann_file: str | os.PathLike[str],
+        ann_file: str | os.PathLike[str] | CocoContent,
         root: str | os.PathLike[str],
         remove_images_without_annotations: bool,
         transforms: Transform | None = None,
@@ -74,17 +75,19 @@ class COCODataset(DetectionDataset):
         image_ids: Collection[int] | None = None,
         name: str | None = None,
     ) -> None:
-        self.ann_file = os.fspath(ann_file)
+        checked = ann_file if isinstance(ann_file, CocoContent) else read_content(ann_file, root)
+        self.ann_file = checked.source
         self.root = os.fspath(root)
-        self.name = Path(ann_file).stem if name is None else name
+        self.name = Path(checked.source).stem if name is None else name
         self.transforms = transforms
-        checked = read_coco_json(ann_file)
         if not os.path.isdir(self.root):
             raise DatasetError(f"{self.name}: no such folder of images: {self.root}")
         self.has_masks = checked.has_outlines
         self.has_keypoints = checked.has_keypoints
         self.num_damaged = len(checked.skipped)
-        categories = sorted(checked.content["categories"], key=lambda category: category["id"])
+        if checked.skipped:
+            logger.warning("%s: annotations left out: %s", self.name, checked.skipped)
+        categories = sorted_categories(checked.content, checked.source)
         self.categories = {i: category["name"] for i, category in enumerate(categories, start=1)}
         self.contiguous_category_id_to_json_id = {
             i: category["id"] for i, category in enumerate(categories, start=1)
@@ -93,18 +96,63 @@ class COCODataset(DetectionDataset):
             json_id: i for i, json_id in self.contiguous_category_id_to_json_id.items()
         }
         images = self._chosen_images(checked.content["images"], image_ids)
-        targets, skipped = _training_targets(checked, images)
-        if checked.skipped:
-            logger.warning("%s: annotations left out: %s", self.name, checked.skipped)
-        if skipped and remove_images_without_annotations:
-            logger.warning("%s: annotations not trained on: %s", self.name, skipped)
+        self._table = self._make_table(checked, images)
+        # Position -> place in the table.
+        self._places: Sequence[int] = range(len(images))
         if remove_images_without_annotations:
-            images = self._with_targets(images, targets)
-        self._images = [tuple(image[key] for key in _IMAGE_KEYS) for image in images]
-        self._table = AnnotationTable.from_annotations(
-            [targets[image["id"]] for image in images], self.json_category_id_to_contiguous_id
-        )
-        self.image_ids = [image["id"] for image in images]
+            self._places = self._places_with_targets()
+        self._images = [tuple(images[place][key] for key in _IMAGE_KEYS) for place in self._places]
+        self.image_ids = [images[place]["id"] for place in self._places]
+
+    @classmethod
+    def from_content(
+        cls,
+        content: Mapping[str, Any],
+        root: str | os.PathLike[str],
+        remove_images_without_annotations: bool = False,
+        transforms: Transform | None = None,
+        *,
+        image_ids: Collection[int] | None = None,
+        name: str = "content",
+    ) -> COCODataset:
+        """The data set of annotations in memory, which are checked.
+
+        Args:
+            content: as in COCO's JSON files, see ``checked_content``; it is left as it is.
+            root: as for the class, and so are the others.
+            remove_images_without_annotations: leave out images without any training target.
+            transforms: called as ``transforms(image, target)``.
+            image_ids: use these images only.
+            name: what to call the data set in messages.
+
+        Raises:
+            DatasetError: the content cannot be used.
+        """
+        checked = checked_content(content, name)
+        remove = remove_images_without_annotations
+        return cls(checked, root, remove, transforms, image_ids=image_ids, name=name)
+
+    @classmethod
+    def known_categories(
+        cls,
+        *,
+        ann_file: str = "",
+        root: str = "",
+        reader: str | Reader = COCO_JSON,
+        **arguments: Any,  # noqa: ARG003 - others of the catalog entry
+    ) -> dict[int, str]:
+        """The categories of the annotation file; nothing if it is not here.
+
+        Args:
+            ann_file: the file.
+            root: folder of the images.
+            reader: what reads the file.
+            arguments: not needed.
+        """
+        if not os.path.exists(ann_file):
+            return {}
+        categories = sorted_categories(find_reader(reader)(ann_file, root), ann_file)
+        return {label: category["name"] for label, category in enumerate(categories, start=1)}
 
     def get_img_info(self, index: int) -> dict[str, Any]:
         """The "id", "file_name", "height" and "width" (px) of the image at a position."""
@@ -132,11 +180,10 @@ class COCODataset(DetectionDataset):
         """
         info = self.get_img_info(index)
         size_wh = (info["width"], info["height"])
-        rows = self._table.rows(index)
-        chosen = slice(rows.start, rows.stop)
-        boxes = torch.from_numpy(self._table.boxes_xywh[chosen].astype("float32"))
+        rows = self._table.targets(self._places[index])
+        boxes = torch.from_numpy(self._table.boxes_xywh[rows].astype("float32"))
         target = BoxList(boxes, size_wh, mode="xywh").convert("xyxy")
-        target.add_field("labels", torch.from_numpy(self._table.labels[chosen].copy()))
+        target.add_field("labels", torch.from_numpy(self._table.labels[rows]))
         if self.has_masks:
             outlines = [self._table.outline(row) for row in rows]
             # An RLE may have holes, which polygons cannot say.
@@ -144,25 +191,34 @@ class COCODataset(DetectionDataset):
             masks = SegmentationMask(outlines, size_wh, mode="mask" if has_rle else "poly")
             target.add_field("masks", masks)
         if self.has_keypoints:
-            keypoints = torch.from_numpy(self._table.keypoints[chosen].copy())
+            keypoints = torch.from_numpy(self._table.keypoints[rows].astype("float32"))
             target.add_field("keypoints", PersonKeypoints(keypoints, size_wh))
         return target.clip_to_image(remove_empty=True)
 
     def ground_truth(self) -> dict[str, Any]:
-        """The content of the annotation file for this data set's images, read anew.
+        """The annotations of this data set's images in COCO's format, for evaluation.
 
-        In COCO's format, for evaluation: with crowds and tiny boxes, without damaged annotations;
-        "iscrowd" and "area" are there for all. The caller may change it.
+        With crowds and tiny boxes, without damaged annotations, image by image. Entries have what
+        evaluation needs; what else was in the file is gone. The caller may change them.
         """
-        content = read_coco_json(self.ann_file).content
-        chosen = set(self.image_ids)
-        content["images"] = [image for image in content["images"] if image["id"] in chosen]
-        annotations = [a for a in content["annotations"] if a["image_id"] in chosen]
+        annotations = [
+            {
+                **self._table.annotation(row),
+                "image_id": image_id,
+                "category_id": self.contiguous_category_id_to_json_id[self._table.labels[row]],
+            }
+            for place, image_id in zip(self._places, self.image_ids, strict=True)
+            for row in self._table.rows(place)
+        ]
         # pycocotools takes the id 0 for "not matched".
         if any(annotation["id"] < 1 for annotation in annotations):
             annotations = [{**a, "id": i} for i, a in enumerate(annotations, start=1)]
-        content["annotations"] = annotations
-        return content
+        json_ids = self.contiguous_category_id_to_json_id
+        return {
+            "images": [self.get_img_info(index) for index in range(len(self))],
+            "categories": [{"id": json_ids[i], "name": n} for i, n in self.categories.items()],
+            "annotations": annotations,
+        }
 
     def _chosen_images(
         self, images: Sequence[Entry], image_ids: Collection[int] | None
@@ -181,48 +237,46 @@ class COCODataset(DetectionDataset):
             raise DatasetError(f"{self.name}: image_ids is empty")
         return [image for image in ordered if image["id"] in chosen]
 
-    def _with_targets(
-        self, images: Sequence[Entry], targets: dict[int, list[Entry]]
-    ) -> list[Entry]:
+    def _make_table(self, checked: CocoContent, images: Sequence[Entry]) -> AnnotationTable:
+        """All annotations of some images, image by image in the order of the file."""
+        by_image: dict[int, list[Entry]] = {image["id"]: [] for image in images}
+        for annotation in checked.content["annotations"]:
+            if annotation["image_id"] in by_image:
+                by_image[annotation["image_id"]].append(annotation)
+        return AnnotationTable.from_annotations(
+            list(by_image.values()),
+            [(image["height"], image["width"]) for image in images],
+            self.json_category_id_to_contiguous_id,
+            has_keypoints=checked.has_keypoints,
+        )
+
+    def _places_with_targets(self) -> Sequence[int]:
+        """The places in the table of images that can be trained on; what is left out is logged."""
+        table = self._table
+        skipped = Skipped()
+        for row in np.flatnonzero(~table.is_target):
+            empty = "with an empty box or one outside of the image"
+            skipped.add("of crowds" if table.is_crowd[row] else empty, int(table.ids[row]))
+        if skipped:
+            logger.warning("%s: annotations not trained on: %s", self.name, skipped)
         # UPSTREAM(crowd-only-images): coco.py kept images that have nothing but crowds, to be
         # trained on as background. COCO 2017 has no such image.
-        kept = [image for image in images if self._is_trained_on(targets[image["id"]])]
+        kept = [place for place in self._places if self._is_trained_on(table.targets(place))]
         if not kept:
             raise DatasetError(
-                f"{self.name}: none of the {len(images)} images of {self.ann_file} has an "
+                f"{self.name}: none of the {len(self._places)} images of {self.ann_file} has an "
                 "annotation to train on"
             )
-        if len(kept) < len(images):
+        if len(kept) < len(self._places):
             logger.info(
                 "%s: %d of %d images have no annotation to train on and are left out",
                 self.name,
-                len(images) - len(kept),
-                len(images),
+                len(self._places) - len(kept),
+                len(self._places),
             )
         return kept
 
-    def _is_trained_on(self, targets: Sequence[Entry]) -> bool:
+    def _is_trained_on(self, rows: Sequence[int]) -> bool:
         if not self.has_keypoints:
-            return len(targets) > 0
-        num_keypoints: int = sum(entry["num_keypoints"] for entry in targets)
-        return num_keypoints >= MIN_KEYPOINTS_PER_IMAGE
-
-
-def _training_targets(
-    checked: CocoContent, images: Sequence[Entry]
-) -> tuple[dict[int, list[Entry]], Skipped]:
-    """The annotations to train on of each image, in the order of the file, and those left out."""
-    sizes_hw = {image["id"]: (image["height"], image["width"]) for image in images}
-    targets: dict[int, list[Entry]] = defaultdict(list)
-    skipped = Skipped()
-    for annotation in checked.content["annotations"]:
-        size_hw = sizes_hw.get(annotation["image_id"])
-        if size_hw is None:
-            continue
-        if annotation["iscrowd"]:
-            skipped.add("of crowds", annotation["id"])
-        elif has_trainable_box(annotation, *size_hw):
-            targets[annotation["image_id"]].append(annotation)
-        else:
-            skipped.add("with an empty box or one outside of the image", annotation["id"])
-    return targets, skipped
+            return len(rows) > 0
+        return num_labelled(self._table.keypoints[rows].ravel().tolist()) >= MIN_KEYPOINTS_PER_IMAGE

@@ -1,163 +1,28 @@
-"""Reading annotation files in COCO's format, and telling what is wrong with them.
-
-What makes a file unusable raises a ``DatasetError``: no such file, no JSON, a missing section or
-entry, an entry of another type, an id that occurs twice, an unknown category. What merely makes an
-annotation useless is left out, counted and logged: an unknown image, a box or an outline that is
-damaged.
-"""
+"""Reading annotation files in COCO's format."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any
 
-from maskrcnn_benchmark.data.datasets.keypoints import (
-    checked_keypoints,
-    has_person_keypoints,
-    num_labelled,
-)
-from maskrcnn_benchmark.data.datasets.outlines import (
-    Outline,
-    are_coordinates,
-    checked_outline,
-    outline_area,
-)
 from maskrcnn_benchmark.data.errors import DatasetError
 
-logger = logging.getLogger(__name__)
 
-Entry: TypeAlias = dict[str, Any]
-
-_NUM_EXAMPLES: Final = 3
-
-
-def _is_int(value: object) -> bool:
-    return type(value) is int
-
-
-def _is_positive_int(value: object) -> bool:
-    return type(value) is int and value > 0
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_area(value: object) -> bool:
-    return type(value) in (int, float) and value >= 0  # type: ignore[operator]
-
-
-def _is_four_numbers(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-
-
-_REQUIRED: Final[Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]]] = (
-    MappingProxyType(
-        {
-            "images": {
-                "id": (_is_int, "an integer"),
-                "file_name": (_is_text, "a file name"),
-                "height": (_is_positive_int, "a positive integer"),
-                "width": (_is_positive_int, "a positive integer"),
-            },
-            "categories": {"id": (_is_int, "an integer"), "name": (_is_text, "a name")},
-            "annotations": {
-                "id": (_is_int, "an integer"),
-                "image_id": (_is_int, "an integer"),
-                "category_id": (_is_int, "an integer"),
-                "bbox": (_is_four_numbers, "[x, y, width, height]"),
-            },
-        }
-    )
-)
-"""What each entry of a section must have: key -> (test, what is expected)."""
-
-
-class Skipped:
-    """Annotations left out: how many, which and why."""
-
-    def __init__(self) -> None:
-        self._ids: defaultdict[str, list[int]] = defaultdict(list)
-
-    def add(self, reason: str, annotation_id: int) -> None:
-        """Count an annotation.
-
-        Args:
-            reason: why it was left out, in the form "with an empty box".
-            annotation_id: its id in the file.
-        """
-        self._ids[reason].append(annotation_id)
-
-    def __len__(self) -> int:
-        return sum(len(ids) for ids in self._ids.values())
-
-    def __str__(self) -> str:
-        return "; ".join(
-            f"{len(ids)} {why} (ids {examples(ids)})" for why, ids in self._ids.items()
-        )
-
-
-class _UselessError(Exception):
-    """The reason to leave an annotation out."""
-
-
-class CocoContent(NamedTuple):
-    """The content of an annotation file without its damaged annotations.
-
-    Attributes:
-        content: as in the file; the annotations' "iscrowd" and "area" are filled in where missing.
-            Polygons that are none are gone, RLEs are compressed with text counts.
-        skipped: what was left out.
-        has_outlines: whether any annotation has an outline. If so, those without were left out.
-        has_keypoints: whether any annotation has a person's keypoints. If so, those without got
-            "keypoints" that are not annotated; "num_keypoints" is there for all.
-    """
-
-    content: dict[str, Any]
-    skipped: Skipped
-    has_outlines: bool
-    has_keypoints: bool
-
-
-def read_coco_json(path: str | os.PathLike[str]) -> CocoContent:
-    """The content of an annotation file, checked, without its damaged annotations.
+def read_coco_json(
+    ann_file: str | os.PathLike[str],
+    root: str | os.PathLike[str] = "",  # noqa: ARG001 - readers of other formats need it
+) -> dict[str, Any]:
+    """The content of a JSON file, as it is.
 
     Args:
-        path: a JSON file in COCO's format. The section "annotations" may be missing, as in files
-            of test sets.
+        ann_file: the file.
+        root: folder of the images; not needed.
 
     Raises:
-        DatasetError: the file cannot be used as a whole.
+        DatasetError: the file cannot be read, or is no JSON object.
     """
-    name = os.fspath(path)
-    content = _parsed(name)
-    content.setdefault("annotations", [])
-    for section, required in _REQUIRED.items():
-        _check_section(content, section, required, name)
-    for section in ("images", "categories"):
-        if not content[section]:
-            raise DatasetError(f"{name}: the list {section!r} is empty")
-    _check_categories_known(content, name)
-    return _without_damaged(content, name)
-
-
-def examples(values: Iterable[object]) -> str:
-    """The first few values as text, with dots if there are more."""
-    listed = list(values)
-    more = ", ..." if len(listed) > _NUM_EXAMPLES else ""
-    return ", ".join(str(value) for value in listed[:_NUM_EXAMPLES]) + more
-
-
-def _parsed(name: str) -> dict[str, Any]:
+    name = os.fspath(ann_file)
     try:
         with open(name, encoding="utf-8-sig") as file:
             content = json.load(file)
@@ -173,99 +38,3 @@ def _parsed(name: str) -> dict[str, Any]:
             f"not a {type(content).__name__}"
         )
     return content
-
-
-def _check_section(
-    content: dict[str, Any],
-    section: str,
-    required: Mapping[str, tuple[Callable[[object], bool], str]],
-    name: str,
-) -> None:
-    """Raise unless the section is a list of entries that have what they must and unique ids."""
-    entries = content.get(section)
-    if not isinstance(entries, list):
-        raise DatasetError(
-            f"{name}: {section!r} must be a list, not {type(entries).__name__}; is this an "
-            "annotation file in COCO's format?"
-        )
-    seen: set[int] = set()
-    for position, entry in enumerate(entries):
-        where = f"{name}: {section}[{position}]"
-        if not isinstance(entry, dict):
-            raise DatasetError(f"{where} must be an object, not {entry!r:.60}")
-        for key, (is_valid, expected) in required.items():
-            if not is_valid(entry.get(key)):
-                came = f"{entry[key]!r:.60}" if key in entry else "nothing"
-                raise DatasetError(
-                    f"{where} (id {entry.get('id')}): {key!r} must be {expected}, not {came}"
-                )
-        if entry["id"] in seen:
-            raise DatasetError(f"{where}: the id {entry['id']} occurs twice in {section!r}")
-        seen.add(entry["id"])
-
-
-def _check_categories_known(content: dict[str, Any], name: str) -> None:
-    known = {category["id"] for category in content["categories"]}
-    strangers = [a for a in content["annotations"] if a["category_id"] not in known]
-    if strangers:
-        unknown = sorted({annotation["category_id"] for annotation in strangers})
-        raise DatasetError(
-            f"{name}: {len(strangers)} annotations (ids {examples(a['id'] for a in strangers)}) "
-            f"have category ids that are not in 'categories': {examples(unknown)}"
-        )
-
-
-def _without_damaged(content: dict[str, Any], name: str) -> CocoContent:
-    sizes_hw = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    has_outlines = any(annotation.get("segmentation") for annotation in content["annotations"])
-    has_keypoints = any(has_person_keypoints(annotation) for annotation in content["annotations"])
-    skipped = Skipped()
-    kept = []
-    for annotation in content["annotations"]:
-        try:
-            checked = _checked(annotation, sizes_hw, has_outlines)
-            kept.append(_with_keypoints(checked) if has_keypoints else checked)
-        except _UselessError as reason:  # noqa: PERF203 - free where nothing is raised
-            skipped.add(str(reason), annotation["id"])
-    if content["annotations"] and not kept:
-        raise DatasetError(f"{name}: no annotation is usable: {skipped}")
-    return CocoContent({**content, "annotations": kept}, skipped, has_outlines, has_keypoints)
-
-
-def _checked(
-    annotation: Entry, sizes_hw: Mapping[int, tuple[int, int]], has_outlines: bool
-) -> Entry:
-    """The annotation with its optional entries filled in."""
-    if annotation["image_id"] not in sizes_hw:
-        raise _UselessError("with an image id that is not in 'images'")
-    if not are_coordinates(annotation["bbox"]):
-        raise _UselessError("with a box that is not finite")
-    checked = {**annotation, "iscrowd": 1 if annotation.get("iscrowd") else 0}
-    area = annotation["bbox"][2] * annotation["bbox"][3]
-    if has_outlines:
-        height_width = sizes_hw[annotation["image_id"]]
-        checked["segmentation"] = outline = _outline(annotation, *height_width)
-        if not _is_area(annotation.get("area")):
-            area = outline_area(outline, *height_width)
-    if not _is_area(annotation.get("area")):
-        checked["area"] = area
-    return checked
-
-
-def _with_keypoints(annotation: Entry) -> Entry:
-    try:
-        keypoints = checked_keypoints(annotation.get("keypoints"))
-    except ValueError as error:
-        logger.debug("annotation %d: %s", annotation["id"], error)
-        raise _UselessError("with damaged keypoints") from error
-    return {**annotation, "keypoints": keypoints, "num_keypoints": num_labelled(keypoints)}
-
-
-def _outline(annotation: Entry, height: int, width: int) -> Outline:
-    if not annotation.get("segmentation"):
-        raise _UselessError("without an outline, while others have one")
-    try:
-        return checked_outline(annotation["segmentation"], height, width)
-    except ValueError as error:
-        logger.debug("annotation %d: %s", annotation["id"], error)
-        raise _UselessError("with a damaged outline") from error

@@ -1,0 +1,49 @@
+"""The formats of annotations that can be read, each by one function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.data.datasets.coco_json import read_coco_json
+from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content
+
+Path: TypeAlias = "str | os.PathLike[str]"
+Reader: TypeAlias = Callable[[Path, Path], Mapping[str, Any]]
+"""(Annotation file or folder, folder of the images) -> content of COCO's structure."""
+
+COCO_JSON: Final = "coco_json"
+READERS: Final[Mapping[str, Reader]] = MappingProxyType({COCO_JSON: read_coco_json})
+"""Name of a format, as "reader" of a catalog entry -> the function that reads it."""
+
+
+def find_reader(reader: str | Reader) -> Reader:
+    """The reader of that name, or the function itself.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if not isinstance(reader, str):
+        return reader
+    if reader not in READERS:
+        known = ", ".join(READERS)
+        raise ConfigError(f"unknown reader {reader!r} of a data set; known: {known}")
+    return READERS[reader]
+
+
+def read_content(ann_file: Path, root: Path, reader: str | Reader = COCO_JSON) -> CocoContent:
+    """The annotations of a data set, checked.
+
+    Args:
+        ann_file: the file, or what else the reader takes.
+        root: folder of the images.
+        reader: a name in ``READERS``, or a function.
+
+    Raises:
+        DatasetError: they cannot be read or used.
+        ConfigError: the reader is unknown.
+    """
+    return checked_content(find_reader(reader)(ann_file, root), os.fspath(ann_file))

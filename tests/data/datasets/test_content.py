@@ -1,0 +1,167 @@
+"""What is told about annotations that are wrong, as a whole or in places."""
+
+import copy
+import math
+
+import pytest
+
+from maskrcnn_benchmark.data.datasets.content import checked_content, sorted_categories
+from maskrcnn_benchmark.data.errors import DatasetError
+from tests.data.tiny_coco import SQUARE, annotation, content, image, without
+
+
+def check(**sections):
+    return checked_content(content(**sections), "memory")
+
+
+def kept_ids(checked):
+    return [entry["id"] for entry in checked.content["annotations"]]
+
+
+def test_sound_content_comes_as_it_is():
+    checked = check()
+    assert checked.content == content()
+    assert checked.source == "memory"
+    assert len(checked.skipped) == 0
+    assert checked.has_outlines
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "'images' must be a list, not NoneType; is this .* COCO"),
+        ({**content(), "images": {}}, "'images' must be a list, not dict"),
+        (without(content(), "categories"), "'categories' must be a list"),
+        ({**content(), "annotations": None}, "'annotations' must be a list"),
+        (content(images=[], annotations=[]), "the list 'images' is empty"),
+        (content(categories=[], annotations=[]), "the list 'categories' is empty"),
+    ],
+)
+def test_wrong_structure(data, message):
+    with pytest.raises(DatasetError, match=rf"memory: {message}"):
+        checked_content(data, "memory")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"images": ["1.png"]}, r"images\[0\] must be an object, not '1.png'"),
+        ({"images": [without(image(), "id")]}, r"images\[0\].*'id' must be an int.* not nothing"),
+        ({"images": [image("7")]}, r"'id' must be an integer, not '7'"),
+        ({"images": [image(), image(2, width=0)]}, r"images\[1\] \(id 2\): 'width' .* not 0"),
+        ({"images": [image(height=8.5)]}, r"'height' must be a positive integer, not 8.5"),
+        ({"images": [{**image(), "file_name": ""}]}, r"'file_name' must be a file name"),
+        ({"categories": [{"id": 3}]}, r"categories\[0\] \(id 3\): 'name' must be a name"),
+        ({"annotations": [annotation(bbox=(1, 2, 3))]}, r"'bbox' must be \[x, y, width, height\]"),
+        ({"annotations": [annotation(bbox=(1, 2, 3, "4"))]}, r"'bbox' must be .*'4'"),
+        ({"annotations": [without(annotation(9), "bbox")]}, r"\(id 9\): 'bbox' .* not nothing"),
+        ({"annotations": [annotation(category_id=True)]}, "'category_id' must be an integer"),
+    ],
+)
+def test_wrong_entries_are_named(sections, message):
+    with pytest.raises(DatasetError, match=message):
+        check(**sections)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"images": [image(), image(2), image()]}, r"images\[2\]: the id 1 occurs twice"),
+        (
+            {"annotations": [annotation(5), annotation(5)]},
+            r"the id 5 occurs twice in 'annotations'",
+        ),
+        ({"categories": [{"id": 3, "name": "a"}] * 2}, r"the id 3 occurs twice in 'categories'"),
+    ],
+)
+def test_duplicate_ids(sections, message):
+    with pytest.raises(DatasetError, match=message):
+        check(**sections)
+
+
+def test_unknown_categories_are_an_error():
+    strangers = [annotation(i, category_id=90 + i % 2) for i in range(4, 9)]
+    with pytest.raises(DatasetError, match=r"5 annotations \(ids 4, 5, 6, \.\.\.\) .*: 90, 91$"):
+        check(annotations=[annotation(), *strangers])
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"image_id": 2}, "with an image id that is not in 'images'"),
+        ({"bbox": [0, 0, math.nan, 3]}, "with a box that is not finite"),
+        ({"bbox": [math.inf, 0, 1, 3]}, "with a box that is not finite"),
+        ({"segmentation": []}, "without an outline, while others have one"),
+        ({"segmentation": None}, "without an outline, while others have one"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "with a damaged outline"),
+        ({"segmentation": [[1, 2, 3, 4, math.nan, 6]]}, "with a damaged outline"),
+        ({"segmentation": {"size": [10, 8], "counts": [80]}}, "with a damaged outline"),
+        ({"segmentation": {"size": [8, 10], "counts": "1"}}, "with a damaged outline"),
+    ],
+)
+def test_damaged_annotations_are_counted_and_left_out(broken, reason):
+    checked = check(annotations=[annotation(1), annotation(2, **broken), annotation(3)])
+    assert kept_ids(checked) == [1, 3]
+    assert len(checked.skipped) == 1
+    assert str(checked.skipped) == f"1 {reason} (ids 2)"
+
+
+def test_reasons_are_listed_with_examples():
+    broken = [annotation(i, bbox=(0, 0, math.nan, 1)) for i in range(10, 15)]
+    checked = check(annotations=[annotation(1), annotation(2, image_id=5), *broken])
+    assert str(checked.skipped) == (
+        "1 with an image id that is not in 'images' (ids 2); "
+        "5 with a box that is not finite (ids 10, 11, 12, ...)"
+    )
+
+
+def test_nothing_usable_is_an_error():
+    with pytest.raises(DatasetError, match=r"no annotation is usable: 2 with an image id"):
+        check(annotations=[annotation(1, image_id=8), annotation(2, image_id=9)])
+
+
+def test_unusable_polygons_of_an_instance_are_left_out():
+    checked = check(annotations=[annotation(segmentation=[[1, 1, 2, 2], *SQUARE])])
+    assert checked.content["annotations"][0]["segmentation"] == SQUARE
+
+
+def test_boxes_without_any_outline_are_a_box_data_set():
+    entries = [without(annotation(1), "segmentation"), annotation(2, segmentation=[])]
+    checked = check(annotations=entries)
+    assert not checked.has_outlines
+    assert kept_ids(checked) == [1, 2]
+
+
+def test_missing_crowd_flag_and_area_are_filled_in():
+    entry = without(without(annotation(bbox=(2, 1, 5, 5)), "iscrowd"), "area")
+    filled = check(annotations=[entry]).content["annotations"][0]
+    assert (filled["iscrowd"], filled["area"]) == (0, 16.0)  # of the outline, not of the box
+    entry = without(entry, "segmentation")
+    assert check(annotations=[entry]).content["annotations"][0]["area"] == 25
+
+
+@pytest.mark.parametrize("area", [math.nan, -1, "16", None])
+def test_impossible_areas_are_computed_anew(area):
+    checked = check(annotations=[annotation(area=area)])
+    assert checked.content["annotations"][0]["area"] == 16.0
+
+
+def test_no_annotations_are_fine_for_a_test_set():
+    data = without(content(), "annotations")
+    assert checked_content(data, "memory").content["annotations"] == []
+    assert "annotations" not in data
+
+
+def test_what_was_given_is_left_as_it_is():
+    data = content(annotations=[annotation(segmentation=[[1, 1, 2, 2], *SQUARE], area=None)])
+    before = copy.deepcopy(data)
+    checked_content(data, "memory")
+    assert data == before
+
+
+def test_categories_by_ascending_id():
+    """Nothing else is looked at: a file of class names alone will do."""
+    entries = [{"id": 9, "name": "nut"}, {"id": 4, "name": "bolt"}]
+    assert sorted_categories({"categories": entries}, "memory") == entries[::-1]
+    with pytest.raises(DatasetError, match=r"memory: categories\[0\].*'name' must be a name"):
+        sorted_categories({"categories": [{"id": 1}]}, "memory")
