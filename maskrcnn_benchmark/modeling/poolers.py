@@ -141,24 +141,19 @@ class Pooler(nn.Module):
         """
         if len(features) < len(self.poolers):
             raise ValueError(f"{len(features)} feature maps for {len(self.poolers)} scales")
-        rois = to_rois(boxes, features[0].device)
+        device = features[0].device
         if len(self.poolers) == 1:
-            single: Tensor = self.poolers[0](features[0], rois)
+            single: Tensor = self.poolers[0](features[0], to_rois(boxes, device))
             return single
-        levels = self.level_mapper(boxes).to(rois.device)
+        levels = self.level_mapper(boxes).to(device)
         by_level = levels.argsort(stable=True)
         # One synchronisation for all levels instead of one each.
         counts = levels.bincount(minlength=len(self.poolers)).tolist()
-        rois_per_level = torch.split(rois[by_level], counts)
-        pooled = torch.cat(
-            [
-                pooler(feature, level_rois)
-                for pooler, feature, level_rois in zip(
-                    self.poolers, features, rois_per_level, strict=False
-                )
-            ]
-        )
-        return pooled[by_level.argsort()]
+        rois_per_level = torch.split(to_rois(boxes, device)[by_level], counts)
+        pooled = []
+        for pooler, feature, rois in zip(self.poolers, features, rois_per_level, strict=False):
+            pooled.append(pooler(feature, rois))
+        return torch.cat(pooled)[by_level.argsort()]
 
 
 def to_rois(boxes: list[BoxList], device: torch.device) -> Tensor:

@@ -86,5 +86,5 @@ class DenseStage(nn.Module, Generic[Outputs]):
             if isinstance(field, Tensor):
                 fields.append(at_least_float32(field))
             else:
-                fields.append([at_least_float32(level) for level in field])
+                fields.append(list(map(at_least_float32, field)))
         return self.outputs(*fields)

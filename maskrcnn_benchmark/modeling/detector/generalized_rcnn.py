@@ -45,8 +45,15 @@ class GeneralizedRCNN(nn.Module):
         Raises:
             ValueError: if targets are missing in training, or not one an image.
         """
+        truth = [_with_labels(target) for target in targets or ()] if self.training else None
         image_list = to_image_list(images)
-        truth = _check_targets(image_list, targets) if self.training else None
+        num_images = len(image_list.image_sizes)
+        if truth is not None and (targets is None or len(truth) != num_images):
+            got = "none" if targets is None else f"{len(truth)}"
+            raise ValueError(
+                f"targets: training needs one BoxList for each of the {num_images} images, "
+                f"got {got}"
+            )
         features = self.backbone(image_list.tensors)
         boxes: list[BoxList]
         losses: dict[str, Tensor]
@@ -55,17 +62,6 @@ class GeneralizedRCNN(nn.Module):
             boxes, head_losses = self.roi_heads(features, boxes, truth)
             losses = head_losses | losses
         return losses if self.training else boxes
-
-
-def _check_targets(images: ImageList, targets: Sequence[BoxList] | None) -> list[BoxList]:
-    """The targets, of which all have labels."""
-    if targets is None or len(targets) != len(images.image_sizes):
-        got = "none" if targets is None else f"{len(targets)}"
-        raise ValueError(
-            f"targets: training needs one BoxList for each of the {len(images.image_sizes)} "
-            f"images, got {got}"
-        )
-    return [_with_labels(target) for target in targets]
 
 
 def _with_labels(target: BoxList) -> BoxList:

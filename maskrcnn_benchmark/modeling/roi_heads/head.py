@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers import at_least_float32
+from maskrcnn_benchmark.layers.precision import leave_half_precision
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import (
     ROIFeatureExtractor,
     RoiFeatures,
@@ -102,6 +102,8 @@ class MaskPrediction(NamedTuple):
 class ROIHead(nn.Module):
     """Features of rois and predictions from them; a subclass makes losses and detections of these.
 
+    What the predictor returns is never in half precision: losses and decoding rely on it.
+
     Args:
         feature_extractor: maps and boxes -> features of each roi, as a ``ROIFeatureExtractor``.
         predictor: features -> a tensor, or a tuple of them.
@@ -118,6 +120,7 @@ class ROIHead(nn.Module):
         super().__init__()
         self.feature_extractor = feature_extractor
         self.predictor = predictor
+        predictor.register_forward_hook(leave_half_precision)
         self.shares_box_features = shares_box_features
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
@@ -140,12 +143,3 @@ class ROIHead(nn.Module):
             return RoiFeatures(encoded=shared, pooled=shared)
         extractor = cast(ROIFeatureExtractor, self.feature_extractor)
         return extractor.extract(inputs.features, boxes)
-
-    def predict(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """What the predictor makes of its inputs, never in half precision.
-
-        Losses and decoding of all heads rely on it.
-        """
-        outputs = self.predictor(*inputs)
-        parts = (outputs,) if isinstance(outputs, Tensor) else outputs
-        return tuple(at_least_float32(part) for part in parts)

@@ -51,11 +51,11 @@ class ROIBoxHead(ROIHead):
         and `scores`.
         """
         if inputs.targets is None:
-            class_logits, offsets = self.predict(self.extract(inputs, inputs.boxes).encoded)
+            class_logits, offsets = self.predictor(self.extract(inputs, inputs.boxes).encoded)
             return RoiOutput(self.post_processor(class_logits, offsets, inputs.boxes), {})
         targets = self.assigner(inputs.boxes, inputs.targets)
         encoded = self.extract(inputs, targets.proposals).encoded
-        class_logits, offsets = self.predict(encoded)
+        class_logits, offsets = self.predictor(encoded)
         losses = box_losses(class_logits, offsets, targets)
         return RoiOutput(targets.proposals, losses, {BoxFeatures: BoxFeatures(encoded)})
 

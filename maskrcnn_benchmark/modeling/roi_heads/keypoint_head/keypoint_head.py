@@ -1,6 +1,6 @@
 """The keypoint head: features, heat maps, then a loss or keypoints."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
@@ -52,11 +52,11 @@ class ROIKeypointHead(ROIHead):
         Targets need the fields `labels` and `keypoints`.
         """
         if inputs.targets is None:
-            (heatmaps,) = self.predict(self.extract(inputs, inputs.boxes).encoded)
+            heatmaps: Tensor = self.predictor(self.extract(inputs, inputs.boxes).encoded)
             return RoiOutput(attach_keypoints(inputs.boxes, heatmaps), {})
         targets = self.assigner(inputs.boxes, inputs.targets)
         encoded = self.extract(inputs, targets.proposals, targets.indices).encoded
-        (logits,) = self.predict(encoded)
+        logits: Tensor = self.predictor(encoded)
         if logits.shape[-1] != self.assigner.heatmap_side:
             raise ValueError(
                 "MODEL.ROI_KEYPOINT_HEAD.RESOLUTION: expected the side of the predicted heat "

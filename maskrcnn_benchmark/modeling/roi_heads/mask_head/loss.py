@@ -47,7 +47,9 @@ class MaskTargetAssigner:
             chosen.append(inds)
             matched.append(boxes.copy_with_fields([])[inds])
             labels.append(target.get_field("labels")[truth_inds].to(torch.int64))
-            instances.append(_instances(target)[truth_inds])
+            # A target without objects may lack the field.
+            whole = target.get_field("masks") if len(target) else SegmentationMask([], target.size)
+            instances.append(whole[truth_inds])
             crops = crop_and_rasterize(instances[-1], matched[-1].bbox, self.mask_side)
             masks.append(crops.to(boxes.bbox))
         return MaskTargets(
@@ -57,14 +59,6 @@ class MaskTargetAssigner:
             masks=torch.cat(masks),
             indices=batch_indices(chosen, proposals),
         )
-
-
-def _instances(target: BoxList) -> SegmentationMask:
-    """The ground-truth masks; a target without objects may lack them."""
-    if len(target) == 0:
-        return SegmentationMask([], target.size)
-    masks: SegmentationMask = target.get_field("masks")
-    return masks
 
 
 def mask_loss(class_logits: Tensor, masks: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class ROIMaskHead(ROIHead):
         self, features: RoiFeatures, labels: Tensor, targets: MaskTargets | None = None
     ) -> tuple[Tensor, MaskPrediction]:
         """Logits (R, M, M), and what the mask-IoU head needs."""
-        (logits,) = self.predict(features.encoded, labels)
+        logits: Tensor = self.predictor(features.encoded, labels)
         masks = logits.sigmoid()[:, None]
         return logits, MaskPrediction(features.pooled, masks, labels, targets)
 

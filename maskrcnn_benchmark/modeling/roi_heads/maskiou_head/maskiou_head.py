@@ -47,7 +47,7 @@ class ROIMaskIoUHead(ROIHead):
         """
         mask: MaskPrediction = inputs.extras[MaskPrediction]
         # UPSTREAM(attached-inputs): through both of them the loss reaches mask head and backbone.
-        (all_iou,) = self.predict(self.feature_extractor(mask.pooled, mask.masks))
+        all_iou: Tensor = self.predictor(self.feature_extractor(mask.pooled, mask.masks))
         rois = torch.arange(len(mask.labels), device=mask.labels.device)
         predicted_iou = all_iou[rois, mask.labels]
         if mask.targets is None:
