@@ -14,12 +14,15 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from maskrcnn_benchmark.engine.complexity import Complexity, build_complexity
 from maskrcnn_benchmark.engine.exits import plain_errors
-from maskrcnn_benchmark.engine.progress import make_progress_bar
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.utils.files import atomic_write
+
+# Imported where it is used, as PyTorch takes a second: help and wrong settings are told at once.
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.engine.complexity import Complexity
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +44,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def as_entry(complexity: Complexity) -> dict[str, object]:
+def as_entry(complexity: "Complexity") -> dict[str, object]:
     """What a zoo file holds of a measured model."""
     return {
         "parameters": complexity.parameters,
@@ -52,6 +55,9 @@ def as_entry(complexity: Complexity) -> dict[str, object]:
 
 def measure_zoo(path: Path) -> None:
     """Write the numbers of every model with a configuration into the zoo file."""
+    from maskrcnn_benchmark.engine.complexity import build_complexity
+    from maskrcnn_benchmark.engine.progress import make_progress_bar
+
     zoo = json.loads(path.read_text(encoding="utf-8"))
     measured: dict[str, dict[str, object]] = {}
     rows = [row for row in zoo["models"] if row["config"]]
@@ -73,7 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure_zoo(Path(args.zoo))
         return
     image_hw = tuple(args.input_size) if args.input_size else None
-    print(build_complexity(load_settings(args.config_file, args.opts), image_hw).table())
+    settings = load_settings(args.config_file, args.opts)
+    from maskrcnn_benchmark.engine.complexity import build_complexity
+
+    print(build_complexity(settings, image_hw).table())
 
 
 if __name__ == "__main__":

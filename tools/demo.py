@@ -10,7 +10,7 @@ The weights are --weights, else the last checkpoint in OUTPUT_DIR, else MODEL.WE
 import argparse
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,22 +18,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from maskrcnn_benchmark.config import ConfigError
-from maskrcnn_benchmark.data.errors import ImageReadError
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.config.errors import UserError
 from maskrcnn_benchmark.engine.exits import log_exit
-from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 from maskrcnn_benchmark.utils.env import setup_environment
-from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
-from maskrcnn_benchmark.visualization.class_names import build_class_names
-from maskrcnn_benchmark.visualization.draw import as_instances, draw_instances, select_by_score
-from maskrcnn_benchmark.weights.load_report import CheckpointError
 
 logger = logging.getLogger(f"{PACKAGE_LOGGER}.tools.demo")
 
-_JPEG_SUFFIXES = {".jpg", ".jpeg"}
-_JPEG_QUALITY = 95
+_WRITTEN_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
 class Photo(NamedTuple):
@@ -121,49 +114,9 @@ def _check_targets(photos: Sequence[Photo], output: Path) -> None:
 
 def _drawing_name(name: Path) -> Path:
     """The photo's own name if PNG or JPEG, which can be written; else with .png after it."""
-    if name.suffix.lower() in {".png", *_JPEG_SUFFIXES}:
+    if name.suffix.lower() in _WRITTEN_SUFFIXES:
         return name
     return name.with_name(f"{name.name}.png")
-
-
-def draw_photos(
-    photos: Iterable[Photo],
-    predictor: Predictor,
-    class_names: dict[int, str],
-    score_threshold: float,
-) -> list[Path]:
-    """The files that could not be read; the drawings of all others are written.
-
-    Args:
-        photos: what to draw on.
-        predictor: finds the instances.
-        class_names: label to name.
-        score_threshold: detections that score less are not drawn.
-    """
-    unreadable = []
-    for photo in photos:
-        try:
-            image = read_image(photo.source)
-        except ImageReadError as error:
-            logger.error("%s", error)
-            unreadable.append(photo.source)
-            continue
-        detections = select_by_score(as_instances(predictor(image)), score_threshold)
-        save_drawing(draw_instances(image, detections, class_names), photo.target)
-        names = [class_names.get(int(label), str(int(label))) for label in detections.labels]
-        found = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
-        logger.info("%s: %s -> %s", photo.source, found or "nothing found", photo.target)
-    return unreadable
-
-
-def save_drawing(drawing: Image.Image, path: Path) -> None:
-    """Write the drawing, as a JPEG or PNG by the suffix of ``path``."""
-    is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
-    with atomic_write(path) as file:
-        if is_jpeg:
-            drawing.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-        else:
-            drawing.save(file, "PNG")
 
 
 def run(args: argparse.Namespace) -> list[Path]:
@@ -178,6 +131,11 @@ def run(args: argparse.Namespace) -> list[Path]:
     cfg = load_settings(args.config_file, args.opts)
     if args.weights:
         cfg.MODEL.WEIGHT = args.weights
+    # Only now, as PyTorch takes a second to import: a wrong argument is told at once.
+    from maskrcnn_benchmark.engine.predictor import Predictor
+    from maskrcnn_benchmark.visualization.class_names import build_class_names
+    from maskrcnn_benchmark.visualization.photos import draw_photos
+
     make_settings_final(cfg)
     predictor = Predictor.from_config(cfg, args.weights)
     class_names = build_class_names(cfg)
@@ -198,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with log_exit():
         try:
             return 1 if run(args) else 0
-        except (ConfigError, CheckpointError) as error:
+        except UserError as error:
             logger.error("%s", error)
             return 2
 

@@ -7,18 +7,12 @@ The same command goes on with an unfinished training; a finished one is evaluate
 """
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.config import CfgNode, ConfigError
-from maskrcnn_benchmark.data import make_datasets
-from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
 from maskrcnn_benchmark.engine.exits import plain_errors
-from maskrcnn_benchmark.engine.launch import make_run
-from maskrcnn_benchmark.engine.progress import format_seconds
-from maskrcnn_benchmark.engine.run_report import Split, headline, make_outputs, pair_splits
 from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 
 DEFAULT_CONFIG = (
@@ -61,31 +55,24 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
     return make_settings_final(cfg)
 
 
-def show(written: Sequence[Path], splits: Sequence[Split], seconds: float) -> None:
-    """Print the numbers and where everything is."""
-    folder = written[0].parent
-    produced = [folder / name for name in ("log.txt", "model_final.pth")]
-    print()
-    for split in splits:
-        print(f"{split.title:>5}: {headline(split.result)}  ({split.result.num_images} photos)")
-    print(f"\nDone in {format_seconds(seconds)}. Everything is in {folder}{os.sep}:")
-    for path in filter(Path.exists, [*produced, *written]):
-        print(f"  {path}")
-    print(f"\nLook at {written[-1].resolve().as_uri()}")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, evaluate and draw what the command line says."""
     started = time.perf_counter()
     args = parse_args(arguments)
     cfg = make_settings(args)
+    # Only now, as PyTorch takes a second to import: help and wrong settings are told at once.
+    from maskrcnn_benchmark.data import make_datasets
+    from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
+    from maskrcnn_benchmark.engine.launch import make_run
+    from maskrcnn_benchmark.engine.run_report import make_outputs, pair_splits, summary
+
     with make_run(cfg) as run:
         datasets = make_datasets(cfg)
         model = build_trained_model(cfg, run, datasets)
         results = make_evaluations(cfg, model, run, datasets.test)
         splits = pair_splits(datasets.test, results)
         written = make_outputs(cfg, model, run, splits)
-    show(written, splits, time.perf_counter() - started)
+    print(summary(written, splits, time.perf_counter() - started))
 
 
 if __name__ == "__main__":

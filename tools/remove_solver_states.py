@@ -9,16 +9,13 @@ Without --output the new file is model_final_wo_solver_states.pth, beside the ol
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.engine.exits import plain_errors
-from maskrcnn_benchmark.weights.files import read_torch_file, write_torch_file
 from maskrcnn_benchmark.weights.load_report import CheckpointError
-from maskrcnn_benchmark.weights.sources import SETTINGS_ENTRY
 
 _SUFFIX = "_wo_solver_states"
-_KEPT = ("model", SETTINGS_ENTRY)
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,22 +33,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def remove_solver_states(source: Path, target: Path) -> list[str]:
-    """Write the model of a checkpoint to a file of its own; returns the entries left out.
-
-    Raises:
-        CheckpointError: the file is absent, damaged, would run code, or has no model; or the
-            new one's name has the ending of another format.
-    """
-    if not source.is_file():
-        raise CheckpointError(f"{source}: no such file")
-    content = read_torch_file(source)
-    if not isinstance(content, Mapping) or not isinstance(content.get("model"), Mapping):
-        raise CheckpointError(f'{source}: expected a checkpoint with an entry "model"')
-    write_torch_file({key: content[key] for key in _KEPT if key in content}, target)
-    return [str(key) for key in content if key not in _KEPT]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
     args = parse_args(arguments)
@@ -59,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     target: Path = args.output or source.with_name(f"{source.stem}{_SUFFIX}{source.suffix}")
     if target.exists() and not args.overwrite:
         raise CheckpointError(f"{target} exists; name another --output, or say --overwrite")
+    # Only now, as PyTorch takes a second to import: help and wrong arguments are told at once.
+    from maskrcnn_benchmark.weights.checkpoint import remove_solver_states
+
     removed = remove_solver_states(source, target)
     before, after = (path.stat().st_size / 2**20 for path in (source, target))
     sys.stdout.write(

@@ -12,17 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.data import make_datasets
-from maskrcnn_benchmark.engine.build import (
-    make_evaluations,
-    make_expectation_checks,
-    make_expectations,
-)
 from maskrcnn_benchmark.engine.exits import plain_errors
-from maskrcnn_benchmark.engine.forward import build_pretrained_model
-from maskrcnn_benchmark.engine.launch import make_run
 from maskrcnn_benchmark.engine.settings import load_settings
-from maskrcnn_benchmark.evaluation import missed_expectations
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,6 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate what the command line says."""
     args = parse_args(arguments)
     cfg = load_settings(args.config_file, args.opts)
+    # Only now, as PyTorch takes a second to import: help and wrong settings are told at once.
+    from maskrcnn_benchmark.data import make_datasets
+    from maskrcnn_benchmark.engine.build import (
+        make_evaluations,
+        make_expectation_checks,
+        make_expectations,
+    )
+    from maskrcnn_benchmark.engine.forward import build_pretrained_model
+    from maskrcnn_benchmark.engine.launch import make_run
+    from maskrcnn_benchmark.evaluation import missed_expectations
+
     if args.check:
         make_expectation_checks(cfg)
     # UPSTREAM(asked-weights-win): the original preferred a checkpoint it found in OUTPUT_DIR even

@@ -8,14 +8,7 @@ In N processes:  torchrun --nproc_per_node=N tools/train_net.py --config-file CO
 import argparse
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.data import make_datasets
-from maskrcnn_benchmark.engine.build import (
-    build_trained_model,
-    make_evaluation_checks,
-    make_evaluations,
-)
 from maskrcnn_benchmark.engine.exits import plain_errors
-from maskrcnn_benchmark.engine.launch import make_run
 from maskrcnn_benchmark.engine.settings import load_settings
 
 
@@ -44,6 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train what the command line says."""
     args = parse_args(arguments)
     cfg = load_settings(args.config_file, args.opts)
+    # Only now, as PyTorch takes a second to import: help and wrong settings are told at once.
+    from maskrcnn_benchmark.data import make_datasets
+    from maskrcnn_benchmark.engine.build import (
+        build_trained_model,
+        make_evaluation_checks,
+        make_evaluations,
+    )
+    from maskrcnn_benchmark.engine.launch import make_run
+
     with make_run(cfg, args.local_rank) as run:
         tests = not args.skip_test
         datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0)

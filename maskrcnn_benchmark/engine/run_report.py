@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -187,3 +188,17 @@ def make_notes(cfg: CfgNode, splits: Sequence[Split]) -> list[str]:
     if num_shared:
         notes.append(f"{count(num_shared, 'photo')} in both splits: the val numbers are too good.")
     return notes
+
+
+def summary(written: Sequence[Path], splits: Sequence[Split], seconds: float) -> str:
+    """The numbers, and where everything is, for the terminal."""
+    folder = written[0].parent
+    produced = [folder / name for name in ("log.txt", "model_final.pth")]
+    lines = [
+        f"{split.title:>5}: {headline(split.result)}  ({split.result.num_images} photos)"
+        for split in splits
+    ]
+    done = f"Done in {format_seconds(seconds)}. Everything is in {folder}{os.sep}:"
+    files = [f"  {path}" for path in filter(Path.exists, [*produced, *written])]
+    look = f"Look at {written[-1].resolve().as_uri()}"
+    return "\n".join(["", *lines, "", done, *files, "", look])

@@ -6,16 +6,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from maskrcnn_benchmark.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # The smoothed curve forgets a change after about this part of all points.
 _SMOOTHING_PART = 0.05
@@ -92,6 +91,10 @@ def plot_loss_curves(metrics_path: str | Path, output_path: str | Path, title: s
     Raises:
         ValueError: there is nothing to draw.
     """
+    # Here, because it is slow to import, and who only draws detections does not need it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     records = read_metrics(metrics_path)
     names = loss_names(records)
     if not names:
@@ -126,7 +129,7 @@ def _draw_panel(axes: Axes, records: Sequence[Record], name: str) -> None:
     axes.set_title(name, fontsize=10, fontweight="bold", loc="left", color=_TEXT_COLOUR)
     axes.set_xlabel("iteration", fontsize=8, color=_TEXT_COLOUR)
     axes.tick_params(labelsize=8, colors=_TEXT_COLOUR)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.locator_params(axis="x", nbins=5, integer=True)
     axes.grid(color=_GRID_COLOUR, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,13 @@ from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.weights.download import cache_url
-from maskrcnn_benchmark.weights.files import WeightFile, from_library, read_weight_file
+from maskrcnn_benchmark.weights.files import (
+    WeightFile,
+    from_library,
+    read_torch_file,
+    read_weight_file,
+    write_torch_file,
+)
 from maskrcnn_benchmark.weights.library import fetch_in_turn
 from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport
 from maskrcnn_benchmark.weights.model_serialization import load_state_dict, plain_names, unwrap
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
 
 _POINTER = "last_checkpoint"
 _STATES = ("optimizer", "scheduler")
+# What is left of a checkpoint that is given to others.
+_SHARED = ("model", SETTINGS_ENTRY)
 
 
 class Checkpointer:
@@ -287,3 +296,19 @@ class DetectronCheckpointer(Checkpointer):
             source = replace(source, settings=file.settings, authority="may")
         check_settings(source, self._settings, strict=strict and recorded is not None)
         return file
+
+
+def remove_solver_states(source: Path, target: Path) -> list[str]:
+    """Write the model of a checkpoint to a file of its own; returns the entries left out.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, would run code, or has no model; or the
+            new one's name has the ending of another format.
+    """
+    if not source.is_file():
+        raise CheckpointError(f"{source}: no such file")
+    content = read_torch_file(source)
+    if not isinstance(content, Mapping) or not isinstance(content.get("model"), Mapping):
+        raise CheckpointError(f'{source}: expected a checkpoint with an entry "model"')
+    write_torch_file({key: content[key] for key in _SHARED if key in content}, target)
+    return [str(key) for key in content if key not in _SHARED]

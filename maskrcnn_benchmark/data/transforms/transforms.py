@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import torch
-import torchvision.transforms.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -145,7 +145,8 @@ class ToTensor:
 
     def __call__(self, image: Image.Image, target: BoxList | None = None) -> ImageAndTarget:
         """The (image, target) with the image as a tensor."""
-        return F.to_tensor(image), target
+        pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        return pixels.contiguous().to(torch.float32).div(_MAX_8_BIT), target
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

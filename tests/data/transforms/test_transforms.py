@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
 from maskrcnn_benchmark.data.transforms import (
     Compose,
@@ -135,6 +136,16 @@ def test_to_tensor_scales_to_one():
     assert tensor.shape == (3, 4, 6)
     assert target == "anything"
     torch.testing.assert_close(tensor[:, 0, 1], torch.tensor([3.0, 4.0, 5.0]) / 255)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_to_tensor_equals_torchvision(mode):
+    image = Image.effect_noise((13, 7), 90).convert(mode)
+    expected = to_tensor(image.convert("RGB"))
+    tensor, _ = ToTensor()(image)
+    assert torch.equal(tensor, expected)
+    assert tensor.is_contiguous()
+    assert tensor.dtype == torch.float32
 
 
 def test_normalize_in_both_scales():
