@@ -182,8 +182,11 @@ def test_several_training_sets_are_one(monkeypatch, tmp_path):
 def test_everything_that_workers_need_can_be_sent_to_them():
     """Start method "spawn" pickles these."""
     loader = make_data_loader(settings())
-    for part in (loader.dataset, loader.collate_fn, loader.worker_init_fn):
-        assert pickle.loads(pickle.dumps(part)) is not None
+    parts = loader.dataset, loader.collate_fn, loader.worker_init_fn
+    dataset, collate, start = pickle.loads(pickle.dumps(parts))
+    first = [[each[i] for i in range(2)] for each in (loader.dataset, dataset)]
+    assert_same([loader.collate_fn(first[0])], [collate(first[1])])
+    assert callable(start)
 
 
 def num_threads(_):

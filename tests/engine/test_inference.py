@@ -55,13 +55,29 @@ class Recorder:
         self.seen += list(image_ids)
 
 
-def test_times_and_images_are_counted():
-    recorder = Recorder()
-    times = compute_on_dataset(on_cpu(Oracle()), FakeLoader([12, 11]), recorder)
+def test_times_and_images_are_counted(monkeypatch):
+    """An image takes a second to read, ten in the model and a hundred to collect."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def slowly(function, seconds):
+        def slow(*arguments):
+            now[0] += seconds
+            return function(*arguments)
+
+        return slow
+
+    loader, model, recorder = FakeLoader([12, 11]), Oracle(), Recorder()
+    images = iter(loader)
+    monkeypatch.setattr(
+        FakeLoader, "__iter__", lambda self: iter(slowly(lambda: next(images, None), 1), None)
+    )
+    monkeypatch.setattr(model, "forward", slowly(model.forward, 10))
+    monkeypatch.setattr(recorder, "process", slowly(recorder.process, 100))
+    times = compute_on_dataset(on_cpu(model), loader, recorder)
     assert recorder.seen == [12, 11]
-    assert times.num_images == 2
-    assert min(times.data, times.model, times.results) >= 0
-    assert f"model {times.model / 2:.4f} s" in times.per_image()
+    assert (times.data, times.model, times.results, times.num_images) == (2, 20, 200, 2)
+    assert "model 10.0000 s, data 1.0000 s, results 100.0000 s" in times.per_image()
 
 
 def test_no_images_are_fine():

@@ -1,6 +1,7 @@
 """The rules of detectors with anchors, restated with one anchor or proposal at a time.
 
-Shares no code with the package, so that both can only agree by saying the same.
+Takes nothing from the package, so that both can only agree by saying the same. The cases that use
+it take bodies and rasterised outlines from there, which have reference outputs of their own.
 """
 
 import math

@@ -1,6 +1,7 @@
 """The layers of CenterMask behind its body, restated from a state dict in plain calls.
 
-Shares no code with the package, so that both can only agree by saying the same.
+Takes nothing from the package, so that both can only agree by saying the same. The cases that use
+it take bodies and rasterised outlines from there, which have reference outputs of their own.
 
 Shapes: N images, C foreground classes, D points of a cell, R rois, M side of a mask.
 """
