@@ -199,7 +199,7 @@ def setup_arguments() -> dict[str, Any]:
     announce(plan)
     arguments: dict[str, Any] = {"cmdclass": commands(Builder(plan))}
     if plan.devices:
-        sources = sorted(f"csrc/{path.name}" for path in toolchain.SOURCES.glob("*.c*"))
+        sources = sorted(str(path.relative_to(ROOT)) for path in toolchain.SOURCES.rglob("*.c*"))
         arguments["ext_modules"] = [Extension(f"{PACKAGE}._C", sources, py_limited_api=True)]
         if not sysconfig.get_config_var("Py_GIL_DISABLED"):
             arguments["options"] = {"bdist_wheel": {"py_limited_api": "cp310"}}

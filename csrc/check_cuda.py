@@ -84,7 +84,7 @@ def check(sources: Sequence[Path], objects: Path) -> list[Usage]:
 def main() -> int:
     """The exit status."""
     named = [Path(word).resolve() for word in sys.argv[1:]]
-    sources = named or sorted(toolchain.SOURCES.glob("*.cu"))
+    sources = named or sorted(toolchain.SOURCES.rglob("*.cu"))
     try:
         usages = check(sources, OBJECTS)
     except toolchain.Obstacle as obstacle:

@@ -29,7 +29,8 @@ MINIMUM_NVCC = (12, 0)
 
 COMMON_FLAGS = ["-std=c++20", "-O3", "-DNDEBUG"]
 # Messages say roi_align_cpu.cpp:321, not where the checkout lay; and equal sources, equal bits.
-_SHORT_NAMES = f"-fmacro-prefix-map={SOURCES}/="
+# Of two that fit the last counts: headers that contrib/ includes have no name through it.
+_SHORT_NAMES = [f"-fmacro-prefix-map={SOURCES}/{folder}=" for folder in ("", "contrib/../")]
 CXX_FLAGS = [
     "-g0",
     "-fPIC",
@@ -38,14 +39,14 @@ CXX_FLAGS = [
     "-fno-math-errno",
     "-fvisibility=hidden",
     "-Wall",
-    _SHORT_NAMES,
+    *_SHORT_NAMES,
 ]
 NVCC_FLAGS = [
     "--fmad=false",  # like -ffp-contract=off: the same bits as the CPU kernels where order permits
     "--expt-relaxed-constexpr",
     "-Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall,-g0",
     # nvcc cannot hand on what a shell would split.
-    *([f"-Xcompiler={_SHORT_NAMES}"] if re.fullmatch(r"[\w./+-]+", str(SOURCES)) else []),
+    *(f"-Xcompiler={flag}" for flag in _SHORT_NAMES if re.fullmatch(r"[\w./+=-]+", flag)),
 ]
 # What a gate for changes adds: no warnings, and kernels whose values all stay in registers.
 NVCC_GATE_FLAGS = [
@@ -239,10 +240,10 @@ def build_library(torch: Torch, archs: Sequence[str], folder: Path, library: Pat
     # The CUDA files first, as they take longest.
     steps = [
         compile_step(path, nvcc_command(torch, archs), folder)
-        for path in (sorted(SOURCES.glob("*.cu")) if archs else ())
+        for path in (sorted(SOURCES.rglob("*.cu")) if archs else ())
     ]
     steps += [
-        compile_step(path, cxx_command(torch), folder) for path in sorted(SOURCES.glob("*.cpp"))
+        compile_step(path, cxx_command(torch), folder) for path in sorted(SOURCES.rglob("*.cpp"))
     ]
     run_steps(steps)
     library.parent.mkdir(parents=True, exist_ok=True)

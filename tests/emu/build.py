@@ -64,8 +64,8 @@ class Variant:
     def sources(self, csrc: Path = CSRC) -> list[Path]:
         """Files to compile."""
         if not self.emulated:
-            return [EMU / "parallel_for.cpp", *sorted(csrc.glob("*.cpp"))]
-        kernels = sorted(csrc.glob("*.cu"))
+            return [EMU / "parallel_for.cpp", *sorted(csrc.rglob("*.cpp"))]
+        kernels = sorted(csrc.rglob("*.cu"))
         if self.families is not None:
             kernels = [path for path in kernels if path.stem in self.families]
         return [csrc / "library.cpp", EMU / "cuda_emu.cpp", *kernels]
@@ -117,13 +117,14 @@ def _make(target: Path, write: Callable[[str], None]) -> Path:
 def _with_headers(source: Path, folders: Sequence[Path]) -> dict[str, str]:
     """Texts of a source and of our headers that it includes, directly or not, by name."""
     texts: dict[str, str] = {}
-    names = [str(source)]
-    while names:
-        name = names.pop()
-        path = next((folder / name for folder in folders if (folder / name).exists()), None)
-        if path is not None and path.name not in texts:
+    paths = [source]
+    while paths:
+        path = paths.pop()
+        if path.name not in texts:
             texts[path.name] = path.read_text()
-            names += re.findall(r'^#include "([^"]+)"', texts[path.name], re.MULTILINE)
+            for name in re.findall(r'^#include "([^"]+)"', texts[path.name], re.MULTILINE):
+                places = [folder / name for folder in (path.parent, *folders)]
+                paths += [place for place in places if place.exists()]
     return texts
 
 

@@ -48,13 +48,15 @@ class Mutant:
         Raises:
             ValueError: the old text is not there exactly once.
         """
-        for path in (*CSRC.glob("*.h"), *CSRC.glob("*.cpp"), *CSRC.glob("*.cu")):
+        for path in (*CSRC.rglob("*.h"), *CSRC.rglob("*.cpp"), *CSRC.rglob("*.cu")):
             text = path.read_text()
             if path.name == self.file:
                 if (count := text.count(self.old)) != 1:
                     raise ValueError(f"{self.file}: {self.old!r} occurs {count} times, not once")
                 text = text.replace(self.old, self.new)
-            (folder / path.name).write_text(text)
+            copy = folder / path.relative_to(CSRC)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text)
 
 
 def variant(family: str, detector: str) -> Variant:

@@ -51,7 +51,7 @@ def test_refuses_with_one_clean_message(library, refusal, capfd):
 
 
 def test_every_source_has_cases(library):
-    assert set(EMULATED) == {path.stem for path in CSRC.glob("*.cu")}
+    assert set(EMULATED) == {path.stem for path in CSRC.rglob("*.cu")}
     with running(library):
         served = {
             operator.name

@@ -33,7 +33,7 @@ FAMILIES = {
     "sigmoid_focal_loss": sigmoid_focal_loss,
 }
 """Name of the source file, without _cpu.cpp or .cu -> its module of cases."""
-EMULATED = tuple(family for family in FAMILIES if (CSRC / f"{family}.cu").exists())
+EMULATED = tuple(family for family in FAMILIES if any(CSRC.rglob(f"{family}.cu")))
 """Those families that have CUDA kernels."""
 
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "platform.h"
+#include "../platform.h"
 
 namespace centermask {
 

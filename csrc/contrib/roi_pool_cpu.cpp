@@ -8,10 +8,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "channel_blocks.h"
-#include "channels_last.h"
-#include "pooling_checks.h"
-#include "stable_util.h"
+#include "../channel_blocks.h"
+#include "../channels_last.h"
+#include "../pooling_checks.h"
+#include "../stable_util.h"
 
 namespace centermask {
 namespace {

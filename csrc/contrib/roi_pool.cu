@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <tuple>
 
-#include "cuda_launch.h"
-#include "pooling_checks.h"
+#include "../cuda_launch.h"
+#include "../pooling_checks.h"
 
 namespace centermask {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cuda_launch.h"
+#include "../cuda_launch.h"
 #include "deform_psroi_pooling_host.h"
 
 namespace centermask {

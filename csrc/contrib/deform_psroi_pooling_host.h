@@ -10,8 +10,8 @@
 #include <tuple>
 
 #include "deform_psroi_pooling.h"
-#include "pooling_checks.h"
-#include "stable_util.h"
+#include "../pooling_checks.h"
+#include "../stable_util.h"
 
 namespace centermask {
 
