@@ -75,27 +75,26 @@ def test_coerce_gives_values_of_the_type_of_the_default(raw, default, expected):
 @pytest.mark.parametrize(
     ("raw", "default", "expected_text"),
     [
-        (3, "", "expects a string, got int 3"),
-        (1, False, "expects True or False, got int 1"),
-        ("yes", False, "expects True or False, got str 'yes'"),
-        (None, False, "expects True or False, got NoneType None"),
-        (True, 1, "expects a number, got bool True"),
-        ("many", 1, "expects a number, got str 'many'"),
-        (None, 0.5, "expects a number, got NoneType None"),
-        ([1.0], 0.5, r"expects a number, got list \[1.0\]"),
-        (1.5, 1, "expects a whole number, got float 1.5"),
-        (float("inf"), 1, "expects a whole number, got float inf"),
-        (800, (800,), r"expects a sequence such as \(800,\), got int 800"),
-        ({"a": 1}, (800,), "expects a sequence such as .*, got dict"),
-        ((1, "x"), (800,), r"an entry of SOME.KEY expects a number, got str 'x'"),
-        ((1, True), (800,), r"an entry of SOME.KEY expects a number, got bool True"),
-        ((1, True), (False,), r"an entry of SOME.KEY expects True or False, got int 1"),
+        (3, "", "string.* 3"),
+        (1, False, "True or False.* 1"),
+        ("yes", False, "True or False.*'yes'"),
+        (None, False, "True or False.*None"),
+        (True, 1, "number.*True"),
+        ("many", 1, "number.*'many'"),
+        (None, 0.5, "number.*None"),
+        ([1.0], 0.5, r"number.*\[1.0\]"),
+        (1.5, 1, "whole number.*1.5"),
+        (float("inf"), 1, "whole number.*inf"),
+        (800, (800,), r"\(800,\).* 800"),
+        ({"a": 1}, (800,), r"\(800,\).*dict"),
+        ((1, "x"), (800,), "number.*'x'"),
+        ((1, True), (800,), "number.*True"),
+        ((1, True), (False,), "True or False.* 1"),
     ],
 )
 def test_coerce_refuses_values_that_do_not_fit(raw, default, expected_text):
-    with pytest.raises(ConfigError, match=f"SOME.KEY {expected_text}|{expected_text}") as error:
+    with pytest.raises(ConfigError, match=rf"SOME\.KEY.*{expected_text}"):
         coerce(raw, default, "SOME.KEY")
-    assert "SOME.KEY" in str(error.value)
 
 
 @pytest.mark.parametrize("raw", [640, "640", (640,), "(640,)"])
@@ -108,14 +107,14 @@ def test_sizes_of_anchors_may_be_nested():
     key = "MODEL.RPN.ANCHOR_SIZES"
     assert coerce("((32, 45), [64, 90])", (32, 64), key) == ((32, 45), (64, 90))
     assert coerce([[32], 64], (32, 64), key) == ((32,), 64)
-    with pytest.raises(ConfigError, match=f"an entry of {key} expects a number, got str 'x'"):
+    with pytest.raises(ConfigError, match=f"{key}.*'x'"):
         coerce(((32, "x"),), (32, 64), key)
-    with pytest.raises(ConfigError, match=r"an entry of OTHER\.KEY expects a number, got tuple"):
+    with pytest.raises(ConfigError, match=r"OTHER\.KEY.*tuple"):
         coerce(((32,),), (32, 64), "OTHER.KEY")
 
 
 def test_a_forgotten_comma_is_pointed_out():
-    with pytest.raises(ConfigError, match=r'written with a comma: \("name",\)'):
+    with pytest.raises(ConfigError, match=r'DATASETS\.TEST.*\("name",\)'):
         coerce('("coco_2014_minival")', (), "DATASETS.TEST")
 
 

@@ -124,29 +124,29 @@ def test_another_tree_or_a_part_of_one_can_be_merged(cfg):
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(cfg, key, nearest):
     named = key.removesuffix(".NMS")
-    with pytest.raises(ConfigError, match=f"^unknown key {named}; .* key is {nearest}$"):
+    with pytest.raises(ConfigError, match=rf"\b{named}\b.*\b{nearest}$"):
         cfg.merge_from_list([key, 1])
 
 
 def test_an_unknown_key_in_a_file_is_named_with_the_file(cfg, tmp_path):
     path = _yaml(tmp_path, "MODEL:\n  RPNN: {USE_FPN: True}\n")
-    with pytest.raises(ConfigError, match=r"user\.yaml: unknown key MODEL.RPNN; the nearest"):
+    with pytest.raises(ConfigError, match=r"user\.yaml.*MODEL\.RPNN.*MODEL\.RPN\b"):
         cfg.merge_from_file(path)
-    with pytest.raises(KeyError, match=r"^\S*user\.yaml: unknown key MODEL.RPNN"):
+    with pytest.raises(KeyError, match=r"^\S*user\.yaml.*MODEL\.RPNN"):
         cfg.merge_from_file(path)
 
 
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (["SOLVER.BASE_LR"], "settings come in pairs of key and value, got 1 items"),
-        (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR expects a number, got str 'fast'"),
-        (["SOLVER.MAX_ITER", 0.5], "SOLVER.MAX_ITER expects a whole number, got float 0.5"),
-        (["MODEL.MASK_ON", 1], "MODEL.MASK_ON expects True or False, got int 1"),
-        (["MODEL.MASK_ON.X", 1], "MODEL.MASK_ON expects True or False, got dict"),
-        (["MODEL.FCOS", 3], "MODEL.FCOS is a section of keys, got int 3"),
-        (["DATASETS.TEST", "coco"], r'one entry is written with a comma: \("name",\)'),
-        (["", 3], "unknown key ; the nearest"),
+        (["SOLVER.BASE_LR"], "got 1"),
+        (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR .*'fast'"),
+        (["SOLVER.MAX_ITER", 0.5], "SOLVER.MAX_ITER .*0.5"),
+        (["MODEL.MASK_ON", 1], "MODEL.MASK_ON .*True or False.* 1"),
+        (["MODEL.MASK_ON.X", 1], "MODEL.MASK_ON .*dict"),
+        (["MODEL.FCOS", 3], "MODEL.FCOS .* 3"),
+        (["DATASETS.TEST", "coco"], r'DATASETS.TEST.*\("name",\)'),
+        (["", 3], "unknown key"),
     ],
 )
 def test_values_that_do_not_fit_are_named_with_their_key(cfg, pairs, message):

@@ -31,17 +31,17 @@ def test_entries_can_be_given_directly(colours):
 def test_a_name_cannot_change_its_meaning(colours):
     colours.register("red", 5)
     colours.register("red", 5)
-    with pytest.raises(ValueError, match="colour 'red' is already registered as 5"):
+    with pytest.raises(ValueError, match=r"colour 'red'.* 5"):
         colours.register("red", 6)
     assert colours["red"] == 5
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(colours):
-    with pytest.raises(ConfigError, match="unknown colour 'blue'; known: none"):
+    with pytest.raises(ConfigError, match="colour 'blue'"):
         colours["blue"]
     colours.register("red", 5)
     colours.register("green", 6)
-    with pytest.raises(ConfigError, match="unknown colour 'blue'; known: green, red"):
+    with pytest.raises(ConfigError, match=r"colour 'blue'.*green.*red"):
         colours["blue"]
 
 

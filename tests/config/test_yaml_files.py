@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -61,26 +62,26 @@ def test_empty_files_hold_nothing(tmp_path, text):
 )
 def test_circles_are_errors_that_show_the_way(tmp_path, texts):
     _write(tmp_path, **texts)
-    with pytest.raises(ConfigError, match=r"_BASE_ goes in a circle: .*\.yaml -> .*\.yaml"):
+    with pytest.raises(ConfigError, match=r"_BASE_.*\.yaml -> .*\.yaml"):
         read_with_bases(tmp_path / "top.yaml")
 
 
 def test_a_missing_file_is_named_with_the_file_that_wants_it(tmp_path):
-    with pytest.raises(ConfigError, match=r"gone\.yaml does not exist$"):
+    with pytest.raises(ConfigError, match=r"gone\.yaml"):
         read_with_bases(tmp_path / "gone.yaml")
     _write(tmp_path, top="_BASE_: gone.yaml\n")
-    with pytest.raises(ConfigError, match=r"gone\.yaml does not exist \(_BASE_ of .*top\.yaml\)"):
+    with pytest.raises(ConfigError, match=r"gone\.yaml.*_BASE_.*top\.yaml"):
         read_with_bases(tmp_path / "top.yaml")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("A: [1\n", r"bad\.yaml is not valid YAML: (?s:.*)line 2"),
-        ("- 1\n- 2\n", r"bad\.yaml must hold a mapping of keys, got list"),
-        ("just words\n", r"bad\.yaml must hold a mapping of keys, got str"),
-        ("_BASE_: 3\n", r"bad\.yaml: _BASE_ expects a path or a list of paths, got 3"),
-        ("_BASE_: [{}]\n", r"bad\.yaml: _BASE_ expects a path or a list of paths, got \{\}"),
+        ("A: [1\n", r"bad\.yaml (?s:.*)line 2"),
+        ("- 1\n- 2\n", r"bad\.yaml .*got list"),
+        ("just words\n", r"bad\.yaml .*got str"),
+        ("_BASE_: 3\n", r"bad\.yaml: _BASE_ .*got 3"),
+        ("_BASE_: [{}]\n", r"bad\.yaml: _BASE_ .*got \{\}"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_file(tmp_path, text, message):
@@ -90,12 +91,12 @@ def test_what_is_wrong_is_said_with_the_file(tmp_path, text, message):
 
 
 def test_a_folder_is_not_a_configuration(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path))):
         read_with_bases(tmp_path)
 
 
 def test_yaml_cannot_run_code(tmp_path):
     _write(tmp_path, bad=f"A: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n")
-    with pytest.raises(ConfigError, match="is not valid YAML"):
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
         read_with_bases(tmp_path / "bad.yaml")
     assert not (tmp_path / "made").exists()

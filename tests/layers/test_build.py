@@ -95,18 +95,18 @@ def test_cpu_ends_with_the_reason_after_a_failed_compilation(tmp_path):
 def test_explicit_cuda_ends_with_the_reason_without_nvcc(monkeypatch, tmp_path):
     torch = toolchain.Torch(tmp_path, "2.14.1+cu130", "13.0")
     monkeypatch.setattr(toolchain.shutil, "which", lambda name, path=None: None)
-    with pytest.raises(toolchain.Obstacle, match=r"install the CUDA toolkit 13\.0 .* CUDA_HOME"):
+    with pytest.raises(toolchain.Obstacle, match=r"13\.0 .*CUDA_HOME"):
         toolchain.find_nvcc(torch)
 
 
 @pytest.mark.parametrize(
     ("version", "cuda", "release", "message"),
     [
-        ("2.14.1+cpu", None, "13.0", r"\(2\.14\.1\+cpu\) was built for the CPU only"),
-        ("2.12.0+cu130", "13.0", "13.0", r"torch 2\.12\.0\+cu130 is older than 2\.13"),
-        ("2.14.1+cu130", "13.0", "11.8", r"CUDA 11\.8, which does not know C\+\+20"),
-        ("2.14.1+cu126", "12.6", "13.0", r"of CUDA 13, PyTorch of CUDA 12\.6: too new"),
-        ("2.14.1+cu130", "13.0", "?", "does not tell its release"),
+        ("2.14.1+cpu", None, "13.0", r"2\.14\.1\+cpu\b.*CPU"),
+        ("2.12.0+cu130", "13.0", "13.0", r"2\.12\.0\+cu130 .*2\.13\b"),
+        ("2.14.1+cu130", "13.0", "11.8", r"11\.8.*C\+\+20"),
+        ("2.14.1+cu126", "12.6", "13.0", r"CUDA 13\b.*12\.6"),
+        ("2.14.1+cu130", "13.0", "?", r"nvcc --version.*\?"),
     ],
 )
 def test_an_nvcc_that_does_not_fit_is_refused(
@@ -139,9 +139,9 @@ def test_auto_builds_the_cpu_part_when_there_is_no_nvcc(monkeypatch, tmp_path):
     monkeypatch.setattr(setup.toolchain, "find_nvcc", no_nvcc)
     plan = setup.make_plan("auto")
     assert plan == setup.Plan("auto", ("cpu",), "2.14.1+cu130", (), "nvcc was not found")
-    with pytest.warns(RuntimeWarning, match="WITHOUT the CUDA operators: nvcc was not found"):
+    with pytest.warns(RuntimeWarning, match="CUDA operators.*nvcc"):
         setup.announce(plan)
-    with pytest.raises(SystemExit, match="CENTERMASK_BUILD=cuda: nvcc was not found"):
+    with pytest.raises(SystemExit, match=r"CENTERMASK_BUILD=cuda: .*nvcc"):
         setup.make_plan("cuda")
 
 
@@ -159,12 +159,12 @@ def test_a_cuda_failure_leaves_the_cpu_part(monkeypatch, tmp_path):
     monkeypatch.setattr(setup.toolchain, "build_library", build_library)
     plan = setup.Plan("auto", ("cpu", "cuda"), "2.14.1", ("9.0",))
     builder, library = setup.Builder(plan), tmp_path / "_C.abi3.so"
-    with pytest.warns(RuntimeWarning, match=r"WITHOUT the CUDA operators: compiling nms\.cu"):
+    with pytest.warns(RuntimeWarning, match=r"CUDA operators.*nms\.cu"):
         builder.build(tmp_path, library)
     assert attempts == [("9.0",), ()]
     assert library.exists()
     assert builder.plan.devices == ("cpu",)
-    with pytest.raises(SystemExit, match="CENTERMASK_BUILD=cuda: compiling"):
+    with pytest.raises(SystemExit, match="CENTERMASK_BUILD=cuda: "):
         setup.Builder(setup.replace(plan, mode="cuda")).build(tmp_path, library)
 
 
@@ -248,6 +248,6 @@ def test_a_step_runs_again_when_its_command_or_a_header_changes(tmp_path, monkey
     os.utime(header, (later, later))
     assert ran("-O1") == 1
     header.unlink()
-    with pytest.raises(toolchain.Obstacle, match=r"compiling a\.cpp failed"):
+    with pytest.raises(toolchain.Obstacle, match=r"a\.cpp"):
         ran("-O1")
     assert not (tmp_path / "a.cpp.o").exists()

@@ -38,7 +38,7 @@ def test_a_demand_is_an_error_on_cuda_alone(grad, deterministic):
     if grad.device.type == "cpu":
         assert alerting("ctx", grad) == ("ctx", 1)
     else:
-        with pytest.raises(RuntimeError, match="backward pass of pool on CUDA"):
+        with pytest.raises(RuntimeError, match=r"\bpool\b.*CUDA"):
             alerting("ctx", None, grad)
 
 
@@ -48,7 +48,7 @@ def test_a_wish_is_a_warning_on_cuda_alone(grad, deterministic):
     if grad.device.type == "cpu":
         assert alerting("ctx", grad) == ("ctx", 1)
     else:
-        with pytest.warns(UserWarning, match="backward pass of pool on CUDA"):
+        with pytest.warns(UserWarning, match=r"\bpool\b.*CUDA"):
             assert alerting("ctx", grad) == ("ctx", 1)
 
 

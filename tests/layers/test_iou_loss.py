@@ -102,5 +102,5 @@ def test_half_precision_areas_do_not_overflow():
 
 
 def test_unknown_kind_is_named():
-    with pytest.raises(ValueError, match=r"iou, linear_iou, giou, got 'diou'"):
+    with pytest.raises(ValueError, match=r"linear_iou.*'diou'"):
         IOULoss("diou")

@@ -124,7 +124,7 @@ def test_kernels_refuse_with_one_clean_message(name, arguments, message, capfd):
 @needs_library
 def test_library_of_other_sources_is_refused(monkeypatch):
     monkeypatch.delenv(library.OPS_VARIABLE, raising=False)
-    with pytest.raises(ImportError, match=r"built from other sources \(nms_keep\).*build_ext"):
+    with pytest.raises(ImportError, match=r"nms_keep.*build_ext"):
         library.load_library({"nms_keep": "(Tensor boxes) -> Tensor"})
 
 

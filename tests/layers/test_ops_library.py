@@ -35,42 +35,40 @@ def status(package, record=None, torch_version=None, monkeypatch=None):
     return found
 
 
+def assert_names(text, *words):
+    """A reason is words for the user: what counts is that it names these."""
+    assert [word for word in words if word not in text] == []
+
+
 def test_nothing_built_names_the_command(package):
-    assert "python setup.py build_ext --inplace" in status(package).reason
+    assert_names(status(package).reason, "python setup.py build_ext --inplace")
 
 
 def test_a_build_without_the_library_is_the_reason(package):
     found = status(package, NOTHING)
-    assert found.reason == "the package was built without compiled operators: no compiler"
+    assert_names(found.reason, NOTHING["missing"])
     assert found.build == BuildRecord("auto", (), None, (), "no compiler")
 
 
 @pytest.mark.parametrize(
-    ("record", "installed", "reason"),
-    [
-        (None, "2.9.1+cpu", "torch 2.9.1+cpu is older than 2.10, the first that {} can load in"),
-        (CPU, "2.9.1", "torch 2.9.1 is older than 2.10, the first that {} can load in"),
-        (
-            CUDA,
-            "2.12.0+cu130",
-            "torch 2.12.0+cu130 is older than 2.13, the first that {}, which holds CUDA kernels, "
-            "can load in",
-        ),
-    ],
+    ("record", "installed", "oldest"),
+    [(None, "2.9.1+cpu", "2.10"), (CPU, "2.9.1", "2.10"), (CUDA, "2.12.0+cu130", "2.13")],
 )
-def test_old_torch_is_the_reason(package, monkeypatch, record, installed, reason):
+def test_old_torch_is_the_reason(package, monkeypatch, record, installed, oldest):
     path = package / "_C.abi3.so"
     path.touch()
     found = status(package, record, installed, monkeypatch)
-    assert found.reason == reason.format(path)
+    assert_names(found.reason, f"torch {installed} ", f" {oldest}", str(path))
+    assert ("CUDA" in found.reason) == (record is CUDA)
 
 
 def test_unloadable_library_is_the_reason(package):
     path = package / "_C.abi3.so"
     path.write_bytes(b"not a library")
     reason = status(package, CPU).reason
-    assert reason.startswith(f"{path} does not load in torch {torch.__version__}: ")
-    assert "file too short" in reason or "invalid ELF header" in reason
+    # Of the loader's own words only that they are there.
+    assert_names(reason, f"{path} ", f"torch {torch.__version__}: ")
+    assert not reason.endswith(": ")
 
 
 def test_missing_symbols_are_explained(package, monkeypatch):
@@ -83,8 +81,7 @@ def test_missing_symbols_are_explained(package, monkeypatch):
 
     monkeypatch.setattr(torch.ops, "load_library", load)
     reason = status(package).reason
-    assert "undefined symbol: torch_stream_native_handle (libraries with CUDA kernels" in reason
-    assert str(path) in reason
+    assert_names(reason, "torch_stream_native_handle", "CUDA", "2.13", str(path))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"mode": "auto", "devices": 3}'])
@@ -93,17 +90,23 @@ def test_a_broken_record_counts_as_none(package, text):
     assert library.read_build_record() is None
 
 
-def test_why_cuda_is_not_compiled():
-    record = BuildRecord("auto", ("cpu",), "2.14.1", (), "nvcc was not found")
-    words = "the compiled library holds no CUDA kernels: "
-    assert library._reason_of_cuda(False, record) == words + "nvcc was not found"
-    assert library._reason_of_cuda(False, None) == words + "it was built without them"
-    assert library._reason_of_cuda(True, record) == "the compiled library holds CUDA kernels"
+def test_why_cuda_is_not_compiled(package, monkeypatch):
+    (package / "_C.abi3.so").touch()
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    reasons = []
+    for record in ({**CPU, "missing": "nvcc was not found"}, {}):
+        (package / "_build.json").write_text(json.dumps(record))
+        found = library.load_library({})
+        assert found.compiled
+        assert not found.cuda
+        reasons.append(found.cuda_reason)
+    assert_names(reasons[0], "CUDA", "nvcc was not found")
+    assert_names(reasons[1], "CUDA")
 
 
 def test_cuda_without_kernels_warns_once():
     _ops._warn_about_cuda.cache_clear()
-    with pytest.warns(RuntimeWarning, match="plain PyTorch on CUDA, more slowly: "):
+    with pytest.warns(RuntimeWarning, match="CUDA"):
         _ops._warn_about_cuda()
     _ops._warn_about_cuda()
     _ops._warn_about_cuda.cache_clear()

@@ -26,7 +26,7 @@ def test_exactly_one_count_decides(num_groups, channels_per_group):
 
 
 def test_indivisible_channels_are_named():
-    with pytest.raises(ConfigError, match="10 channels cannot be divided by 4"):
+    with pytest.raises(ConfigError, match=r"10.* 4"):
         GroupNormSettings(num_groups=4)(10)
 
 

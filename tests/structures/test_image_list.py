@@ -94,10 +94,10 @@ def test_bad_input_is_refused(given, message):
 
 
 def test_something_else_is_refused():
-    with pytest.raises(TypeError, match="not dict"):
+    with pytest.raises(TypeError, match="dict"):
         to_image_list({"image": torch.zeros(3, 2, 2)})
 
 
 def test_sizes_match_images():
-    with pytest.raises(ValueError, match="2 images, but 1"):
+    with pytest.raises(ValueError, match=r"2.*1"):
         ImageList(torch.zeros(2, 3, 4, 4), [(4, 4)])

@@ -52,5 +52,5 @@ def test_no_photos_give_a_sheet_with_a_title():
 
 
 def test_no_columns_are_refused():
-    with pytest.raises(ValueError, match="num_columns must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"num_columns.* 0"):
         contact_sheet([], NAMES, "title", num_columns=0)

