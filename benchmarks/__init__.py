@@ -1,1 +1,1 @@
-"""Timings; run with `make bench`."""
+"""Timings; run with ``make bench``."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the operators."""
+"""``python -m benchmarks``: the operators."""
 
 from benchmarks.ops import main
 

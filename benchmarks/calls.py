@@ -1,4 +1,4 @@
-"""How a forward pass moves through the code: `python -m benchmarks.calls`.
+"""How a forward pass moves through the code: ``python -m benchmarks.calls``.
 
 Counts the calls of the package's own functions in one training and one evaluation forward of a
 small model, and how often two calls in a row lie in different folders: as often, a reader who
@@ -61,7 +61,7 @@ class Walk(NamedTuple):
 
 @contextmanager
 def recorded(package: Path, calls: list[Call]) -> Iterator[None]:
-    """A block in which the calls of functions of `package` are appended to `calls`."""
+    """A block in which the calls of functions of ``package`` are appended to ``calls``."""
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
         path = Path(frame.f_code.co_filename)
@@ -76,7 +76,7 @@ def recorded(package: Path, calls: list[Call]) -> Iterator[None]:
 
 
 def walk(work: Callable[[], object], package: Path = PACKAGE) -> Walk:
-    """The calls that `work` makes, after it ran once to make what is made only once."""
+    """The calls that ``work`` makes, after it ran once to make what is made only once."""
     work()
     calls: list[Call] = []
     with recorded(package, calls):

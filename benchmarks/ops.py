@@ -1,4 +1,4 @@
-"""Time the operators beside those of others: `python -m benchmarks.ops [--write]`."""
+"""Time the operators beside those of others: ``python -m benchmarks.ops [--write]``."""
 
 import argparse
 import datetime

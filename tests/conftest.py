@@ -23,7 +23,7 @@ def _seeded() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that are marked `gpu` on machines without one, and say so."""
+    """Skip tests that are marked ``gpu`` on machines without one, and say so."""
     need_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not need_gpu or sys.modules["torch"].cuda.is_available():
         return

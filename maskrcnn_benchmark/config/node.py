@@ -26,7 +26,7 @@ class _Assignment(NamedTuple):
 class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
     """A node of the tree of settings: a dict whose entries are attributes too.
 
-    Merging checks everything before it changes anything, and raises `ConfigError` for unknown
+    Merging checks everything before it changes anything, and raises ``ConfigError`` for unknown
     keys and for values of the wrong type.
     """
 

@@ -149,19 +149,19 @@ def modulated_deform_conv(
     groups: int = 1,
     deformable_groups: int = 1,
 ) -> Tensor:
-    """`deform_conv` whose samples are also weighed, (N, O, P, Q) in the type of the input.
+    """``deform_conv`` whose samples are also weighed, (N, O, P, Q) in the type of the input.
 
     Args:
         input: (N, C, H, W) floating. Half precision and autocast compute in float32.
-        offset: (N, 2 D K, P, Q) as in `deform_conv`.
+        offset: (N, 2 D K, P, Q) as in ``deform_conv``.
         mask: (N, D K, P, Q) factor of each sample, usually in [0, 1].
         weight: (O, C / G, kernel height, kernel width).
         bias: (O,) added to the output, or None.
-        stride: as in `deform_conv`.
-        padding: as in `deform_conv`.
-        dilation: as in `deform_conv`.
-        groups: as in `deform_conv`.
-        deformable_groups: as in `deform_conv`.
+        stride: as in ``deform_conv``.
+        padding: as in ``deform_conv``.
+        dilation: as in ``deform_conv``.
+        groups: as in ``deform_conv``.
+        deformable_groups: as in ``deform_conv``.
 
     Raises:
         ValueError: a wrong shape or type, number of groups, stride, padding or dilation.

@@ -85,11 +85,11 @@ class DeformConv(_DeformableLayer):
         in_channels: C.
         out_channels: O.
         kernel_size: side, or (height, width), of the kernel.
-        stride: as in `deform_conv`.
-        padding: as in `deform_conv`.
-        dilation: as in `deform_conv`.
-        groups: as in `deform_conv`.
-        deformable_groups: as in `deform_conv`.
+        stride: as in ``deform_conv``.
+        padding: as in ``deform_conv``.
+        dilation: as in ``deform_conv``.
+        groups: as in ``deform_conv``.
+        deformable_groups: as in ``deform_conv``.
         bias: must be False.
 
     Raises:
@@ -123,7 +123,7 @@ class DeformConv(_DeformableLayer):
         )
 
     def forward(self, input: Tensor, offset: Tensor) -> Tensor:
-        """Output (N, O, P, Q); arguments as in `deform_conv`."""
+        """Output (N, O, P, Q); arguments as in ``deform_conv``."""
         return deform_conv(
             input,
             offset,
@@ -143,11 +143,11 @@ class ModulatedDeformConv(_DeformableLayer):
         in_channels: C.
         out_channels: O.
         kernel_size: side, or (height, width), of the kernel.
-        stride: as in `deform_conv`.
-        padding: as in `deform_conv`.
-        dilation: as in `deform_conv`.
-        groups: as in `deform_conv`.
-        deformable_groups: as in `deform_conv`.
+        stride: as in ``deform_conv``.
+        padding: as in ``deform_conv``.
+        dilation: as in ``deform_conv``.
+        groups: as in ``deform_conv``.
+        deformable_groups: as in ``deform_conv``.
         bias: whether a learnt number is added to each output channel.
 
     Raises:
@@ -155,7 +155,7 @@ class ModulatedDeformConv(_DeformableLayer):
     """
 
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """Output (N, O, P, Q); arguments as in `modulated_deform_conv`."""
+        """Output (N, O, P, Q); arguments as in ``modulated_deform_conv``."""
         return modulated_deform_conv(
             input,
             offset,
@@ -173,8 +173,8 @@ class ModulatedDeformConv(_DeformableLayer):
 class ModulatedDeformConvPack(ModulatedDeformConv):
     """Version 2 that predicts offsets and modulation itself; both start neutral (0 and 1/2).
 
-    The predicting convolution `conv_offset_mask` has the geometry of this one. Arguments as in
-    `ModulatedDeformConv`.
+    The predicting convolution ``conv_offset_mask`` has the geometry of this one. Arguments as in
+    ``ModulatedDeformConv``.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class ModulatedDeformConvPack(ModulatedDeformConv):
 class DFConv2d(nn.Module):
     """Deformable convolution of "same" padding that predicts its own offsets.
 
-    The prediction is the convolution `offset`, the deformable convolution itself `conv`.
+    The prediction is the convolution ``offset``, the deformable convolution itself ``conv``.
 
     Args:
         in_channels: C.
@@ -229,9 +229,9 @@ class DFConv2d(nn.Module):
             the samples) instead of version 1.
         kernel_size: side, or (height, width), of the kernel.
         stride: step of the output, one number or (vertical, horizontal), >= 1.
-        groups: G of `deform_conv`.
+        groups: G of ``deform_conv``.
         dilation: distance of the taps, >= 1.
-        deformable_groups: D of `deform_conv`.
+        deformable_groups: D of ``deform_conv``.
         bias: whether a learnt number is added to each output channel; version 2 only.
 
     Raises:

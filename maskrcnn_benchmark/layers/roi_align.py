@@ -40,7 +40,7 @@ def roi_align(
     """Features of each roi resampled to a fixed grid, (R, C, P, Q) in the type of the input.
 
     Each bin averages bilinear samples on a regular grid. Samples more than one cell outside the
-    map count as zero. Differentiable (twice) in `input`; deterministic on the CPU.
+    map count as zero. Differentiable (twice) in ``input``; deterministic on the CPU.
 
     Args:
         input: (N, C, H, W) floating. Half precision and autocast compute in float32.
@@ -49,7 +49,7 @@ def roi_align(
         output_size: side, or (P, Q) = height and width, of the pooled map.
         spatial_scale: 1 / stride of the feature map.
         sampling_ratio: samples along each side of a bin; 0: one per started cell of the bin.
-        aligned: as in `torchvision.ops.roi_align`. False: a roi's corners are scaled and not
+        aligned: as in ``torchvision.ops.roi_align``. False: a roi's corners are scaled and not
             shifted by half a pixel, its sides are at least one cell long. True: scaled corners
             move by -0.5, so that coordinates of cells mean their centres, and sides stay as
             short as they are; where one is not positive, an adaptive grid has no samples and
@@ -71,7 +71,7 @@ def roi_align(
 
 
 class ROIAlign(nn.Module):
-    """Module form of `roi_align`; the arguments have the same meaning.
+    """Module form of ``roi_align``; the arguments have the same meaning.
 
     Args:
         output_size: side, or (height, width), of the pooled map.

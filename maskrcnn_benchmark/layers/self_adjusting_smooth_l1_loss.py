@@ -25,7 +25,7 @@ class SelfAdjustingSmoothL1Loss(nn.Module):
         momentum: weight of the newest batch in the running numbers, 0..1.
 
     Attributes:
-        running_mean: (D,) buffer, starts at `beta`.
+        running_mean: (D,) buffer, starts at ``beta``.
         running_var: (D,) buffer, starts at 0.
     """
 

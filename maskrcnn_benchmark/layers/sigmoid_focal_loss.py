@@ -69,7 +69,7 @@ class SigmoidFocalLoss(nn.Module):
         self.alpha = float(alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Sum over locations and classes, a scalar; arguments as in `sigmoid_focal_loss`.
+        """Sum over locations and classes, a scalar; arguments as in ``sigmoid_focal_loss``.
 
         In float32, or float64 if the logits are: in half precision the sum would overflow.
         """

@@ -87,7 +87,7 @@ def as_rgb(image: RGBImage) -> Image.Image:
 
 
 def as_instances(boxes: BoxList) -> BoxList:
-    """The boxes with `labels` and `scores`; proposals become class 1, scored by their objectness.
+    """The boxes with ``labels`` and ``scores``; proposals become class 1, scored by objectness.
 
     Args:
         boxes: detections, which stay as they are, or proposals without classes.

@@ -8,7 +8,7 @@ import pytest
 from tests.contract.source_tree import PACKAGE, ROOT, files, tree, where
 
 BUILDER = re.compile(r"_?(build|make)(_\w+)?|from_config")
-# Entry points of the original whose signatures have a `cfg` that users' scripts pass.
+# Entry points of the original whose signatures have a ``cfg`` that users' scripts pass.
 COMPATIBLE_ENTRY_POINTS = {
     "engine/trainer.py": {"do_train"},
     "weights/checkpoint.py": {"DetectronCheckpointer"},

@@ -105,7 +105,7 @@ def _run(command: Sequence[str]) -> None:
 
 
 def _make(target: Path, write: Callable[[str], None]) -> Path:
-    """`target`, written now if it is not there; other processes see it whole or not at all."""
+    """``target``, written now if it is not there; other processes see it whole or not at all."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}")
@@ -129,7 +129,7 @@ def _with_headers(source: Path, folders: Sequence[Path]) -> dict[str, str]:
 
 
 def build(variant: Variant, csrc: Path = CSRC) -> Path:
-    """Library of the operators in `csrc`, compiled now unless it was before.
+    """Library of the operators in ``csrc``, compiled now unless it was before.
 
     Raises:
         RuntimeError: the compiler's message.

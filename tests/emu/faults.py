@@ -1,6 +1,6 @@
 """Faults that the tests of CUDA kernels must notice: small changes of the sources.
 
-Each stands for a mistake that is easily made and hard to see. `test_mutants.py` applies them to
+Each stands for a mistake that is easily made and hard to see. ``test_mutants.py`` applies them to
 copies of csrc/, one at a time, and wants the detector to fail.
 """
 

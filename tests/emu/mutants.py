@@ -43,7 +43,7 @@ class Mutant:
         return self.name
 
     def apply(self, folder: Path) -> None:
-        """Write a changed copy of csrc/ to `folder`.
+        """Write a changed copy of csrc/ to ``folder``.
 
         Raises:
             ValueError: the old text is not there exactly once.

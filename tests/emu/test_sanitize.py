@@ -1,4 +1,4 @@
-"""The command of `make test-sanitize` notices what it is for, and says so with its exit code."""
+"""The command of ``make test-sanitize`` notices what it is for, and says so with its exit code."""
 
 import re
 import subprocess

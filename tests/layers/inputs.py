@@ -6,7 +6,7 @@ from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases import deform_psroi_pooling
 
 OPS = torch.ops.centermask
-# Of `random_deformation`.
+# Of ``random_deformation``.
 GEOMETRY = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
 
 

@@ -64,7 +64,7 @@ class Source:
 
 
 def nms_keep(source: Source) -> list[Any]:
-    """Arguments of `nms_keep`."""
+    """Arguments of ``nms_keep``."""
     count = source.size(0, 70)
     labels = source.integers(-1, 1, count) if source.choice(True, False) else None
     return [source.boxes(count), labels, source.choice(0.5, 0.0, 1.0, -1.0, *SPECIAL)]
@@ -78,7 +78,7 @@ def _rois(source: Source, num_images: int) -> Tensor:
 
 
 def roi_align(source: Source) -> list[Any]:
-    """Arguments of `roi_align`."""
+    """Arguments of ``roi_align``."""
     n, c, h, w = (source.size(0, most) for most in (2, 20, 6, 6))
     scale = source.choice(0.25, 1.0, 0.0, -1.0, 1e-30)
     sides = source.size(-1, 3), source.size(0, 3)
@@ -88,7 +88,7 @@ def roi_align(source: Source) -> list[Any]:
 
 
 def roi_align_backward(source: Source) -> list[Any]:
-    """Arguments of `roi_align_backward`."""
+    """Arguments of ``roi_align_backward``."""
     n, c, h, w = (source.size(0, most) for most in (2, 20, 6, 6))
     rois = _rois(source, n)
     grad = source.floats(len(rois), c, source.size(1, 3), source.size(1, 3), special=TAME)
@@ -97,19 +97,19 @@ def roi_align_backward(source: Source) -> list[Any]:
 
 
 def roi_pool(source: Source) -> list[Any]:
-    """Arguments of `roi_pool`."""
+    """Arguments of ``roi_pool``."""
     return roi_align(source)[:-2]
 
 
 def roi_pool_backward(source: Source) -> list[Any]:
-    """Arguments of `roi_pool_backward`."""
+    """Arguments of ``roi_pool_backward``."""
     grad, rois, _, n, _, h, w, *_ = roi_align_backward(source)
     cells = source.integers(-1, max(h * w - source.size(0, 1), 0), *grad.shape)
     return [grad, rois, cells, n, h, w]
 
 
 def deform_psroi_pooling(source: Source) -> list[Any]:
-    """Arguments of `deform_psroi_pooling`."""
+    """Arguments of ``deform_psroi_pooling``."""
     source.special = TAME
     outputs, pooled, group, parts, samples = (source.size(1, 2) for _ in range(5))
     n, h, w = source.size(0, 2), source.size(0, 5), source.size(0, 5)
@@ -120,14 +120,14 @@ def deform_psroi_pooling(source: Source) -> list[Any]:
 
 
 def deform_psroi_pooling_backward(source: Source) -> list[Any]:
-    """Arguments of `deform_psroi_pooling_backward`."""
+    """Arguments of ``deform_psroi_pooling_backward``."""
     arguments = deform_psroi_pooling(source)
     rois, outputs, pooled = len(arguments[1]), arguments[4], arguments[5]
     return [source.floats(rois, outputs, pooled, pooled), *arguments]
 
 
 def sigmoid_focal_loss(source: Source) -> list[Any]:
-    """Arguments of `sigmoid_focal_loss`."""
+    """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
     low, high = source.choice((-1, classes), (-1, classes), (-3, classes + 2))
     targets = source.integers(low, high, rows)
@@ -139,18 +139,18 @@ def sigmoid_focal_loss(source: Source) -> list[Any]:
 
 
 def sigmoid_focal_loss_sum(source: Source) -> list[Any]:
-    """Arguments of `sigmoid_focal_loss_sum`."""
+    """Arguments of ``sigmoid_focal_loss_sum``."""
     return sigmoid_focal_loss(source)
 
 
 def sigmoid_focal_loss_backward(source: Source) -> list[Any]:
-    """Arguments of `sigmoid_focal_loss_backward`."""
+    """Arguments of ``sigmoid_focal_loss_backward``."""
     arguments = sigmoid_focal_loss(source)
     return [source.floats(*arguments[0].shape), *arguments]
 
 
 def deform_conv(source: Source) -> list[Any]:
-    """Arguments of `deform_conv`."""
+    """Arguments of ``deform_conv``."""
     source.special = TAME
     n, c, h, w = source.size(0, 2), 2 * source.size(1, 2), source.size(1, 5), source.size(1, 5)
     kernel = source.size(1, 2), source.size(1, 3)
@@ -168,14 +168,14 @@ def deform_conv(source: Source) -> list[Any]:
 
 
 def deform_conv_backward(source: Source) -> list[Any]:
-    """Arguments of `deform_conv_backward`."""
+    """Arguments of ``deform_conv_backward``."""
     arguments = deform_conv(source)
     images, outputs = len(arguments[0]), len(arguments[3])
     return [source.floats(images, outputs, *arguments[1].shape[2:]), *arguments]
 
 
 def paste_masks_rle(source: Source) -> list[Any]:
-    """Arguments of `paste_masks_rle`."""
+    """Arguments of ``paste_masks_rle``."""
     source.special = NO_NUMBERS
     source.dtype = torch.float32
     count, side = source.size(0, 3), source.size(1, 5)
@@ -198,7 +198,7 @@ def _groups(source: Source) -> tuple[list[Tensor], int]:
 
 
 def rasterize_polygons(source: Source) -> list[Any]:
-    """Arguments of `rasterize_polygons`."""
+    """Arguments of ``rasterize_polygons``."""
     groups, count = _groups(source)
     rois = source.size(0, 3) if count else 0
     instances = source.integers(0, max(count - 1, 0), rois)
@@ -206,7 +206,7 @@ def rasterize_polygons(source: Source) -> list[Any]:
 
 
 def polygon_areas(source: Source) -> list[Any]:
-    """Arguments of `polygon_areas`."""
+    """Arguments of ``polygon_areas``."""
     groups, count = _groups(source)
     rois = source.size(0, 3) if count else 0
     instances = source.integers(0, max(count - 1, 0), rois)

@@ -1,4 +1,4 @@
-"""The operators behind `deform_conv`: compiled kernels against their plain PyTorch twins."""
+"""The operators behind ``deform_conv``: compiled kernels against their plain PyTorch twins."""
 
 import pytest
 import torch

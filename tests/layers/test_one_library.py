@@ -1,6 +1,6 @@
 """The compiled library loads in every PyTorch: it needs, and shows, nothing else.
 
-`make test-abi` runs this and the other tests of the operators in an environment with another
+``make test-abi`` runs this and the other tests of the operators in an environment with another
 PyTorch, which CENTERMASK_ABI_TORCH names, and the library of this folder as it is.
 """
 

@@ -1,4 +1,4 @@
-"""Why the compiled library is used or not: what `ops_status()` says."""
+"""Why the compiled library is used or not: what ``ops_status()`` says."""
 
 import json
 

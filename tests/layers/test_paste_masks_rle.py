@@ -37,7 +37,7 @@ def pasted_and_encoded(masks, boxes, image_hw, threshold=0.5, padding=1):
 
 
 def random_boxes(count, image_hw, seed, largest=1e3):
-    """Boxes of 0.1 px to `largest` a side, in the image and beside it."""
+    """Boxes of 0.1 px to ``largest`` a side, in the image and beside it."""
     generator = torch.Generator().manual_seed(seed)
     room = torch.tensor(image_hw[::-1])
     centers = (torch.rand(count, 2, generator=generator) * 1.4 - 0.2) * room

@@ -1,8 +1,8 @@
-"""Registration of the operators `torch.ops.centermask.*`.
+"""Registration of the operators ``torch.ops.centermask.*``.
 
 The compiled library, where it is there, brings schemas and kernels of its devices; every other
 device (and every device, without the library) computes with the plain PyTorch twins of
-`_reference/`. Shape functions, derivatives and autocast rules are the same for both, so models,
+``_reference/``. Shape functions, derivatives and autocast rules are the same for both, so models,
 torch.compile and export need not care. One module here describes one family of operators.
 """
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def alert_not_deterministic(what: str) -> None:
-    """Do what `torch.use_deterministic_algorithms` asks for: nothing, warn or raise.
+    """Do what ``torch.use_deterministic_algorithms`` asks for: nothing, warn or raise.
 
     Raises:
         RuntimeError: deterministic algorithms are demanded.
@@ -31,7 +31,7 @@ def with_alert_on_cuda(name: str, backward: Callable[..., Any]) -> Callable[...,
     """``backward`` of the operator ``name``, whose CUDA kernel adds with atomics."""
 
     @wraps(backward)
-    def alerting(ctx: Any, *grads: Tensor | None) -> Any:  # noqa: ANN401 - as `backward`
+    def alerting(ctx: Any, *grads: Tensor | None) -> Any:  # noqa: ANN401 - as ``backward``
         if any(grad is not None and grad.is_cuda for grad in grads):
             alert_not_deterministic(f"the backward pass of {name} on CUDA")
         return backward(ctx, *grads)

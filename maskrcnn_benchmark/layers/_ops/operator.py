@@ -15,12 +15,12 @@ NAMESPACE = "centermask"
 
 Gradients: TypeAlias = tuple[Tensor | None, ...]
 Inputs: TypeAlias = tuple[Any, ...]
-"""Arguments of a call, as autograd hands them to `setup_context`."""
+"""Arguments of a call, as autograd hands them to ``setup_context``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One operator `torch.ops.centermask.<name>`.
+    """One operator ``torch.ops.centermask.<name>``.
 
     Attributes:
         name: its name.
@@ -28,7 +28,7 @@ class Operator:
         reference: plain PyTorch twin, used where no kernel is compiled for the device.
         fake: result without values: shapes and types alone.
         backward: (ctx, *gradients) -> gradients of the arguments, or None without a derivative.
-        setup_context: (ctx, inputs, output) -> None, keeps what `backward` needs.
+        setup_context: (ctx, inputs, output) -> None, keeps what ``backward`` needs.
         in_float32: whether autocast computes it in float32.
         atomic_backward: whether its backward pass on CUDA adds with atomics.
     """

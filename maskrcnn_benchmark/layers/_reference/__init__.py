@@ -1,6 +1,6 @@
 """Plain PyTorch twin of every operator: the oracle of the tests and the fallback on any device.
 
-Signatures follow the operator schemas of `layers/_ops/` argument by argument.
+Signatures follow the operator schemas of ``layers/_ops/`` argument by argument.
 """
 
 from maskrcnn_benchmark.layers._reference.deform_conv import deform_conv, deform_conv_backward

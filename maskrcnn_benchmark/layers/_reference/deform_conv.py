@@ -59,7 +59,7 @@ def _corners(y: Tensor, x: Tensor, map_hw: Sequence[int]) -> list[_Corner]:
 
 
 class _Sampling(NamedTuple):
-    """Where one call samples its input; `grouped` is the input as (N, D, C / D, H W)."""
+    """Where one call samples its input; ``grouped`` is the input as (N, D, C / D, H W)."""
 
     grouped: Tensor
     corners: list[_Corner]
@@ -159,7 +159,7 @@ def deform_conv(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    """Output (N, O, P, Q); arguments as in `layers.modulated_deform_conv`, without the bias."""
+    """Output (N, O, P, Q); arguments as in ``layers.modulated_deform_conv``, without the bias."""
     sampling = _sampling(input, offset, mask, weight, (stride, padding, dilation))
     filters = _as_matrices(weight, input.shape[1])
     num_locations = offset.shape[2] * offset.shape[3]

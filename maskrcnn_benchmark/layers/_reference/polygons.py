@@ -28,7 +28,7 @@ def rasterize_polygons(
     boxes: Tensor,
     side: int,
 ) -> Tensor:
-    """(R, M, M) bool masks; arguments as in `layers.rasterize_polygons`."""
+    """(R, M, M) bool masks; arguments as in ``layers.rasterize_polygons``."""
     group = _groups(points, polygon_begins, instance_begins, instances)
     _check_floats("boxes", boxes, (len(instances), 4))
     check_range("side", side, 1, _MOST_SIDE)
@@ -49,7 +49,7 @@ def polygon_areas(
     origins: Tensor,
     sizes: Tensor,
 ) -> Tensor:
-    """(R,) int64 areas in px^2; arguments as in `layers.polygon_areas`."""
+    """(R,) int64 areas in px^2; arguments as in ``layers.polygon_areas``."""
     group = _groups(points, polygon_begins, instance_begins, instances)
     _check_floats("origins", origins, (len(instances), 2))
     check_shape("sizes", sizes, (len(instances), 2))

@@ -89,7 +89,7 @@ def roi_align(
     sampling_ratio: int,
     aligned: bool = False,
 ) -> Tensor:
-    """Pooled features (R, C, P, Q); arguments as in `layers.roi_align`."""
+    """Pooled features (R, C, P, Q); arguments as in ``layers.roi_align``."""
     check_pooling(input, rois, pooled_height, pooled_width)
     check_sampling_ratio(sampling_ratio)
     num_images, num_channels, height, width = input.shape
@@ -115,7 +115,7 @@ def roi_align_backward(
     sampling_ratio: int,
     aligned: bool = False,
 ) -> Tensor:
-    """Gradient (N, C, H, W) of `roi_align` with respect to its input."""
+    """Gradient (N, C, H, W) of ``roi_align`` with respect to its input."""
     check_pooled_grad(grad, rois, batch_size, channels, height, width)
     check_sampling_ratio(sampling_ratio)
     pooled_hw = (grad.shape[2], grad.shape[3])

@@ -49,7 +49,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: flo
 def sigmoid_focal_loss_sum(
     logits: Tensor, targets: Tensor, gamma: float, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """Sum of `sigmoid_focal_loss`, and its gradient (L, C) with respect to the logits."""
+    """Sum of ``sigmoid_focal_loss``, and its gradient (L, C) with respect to the logits."""
     # Through the dispatcher, for the kernels of the two on devices where this one has none.
     operators = torch.ops.centermask
     losses = operators.sigmoid_focal_loss(logits, targets, gamma, alpha)
@@ -61,7 +61,7 @@ def sigmoid_focal_loss_sum(
 def sigmoid_focal_loss_backward(
     grad: Tensor, logits: Tensor, targets: Tensor, gamma: float, alpha: float
 ) -> Tensor:
-    """Gradient (L, C) of `sigmoid_focal_loss` with respect to the logits."""
+    """Gradient (L, C) of ``sigmoid_focal_loss`` with respect to the logits."""
     signs, weights = _signs_and_weights(logits, targets, alpha)
     check_shape("grad", grad, logits.shape)
     check_dtype("grad", grad, logits.dtype)

@@ -81,18 +81,19 @@ def deform_roi_pooling(
     sample_per_part: int = 4,
     trans_std: float = 0.0,
 ) -> Tensor:
-    """Average features of the (moved) bins of each roi, (R, O, P, P), in the type of `data`.
+    """Average features of the (moved) bins of each roi, (R, O, P, P), in the type of ``data``.
 
     Corners are rounded to px (halves away from zero), both end px count, sides are at least a tenth
     of a cell. Samples count within half a cell of the map; a bin without any is 0. Output channels
     have G x G input channels each, one for a cell of a grid over the roi. Differentiable (once) in
-    `data` and `offset`.
+    ``data`` and ``offset``.
 
     Args:
         data: (N, O G G, H, W) floating. Half precision and autocast compute in float32.
         rois: (R, 5): image index in [0, N), then x1, y1, x2, y2 in px of the padded batch.
         offset: (R, 2 K, Z, Z) for each class, shared by O / K channels, a shift to the right and
-            one down; times `trans_std` they are shares of the roi's sides. Unread with `no_trans`.
+            one down; times ``trans_std`` they are shares of the roi's sides. Unread with
+            ``no_trans``.
         spatial_scale: 1 / stride of the feature map.
         out_size: P.
         out_channels: O.
@@ -114,7 +115,7 @@ def deform_roi_pooling(
 
 
 class DeformRoIPooling(nn.Module):
-    """Module form of `deform_roi_pooling`; the arguments have the same meaning.
+    """Module form of ``deform_roi_pooling``; the arguments have the same meaning.
 
     Args:
         spatial_scale: 1 / stride of the feature map.
@@ -149,7 +150,7 @@ class DeformRoIPooling(nn.Module):
         self.trans_std = trans_std
 
     def pool(self, data: Tensor, rois: Tensor, offset: Tensor | None) -> Tensor:
-        """Features (R, O, P, P), nothing moved where `offset` is None."""
+        """Features (R, O, P, P), nothing moved where ``offset`` is None."""
         return deform_roi_pooling(
             data,
             rois,
@@ -182,7 +183,7 @@ class DeformRoIPoolingPack(DeformRoIPooling):
     """Version 1 that predicts the offsets itself, from features pooled without; zero at the start.
 
     Args:
-        spatial_scale: as in `DeformRoIPooling`.
+        spatial_scale: as in ``DeformRoIPooling``.
         out_size: P; there are as many parts.
         out_channels: O.
         no_trans: nothing is moved, and nothing predicted.
@@ -240,7 +241,7 @@ class DeformRoIPoolingPack(DeformRoIPooling):
 class ModulatedDeformRoIPoolingPack(DeformRoIPoolingPack):
     """Version 2: predicts also a factor of each bin, through a sigmoid; 1/2 at the start.
 
-    Arguments as in `DeformRoIPoolingPack`.
+    Arguments as in ``DeformRoIPoolingPack``.
 
     Source: Deformable ConvNets v2 (Zhu et al. 2019), section 3.2.
     """

@@ -17,8 +17,8 @@ def roi_pool(
 
     A roi's corners are scaled and rounded to cells (halves away from zero); both end cells count.
     Bins overlap by a cell where the sides do not divide; a bin outside the map is 0. NaN is larger
-    than any number. Differentiable (twice) in `input`: the gradient goes to the first largest cell,
-    row by row. Deterministic on the CPU.
+    than any number. Differentiable (twice) in ``input``: the gradient goes to the first largest
+    cell, row by row. Deterministic on the CPU.
 
     Args:
         input: (N, C, H, W) floating. Half precision and autocast compute in float32.
@@ -44,7 +44,7 @@ def roi_pool(
 
 
 class ROIPool(nn.Module):
-    """Module form of `roi_pool`; the arguments have the same meaning.
+    """Module form of ``roi_pool``; the arguments have the same meaning.
 
     Args:
         output_size: side, or (height, width), of the pooled map.

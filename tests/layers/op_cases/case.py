@@ -93,7 +93,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def far_apart(values: Tensor, axis: int, distance: int = 2**31) -> Tensor:
-    """The values, so that neighbours along `axis` are `distance` elements from each other.
+    """The values, so that neighbours along ``axis`` are ``distance`` elements from each other.
 
     What lies between them is a hole in a file, which takes no space.
     """

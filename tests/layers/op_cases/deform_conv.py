@@ -1,4 +1,4 @@
-"""Cases of `deform_conv` and `deform_conv_backward`: CUDA kernels run 256 threads a block."""
+"""Cases of ``deform_conv`` and ``deform_conv_backward``: CUDA kernels run 256 threads a block."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Call(NamedTuple):
-    """Arguments of `deform_conv`, in order."""
+    """Arguments of ``deform_conv``, in order."""
 
     input: Tensor
     offset: Tensor

@@ -1,4 +1,4 @@
-"""Cases of `deform_psroi_pooling` and its gradient: CUDA kernels run 256 threads a block."""
+"""Cases of ``deform_psroi_pooling`` and its gradient: CUDA kernels run 256 threads a block."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Call(NamedTuple):
-    """Arguments of `deform_psroi_pooling`, in order."""
+    """Arguments of ``deform_psroi_pooling``, in order."""
 
     input: Tensor
     rois: Tensor
@@ -38,7 +38,7 @@ def call(
     hw: tuple[int, int] = (9, 13),
     **settings: Any,
 ) -> Call:
-    """Rois in two images of 9 x 13 cells at stride 4, or `boxes` on the first of them."""
+    """Rois in two images of 9 x 13 cells at stride 4, or ``boxes`` on the first of them."""
     chosen = rois(dtype, *boxes) if boxes else random_rois(count, dtype)
     draft = Call(features(dtype), chosen, None, **settings)
     maps = draft.output_channels * draft.group_size**2

@@ -1,4 +1,4 @@
-"""Cases of `nms_keep`: kernels work on tiles of 64 boxes."""
+"""Cases of ``nms_keep``: kernels work on tiles of 64 boxes."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def random_boxes(count: int, dtype: torch.dtype, side: float = 40.0) -> Tensor:
-    """Boxes of sides up to `side` px with corners in a square of 100 px."""
+    """Boxes of sides up to ``side`` px with corners in a square of 100 px."""
     numbers = torch.rand(count, 4, generator=seeded(count), dtype=torch.float64)
     corners = numbers[:, :2] * 100
     return torch.cat((corners, corners + numbers[:, 2:] * side), dim=1).to(dtype)

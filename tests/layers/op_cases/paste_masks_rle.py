@@ -1,4 +1,4 @@
-"""Cases of `paste_masks_rle`, which is an operator of the CPU and of float32 only."""
+"""Cases of ``paste_masks_rle``, which is an operator of the CPU and of float32 only."""
 
 from collections.abc import Callable
 from typing import Any

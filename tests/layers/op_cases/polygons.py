@@ -1,4 +1,4 @@
-"""Cases of `rasterize_polygons` and `polygon_areas`: operators of the CPU and of float32 only."""
+"""Cases of ``rasterize_polygons`` and ``polygon_areas``: for the CPU and float32 only."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

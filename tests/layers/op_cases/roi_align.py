@@ -1,4 +1,4 @@
-"""Cases of `roi_align` and `roi_align_backward`: CUDA kernels run 256 threads a block."""
+"""Cases of ``roi_align`` and ``roi_align_backward``: CUDA kernels run 256 threads a block."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Call(NamedTuple):
-    """Arguments of `roi_align`, in order."""
+    """Arguments of ``roi_align``, in order."""
 
     input: Tensor
     rois: Tensor

@@ -1,4 +1,4 @@
-"""Cases of `roi_pool` and `roi_pool_backward`: CUDA kernels run 256 threads a block."""
+"""Cases of ``roi_pool`` and ``roi_pool_backward``: CUDA kernels run 256 threads a block."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Call(NamedTuple):
-    """Arguments of `roi_pool`, in order."""
+    """Arguments of ``roi_pool``, in order."""
 
     input: Tensor
     rois: Tensor

@@ -1,4 +1,4 @@
-"""Cases of `sigmoid_focal_loss` and its backward: CUDA kernels run 256 threads a block."""
+"""Cases of ``sigmoid_focal_loss`` and its backward: CUDA kernels run 256 threads a block."""
 
 from collections.abc import Callable
 from typing import Any

@@ -155,7 +155,7 @@ def deform_psroi_pooling(
     samples_per_part: int,
     offset_scale: float,
 ) -> Tensor:
-    """Pooled features (R, O, P, P); see `layers.deform_roi_pooling`."""
+    """Pooled features (R, O, P, P); see ``layers.deform_roi_pooling``."""
     s = _Settings(
         spatial_scale,
         output_channels,

@@ -29,7 +29,7 @@ def _cells(start: Tensor, end: Tensor, num_bins: int, length: int) -> tuple[Tens
 def roi_pool(
     input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int
 ) -> tuple[Tensor, Tensor]:
-    """Pooled features and the cells they came from, both (R, C, P, Q); see `layers.roi_pool`.
+    """Pooled features and the cells they came from, both (R, C, P, Q); see ``layers.roi_pool``.
 
     A cell is row x W + column, -1 for an empty bin. One small reduction a bin: slow.
     """
@@ -55,7 +55,7 @@ def roi_pool(
 def roi_pool_backward(
     grad: Tensor, rois: Tensor, argmax: Tensor, batch_size: int, height: int, width: int
 ) -> Tensor:
-    """Gradient (N, C, H, W) of `roi_pool` with respect to its input."""
+    """Gradient (N, C, H, W) of ``roi_pool`` with respect to its input."""
     check_pooled_grad(grad, rois, batch_size, None, height, width)
     _check_argmax(argmax, grad.shape, height * width)
     channels = grad.shape[1]
@@ -76,6 +76,6 @@ def _check_argmax(argmax: Tensor, shape: torch.Size, num_cells: int) -> None:
 
 
 def cells_in_batch(rois: Tensor, argmax: Tensor, channels: int, num_cells: int) -> Tensor:
-    """Places (R, C, P, Q) of the cells `argmax` in a flat batch; empty bins are at cell 0."""
+    """Places (R, C, P, Q) of the cells ``argmax`` in a flat batch; empty bins are at cell 0."""
     planes = rois[:, :1].long() * channels + torch.arange(channels, device=rois.device)
     return planes[:, :, None, None] * num_cells + argmax.clamp(min=0)
