@@ -76,7 +76,7 @@ class ProposalEvaluator(Evaluator[dict[str, Tensor]]):
     an image, of all ground truths but crowds and of those in each area range.
     """
 
-    def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002
+    def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002 - of the base
         """The best proposals of one image, best first: what the largest limit can see."""
         objectness: Tensor = predictions.get_field("objectness").detach()
         order = objectness.argsort(descending=True, stable=True)[:_LARGEST_LIMIT]

@@ -73,7 +73,7 @@ class VOCEvaluator(Evaluator[dict[str, Tensor]]):
     def __init__(self, dataset: VOCAnnotated, output_folder: str | Path | None = None) -> None:
         super().__init__(dataset, output_folder)
 
-    def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002
+    def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002 - of the base
         """Boxes xyxy, labels and scores on the CPU."""
         boxes = predictions.convert("xyxy")
         return {

@@ -63,7 +63,7 @@ class DetectionDataset(Dataset[Sample], ABC):
         return f"{type(self).__name__}({self.name}, {len(self)} images)"
 
     @classmethod
-    def known_categories(cls, **arguments: Any) -> Mapping[int, str]:  # noqa: ARG003
+    def known_categories(cls, **arguments: Any) -> Mapping[int, str]:  # noqa: ARG003 - of the data set
         """The categories, as far as they are known without the photos being here; else nothing.
 
         Args:
@@ -134,7 +134,7 @@ class AdaptedDataset(DetectionDataset):
         categories: its categories if it has none.
     """
 
-    def __init__(self, dataset: Any, name: str, categories: Mapping[int, str]) -> None:  # noqa: ANN401
+    def __init__(self, dataset: Any, name: str, categories: Mapping[int, str]) -> None:  # noqa: ANN401 - any data set
         self.dataset = dataset
         self.name = getattr(dataset, "name", name)
         self.categories = getattr(dataset, "categories", categories)

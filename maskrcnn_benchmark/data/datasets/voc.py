@@ -85,7 +85,7 @@ class PascalVOCDataset(DetectionDataset):
         self.image_ids = [int(image.name.replace("_", "")) for image in self._images]
 
     @classmethod
-    def known_categories(cls, **arguments: Any) -> dict[int, str]:  # noqa: ARG003
+    def known_categories(cls, **arguments: Any) -> dict[int, str]:  # noqa: ARG003 - the same for all
         """The 20 classes, wherever the photos are."""
         return dict(list(enumerate(cls.CLASSES))[1:])
 
