@@ -1,9 +1,12 @@
 """What scripts written for the original import and how they call it; see docs/migration.md."""
 
+import ast
 import importlib
 import inspect
 
 import pytest
+
+from tests.contract.source_tree import PACKAGE, ROOT, files, is_old_path, module_name, tree
 
 NAMES = {
     "config": "cfg",
@@ -70,6 +73,7 @@ CALLS = {
     "utils.checkpoint.DetectronCheckpointer": "cfg model",
     "utils.model_serialization.load_state_dict": "model loaded_state_dict",
 }
+OLD_PATHS = [path for path in files(PACKAGE, ".py") if is_old_path(path)]
 
 
 def named(path):
@@ -92,9 +96,12 @@ def test_a_call_takes_the_arguments_of_the_original(path):
     assert [each for each in must if each.kind is not each.VAR_KEYWORD] == []
 
 
-@pytest.mark.parametrize("module", ["checkpoint", "model_serialization"])
-def test_an_old_path_leads_to_the_same_things(module):
-    old = vars(importlib.import_module(f"maskrcnn_benchmark.utils.{module}"))
-    new = vars(importlib.import_module(f"maskrcnn_benchmark.weights.{module}"))
-    public = [name for name in new if not name.startswith("_")]
-    assert all(old[name] is new[name] for name in public)
+@pytest.mark.parametrize("path", OLD_PATHS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_old_path_leads_to_the_same_things(path):
+    old = vars(importlib.import_module(module_name(path)))
+    for node in tree(path).body:
+        if isinstance(node, ast.ImportFrom):
+            new = importlib.import_module(node.module)
+            public = getattr(new, "__all__", [name for name in vars(new) if name[0] != "_"])
+            assert public
+            assert all(old[name] is getattr(new, name) for name in public)

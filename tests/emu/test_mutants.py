@@ -62,7 +62,6 @@ def test_fault_is_noticed(reports, mutant):
 
 
 def test_every_kind_of_fault_is_tried():
-    assert len(MUTANTS) >= 10
     assert {mutant.detector for mutant in MUTANTS} == set(DETECTORS)
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 

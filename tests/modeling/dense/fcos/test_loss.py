@@ -10,7 +10,7 @@ from maskrcnn_benchmark.modeling.dense.fcos.targets import FCOSTargetAssigner, F
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.golden_data import golden_npz
-from tests.modeling.dense.fcos.test_targets import STRIDES, golden_targets, make_assigner
+from tests.modeling.dense.fcos.examples import STRIDES, golden_targets, make_assigner
 
 NUM_FOREGROUND = 80
 
