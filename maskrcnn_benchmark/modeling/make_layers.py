@@ -128,3 +128,22 @@ def make_fc(in_features: int, out_features: int, norm: NormFactory | None = None
     layer = nn.Linear(in_features, out_features, bias=norm is None)
     init_kaiming_uniform(layer)
     return layer if norm is None else nn.Sequential(layer, norm(out_features))
+
+
+def make_tower(
+    channels: int, num_convs: int, *, std: float, norm: Callable[[int], nn.Module] | None = None
+) -> nn.Sequential:
+    """3x3 convolutions of as many channels, each with ReLU, in one row as checkpoints have them.
+
+    Args:
+        channels: of input and output.
+        num_convs: how many convolutions.
+        std: of their weights at the start.
+        norm: channels -> normalisation before each ReLU, or None.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(num_convs):
+        conv = nn.Conv2d(channels, channels, 3, padding=1)
+        init_normal(conv, std)
+        layers += [conv, *([norm(channels)] if norm else []), nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from maskrcnn_benchmark.modeling.make_layers import (
     init_normal,
     make_conv,
     make_fc,
+    make_tower,
 )
 
 
@@ -62,3 +65,15 @@ def test_initialisations_have_their_spread():
     bound = (3 / 300) ** 0.5
     assert fc.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
     assert torch.equal(fc.bias, torch.zeros(200))
+
+
+@pytest.mark.parametrize("norm", [None, partial(nn.GroupNorm, 2)])
+def test_a_tower_is_one_row_of_layers(norm):
+    torch.manual_seed(0)
+    tower = make_tower(32, 2, std=0.1, norm=norm)
+    kinds = [nn.Conv2d, nn.GroupNorm, nn.ReLU] if norm else [nn.Conv2d, nn.ReLU]
+    assert [type(layer) for layer in tower] == kinds * 2
+    assert tower[0].weight.std().item() == pytest.approx(0.1, rel=0.05)
+    assert not tower[0].bias.any()
+    assert tower(torch.randn(1, 32, 4, 5)).shape == (1, 32, 4, 5)
+    assert len(make_tower(32, 0, std=0.1)) == 0

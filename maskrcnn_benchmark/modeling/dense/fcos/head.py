@@ -7,6 +7,7 @@ level i.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import Scale, at_least_float32
 from maskrcnn_benchmark.modeling.dense.fcos.locations import check_dense_points
-from maskrcnn_benchmark.modeling.make_layers import init_normal
+from maskrcnn_benchmark.modeling.make_layers import init_normal, make_tower
 from maskrcnn_benchmark.modeling.registry import FCOS_HEADS
 
 _TOWER_GROUPS = 32
@@ -78,12 +79,8 @@ class FCOSHeadSettings:
 
 
 def _make_tower(settings: FCOSHeadSettings) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for _ in range(settings.num_convs):
-        conv = nn.Conv2d(settings.in_channels, settings.in_channels, 3, padding=1)
-        init_normal(conv, _INIT_STD)
-        layers += [conv, nn.GroupNorm(_TOWER_GROUPS, settings.in_channels), nn.ReLU()]
-    return nn.Sequential(*layers)
+    norm = partial(nn.GroupNorm, _TOWER_GROUPS)
+    return make_tower(settings.in_channels, settings.num_convs, std=_INIT_STD, norm=norm)
 
 
 class _FCOSPredictions(nn.Module):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.modeling.make_layers import init_normal
+from maskrcnn_benchmark.modeling.make_layers import init_normal, make_tower
 
 _INIT_STD = 0.01
 
@@ -53,8 +53,8 @@ class RetinaNetHead(nn.Module):
     def __init__(self, settings: RetinaNetHeadSettings) -> None:
         super().__init__()
         channels, num_anchors = settings.in_channels, settings.num_anchors
-        self.cls_tower = _make_tower(settings)
-        self.bbox_tower = _make_tower(settings)
+        self.cls_tower = make_tower(settings.in_channels, settings.num_convs, std=_INIT_STD)
+        self.bbox_tower = make_tower(settings.in_channels, settings.num_convs, std=_INIT_STD)
         self.cls_logits = nn.Conv2d(channels, num_anchors * settings.num_foreground, 3, padding=1)
         self.bbox_pred = nn.Conv2d(channels, num_anchors * 4, 3, padding=1)
         for conv in (self.cls_logits, self.bbox_pred):
@@ -69,12 +69,3 @@ class RetinaNetHead(nn.Module):
             outputs.logits.append(self.cls_logits(self.cls_tower(feature)))
             outputs.deltas.append(self.bbox_pred(self.bbox_tower(feature)))
         return outputs
-
-
-def _make_tower(settings: RetinaNetHeadSettings) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for _ in range(settings.num_convs):
-        conv = nn.Conv2d(settings.in_channels, settings.in_channels, 3, padding=1)
-        init_normal(conv, _INIT_STD)
-        layers += [conv, nn.ReLU()]
-    return nn.Sequential(*layers)
