@@ -1,3 +1,1 @@
-"""Old import path of ``maskrcnn_benchmark.weights.download``."""
-
 from maskrcnn_benchmark.weights.download import *

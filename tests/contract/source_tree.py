@@ -80,6 +80,5 @@ def _absolute_base(path: Path, node: ast.ImportFrom) -> str:
 
 
 def is_old_path(path: Path) -> bool:
-    """Whether a file only gives a module's names under the path that it once had."""
-    body = [node for node in tree(path).body if not isinstance(node, ast.Expr)]
-    return [ast.unparse(node).endswith(" import *") for node in body] == [True]
+    """Whether all that a file does is to give a module's names under the path it once had."""
+    return [ast.unparse(node).endswith(" import *") for node in tree(path).body] == [True]

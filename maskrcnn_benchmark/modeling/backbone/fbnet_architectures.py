@@ -1,3 +1,1 @@
-"""Old import path of ``maskrcnn_benchmark.modeling.fbnet.architectures``."""
-
 from maskrcnn_benchmark.modeling.fbnet.architectures import *

@@ -1,3 +1,1 @@
-"""Old import path of ``maskrcnn_benchmark.modeling.dense.rpn.head``."""
-
 from maskrcnn_benchmark.modeling.dense.rpn.head import *

@@ -1,3 +1,1 @@
-"""Old import path of ``maskrcnn_benchmark.modeling.dense.fcos.inference``."""
-
 from maskrcnn_benchmark.modeling.dense.fcos.inference import *

@@ -1,3 +1,1 @@
-"""Old import path of ``maskrcnn_benchmark.modeling.dense.fcos.loss``."""
-
 from maskrcnn_benchmark.modeling.dense.fcos.loss import *

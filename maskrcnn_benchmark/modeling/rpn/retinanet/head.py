@@ -1,3 +1,1 @@
-"""Old import path of ``maskrcnn_benchmark.modeling.dense.retinanet.head``."""
-
 from maskrcnn_benchmark.modeling.dense.retinanet.head import *
