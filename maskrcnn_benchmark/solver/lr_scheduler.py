@@ -3,8 +3,6 @@
 Iterations count from 0: iteration ``i`` is the ``i + 1``-th optimizer step.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """Names for the labels of a model."""
 
-from __future__ import annotations
-
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.data.build import make_known_categories
 

@@ -1,7 +1,5 @@
 """A sheet of photos, each with its predictions beside its ground truth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Instances drawn on a photo: translucent masks with outlines, boxes, skeletons and name chips."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import cv2

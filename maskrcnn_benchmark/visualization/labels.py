@@ -3,8 +3,6 @@
 Coordinates are px of the canvas that is drawn on.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

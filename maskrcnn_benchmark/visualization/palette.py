@@ -1,7 +1,5 @@
 """Colours of instances, the same in every picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Photo files drawn on, one after the other."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 Shapes: K instances.
 """
 
-from __future__ import annotations
-
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.predicted_masks import ImageMasks, PastedMask
 

@@ -1,7 +1,5 @@
 """Keypoints drawn as skeletons."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from PIL import ImageDraw
