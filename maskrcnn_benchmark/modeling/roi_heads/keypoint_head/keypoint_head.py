@@ -13,6 +13,7 @@ from maskrcnn_benchmark.modeling.registry import (
     ROI_KEYPOINT_PREDICTOR,
 )
 from maskrcnn_benchmark.modeling.roi_heads.head import ROIHead, RoiInputs, RoiOutput
+from maskrcnn_benchmark.modeling.roi_heads.keypoint_head import feature_extractors, predictors  # noqa: F401  # enters them
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.inference import attach_keypoints
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.loss import (
     KeypointTargetAssigner,
@@ -74,14 +75,7 @@ def build_roi_keypoint_head(
     spec: ArchitectureSpec,
     box_extractor: nn.Module | None = None,
 ) -> ROIKeypointHead:
-    """The keypoint head that MODEL.ROI_KEYPOINT_HEAD describes.
-
-    Args:
-        cfg: settings.
-        in_channels: channels of the maps.
-        spec: what the flags of ``cfg`` mean.
-        box_extractor: the box head's feature extractor, which the settings may share.
-    """
+    """The keypoint head that MODEL.ROI_KEYPOINT_HEAD describes."""
     head, roi_heads = cfg.MODEL.ROI_KEYPOINT_HEAD, cfg.MODEL.ROI_HEADS
     extractor = make_extractor(
         cfg, "ROI_KEYPOINT_HEAD", ROI_KEYPOINT_FEATURE_EXTRACTORS, in_channels, spec, box_extractor

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.modeling.roi_heads.head import (
     RoiInputs,
     RoiOutput,
 )
+from maskrcnn_benchmark.modeling.roi_heads.mask_head import feature_extractors, predictors  # noqa: F401  # enters them
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
     Masker,
     attach_masks,
@@ -96,14 +97,7 @@ def build_roi_mask_head(
     spec: ArchitectureSpec,
     box_extractor: nn.Module | None = None,
 ) -> ROIMaskHead:
-    """The mask head that MODEL.ROI_MASK_HEAD describes.
-
-    Args:
-        cfg: settings.
-        in_channels: channels of the maps.
-        spec: what the flags of ``cfg`` mean.
-        box_extractor: the box head's feature extractor, which the settings may share.
-    """
+    """The mask head that MODEL.ROI_MASK_HEAD describes."""
     head, roi_heads = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.ROI_HEADS
     extractor = make_extractor(
         cfg, "ROI_MASK_HEAD", ROI_MASK_FEATURE_EXTRACTORS, in_channels, spec, box_extractor
