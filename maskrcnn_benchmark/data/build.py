@@ -7,7 +7,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import cv2
 import torch
@@ -34,6 +34,7 @@ from maskrcnn_benchmark.data.samplers import (
     mix_seed,
 )
 from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
 
@@ -77,11 +78,14 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
     entries = {name: catalog.get(name) for name, _ in wanted}
     read = lru_cache(maxsize=1)(read_content)
     made: dict[tuple[str, bool], DetectionDataset] = {}
+
+    def ann_file(one: tuple[str, bool]) -> str:
+        return str(entries[one[0]]["args"].get("ann_file"))
+
     # Those of one annotation file come one after the other: the content of one is kept at a time.
-    for name, is_train in sorted(wanted, key=lambda one: _ann_file(entries[one[0]])):
-        own_transforms = None if is_train else transforms
-        options = {"remove_images_without_annotations": is_train, "transforms": own_transforms}
-        dataset = _dataset(name, entries[name], options, read, spec.num_classes)
+    for name, is_train in sorted(wanted, key=ann_file):
+        own = None if is_train else transforms
+        dataset = _dataset(name, entries[name], is_train, own, spec.num_classes, read)
         _check_fit(spec, dataset, is_train)
         made[name, is_train] = dataset
     return Datasets(
@@ -102,8 +106,7 @@ def make_known_categories(cfg: CfgNode, name: str) -> Mapping[int, str]:
     except ConfigError:
         return {}
     known = getattr(_factory(name, entry), "known_categories", AdaptedDataset.known_categories)
-    categories: Mapping[int, str] = known(**entry["args"])
-    return categories
+    return cast("Mapping[int, str]", known(**entry["args"]))
 
 
 def load_dataset(name: str, catalog_file: str) -> DetectionDataset:
@@ -117,9 +120,7 @@ def load_dataset(name: str, catalog_file: str) -> DetectionDataset:
         ConfigError: there is no such catalog or name.
         DatasetError: the data set cannot be used.
     """
-    entry = import_catalog(catalog_file).DatasetCatalog.get(name)
-    options = {"remove_images_without_annotations": False, "transforms": None}
-    return _dataset(name, entry, options, read_content)
+    return _dataset(name, import_catalog(catalog_file).DatasetCatalog.get(name))
 
 
 def make_data_loader(
@@ -245,40 +246,31 @@ def aspect_ratio_groups(dataset: DetectionDataset) -> list[int]:
 def _dataset(
     name: str,
     entry: Mapping[str, Any],
-    options: Mapping[str, Any],
-    read: Callable[..., CocoContent],
+    with_targets: bool = False,
+    transforms: Transform | None = None,
     num_classes: int = 1,
+    read: Callable[..., CocoContent] = read_content,
 ) -> DetectionDataset:
-    """The data set of a catalog entry.
-
-    ``options`` are arguments of ``COCODataset``; others get the transforms of them. One without
-    categories gets nameless ones for ``num_classes``, which counts the background.
-    """
-    factory, arguments = _factory(name, entry), dict(entry["args"])
+    """The data set of a catalog entry; ``num_classes`` is for one without categories."""
+    factory = _factory(name, entry)
+    arguments = {**entry["args"], "transforms": transforms}
     if isinstance(factory, type) and issubclass(factory, COCODataset):
         reader = arguments.pop("reader", COCO_JSON)
         arguments["ann_file"] = read(arguments["ann_file"], arguments["root"], reader)
-        arguments |= {**options, "name": name}
-    else:
-        arguments["transforms"] = options["transforms"]
+        arguments |= {"remove_images_without_annotations": with_targets, "name": name}
     nameless = {label: f"class {label}" for label in range(1, num_classes)}
     return as_detection_dataset(factory(**arguments), name, nameless)
 
 
-def _ann_file(entry: Mapping[str, Any]) -> str:
-    return str(entry["args"].get("ann_file", ""))
-
-
 def _factory(name: str, entry: Mapping[str, Any]) -> Callable[..., object]:
     """What makes the data set of a catalog entry."""
-    factory = entry["factory"]
-    if isinstance(factory, str):
-        if not isinstance(getattr(datasets, factory, None), type):
-            known = ", ".join(datasets.__all__)
-            raise ConfigError(f"unknown factory {factory!r} of the data set {name}; known: {known}")
-        factory = getattr(datasets, factory)
-    made: Callable[..., object] = factory
-    return made
+    factory: Any = entry["factory"]
+    if not isinstance(factory, str):
+        return cast("Callable[..., object]", factory)
+    if not isinstance(getattr(datasets, factory, None), type):
+        known = ", ".join(datasets.__all__)
+        raise ConfigError(f"unknown factory {factory!r} of the data set {name}; known: {known}")
+    return cast("Callable[..., object]", getattr(datasets, factory))
 
 
 def _check_fit(spec: ArchitectureSpec, dataset: DetectionDataset, with_targets: bool) -> None:

@@ -23,7 +23,7 @@ from maskrcnn_benchmark.data.datasets.content import (
 )
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE, num_labelled
-from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, Reader, find_reader, read_content
+from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, find_reader, read_content
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Transform
@@ -124,34 +124,23 @@ class COCODataset(DetectionDataset):
             transforms: called as ``transforms(image, target)``.
             image_ids: use these images only.
             name: what to call the data set in messages.
-
-        Raises:
-            DatasetError: the content cannot be used.
         """
         checked = checked_content(content, name)
         remove = remove_images_without_annotations
         return cls(checked, root, remove, transforms, image_ids=image_ids, name=name)
 
     @classmethod
-    def known_categories(
-        cls,
-        *,
-        ann_file: str = "",
-        root: str = "",
-        reader: str | Reader = COCO_JSON,
-        **arguments: Any,  # noqa: ARG003 - others of the catalog entry
-    ) -> dict[int, str]:
+    def known_categories(cls, **arguments: Any) -> dict[int, str]:
         """The categories of the annotation file; nothing if it is not here.
 
         Args:
-            ann_file: the file.
-            root: folder of the images.
-            reader: what reads the file.
-            arguments: not needed.
+            arguments: of the catalog entry.
         """
+        ann_file = arguments["ann_file"]
         if not os.path.exists(ann_file):
             return {}
-        categories = sorted_categories(find_reader(reader)(ann_file, root), ann_file)
+        read = find_reader(arguments.get("reader", COCO_JSON))
+        categories = sorted_categories(read(ann_file, arguments["root"]), ann_file)
         return {label: category["name"] for label, category in enumerate(categories, start=1)}
 
     def get_img_info(self, index: int) -> dict[str, Any]:

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from PIL import Image
 from torch.utils.data import ConcatDataset as TorchConcatDataset
 
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset, Sample
 from maskrcnn_benchmark.data.errors import DatasetError
-from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class ConcatDataset(TorchConcatDataset[Sample], DetectionDataset):
@@ -55,31 +53,9 @@ class ConcatDataset(TorchConcatDataset[Sample], DetectionDataset):
 
     def get_img_info(self, index: int) -> Mapping[str, Any]:
         """What its data set knows about the image at a position, such as its size."""
-        dataset, position = self._part(index)
-        return dataset.get_img_info(position)
-
-    def read_image(self, index: int) -> Image.Image:
-        """The image at a position as its data set reads it."""
-        dataset, position = self._part(index)
-        return dataset.read_image(position)
-
-    def get_target(self, index: int) -> BoxList:
-        """The training targets of the image at a position."""
-        dataset, position = self._part(index)
-        return dataset.get_target(position)
-
-    def ground_truth(self) -> dict[str, Any]:
-        """Never: ids of images and categories may mean different things in each data set.
-
-        Raises:
-            DatasetError: always.
-        """
-        raise DatasetError(f"{self.name} are evaluated one by one, not together")
-
-    def _part(self, index: int) -> tuple[DetectionDataset, int]:
         number, position = self.get_idxs(index)
         dataset: DetectionDataset = self.datasets[number]  # type: ignore[assignment]
-        return dataset, position
+        return dataset.get_img_info(position)
 
 
 def _difference(first: Mapping[int, str], second: Mapping[int, str]) -> str:

@@ -33,48 +33,29 @@ Entry: TypeAlias = dict[str, Any]
 _NUM_EXAMPLES: Final = 3
 
 
-def _is_int(value: object) -> bool:
-    return type(value) is int
+_Test: TypeAlias = tuple[Callable[[Any], bool], str]
 
-
-def _is_positive_int(value: object) -> bool:
-    return type(value) is int and value > 0
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+_ID: Final[_Test] = (lambda value: type(value) is int, "an integer")
+_SIDE: Final[_Test] = (lambda value: type(value) is int and value > 0, "a positive integer")
+_FILE: Final[_Test] = (lambda value: isinstance(value, str) and bool(value), "a file name")
+_NAME: Final[_Test] = (_FILE[0], "a name")
 
 
 def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def _is_area(value: object) -> bool:
-    return type(value) in (int, float) and value >= 0  # type: ignore[operator]
-
-
 def _is_four_numbers(value: object) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
 
 
-_REQUIRED: Final[Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]]] = (
-    MappingProxyType(
-        {
-            "images": {
-                "id": (_is_int, "an integer"),
-                "file_name": (_is_text, "a file name"),
-                "height": (_is_positive_int, "a positive integer"),
-                "width": (_is_positive_int, "a positive integer"),
-            },
-            "categories": {"id": (_is_int, "an integer"), "name": (_is_text, "a name")},
-            "annotations": {
-                "id": (_is_int, "an integer"),
-                "image_id": (_is_int, "an integer"),
-                "category_id": (_is_int, "an integer"),
-                "bbox": (_is_four_numbers, "[x, y, width, height]"),
-            },
-        }
-    )
+_BOX: Final[_Test] = (_is_four_numbers, "[x, y, width, height]")
+_REQUIRED: Final[Mapping[str, Mapping[str, _Test]]] = MappingProxyType(
+    {
+        "images": {"id": _ID, "file_name": _FILE, "height": _SIDE, "width": _SIDE},
+        "categories": {"id": _ID, "name": _NAME},
+        "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": _BOX},
+    }
 )
 """What each entry of a section must have: key -> (test, what is expected)."""
 
@@ -172,7 +153,7 @@ def examples(values: Iterable[object]) -> str:
 def _check_section(
     content: Mapping[str, Any],
     section: str,
-    required: Mapping[str, tuple[Callable[[object], bool], str]],
+    required: Mapping[str, _Test],
     name: str,
 ) -> None:
     """Raise unless the section is a list of entries that have what they must and unique ids."""
@@ -235,14 +216,14 @@ def _checked(
     if not are_coordinates(annotation["bbox"]):
         raise _UselessError("with a box that is not finite")
     checked = {**annotation, "iscrowd": 1 if annotation.get("iscrowd") else 0}
-    area = annotation["bbox"][2] * annotation["bbox"][3]
+    has_area = _is_number(annotation.get("area")) and annotation["area"] >= 0
+    if not has_area:
+        checked["area"] = annotation["bbox"][2] * annotation["bbox"][3]
     if has_outlines:
         height_width = sizes_hw[annotation["image_id"]]
         checked["segmentation"] = outline = _outline(annotation, *height_width)
-        if not _is_area(annotation.get("area")):
-            area = outline_area(outline, *height_width)
-    if not _is_area(annotation.get("area")):
-        checked["area"] = area
+        if not has_area:
+            checked["area"] = outline_area(outline, *height_width)
     return checked
 
 

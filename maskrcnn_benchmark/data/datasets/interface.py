@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +20,8 @@ Sample: TypeAlias = tuple[Any, BoxList, int]
 """The image (PIL, or a tensor after the transforms), its boxes, and its id."""
 
 
-class DetectionDataset(Dataset[Sample], ABC):
-    """Images with boxes, by position from 0.
+class DetectionDataset(Dataset[Sample]):
+    """Images with boxes, by position from 0; a subclass has the methods that are asked of it.
 
     Attributes:
         name: what to call it in messages.
@@ -76,28 +75,34 @@ class DetectionDataset(Dataset[Sample], ABC):
         """Position -> image id."""
         return dict(enumerate(self.image_ids))
 
-    @abstractmethod
     def get_img_info(self, index: int) -> Mapping[str, Any]:
         """What is known without reading the image: "height" and "width" in px, at least."""
+        raise self._lacks(f"get_img_info({index})")
 
-    @abstractmethod
     def read_image(self, index: int) -> Image.Image:
         """The image at a position as RGB, unchanged."""
+        raise self._lacks(f"read_image({index})")
 
-    @abstractmethod
     def get_target(self, index: int) -> BoxList:
         """What to train on in the image at a position, in px of the original image.
 
         K boxes xyxy with the fields "labels" ((K,) int64 contiguous ids) and, if the data set has
         them, "masks" and "keypoints"; K may be 0.
         """
+        raise self._lacks(f"get_target({index})")
 
-    @abstractmethod
     def ground_truth(self) -> dict[str, Any]:
         """What is to be found in the images, as content of COCO's format that is the caller's own.
 
         Annotations have "iscrowd" and "area"; their ids are at least 1.
         """
+        raise self._lacks("ground_truth()")
+
+    def _lacks(self, call: str) -> DatasetError:
+        return DatasetError(
+            f"the data set {self.name} has no {call}, which is needed here; see "
+            "maskrcnn_benchmark.data.datasets.DetectionDataset"
+        )
 
     def make_evaluator(
         self,
@@ -148,6 +153,9 @@ class AdaptedDataset(DetectionDataset):
         )
         self.has_masks = getattr(dataset, "has_masks", True)
         self.has_keypoints = getattr(dataset, "has_keypoints", True)
+        for method in ("get_img_info", "read_image", "get_target", "ground_truth"):
+            if hasattr(dataset, method):
+                setattr(self, method, getattr(dataset, method))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the data set has
         if name == "dataset" or name.startswith("__"):  # not there yet while it is unpickled
@@ -158,35 +166,6 @@ class AdaptedDataset(DetectionDataset):
         """The image and target that the data set gives, transformed by it, and the image's id."""
         image, target, _ = self.dataset[index]
         return image, target, self.image_ids[index]
-
-    def get_img_info(self, index: int) -> Mapping[str, Any]:
-        """What the data set says."""
-        info: Mapping[str, Any] = self.dataset.get_img_info(index)
-        return info
-
-    def read_image(self, index: int) -> Image.Image:
-        """The image, if the data set has such a method."""
-        image: Image.Image = self._method("read_image")(index)
-        return image
-
-    def get_target(self, index: int) -> BoxList:
-        """The target, if the data set has such a method."""
-        target: BoxList = self._method("get_target")(index)
-        return target
-
-    def ground_truth(self) -> dict[str, Any]:
-        """The ground truth, if the data set has such a method."""
-        content: dict[str, Any] = self._method("ground_truth")()
-        return content
-
-    def _method(self, name: str) -> Any:  # noqa: ANN401 - as the data set has it
-        method = getattr(self.dataset, name, None)
-        if method is None:
-            raise DatasetError(
-                f"the data set {self.name} has no {name}(), which is needed here; see "
-                "maskrcnn_benchmark.data.datasets.DetectionDataset"
-            )
-        return method
 
 
 def as_detection_dataset(

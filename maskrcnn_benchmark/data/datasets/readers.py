@@ -11,8 +11,8 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets.coco_json import read_coco_json
 from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content
 
-Path: TypeAlias = "str | os.PathLike[str]"
-Reader: TypeAlias = Callable[[Path, Path], Mapping[str, Any]]
+_Path: TypeAlias = "str | os.PathLike[str]"
+Reader: TypeAlias = Callable[[_Path, _Path], Mapping[str, Any]]
 """(Annotation file or folder, folder of the images) -> content of COCO's structure."""
 
 COCO_JSON: Final = "coco_json"
@@ -34,7 +34,7 @@ def find_reader(reader: str | Reader) -> Reader:
     return READERS[reader]
 
 
-def read_content(ann_file: Path, root: Path, reader: str | Reader = COCO_JSON) -> CocoContent:
+def read_content(ann_file: _Path, root: _Path, reader: str | Reader = COCO_JSON) -> CocoContent:
     """The annotations of a data set, checked.
 
     Args:

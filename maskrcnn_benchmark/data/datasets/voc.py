@@ -138,21 +138,20 @@ class PascalVOCDataset(DetectionDataset):
         """The annotations in COCO's format, difficult objects as crowds."""
         annotations: list[dict[str, Any]] = []
         for index, image in enumerate(self._images):
-            for one, box in zip(
-                image.objects,
-                self.get_groundtruth(index).convert("xywh").bbox.tolist(),
-                strict=True,
-            ):
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": self.image_ids[index],
-                        "category_id": one.label,
-                        "bbox": box,
-                        "area": box[2] * box[3],
-                        "iscrowd": int(one.is_difficult),
-                    }
+            boxes = self.get_groundtruth(index).convert("xywh").bbox.tolist()
+            annotations += [
+                {
+                    "id": number,
+                    "image_id": self.image_ids[index],
+                    "category_id": one.label,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(one.is_difficult),
+                }
+                for number, (one, box) in enumerate(
+                    zip(image.objects, boxes, strict=True), start=len(annotations) + 1
                 )
+            ]
         return {
             "images": [self.get_img_info(index) for index in range(len(self))],
             "categories": [{"id": i, "name": name} for i, name in self.categories.items()],
@@ -164,14 +163,12 @@ class PascalVOCDataset(DetectionDataset):
         iou_types: Sequence[str],
         *,
         box_only: bool = False,
-        backend: str = "hotcoco",
+        backend: str = "hotcoco",  # noqa: ARG002 - for COCO's numbers
         output_folder: str | Path | None = None,
     ) -> Evaluator[Any]:
         """What measures a model by VOC's own numbers, whatever the tasks; see the base class."""
         if box_only:
-            return super().make_evaluator(
-                iou_types, box_only=True, backend=backend, output_folder=output_folder
-            )
+            return super().make_evaluator(iou_types, box_only=True, output_folder=output_folder)
         return VOCEvaluator(self, output_folder)
 
     def _names(self) -> list[str]:
