@@ -2,8 +2,8 @@
 
 import torch
 
-from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases import deform_psroi_pooling
+from tests.layers.twins import TWINS
 
 OPS = torch.ops.centermask
 # Of ``random_deformation``.
@@ -12,7 +12,7 @@ GEOMETRY = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
 
 def implementations(name):
     """The operator as it is called, with kernels where they are compiled, and its plain twin."""
-    return {"dispatched": getattr(OPS, name), "reference": getattr(_reference, name)}
+    return {"dispatched": getattr(OPS, name), "reference": getattr(TWINS, name)}
 
 
 def random_boxes(count, seed=0, spread=100.0):

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases import deform_conv, deform_psroi_pooling, roi_pool
+from tests.layers.twins import TWINS
 
 OPS = torch.ops.centermask
 SPECIAL = (float("nan"), float("inf"), -float("inf"), 0.5, -0.5, 1e30, -0.0, 2.0**31)
@@ -31,7 +31,7 @@ def with_specials(tensor, replaced):
 def agree(name, arguments, dtype=torch.float64):
     """Same results of the operator in use and its twin, forward and backward."""
     result = getattr(OPS, name)(*arguments)
-    expected = getattr(_reference, name)(*arguments)
+    expected = getattr(TWINS, name)(*arguments)
     close = {"rtol": 1e-9, "atol": 1e-9, "equal_nan": True}
     torch.testing.assert_close(result, expected, **close)
     first = result[0] if isinstance(result, tuple) else result
@@ -64,7 +64,7 @@ def test_any_deformable_convolution(data):
     arguments = arguments._replace(offset=with_specials(arguments.offset, draw(specials)))
     grad, close = agree("deform_conv", arguments)
     results = OPS.deform_conv_backward(grad, *arguments)
-    torch.testing.assert_close(results, _reference.deform_conv_backward(grad, *arguments), **close)
+    torch.testing.assert_close(results, TWINS.deform_conv_backward(grad, *arguments), **close)
 
 
 @anything
@@ -86,7 +86,7 @@ def test_any_roi_pooling(data):
     cells = OPS.roi_pool(*arguments)[1]
     results = OPS.roi_pool_backward(grad, boxes, cells, 2, *hw)
     torch.testing.assert_close(
-        results, _reference.roi_pool_backward(grad, boxes, cells, 2, *hw), **close
+        results, TWINS.roi_pool_backward(grad, boxes, cells, 2, *hw), **close
     )
 
 
@@ -116,5 +116,5 @@ def test_any_deformable_roi_pooling(data):
         arguments = arguments._replace(offset=with_specials(arguments.offset, draw(specials)))
     grad, close = agree("deform_psroi_pooling", arguments)
     results = OPS.deform_psroi_pooling_backward(grad, *arguments)
-    expected = _reference.deform_psroi_pooling_backward(grad, *arguments)
+    expected = TWINS.deform_psroi_pooling_backward(grad, *arguments)
     torch.testing.assert_close(results, expected, **close)

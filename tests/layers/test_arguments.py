@@ -8,7 +8,6 @@ import torch
 from maskrcnn_benchmark.layers import (
     PolygonGroups,
     SigmoidFocalLoss,
-    _reference,
     batched_nms,
     deform_conv,
     deform_roi_pooling,
@@ -23,6 +22,7 @@ from maskrcnn_benchmark.layers import (
     sigmoid_focal_loss,
 )
 from maskrcnn_benchmark.layers.arguments import as_pair
+from tests.layers.twins import TWINS
 
 META, LONG, COMPLEX = torch.device("meta"), torch.int64, torch.complex64
 NAN = float("nan")
@@ -167,7 +167,7 @@ def test_floating_labels_are_compared_not_rounded():
     assert ml_nms(boxes, scores, labels.int(), 0.5).tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("pool", [_reference.roi_align, torch.ops.centermask.roi_align])
+@pytest.mark.parametrize("pool", [TWINS.roi_align, torch.ops.centermask.roi_align])
 def test_image_indices_are_cut_to_whole_numbers(pool):
     features, rois = torch.rand(2, 1, 4, 4), torch.tensor([[1.0, 0, 0, 3, 3]])
     expected = pool(features, rois, 1.0, 2, 2, 2)

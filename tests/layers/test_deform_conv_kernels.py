@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import _reference, modulated_deform_conv
+from maskrcnn_benchmark.layers import modulated_deform_conv
 from tests.layers.inputs import GEOMETRY, random_deformation
+from tests.layers.twins import TWINS
 
 OPS = torch.ops.centermask
 SETTINGS = tuple(GEOMETRY.values())
@@ -28,10 +29,10 @@ def test_kernel_agrees_with_reference(channels, groups, deformable_groups, dtype
     arguments = (features, offset, mask if modulated else None, weight, *SETTINGS)
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {}
     output = OPS.deform_conv(*arguments)
-    torch.testing.assert_close(output, _reference.deform_conv(*arguments), **tolerance)
+    torch.testing.assert_close(output, TWINS.deform_conv(*arguments), **tolerance)
     grad = torch.arange(output.numel(), dtype=dtype).cos().view_as(output)
     results = OPS.deform_conv_backward(grad, *arguments)
-    expected = _reference.deform_conv_backward(grad, *arguments)
+    expected = TWINS.deform_conv_backward(grad, *arguments)
     for ours, reference in zip(results, expected, strict=True):
         torch.testing.assert_close(ours, reference, **tolerance)
 
@@ -44,11 +45,11 @@ def test_many_locations_are_done_in_pieces():
     weight = torch.randn(8, 64, 3, 3, generator=generator) / 24
     arguments = (features, offset, None, weight, [1, 1], [1, 1], [1, 1])
     output = OPS.deform_conv(*arguments)
-    torch.testing.assert_close(output, _reference.deform_conv(*arguments), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output, TWINS.deform_conv(*arguments), rtol=1e-4, atol=1e-5)
     grad = output.sign()
     for ours, reference in zip(
         OPS.deform_conv_backward(grad, *arguments),
-        _reference.deform_conv_backward(grad, *arguments),
+        TWINS.deform_conv_backward(grad, *arguments),
         strict=True,
     ):
         torch.testing.assert_close(ours, reference, rtol=1e-4, atol=2e-3)
@@ -96,7 +97,7 @@ def test_thread_count_changes_no_bit_of_the_gradient_of_the_places():
         assert all(torch.equal(a, b) for a, b in zip(ours, results[0], strict=True))
 
 
-@pytest.mark.parametrize("function", [OPS.deform_conv, _reference.deform_conv])
+@pytest.mark.parametrize("function", [OPS.deform_conv, TWINS.deform_conv])
 def test_cells_outside_are_not_read(function):
     features = torch.full((1, 1, 3, 3), torch.inf)
     features[0, 0, 1, 1] = 2.0

@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from maskrcnn_benchmark.layers._ops import OPERATORS
-from maskrcnn_benchmark.layers._ops.determinism import with_alert_on_cuda
+from maskrcnn_benchmark.layers._ops.operator import with_alert_on_cuda
 from tests.contract.source_tree import ROOT
 
 

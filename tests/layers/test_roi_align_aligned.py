@@ -5,10 +5,11 @@ import re
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import ROIAlign, _reference, ops_status, roi_align
+from maskrcnn_benchmark.layers import ROIAlign, ops_status, roi_align
 from tests.layers import op_cases, oracles
 from tests.layers.inputs import implementations, random_rois
 from tests.layers.op_cases.case import DTYPES
+from tests.layers.twins import TWINS
 
 OPS = torch.ops.centermask
 NAN, INF = float("nan"), float("inf")
@@ -125,7 +126,7 @@ def test_not_aligned_unless_asked_for(operator):
         "roi_align": (features, rois, 0.25, 3, 2, 0),
         "roi_align_backward": (pooled, rois, 0.25, *features.shape, 0),
     }
-    for function in (getattr(OPS, operator), getattr(_reference, operator)):
+    for function in (getattr(OPS, operator), getattr(TWINS, operator)):
         results = [function(*calls[operator], *rest) for rest in ((), (False,), (True,))]
         assert torch.equal(results[0], results[1])
         assert not torch.equal(results[0], results[2])

@@ -1,9 +1,10 @@
 """Registration of the operators ``torch.ops.centermask.*``.
 
 The compiled library, where it is there, brings schemas and kernels of its devices; every other
-device (and every device, without the library) computes with the plain PyTorch twins of
-``_reference/``. Shape functions, derivatives and autocast rules are the same for both, so models,
-torch.compile and export need not care. One module here describes one family of operators.
+device (and every device, without the library) computes with plain PyTorch twins, which are also the
+oracle of the tests. Shape functions, derivatives and autocast rules are the same for both, so
+models, torch.compile and export need not care. One module here describes one family of operators;
+a twin's arguments are those of the operator's schema, in their order.
 """
 
 import os

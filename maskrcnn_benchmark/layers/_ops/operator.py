@@ -1,14 +1,13 @@
 """What an operator is made of, and how it enters PyTorch."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-
-from maskrcnn_benchmark.layers._ops.determinism import with_alert_on_cuda
 
 NAMESPACE = "centermask"
 """Namespace of the operators under torch.ops."""
@@ -16,6 +15,17 @@ NAMESPACE = "centermask"
 Gradients: TypeAlias = tuple[Tensor | None, ...]
 Inputs: TypeAlias = tuple[Any, ...]
 """Arguments of a call, as autograd hands them to ``setup_context``."""
+
+
+class Context(Protocol):
+    """What ``setup_context`` leaves for ``backward``: tensors, and in ``settings`` all else."""
+
+    settings: Sequence[Any]
+    saved_tensors: tuple[Any, ...]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
+    def set_materialize_grads(self, value: bool) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +112,41 @@ def _announced(function: Callable[..., Any], announce: Callable[[], None]) -> Ca
         return function(*arguments)
 
     return announced
+
+
+def with_alert_on_cuda(name: str, backward: Callable[..., Any]) -> Callable[..., Any]:
+    """``backward`` of the operator ``name``, whose CUDA kernel adds with atomics.
+
+    On CUDA it does what ``torch.use_deterministic_algorithms`` asks for: nothing, warn or raise.
+    """
+
+    @wraps(backward)
+    def alerting(ctx: Any, *grads: Tensor | None) -> Any:  # noqa: ANN401 - as ``backward``
+        if any(grad is not None and grad.is_cuda for grad in grads):
+            _alert_not_deterministic(f"the backward pass of {name} on CUDA")
+        return backward(ctx, *grads)
+
+    return alerting
+
+
+def _alert_not_deterministic(what: str) -> None:
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    text = (
+        f"{what} adds in an order that changes from run to run, but "
+        "torch.use_deterministic_algorithms(True) was called; allow it with "
+        "torch.use_deterministic_algorithms(True, warn_only=True)"
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(text)
+    warnings.warn(text, stacklevel=2)
+
+
+def no_second_derivative(name: str) -> Callable[..., Gradients]:
+    """The ``backward`` of the backward pass of ``name``, which cannot be differentiated again."""
+
+    def refuse(ctx: Context, *grads: Tensor) -> Gradients:
+        del ctx, grads
+        raise NotImplementedError(f"{name} has no second derivative")
+
+    return refuse

@@ -7,10 +7,10 @@ from maskrcnn_benchmark.layers import (
     DeformRoIPooling,
     DeformRoIPoolingPack,
     ModulatedDeformRoIPoolingPack,
-    _reference,
     deform_roi_pooling,
 )
 from tests.layers.op_cases.deform_psroi_pooling import call
+from tests.layers.twins import TWINS
 
 OPS = torch.ops.centermask
 
@@ -105,7 +105,7 @@ def naive(data, rois, offset, scale, channels, bins, group, parts, samples, fact
 def test_agrees_with_naive_loop(settings):
     arguments = call(torch.float64, 4, **settings)
     expected = naive(*arguments)
-    for function in (OPS.deform_psroi_pooling, _reference.deform_psroi_pooling):
+    for function in (OPS.deform_psroi_pooling, TWINS.deform_psroi_pooling):
         torch.testing.assert_close(function(*arguments), expected)
 
 
@@ -231,7 +231,7 @@ def test_wrong_arguments_are_named(changes, message):
 def test_image_index_out_of_range_is_refused(image):
     arguments = call(torch.float32, 3)
     arguments.rois[1, 0] = image
-    for function in (OPS.deform_psroi_pooling, _reference.deform_psroi_pooling):
+    for function in (OPS.deform_psroi_pooling, TWINS.deform_psroi_pooling):
         with pytest.raises((RuntimeError, ValueError), match=r"indices in \[0, 2\).*row 1"):
             function(*arguments)
 

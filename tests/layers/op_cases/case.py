@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import _ops
+from tests.layers.twins import TWINS
 
 DTYPES = (torch.float32, torch.float64)
-_REFERENCES = {operator.name: operator.reference for operator in _ops.OPERATORS}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def run_case(case: OpCase, namespace: str, dtype: torch.dtype, device: str = "cp
         AssertionError: the results differ.
     """
     arguments = case.arguments(dtype)
-    twin = _REFERENCES[case.operator]
+    twin = getattr(TWINS, case.operator)
     expected = case.expected(dtype) if case.expected else twin(*arguments)
     operator = getattr(getattr(torch.ops, namespace), case.operator)
     actual = operator(*(_moved(argument, device) for argument in arguments))

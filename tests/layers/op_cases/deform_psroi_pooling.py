@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases.case import OpCase, Refusal, seeded
 from tests.layers.op_cases.roi_align import features, random_rois, rois
+from tests.layers.twins import TWINS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -135,14 +135,14 @@ def _first_of(forward: Call) -> Call:
 
 def _nan_but_the_first(dtype: torch.dtype) -> Tensor:
     pooled = torch.full((5, 2, 3, 3), NAN, dtype=dtype)
-    pooled[0] = _reference.deform_psroi_pooling(*_first_of(_of_no_image(dtype)))
+    pooled[0] = TWINS.deform_psroi_pooling(*_first_of(_of_no_image(dtype)))
     return pooled
 
 
 def _gradients_of_the_first(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     grad, *_ = _backward_of(_of_no_image(dtype))
     first = _first_of(_of_no_image(dtype))
-    of_input, of_offset = _reference.deform_psroi_pooling_backward(grad[:1], *first)
+    of_input, of_offset = TWINS.deform_psroi_pooling_backward(grad[:1], *first)
     return of_input, torch.cat((of_offset, of_offset.new_zeros(4, *of_offset.shape[1:])))
 
 

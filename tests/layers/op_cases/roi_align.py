@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases.case import OpCase, Refusal, far_apart, seeded
+from tests.layers.twins import TWINS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -180,7 +180,7 @@ def _nan_but_the_first(dtype: torch.dtype) -> Tensor:
 
 def _gradient_of_the_first(dtype: torch.dtype) -> Tensor:
     grad, boxes, *rest = _backward_of(_of_no_image(dtype))
-    return _reference.roi_align_backward(grad[:1], boxes[:1], *rest)
+    return TWINS.roi_align_backward(grad[:1], boxes[:1], *rest)
 
 
 # A kernel cannot raise an error without waiting for the device: what it pools is no number.

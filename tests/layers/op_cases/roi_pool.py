@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import _reference
 from tests.layers.op_cases.case import OpCase, Refusal, far_apart, seeded
 from tests.layers.op_cases.roi_align import features, random_rois, rois
+from tests.layers.twins import TWINS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -98,7 +98,7 @@ _FORWARD: dict[str, Callable[[torch.dtype], Call]] = {
 
 
 def _backward_of(call: Call) -> tuple[Any, ...]:
-    argmax = _reference.roi_pool(*call)[1]
+    argmax = TWINS.roi_pool(*call)[1]
     grad = torch.randn(argmax.shape, generator=seeded(7), dtype=torch.float64).to(call.input.dtype)
     n, _, h, w = call.input.shape
     return grad, call.rois, argmax, n, h, w
@@ -122,7 +122,7 @@ def _of_no_image(dtype: torch.dtype) -> Call:
 
 def _nan_but_the_first(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     _, boxes, *rest = call = _of_no_image(dtype)
-    pooled, argmax = _reference.roi_pool(call.input, boxes[:1], *rest)
+    pooled, argmax = TWINS.roi_pool(call.input, boxes[:1], *rest)
     none = pooled.expand(3, -1, -1, -1)
     return torch.cat((pooled, none * NAN)), torch.cat((argmax, torch.full_like(none, -1).long()))
 
