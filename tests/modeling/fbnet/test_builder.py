@@ -101,7 +101,7 @@ def test_shift_moves_groups_of_channels():
 def test_shuffle_interleaves_groups():
     x = torch.arange(6.0).reshape(1, 6, 1, 1)
     assert ChannelShuffle(2)(x).flatten().tolist() == [0, 3, 1, 4, 2, 5]
-    with pytest.raises(ValueError, match="6 channels cannot be divided into 4 groups"):
+    with pytest.raises(ValueError, match=r"\b6\b.*\b4\b"):
         ChannelShuffle(4)(x)
 
 
@@ -115,9 +115,9 @@ def test_squeeze_and_excitation_scales_channels():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="stride: expected one of"):
+    with pytest.raises(ValueError, match="stride"):
         IRFBlock(4, 4, 2, 3)
-    with pytest.raises(ValueError, match="kernel: expected 1, 3, 5 or 7, got 4"):
+    with pytest.raises(ValueError, match=r"kernel: .*got 4"):
         IRFBlock(4, 4, 2, 1, kernel=4)
-    with pytest.raises(ValueError, match="stride: expected one of"):
+    with pytest.raises(ValueError, match="stride"):
         fbnet_builder.CascadeConv3x3(4, 4, 4)

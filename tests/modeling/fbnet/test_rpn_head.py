@@ -29,7 +29,7 @@ def test_predictions_of_every_level_and_checkpoint_names():
 def test_the_last_blocks_can_be_chosen():
     head = build(RPN_HEAD_BLOCKS=2)
     assert list(dict(head[0].head.named_children())) == ["xif5_1", "xif5_2"]
-    with pytest.raises(ConfigError, match="RPN_HEAD_BLOCKS: expected at most 3, got 4"):
+    with pytest.raises(ConfigError, match=r"RPN_HEAD_BLOCKS: .*got 4"):
         build(RPN_HEAD_BLOCKS=4)
 
 
