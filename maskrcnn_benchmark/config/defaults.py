@@ -9,6 +9,7 @@ from maskrcnn_benchmark.config.node import CfgNode
 _C = CfgNode()
 
 _C.MODEL = CfgNode({**defaults_model._C.MODEL, **defaults_heads._C.MODEL})
+_C.MODEL.DENSE.SETTINGS.set_new_allowed(True)
 
 _C.INPUT = CfgNode()
 # Lengths of the shorter image side in px; training draws one for each image.

@@ -41,6 +41,14 @@ _C.MODEL.FCOS_MASK = False
 # positive it decides, and those keys must hold the same number or be left at their default.
 _C.MODEL.NUM_CLASSES = 0
 
+_C.MODEL.DENSE = CfgNode()
+# Name of the dense detector, a key of `config.families.FAMILIES`: "fcos", "retinanet", "rpn", or
+# one that a script registered. "": RETINANET_ON, FCOS_ON and RPN_ONLY choose. Settings that a
+# detector has of its own are keys of MODEL.DENSE.SETTINGS.
+_C.MODEL.DENSE.FAMILY = ""
+# Settings that the detector has of its own; the shipped ones have none.
+_C.MODEL.DENSE.SETTINGS = CfgNode()
+
 _C.MODEL.BACKBONE = CfgNode()
 # Name of the convolutional body, a key of `registry.BACKBONES`, e.g. "R-50-FPN-RETINANET"
 # (P3..P7), "R-50-FPN" (P2..P6), "R-50-C4" (one map of stride 16). An unknown name is answered with

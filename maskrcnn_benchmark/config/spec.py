@@ -3,20 +3,14 @@
 import functools
 import operator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from maskrcnn_benchmark.config.defaults import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.families import Family, family_of, read_settings
 from maskrcnn_benchmark.config.node import CfgNode
 from maskrcnn_benchmark.config.roi_heads import ROI_HEAD_TRAITS
 
-Proposal = Literal["fcos", "rpn", "retinanet"]
-
-_PROPOSAL_CLASS_KEYS = {
-    "fcos": ("MODEL.FCOS.NUM_CLASSES",),
-    "retinanet": ("MODEL.RETINANET.NUM_CLASSES",),
-    "rpn": (),
-}
 _HEADS_CLASS_KEY = "MODEL.ROI_BOX_HEAD.NUM_CLASSES"
 
 
@@ -25,15 +19,17 @@ class ArchitectureSpec:
     """The architecture that a configuration describes.
 
     Attributes:
-        proposal: the stage that finds boxes.
+        proposal: the dense detector that finds boxes, a key of ``FAMILIES``.
         roi_heads: names of the heads that work on them, keys of ``ROI_HEAD_TRAITS``, in the order
             in which they run.
         num_classes: number of classes, background included; without meaning if `box_only`.
+        settings: those that the detector has of its own, of the class ``Family.settings``.
     """
 
-    proposal: Proposal
+    proposal: str
     roi_heads: tuple[str, ...]
     num_classes: int
+    settings: Any = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "ArchitectureSpec":
@@ -42,29 +38,39 @@ class ArchitectureSpec:
         Raises:
             ConfigError: when flags contradict each other, or class counts differ.
         """
-        proposal = _proposal(cfg)
-        roi_heads = _roi_heads(cfg, proposal)
-        return cls(proposal, roi_heads, _num_classes(cfg, proposal, roi_heads))
+        proposal = cfg.MODEL.DENSE.FAMILY or _proposal_of_flags(cfg)
+        family = family_of(proposal)
+        roi_heads = _roi_heads(cfg, proposal, family)
+        return cls(
+            proposal=proposal,
+            roi_heads=roi_heads,
+            num_classes=_num_classes(cfg, family, roi_heads),
+            settings=read_settings(cfg.MODEL.DENSE.SETTINGS, family.settings),
+        )
 
     @property
     def iou_types(self) -> tuple[str, ...]:
         """The COCO tasks that the detections can be evaluated in, "bbox" first."""
+        own = ("segm",) if family_of(self.proposal).gives_masks else ()
         given = (ROI_HEAD_TRAITS[name].iou_type for name in self.roi_heads)
-        return ("bbox", *dict.fromkeys(filter(None, given)))
+        return ("bbox", *dict.fromkeys((*own, *filter(None, given))))
 
     @property
     def target_fields(self) -> dict[str, str]:
-        """Fields that targets need besides `labels`, each with the flag of the head that asks."""
+        """Fields that targets need besides `labels`, each with the key that asks for it."""
+        own = {"masks": "MODEL.DENSE.FAMILY"} if family_of(self.proposal).gives_masks else {}
         traits = [ROI_HEAD_TRAITS[name] for name in self.roi_heads]
-        return {each.target_field: f"MODEL.{each.flag}" for each in traits if each.target_field}
+        return own | {
+            each.target_field: f"MODEL.{each.flag}" for each in traits if each.target_field
+        }
 
     @property
     def box_only(self) -> bool:
         """Whether the detections are proposals without classes."""
-        return self.proposal == "rpn" and not self.roi_heads
+        return not self.roi_heads and not family_of(self.proposal).gives_labels
 
 
-def _proposal(cfg: CfgNode) -> Proposal:
+def _proposal_of_flags(cfg: CfgNode) -> str:
     if cfg.MODEL.RETINANET_ON:
         return "retinanet"
     # UPSTREAM(fcos-needs-rpn-only): there FCOS_ON alone, which is on by default, chose FCOS, so
@@ -74,11 +80,16 @@ def _proposal(cfg: CfgNode) -> Proposal:
     return "rpn"
 
 
-def _roi_heads(cfg: CfgNode, proposal: Proposal) -> tuple[str, ...]:
+def _roi_heads(cfg: CfgNode, proposal: str, family: Family) -> tuple[str, ...]:
     model = cfg.MODEL
+    if family.gives_masks and model.MASK_ON:
+        raise ConfigError(
+            f"MODEL.MASK_ON: expected False with the dense detector {proposal!r}, which gives "
+            "masks itself, got True"
+        )
     if proposal == "fcos" and model.FCOS_MASK and not model.MASK_ON:
         raise ConfigError("MODEL.FCOS_MASK is True, which needs MODEL.MASK_ON True, got False")
-    has_box = proposal == "rpn" and not model.RPN_ONLY
+    has_box = not family.gives_labels and not model.RPN_ONLY
     known = sorted(ROI_HEAD_TRAITS.items(), key=lambda item: item[1].position)
     # A head from outside the package need not have its flag in everybody's settings.
     heads = {
@@ -92,7 +103,7 @@ def _roi_heads(cfg: CfgNode, proposal: Proposal) -> tuple[str, ...]:
             raise ConfigError(
                 f"MODEL.{traits.flag} is True, which needs MODEL.{needed} True, got False"
             )
-    if proposal == "rpn" and heads and not has_box:
+    if not family.gives_labels and heads and not has_box:
         first, traits = next(iter(heads.items()))
         raise ConfigError(
             f"MODEL.RPN_ONLY is True, so RPN proposals get no classes, but the {first} head "
@@ -102,8 +113,8 @@ def _roi_heads(cfg: CfgNode, proposal: Proposal) -> tuple[str, ...]:
     return tuple(heads)
 
 
-def _num_classes(cfg: CfgNode, proposal: Proposal, roi_heads: tuple[str, ...]) -> int:
-    keys = _PROPOSAL_CLASS_KEYS[proposal]
+def _num_classes(cfg: CfgNode, family: Family, roi_heads: tuple[str, ...]) -> int:
+    keys = family.class_keys
     if not keys or any(ROI_HEAD_TRAITS[name].has_classes for name in roi_heads):
         keys = (*keys, _HEADS_CLASS_KEY)
     # UPSTREAM(one-class-count): there every part read a key of its own, and keys that differed

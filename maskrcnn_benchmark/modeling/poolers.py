@@ -123,6 +123,7 @@ class Pooler(nn.Module):
         if not scales:
             raise ValueError("scales must name at least one level")
         self.output_size = output_size
+        self.scales = tuple(scales)
         self.level_mapper = level_mapper or LevelMapper(*_level_range(scales))
         self.poolers = nn.ModuleList(
             ROIAlign(output_size, spatial_scale=scale, sampling_ratio=sampling_ratio)

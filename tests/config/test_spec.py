@@ -1,6 +1,9 @@
+from dataclasses import dataclass
+
 import pytest
 
 from maskrcnn_benchmark.config import ArchitectureSpec, ConfigError, get_default_config
+from maskrcnn_benchmark.config.families import FAMILIES, Family, family_of
 
 FCOS = ["MODEL.RPN_ONLY", True, "MODEL.FCOS_ON", True]
 CENTERMASK = [*FCOS, "MODEL.MASK_ON", True, "MODEL.FCOS_MASK", True]
@@ -143,6 +146,59 @@ def test_class_counts_that_cannot_be_are_named(overrides, parts):
     with pytest.raises(ConfigError) as error:
         _spec(*overrides)
     assert all(part in str(error.value) for part in parts)
+
+
+@dataclass(frozen=True)
+class TinySettings:
+    num_prototypes: int = 4
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A detector that gives labels and masks, and has a setting of its own."""
+    family_of("fcos")
+    monkeypatch.setattr(FAMILIES, "_entries", dict(FAMILIES._entries))
+    FAMILIES.register("tiny", Family(build=list, gives_masks=True, settings=TinySettings))
+    return ["MODEL.DENSE.FAMILY", "tiny", "MODEL.NUM_CLASSES", 4]
+
+
+def test_a_detector_chosen_by_name_says_what_it_gives(tiny):
+    spec = _spec(*tiny, "MODEL.DENSE.SETTINGS.NUM_PROTOTYPES", 3)
+    assert spec == ArchitectureSpec("tiny", (), 4, TinySettings(num_prototypes=3))
+    assert spec.iou_types == ("bbox", "segm")
+    assert not spec.box_only
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (MASK, "MODEL.MASK_ON: expected False with the dense detector 'tiny', which gives masks"),
+        (["MODEL.NUM_CLASSES", 0], "MODEL.NUM_CLASSES expects at least 2"),
+        (["MODEL.DENSE.SETTINGS.PROTOTYPES", 3], "nearest known key is .*NUM_PROTOTYPES"),
+        (["MODEL.DENSE.FAMILY", "fcos"], "unknown key MODEL.DENSE.SETTINGS.NUM_PROTOTYPES"),
+        (["MODEL.DENSE.FAMILY", ""], "unknown key MODEL.DENSE.SETTINGS.NUM_PROTOTYPES"),
+    ],
+)
+def test_what_does_not_fit_a_detector_is_named(tiny, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        _spec(*tiny, "MODEL.DENSE.SETTINGS.NUM_PROTOTYPES", 3, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("fcos", CENTERMASK),
+        ("retinanet", [*RETINANET, *MASK]),
+        ("rpn", MASK),
+        ("rpn", ["MODEL.RPN_ONLY", True, "MODEL.FCOS_ON", False]),
+    ],
+)
+def test_the_name_and_the_flags_choose_the_same(name, flags):
+    assert _spec(*flags, "MODEL.DENSE.FAMILY", name) == _spec(*flags)
+
+
+def test_the_name_wins_over_the_flags():
+    assert _spec(*RETINANET, "MODEL.DENSE.FAMILY", "fcos").proposal == "fcos"
 
 
 def test_a_spec_is_a_value():

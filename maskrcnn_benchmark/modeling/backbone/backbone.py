@@ -24,6 +24,7 @@ from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
 from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # enters its backbone
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory, make_conv
 from maskrcnn_benchmark.modeling.registry import BACKBONES
+from maskrcnn_benchmark.modeling.strides import Level
 
 BodyBuilder = Callable[[CfgNode], Body]
 
@@ -43,12 +44,17 @@ class Backbone(nn.Sequential):
         body: the network.
         fpn: makes the pyramid; None returns the body's last map.
         out_channels: channels of every returned map.
+
+    Attributes:
+        levels: channels and stride of every returned map.
     """
 
-    def __init__(self, *, body: nn.Module, fpn: nn.Module | None, out_channels: int) -> None:
+    def __init__(self, *, body: Body, fpn: FPN | HRFPN | None, out_channels: int) -> None:
         neck = ("last_map", LastMap()) if fpn is None else ("fpn", fpn)
         super().__init__(OrderedDict([("body", body), neck]))
         self.out_channels = out_channels
+        strides = body.strides[-1:] if fpn is None else fpn.strides(body.strides)
+        self.levels = tuple(Level(out_channels, stride) for stride in strides)
 
 
 def _conv_block(
@@ -128,9 +134,10 @@ def build_hrfpn_backbone(cfg: CfgNode, *, width: int, stride: int) -> Backbone:
 
 
 def _register_hrnet(width: int) -> None:
-    for ending, stride in (("FPN", 1), ("FPN-RETINANET", 2)):
+    # The original knows P3..P7 alone, without an ending.
+    for ending, stride in (("-FPN", 1), ("-FPN-RETINANET", 2), ("", 2)):
         builder = partial(build_hrfpn_backbone, width=width, stride=stride)
-        BACKBONES.register(f"HRNET-W{width}-{ending}", builder)
+        BACKBONES.register(f"HRNET-W{width}{ending}", builder)
 
 
 def _register_pyramids(name: str, build_body: BodyBuilder, family: str) -> None:
@@ -172,7 +179,8 @@ _register_pyramids("MNV2", MobileNetV2.from_config, "RESNETS")
 def build_backbone(cfg: CfgNode) -> nn.Module:
     """The backbone that MODEL.BACKBONE.CONV_BODY names.
 
-    It has `.out_channels` and maps images (N, 3, H, W) to a tuple of feature maps, finest first.
+    It has `.out_channels` and maps images (N, 3, H, W) to a tuple of feature maps, finest first;
+    the shipped ones say channels and stride of every map in `.levels`.
 
     Raises:
         ConfigError: if no backbone of that name is registered.

@@ -10,9 +10,11 @@ class Body(nn.Module):
 
     Attributes:
         out_channels_per_stage: channels of the maps.
+        strides: px per cell of the maps.
     """
 
     out_channels_per_stage: Sequence[int]
+    strides: Sequence[int] = (4, 8, 16, 32)
 
     def freeze_first(self, num_parts: int, parts: Iterable[nn.Module]) -> None:
         """Takes the first `num_parts` of the parts of this body out of training.

@@ -41,6 +41,13 @@ class FPN(nn.Module):
             self.add_module(f"fpn_layer{level}", conv_block(out_channels, out_channels, 3))
         self.top_blocks = top_blocks
 
+    def strides(self, body_strides: Sequence[int]) -> tuple[int, ...]:
+        """Strides (px per cell) of the pyramid's maps over body maps of these strides."""
+        strides = [body_strides[level - 1] for level in self.levels]
+        for _ in range(self.top_blocks.num_maps if self.top_blocks else 0):
+            strides.append(2 * strides[-1])
+        return tuple(strides)
+
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Pyramid maps (N, F, Hi, Wi), finest first, from body maps (N, Ci, Hi, Wi)."""
         inner: Tensor | None = None
@@ -59,6 +66,8 @@ class FPN(nn.Module):
 class LastLevelMaxPool(nn.Module):
     """One coarser map: every second cell of the last pyramid map (Mask R-CNN's P6)."""
 
+    num_maps = 1
+
     def forward(self, _c5: Tensor, p5: Tensor) -> list[Tensor]:
         """[P6] of shape (N, F, ceil(H5 / 2), ceil(W5 / 2))."""
         return [F.max_pool2d(p5, kernel_size=1, stride=2, padding=0)]
@@ -72,6 +81,8 @@ class LastLevelP6P7(nn.Module):
         out_channels: channels F of the pyramid.
         use_c5: P6 comes from C5; otherwise from P5 (FCOS, CenterMask).
     """
+
+    num_maps = 2
 
     def __init__(self, *, c5_channels: int, out_channels: int, use_c5: bool) -> None:
         super().__init__()

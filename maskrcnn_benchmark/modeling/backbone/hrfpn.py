@@ -32,6 +32,7 @@ class HRFPN(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels_list = list(in_channels_list)
+        self.stride = stride
         self.reduction_conv = nn.Conv2d(sum(in_channels_list), out_channels, kernel_size=1)
         self.fpn_convs = nn.ModuleList(
             nn.Conv2d(out_channels, out_channels, kernel_size=3, stride=stride, padding=1)
@@ -40,6 +41,11 @@ class HRFPN(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 init_kaiming_uniform(module)
+
+    def strides(self, body_strides: Sequence[int]) -> tuple[int, ...]:
+        """Strides (px per cell) of the pyramid's maps over body maps of these strides."""
+        finest = body_strides[0] * self.stride
+        return tuple(finest * 2**level for level in range(len(self.fpn_convs)))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Pyramid maps (N, F, Hi, Wi), finest first, each half the size of the one before."""

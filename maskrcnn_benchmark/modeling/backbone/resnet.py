@@ -25,6 +25,7 @@ BLOCKS_PER_STAGE = {
 }
 # Index of C5 among the stages.
 _RES5 = 3
+_STEM_STRIDE = 4
 # Values of MODEL.RESNETS.STEM_FUNC and TRANS_FUNC -> whether they mean group normalisation.
 _STEM_FUNCS = {"StemWithFixedBatchNorm": False, "StemWithGN": True}
 _TRANS_FUNCS = {"BottleneckWithFixedBatchNorm": False, "BottleneckWithGN": True}
@@ -189,6 +190,10 @@ class ResNet(Body):
             self.add_module(name, _make_stage(settings, index, block_norm))
         stages = range(len(self.stage_names))
         self.out_channels_per_stage = [_stage_channels(settings, index) for index in stages]
+        strides = [_STEM_STRIDE]
+        for index in stages[1:]:
+            strides.append(strides[-1] * _first_stride(settings, index))
+        self.strides = strides
         self.freeze_first(settings.freeze_at, self.children())
 
     @classmethod
@@ -252,12 +257,18 @@ def _stage_channels(settings: ResNetSettings, index: int) -> int:
     return channels
 
 
+def _dilation(settings: ResNetSettings, index: int) -> int:
+    return settings.res5_dilation if index == _RES5 else 1
+
+
+def _first_stride(settings: ResNetSettings, index: int) -> int:
+    return 1 if index == 0 or _dilation(settings, index) > 1 else 2
+
+
 def _make_stage(settings: ResNetSettings, index: int, norm: NormFactory) -> nn.Sequential:
     """Stage C(index + 2)."""
     out_channels = _stage_channels(settings, index)
     in_channels = _stage_channels(settings, index - 1) if index else settings.stem_channels
-    dilation = settings.res5_dilation if index == _RES5 else 1
-    first_stride = 1 if index == 0 or dilation > 1 else 2
     return nn.Sequential(
         *(
             Bottleneck(
@@ -266,8 +277,8 @@ def _make_stage(settings: ResNetSettings, index: int, norm: NormFactory) -> nn.S
                 out_channels=out_channels,
                 num_groups=settings.num_groups,
                 stride_in_1x1=settings.stride_in_1x1,
-                stride=1 if block else first_stride,
-                dilation=dilation,
+                stride=1 if block else _first_stride(settings, index),
+                dilation=_dilation(settings, index),
                 deformable=settings.deformable if settings.deformable.stages[index] else None,
                 norm=norm,
             )

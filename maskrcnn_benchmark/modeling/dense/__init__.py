@@ -1,1 +1,13 @@
-"""Dense detectors: what finds boxes at every place of the feature maps."""
+"""Dense detectors: what finds boxes at every place of the feature maps.
+
+A detector of this package is a folder here and a line below.
+"""
+
+from maskrcnn_benchmark.config.families import FAMILIES
+from maskrcnn_benchmark.modeling.dense.fcos.fcos import FCOS
+from maskrcnn_benchmark.modeling.dense.retinanet.retinanet import RETINANET
+from maskrcnn_benchmark.modeling.dense.rpn.proposal_network import RPN
+
+FAMILIES.register("fcos", FCOS)
+FAMILIES.register("retinanet", RETINANET)
+FAMILIES.register("rpn", RPN)

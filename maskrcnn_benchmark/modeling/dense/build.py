@@ -1,30 +1,33 @@
-"""Proposal stages by architecture."""
+"""Dense detectors by configuration."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.families import family_of
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.modeling.dense.fcos import build_fcos
-from maskrcnn_benchmark.modeling.dense.retinanet import build_retinanet
-from maskrcnn_benchmark.modeling.dense.rpn.proposal_network import build_proposal_network
 from maskrcnn_benchmark.modeling.fbnet import rpn_head as _fbnet  # noqa: F401  # enters its head
-
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "fcos": build_fcos,
-    "rpn": build_proposal_network,
-    "retinanet": build_retinanet,
-}
+from maskrcnn_benchmark.modeling.strides import Level
 
 
-def build_rpn(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None) -> nn.Module:
+def build_rpn(
+    cfg: CfgNode,
+    in_channels: int,
+    spec: ArchitectureSpec | None = None,
+    levels: Sequence[Level] | None = None,
+) -> nn.Module:
     """The proposal stage of the architecture, called with (images, features, targets=None).
 
     Args:
         cfg: settings.
         in_channels: channels of the maps.
         spec: what the flags of ``cfg`` mean; None reads them.
+        levels: channels and strides of the maps; None if the backbone does not say.
+
+    Raises:
+        ConfigError: for settings that do not fit one another or the maps.
     """
     spec = spec or ArchitectureSpec.from_config(cfg)
-    return _BUILDERS[spec.proposal](cfg, in_channels, spec)
+    stage: nn.Module = family_of(spec.proposal).build(cfg, in_channels, spec, levels)
+    return stage

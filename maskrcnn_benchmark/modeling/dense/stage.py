@@ -14,9 +14,7 @@ from maskrcnn_benchmark.structures.image_list import ImageList
 Outputs = TypeVar("Outputs", bound=Iterable[object])
 PointMaker: TypeAlias = Callable[[Sequence[Tensor]], list[Tensor]]
 Loss: TypeAlias = Callable[[Outputs, Sequence[Tensor], Sequence[BoxList]], dict[str, Tensor]]
-Select: TypeAlias = Callable[
-    [Outputs, Sequence[Tensor], Sequence[tuple[int, int]]], Sequence[BoxList]
-]
+Select: TypeAlias = Callable[[Outputs, Sequence[Tensor], Sequence[tuple[int, int]]], list[BoxList]]
 
 
 class DenseStage(nn.Module, Generic[Outputs]):
@@ -67,13 +65,12 @@ class DenseStage(nn.Module, Generic[Outputs]):
         outputs = self._predict(features)
         points = self.anchor_generator(features)
         if not self.training or targets is None:
-            proposals = self.select_test(outputs, points, images.image_sizes)
-            return StageOutput(list(proposals), {})
+            return StageOutput(self.select_test(outputs, points, images.image_sizes), {})
         losses = self.loss(outputs, points, targets)
         if self.select_train is None:
             return StageOutput([], losses)
-        proposals = self.select_train(outputs, points, images.image_sizes)
-        return StageOutput(append_ground_truth(proposals, targets), losses)
+        boxes = self.select_train(outputs, points, images.image_sizes)
+        return StageOutput(append_ground_truth(boxes, targets), losses)
 
     def _predict(self, features: Sequence[Tensor]) -> Outputs:
         """The head's predictions, none in half precision.

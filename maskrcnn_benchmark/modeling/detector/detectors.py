@@ -1,12 +1,15 @@
 """Models by configuration."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
-from maskrcnn_benchmark.modeling.roi_heads.roi_heads import build_roi_heads
+from maskrcnn_benchmark.modeling.poolers import Pooler
+from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads, build_roi_heads
+from maskrcnn_benchmark.modeling.strides import Level, check_scales
 
 
 def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
@@ -23,8 +26,16 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
     spec = ArchitectureSpec.from_config(cfg)
     backbone = build_backbone(cfg)
     out_channels = cast(int, backbone.out_channels)
-    return GeneralizedRCNN(
-        backbone=backbone,
-        rpn=build_rpn(cfg, out_channels, spec),
-        roi_heads=build_roi_heads(cfg, out_channels, spec),
-    )
+    # Backbones of scripts have channels alone.
+    levels: Sequence[Level] | None = getattr(backbone, "levels", None)
+    rpn = build_rpn(cfg, out_channels, spec, levels)
+    roi_heads = build_roi_heads(cfg, out_channels, spec)
+    _check_poolers(roi_heads, levels)
+    return GeneralizedRCNN(backbone=backbone, rpn=rpn, roi_heads=roi_heads)
+
+
+def _check_poolers(heads: CombinedROIHeads | None, levels: Sequence[Level] | None) -> None:
+    for name, head in heads.items() if heads is not None else ():
+        for module in head.modules():
+            if isinstance(module, Pooler):
+                check_scales(f"MODEL.ROI_{name.upper()}_HEAD.POOLER_SCALES", module.scales, levels)

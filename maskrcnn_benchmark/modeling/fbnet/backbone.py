@@ -27,6 +27,7 @@ from maskrcnn_benchmark.modeling.fbnet.builder import (
 )
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory
 from maskrcnn_benchmark.modeling.registry import BACKBONES
+from maskrcnn_benchmark.modeling.strides import Level
 
 
 class SizedModule(NamedTuple):
@@ -147,11 +148,13 @@ class FBNetBackbone(nn.Sequential):
 
     Attributes:
         out_channels: channels of the map.
+        levels: channels and stride of the map.
     """
 
-    def __init__(self, *, body: nn.Module, out_channels: int) -> None:
+    def __init__(self, *, body: nn.Module, out_channels: int, stride: int) -> None:
         super().__init__(OrderedDict([("body", body)]))
         self.out_channels = out_channels
+        self.levels = (Level(out_channels, stride),)
 
 
 @BACKBONES.register("FBNet")
@@ -159,8 +162,13 @@ def build_fbnet_backbone(cfg: CfgNode) -> FBNetBackbone:
     """The backbone of the architecture that MODEL.FBNET names."""
     factory = FBNetFactory.from_config(cfg)
     first, channels = factory.first(in_channels=3)
-    stages, channels = factory.blocks(factory.architecture.blocks_of("backbone"), channels)
-    return FBNetBackbone(body=FBNetTrunk(first=first, stages=stages), out_channels=channels)
+    blocks = factory.architecture.blocks_of("backbone")
+    stages, channels = factory.blocks(blocks, channels)
+    _, stride = factory.architecture.first[:2]
+    for block in blocks.values():
+        stride = stride * block.stride if block.stride > 0 else stride // -block.stride
+    trunk = FBNetTrunk(first=first, stages=stages)
+    return FBNetBackbone(body=trunk, out_channels=channels, stride=stride)
 
 
 def make_norm(cfg: CfgNode, key: str) -> NormFactory | None:

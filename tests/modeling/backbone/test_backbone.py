@@ -84,7 +84,9 @@ def test_one_map(depth, stage, expected):
 def test_dilated_c5():
     """upstream: dilated-body"""
     cfg = make_config("R-50-C5", **{"MODEL.RESNETS.RES5_DILATION": 2})
-    assert on_meta(cfg)[1] == [(2048, 4, 6)]
+    backbone, shapes = on_meta(cfg)
+    assert shapes == [(2048, 4, 6)]
+    assert backbone.levels == ((2048, 16),)
 
 
 def test_a_pyramid_refuses_dilation():
@@ -141,8 +143,22 @@ def test_every_entry_builds_with_the_default_settings(name):
     """An entry is what it is registered as, whatever MODEL.BACKBONE.CONV_BODY says."""
     with torch.device("meta"):
         backbone = BACKBONES[name](get_default_config())
-        maps = backbone(torch.zeros(1, 3, 64, 64))
+        maps = backbone(torch.zeros(1, 3, 128, 128))
     assert {m.shape[1] for m in maps} == {backbone.out_channels}
-    strides = [64 // m.shape[-1] for m in maps]
+    strides = [128 // m.shape[-1] for m in maps]
     expected = {"C4": [16], "C5": [32], "FPN": [4, 8, 16, 32, 64], "FBNet": [16]}
-    assert strides == expected.get(name.rsplit("-")[-1], [8, 16, 32, 64, 64])
+    assert strides == expected.get(name.rsplit("-")[-1], [8, 16, 32, 64, 128])
+    assert backbone.levels == tuple((m.shape[1], s) for m, s in zip(maps, strides, strict=True))
+
+
+@pytest.mark.parametrize("width", [18, 32, 40, 48])
+def test_the_original_names_hrnets_without_the_pyramid(width):
+    with torch.device("meta"):
+        short, long = (
+            build_backbone(make_config(f"HRNET-W{width}{ending}"))
+            for ending in ("", "-FPN-RETINANET")
+        )
+    assert short.levels == long.levels
+    assert short.levels[0].stride == 8
+    shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (short, long)]
+    assert shapes[0] == shapes[1]

@@ -1,10 +1,12 @@
 """The FCOS proposal stage: head, losses and box selection."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
@@ -15,6 +17,7 @@ from maskrcnn_benchmark.modeling.dense.fcos.targets import FCOSTargetAssigner, F
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
 from maskrcnn_benchmark.modeling.registry import FCOS_HEADS
+from maskrcnn_benchmark.modeling.strides import Level, check_strides
 
 
 def make_target_settings(cfg: CfgNode) -> FCOSTargetSettings:
@@ -38,9 +41,12 @@ def make_target_settings(cfg: CfgNode) -> FCOSTargetSettings:
     )
 
 
-def build_fcos(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> DenseStage[FCOSOutputs]:
+def build_fcos(
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec, levels: Sequence[Level] | None
+) -> DenseStage[FCOSOutputs]:
     """The FCOS stage that MODEL.FCOS describes, for features of `in_channels` channels."""
     fcos = cfg.MODEL.FCOS
+    check_strides("MODEL.FCOS.FPN_STRIDES", fcos.FPN_STRIDES, levels)
     settings = SelectionSettings(
         score_threshold=fcos.INFERENCE_TH,
         pre_nms_top_n=fcos.PRE_NMS_TOP_N,
@@ -63,3 +69,6 @@ def build_fcos(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> DenseS
         select_train=Selection(settings, decode_level) if spec.roi_heads else None,
         select_test=Selection(test_settings, decode_level),
     )
+
+
+FCOS = Family(build_fcos, class_keys=("MODEL.FCOS.NUM_CLASSES",))

@@ -1,12 +1,13 @@
 """The RetinaNet proposal stage: head, losses and box selection; with a mask head, RetinaMask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
 from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import (
     SelfAdjustingSmoothL1Loss,
@@ -25,6 +26,7 @@ from maskrcnn_benchmark.modeling.dense.retinanet.loss import RetinaNetLoss
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.strides import Level, check_strides
 
 _CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Source: maskrcnn-benchmark, whatever the configuration says."""
@@ -53,10 +55,11 @@ def _make_loss(cfg: CfgNode, coder: BoxCoder, num_foreground: int) -> RetinaNetL
 
 
 def build_retinanet(
-    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec, levels: Sequence[Level] | None
 ) -> DenseStage[RetinaNetOutputs]:
     """The stage that MODEL.RETINANET describes, for features of `in_channels` channels."""
     retinanet = cfg.MODEL.RETINANET
+    check_strides("MODEL.RETINANET.ANCHOR_STRIDES", retinanet.ANCHOR_STRIDES, levels)
     num_foreground = spec.num_classes - 1
     anchor_generator = make_anchor_generator_retinanet(cfg)
     coder = BoxCoder(weights=_CODE_WEIGHTS)
@@ -86,3 +89,6 @@ def build_retinanet(
         select_train=Selection(settings, decode) if spec.roi_heads else None,
         select_test=Selection(replace(settings, post_nms_top_n=num_tested), decode),
     )
+
+
+RETINANET = Family(build_retinanet, class_keys=("MODEL.RETINANET.NUM_CLASSES",))

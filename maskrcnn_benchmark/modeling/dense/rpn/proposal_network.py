@@ -1,6 +1,9 @@
 """The region proposal network (Faster R-CNN, Ren et al. 2015, section 3.1)."""
 
+from collections.abc import Sequence
+
 from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
@@ -13,6 +16,7 @@ from maskrcnn_benchmark.modeling.dense.rpn.loss import RPNLoss
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.registry import RPN_HEADS
+from maskrcnn_benchmark.modeling.strides import Level, check_strides
 
 
 def _make_selection(cfg: CfgNode, coder: BoxCoder, *, is_train: bool) -> ProposalSelection:
@@ -31,10 +35,11 @@ def _make_selection(cfg: CfgNode, coder: BoxCoder, *, is_train: bool) -> Proposa
 
 
 def build_proposal_network(
-    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec
+    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec, levels: Sequence[Level] | None
 ) -> DenseStage[RPNOutputs]:
     """The network that MODEL.RPN describes, for features of `in_channels` channels."""
     rpn = cfg.MODEL.RPN
+    check_strides("MODEL.RPN.ANCHOR_STRIDE", rpn.ANCHOR_STRIDE, levels)
     coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
     anchor_generator = make_anchor_generator(cfg)
     num_anchors = anchor_generator.num_anchors_per_location
@@ -55,3 +60,6 @@ def build_proposal_network(
         select_train=_make_selection(cfg, coder, is_train=True) if spec.roi_heads else None,
         select_test=_make_selection(cfg, coder, is_train=False),
     )
+
+
+RPN = Family(build_proposal_network, class_keys=(), gives_labels=False)
