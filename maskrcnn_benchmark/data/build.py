@@ -280,13 +280,13 @@ def _check_fit(spec: ArchitectureSpec, dataset: DetectionDataset, with_targets: 
     needed = spec.target_fields if with_targets else {}
     if "masks" in needed and not dataset.has_masks:
         raise ConfigError(
-            f"the data set {dataset.name} has boxes but no outlines, so {needed['masks']} must be "
-            "False, not True"
+            f"the data set {dataset.name} has boxes but no outlines, which {needed['masks']} asks "
+            "for"
         )
     if "keypoints" in needed and not dataset.has_keypoints:
         raise ConfigError(
-            f"the data set {dataset.name} has no keypoints of persons (17 points each), so "
-            f"{needed['keypoints']} must be False, not True"
+            f"the data set {dataset.name} has no keypoints of persons (17 points each), "
+            f"which {needed['keypoints']} asks for"
         )
 
 
