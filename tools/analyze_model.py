@@ -20,7 +20,7 @@ from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.utils.files import atomic_write
 
-# Imported where it is used, as PyTorch takes a second: help and wrong settings are told at once.
+# Imported where it is used, as PyTorch takes a second: wrong arguments are reported at once.
 if TYPE_CHECKING:
     from maskrcnn_benchmark.engine.complexity import Complexity
 

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise CheckpointError(f"{target} exists; name another OUTPUT, or say --overwrite")
     fixed = ["MODEL.WEIGHT", args.input, "MODEL.DEVICE", "cpu"]
     cfg = load_settings(args.config_file, [*args.opts, *fixed])
-    # Only now, as PyTorch takes a second to import: help and wrong settings are told at once.
+    # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
     from maskrcnn_benchmark.engine.conversion import make_checkpoint, make_library_file
 
     make_settings_final(cfg, by_names=True)

@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> list[Path]:
     cfg = load_settings(args.config_file, args.opts)
     if args.weights:
         cfg.MODEL.WEIGHT = args.weights
-    # Only now, as PyTorch takes a second to import: a wrong argument is told at once.
+    # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
     from maskrcnn_benchmark.engine.predictor import Predictor
     from maskrcnn_benchmark.visualization.class_names import build_class_names
     from maskrcnn_benchmark.visualization.photos import draw_photos

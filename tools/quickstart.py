@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     args = parse_args(arguments)
     cfg = make_settings(args)
-    # Only now, as PyTorch takes a second to import: help and wrong settings are told at once.
+    # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
     from maskrcnn_benchmark.data import make_datasets
     from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
     from maskrcnn_benchmark.engine.launch import make_run

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     target: Path = args.output or source.with_name(f"{source.stem}{_SUFFIX}{source.suffix}")
     if target.exists() and not args.overwrite:
         raise CheckpointError(f"{target} exists; name another --output, or say --overwrite")
-    # Only now, as PyTorch takes a second to import: help and wrong arguments are told at once.
+    # Only now, as PyTorch takes a second to import: help and wrong arguments are reported at once.
     from maskrcnn_benchmark.weights.checkpoint import remove_solver_states
 
     removed = remove_solver_states(source, target)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train what the command line says."""
     args = parse_args(arguments)
     cfg = load_settings(args.config_file, args.opts)
-    # Only now, as PyTorch takes a second to import: help and wrong settings are told at once.
+    # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
     from maskrcnn_benchmark.data import make_datasets
     from maskrcnn_benchmark.engine.build import (
         build_trained_model,

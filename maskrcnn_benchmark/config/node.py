@@ -1,6 +1,8 @@
 """The tree of settings: yacs' CfgNode with ``_BASE_`` files and helpful errors."""
 
 import difflib
+import functools
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -76,6 +78,10 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             key: full name, e.g. ``"INPUT.PIXEL_MEAN"``.
         """
         return key in self.__dict__.get(_GIVEN, ())
+
+    def lookup(self, key: str) -> Any:  # noqa: ANN401 - a setting has any type
+        """The setting or section of a full name, e.g. ``"INPUT.PIXEL_MEAN"``."""
+        return functools.reduce(operator.getitem, key.split("."), self)
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
         """All settings below this node as pairs of full name ("SOLVER.BASE_LR") and value."""

@@ -1,7 +1,5 @@
 """What the flags of a configuration mean together: the only reader of the ``*_ON`` keys."""
 
-import functools
-import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,11 +117,11 @@ def _num_classes(cfg: CfgNode, family: Family, roi_heads: tuple[str, ...]) -> in
         keys = (*keys, _HEADS_CLASS_KEY)
     # UPSTREAM(one-class-count): there every part read a key of its own, and keys that differed
     # made parts that did not fit one another.
-    counts = {key: _lookup(cfg, key) for key in keys}
+    counts: dict[str, int] = {key: cfg.lookup(key) for key in keys}
     chosen: int = cfg.MODEL.NUM_CLASSES
     if chosen:
         defaults = get_default_config()
-        counts = {key: n for key, n in counts.items() if n != _lookup(defaults, key)}
+        counts = {key: n for key, n in counts.items() if n != defaults.lookup(key)}
         counts["MODEL.NUM_CLASSES"] = chosen
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{key} = {n}" for key, n in counts.items())
@@ -134,9 +132,4 @@ def _num_classes(cfg: CfgNode, family: Family, roi_heads: tuple[str, ...]) -> in
     key, count = counts.popitem()
     if count < 2:
         raise ConfigError(f"{key} expects at least 2 (background and one class), got {count}")
-    return count
-
-
-def _lookup(cfg: CfgNode, key: str) -> int:
-    count: int = functools.reduce(operator.getitem, key.split("."), cfg)
     return count

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +15,8 @@ TO_BGR255 = "INPUT.TO_BGR255"
 PIXEL_MEAN = "INPUT.PIXEL_MEAN"
 PIXEL_STD = "INPUT.PIXEL_STD"
 STRIDE_IN_1X1 = "MODEL.RESNETS.STRIDE_IN_1X1"
-_RESNET_BODIES = ("R-",)
+# What names of MODEL.BACKBONE.CONV_BODY begin with if that key is about them.
+_RESNET = "R-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class WeightSettings:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> WeightSettings:
         """What a model of ``cfg`` sees."""
-        is_resnet = cfg.MODEL.BACKBONE.CONV_BODY.startswith(_RESNET_BODIES)
+        is_resnet = cfg.MODEL.BACKBONE.CONV_BODY.startswith(_RESNET)
         return cls(
             to_bgr255=cfg.INPUT.TO_BGR255,
             pixel_mean=tuple(cfg.INPUT.PIXEL_MEAN),
@@ -95,7 +94,7 @@ def is_given(cfg: CfgNode, key: str) -> bool:
         key: full name of the setting.
     """
     # A script may have assigned it, which leaves no other trace.
-    return cfg.is_given(key) or not _is_same(_lookup(cfg, key), _lookup(get_default_config(), key))
+    return cfg.is_given(key) or not _is_same(cfg.lookup(key), get_default_config().lookup(key))
 
 
 def assign(cfg: CfgNode, key: str, value: object) -> None:
@@ -110,11 +109,7 @@ def assign(cfg: CfgNode, key: str, value: object) -> None:
             "make_settings_match_weights(cfg) before cfg.freeze()"
         )
     section, _, name = key.rpartition(".")
-    _lookup(cfg, section)[name] = value
-
-
-def _lookup(cfg: CfgNode, key: str) -> Any:  # noqa: ANN401 - a setting has any type
-    return functools.reduce(operator.getitem, key.split("."), cfg)
+    cfg.lookup(section)[name] = value
 
 
 def _is_same(one: object, other: object) -> bool:

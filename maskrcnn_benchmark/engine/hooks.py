@@ -1,6 +1,6 @@
 """What happens around the steps of a training: checkpoints and evaluations.
 
-``progress`` has the hooks that tell how it goes.
+``progress`` has the hook that logs how it goes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import nn
 
 from maskrcnn_benchmark.engine.random_state import capture_random_state, preserved_random_state
 from maskrcnn_benchmark.utils.comm import all_gather, synchronize
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger(__name__)
 
@@ -61,22 +62,6 @@ class Hook:
         """Called once at the end, however training ended."""
 
 
-class Saver(Protocol):
-    """What the checkpoint hook asks of a ``Checkpointer``."""
-
-    def save(
-        self,
-        name: str,
-        *,
-        is_latest: bool = True,
-        **extra: Any,  # any saveable entry
-    ) -> None:
-        """Write the checkpoint ``name`` with the ``extra`` entries, on the main process.
-
-        A run that is continued starts from the latest.
-        """
-
-
 class CheckpointHook(Hook):
     """Saves ``model_0000123`` every ``period`` iterations, and ``model_final`` after the last.
 
@@ -86,13 +71,13 @@ class CheckpointHook(Hook):
     A model with a non-finite parameter is not saved, so every checkpoint on the disk is usable.
 
     Args:
-        checkpointer: what saves.
+        checkpointer: saves, on the main process.
         period: iterations between two checkpoints; 0 saves only the last.
         entries: go into every checkpoint beside ``iteration`` and ``rng_state``.
     """
 
     def __init__(
-        self, *, checkpointer: Saver, period: int, entries: Mapping[str, Any] | None = None
+        self, *, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any] | None = None
     ) -> None:
         self._checkpointer = checkpointer
         self._period = period

@@ -24,13 +24,13 @@ from maskrcnn_benchmark.engine.hooks import (
     CheckpointHook,
     EvaluationHook,
     Hook,
-    Saver,
     StepRecord,
 )
 from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.progress import ProgressHook, format_seconds
 from maskrcnn_benchmark.engine.random_state import RandomState, restore_random_state
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -240,7 +240,7 @@ def run_training(
     data_loader: Iterable[Batch],
     optimizer: Optimizer,
     scheduler: LRScheduler,
-    checkpointer: Saver,
+    checkpointer: Checkpointer,
     entries: Mapping[str, Any],
     evaluate: Callable[[], object] | None = None,
 ) -> None:
@@ -283,7 +283,7 @@ def run_training(
 
 def _training_hooks(
     settings: TrainingSettings,
-    checkpointer: Saver,
+    checkpointer: Checkpointer,
     entries: Mapping[str, Any],
     evaluate: Callable[[], object] | None,
 ) -> list[Hook]:
@@ -306,7 +306,7 @@ def do_train(
     data_loader_val: DataLoader[Any] | None,
     optimizer: Optimizer,
     scheduler: LRScheduler,
-    checkpointer: Saver,
+    checkpointer: Checkpointer,
     device: str | torch.device,
     checkpoint_period: int,
     test_period: int,
@@ -316,27 +316,24 @@ def do_train(
 
     Args:
         cfg: ``SOLVER``, ``OUTPUT_DIR`` and what the evaluation needs are read.
-        model: see ``run_training``, and so for all that are not named here.
+        model: on ``device``; in distributed training, wrapped by ``DistributedDataParallel``.
         data_loader: gives the batches that are left.
         data_loader_val: of the first test set; None evaluates nothing.
-        optimizer: over the parameters of ``model``.
+        optimizer: like ``scheduler`` and ``checkpointer`` of ``model``.
         scheduler: of ``optimizer``.
-        checkpointer: saves model, optimizer and scheduler.
-        device: where ``model`` is.
-        checkpoint_period: iterations between two checkpoints.
-        test_period: iterations between two evaluations; 0 for none.
+        checkpointer: saves all three.
+        device: "cpu", "cuda" or "cuda:N".
+        checkpoint_period: instead of SOLVER.CHECKPOINT_PERIOD.
+        test_period: instead of SOLVER.TEST_PERIOD.
         arguments: the entries of the checkpoint.
     """
     runner = ModelRunner.from_config(cfg, model, torch.device(device))
     evaluate = None
     if data_loader_val is not None:
         evaluate = make_evaluation(cfg, runner, cfg.DATASETS.TEST[0], data_loader_val)
+    settings = TrainingSettings.from_config(cfg)
     run_training(
-        replace(
-            TrainingSettings.from_config(cfg),
-            checkpoint_period=checkpoint_period,
-            test_period=test_period,
-        ),
+        replace(settings, checkpoint_period=checkpoint_period, test_period=test_period),
         runner=runner,
         data_loader=data_loader,
         optimizer=optimizer,

@@ -46,7 +46,7 @@ def setup_logger(
 ) -> logging.Logger:
     """The logger ``name``, writing to the terminal and to ``save_dir/filename`` on rank 0.
 
-    Other ranks only tell of errors, on the terminal. Calling it again for the same name replaces
+    Other ranks only log errors, on the terminal. Calling it again for the same name replaces
     the handlers of the earlier call, so that lines never come twice.
 
     Args:
