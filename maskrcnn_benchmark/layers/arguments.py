@@ -49,6 +49,17 @@ def check_has_values(**tensors: Tensor) -> None:
             raise ValueError(f"{name}: expected a tensor with values, got one on meta")
 
 
+def check_shape(name: str, tensor: Tensor, sides: Sequence[int | str]) -> None:
+    """Raise ValueError unless the tensor has these sides; a text is any length."""
+    fits = tensor.dim() == len(sides) and all(
+        isinstance(side, str) or size == side
+        for size, side in zip(tensor.shape, sides, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, sides)) + ("," if len(sides) == 1 else "")
+        raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(tensor.shape)}")
+
+
 def check_spatial_scale(spatial_scale: float) -> None:
     """Raise ValueError unless it is a positive number and finite."""
     if not 0 < spatial_scale < math.inf:

@@ -9,26 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.arguments import as_pair, check_floating, check_tensors
+from maskrcnn_benchmark.layers.arguments import as_pair, check_floating, check_shape, check_tensors
 
 IntOrPair: TypeAlias = int | tuple[int, int]
-
-
-def _check_rank_and_size(name: str, tensor: Tensor, wanted: tuple[int | str, ...]) -> None:
-    fits = tensor.dim() == len(wanted) and all(
-        isinstance(side, str) or size == side
-        for size, side in zip(tensor.shape, wanted, strict=True)
-    )
-    if not fits:
-        text = ", ".join(map(str, wanted))
-        raise ValueError(f"{name}: expected shape ({text}), got {tuple(tensor.shape)}")
-
-
-def _check_geometry(**pairs: tuple[int, int]) -> None:
-    for name, pair in pairs.items():
-        least = 0 if name == "padding" else 1
-        if min(pair) < least:
-            raise ValueError(f"{name}: expected at least {least} each, got {pair}")
 
 
 def _check_groups(input: Tensor, weight: Tensor, groups: int, deformable_groups: int) -> None:
@@ -46,46 +29,42 @@ def _convolve(
     offset: Tensor,
     mask: Tensor | None,
     weight: Tensor,
-    *,
-    stride: IntOrPair,
-    padding: IntOrPair,
-    dilation: IntOrPair,
+    geometry: tuple[IntOrPair, IntOrPair, IntOrPair],
     groups: int,
     deformable_groups: int,
 ) -> Tensor:
     check_tensors(input=input, offset=offset, mask=mask, weight=weight)
     check_floating(input=input, offset=offset, mask=mask, weight=weight)
-    steps, margins = as_pair(stride, "stride"), as_pair(padding, "padding")
-    spreads = as_pair(dilation, "dilation")
-    _check_geometry(stride=steps, padding=margins, dilation=spreads)
-    _check_rank_and_size("input", input, ("N", "C", "H", "W"))
-    _check_rank_and_size("weight", weight, ("O", "C / groups", "kernel height", "kernel width"))
+    names, least = ("stride", "padding", "dilation"), (1, 0, 1)
+    pairs = [as_pair(value, name) for value, name in zip(geometry, names, strict=True)]
+    for name, pair, smallest in zip(names, pairs, least, strict=True):
+        if min(pair) < smallest:
+            raise ValueError(f"{name}: expected at least {smallest} each, got {pair}")
+    check_shape("input", input, ("N", "C", "H", "W"))
+    kernel = ("kernel height", "kernel width")
+    check_shape("weight", weight, ("O", "C / groups", *kernel))
     _check_groups(input, weight, groups, deformable_groups)
-    _check_rank_and_size(
-        "weight", weight, ("O", input.shape[1] // groups, "kernel height", "kernel width")
-    )
+    check_shape("weight", weight, ("O", input.shape[1] // groups, *kernel))
     output_hw = [
         (size + 2 * pad - spread * (taps - 1) - 1) // step + 1
-        for size, pad, spread, taps, step in zip(
-            input.shape[2:], margins, spreads, weight.shape[2:], steps, strict=True
+        for size, taps, step, pad, spread in zip(
+            input.shape[2:], weight.shape[2:], *pairs, strict=True
         )
     ]
     if min(output_hw) < 1 or min(input.shape[2:]) < 1:
         got = f"{tuple(input.shape[2:])}, which gives {tuple(output_hw)}"
         raise ValueError(f"input: expected a map that gives at least one output, got {got}")
     maps = deformable_groups * weight.shape[2] * weight.shape[3]
-    _check_rank_and_size("offset", offset, (input.shape[0], 2 * maps, *output_hw))
+    check_shape("offset", offset, (input.shape[0], 2 * maps, *output_hw))
     if mask is not None:
-        _check_rank_and_size("mask", mask, (input.shape[0], maps, *output_hw))
+        check_shape("mask", mask, (input.shape[0], maps, *output_hw))
     precise = input if input.dtype == torch.float64 else input.float()
     output: Tensor = torch.ops.centermask.deform_conv(
         precise,
         offset.to(precise.dtype),
         None if mask is None else mask.to(precise.dtype),
         weight.to(precise.dtype),
-        steps,
-        margins,
-        spreads,
+        *pairs,
     )
     return output.to(input.dtype)
 
@@ -124,17 +103,8 @@ def deform_conv(
     Source: Deformable Convolutional Networks (Dai et al. 2017), section 2.1.
     """
     del im2col_step
-    return _convolve(
-        input,
-        offset,
-        None,
-        weight,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        deformable_groups=deformable_groups,
-    )
+    geometry = (stride, padding, dilation)
+    return _convolve(input, offset, None, weight, geometry, groups, deformable_groups)
 
 
 def modulated_deform_conv(
@@ -168,19 +138,10 @@ def modulated_deform_conv(
 
     Source: Deformable ConvNets v2 (Zhu et al. 2019), section 3.2.
     """
-    output = _convolve(
-        input,
-        offset,
-        mask,
-        weight,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        deformable_groups=deformable_groups,
-    )
+    geometry = (stride, padding, dilation)
+    output = _convolve(input, offset, mask, weight, geometry, groups, deformable_groups)
     if bias is None:
         return output
     check_tensors(input=input, bias=bias)
-    _check_rank_and_size("bias", bias, (weight.shape[0],))
+    check_shape("bias", bias, (weight.shape[0],))
     return output + bias[:, None, None].to(output.dtype)

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.arguments import as_pair
-from maskrcnn_benchmark.layers.deform_conv import (
-    IntOrPair,
-    deform_conv,
-    modulated_deform_conv,
-)
+from maskrcnn_benchmark.layers.deform_conv import IntOrPair, deform_conv, modulated_deform_conv
 
 
 def _split(predicted: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,6 +57,9 @@ class _DeformableLayer(nn.Module):
             self.register_parameter("bias", None)
         self.reset_parameters()
 
+    def _geometry(self) -> tuple[IntOrPair, IntOrPair, IntOrPair, int, int]:
+        return self.stride, self.padding, self.dilation, self.groups, self.deformable_groups
+
     def reset_parameters(self) -> None:
         """Draw the weights anew, uniformly within 1 / sqrt(fan in); the bias becomes 0."""
         bound = 1.0 / math.sqrt(self.in_channels * self.kernel_size[0] * self.kernel_size[1])
@@ -79,18 +78,9 @@ class _DeformableLayer(nn.Module):
 
 
 class DeformConv(_DeformableLayer):
-    """Deformable convolution, version 1, with offsets from outside; it has no bias.
+    """Deformable convolution, version 1, with offsets from outside; ``bias`` must be False.
 
-    Args:
-        in_channels: C.
-        out_channels: O.
-        kernel_size: side, or (height, width), of the kernel.
-        stride: as in ``deform_conv``.
-        padding: as in ``deform_conv``.
-        dilation: as in ``deform_conv``.
-        groups: as in ``deform_conv``.
-        deformable_groups: as in ``deform_conv``.
-        bias: must be False.
+    The other arguments as in ``ModulatedDeformConv``.
 
     Raises:
         ValueError: a bias, or channels that the groups do not divide.
@@ -110,30 +100,12 @@ class DeformConv(_DeformableLayer):
     ) -> None:
         if bias:
             raise ValueError("bias: expected False (version 1 has none), got True")
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            deformable_groups,
-            bias,
-        )
+        geometry = (kernel_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, *geometry, groups, deformable_groups, bias)
 
     def forward(self, input: Tensor, offset: Tensor) -> Tensor:
         """Output (N, O, P, Q); arguments as in ``deform_conv``."""
-        return deform_conv(
-            input,
-            offset,
-            self.weight,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.deformable_groups,
-        )
+        return deform_conv(input, offset, self.weight, *self._geometry())
 
 
 class ModulatedDeformConv(_DeformableLayer):
@@ -156,18 +128,7 @@ class ModulatedDeformConv(_DeformableLayer):
 
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """Output (N, O, P, Q); arguments as in ``modulated_deform_conv``."""
-        return modulated_deform_conv(
-            input,
-            offset,
-            mask,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.deformable_groups,
-        )
+        return modulated_deform_conv(input, offset, mask, self.weight, self.bias, *self._geometry())
 
 
 class ModulatedDeformConvPack(ModulatedDeformConv):
@@ -189,17 +150,8 @@ class ModulatedDeformConvPack(ModulatedDeformConv):
         deformable_groups: int = 1,
         bias: bool = True,
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            deformable_groups,
-            bias,
-        )
+        geometry = (kernel_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, *geometry, groups, deformable_groups, bias)
         self.conv_offset_mask = nn.Conv2d(
             in_channels,
             3 * deformable_groups * self.kernel_size[0] * self.kernel_size[1],
@@ -261,17 +213,8 @@ class DFConv2d(nn.Module):
         nn.init.kaiming_uniform_(self.offset.weight, a=1)
         nn.init.zeros_(self.offset.get_parameter("bias"))
         layer = ModulatedDeformConv if with_modulated_dcn else DeformConv
-        self.conv = layer(
-            in_channels,
-            out_channels,
-            kernel_hw,
-            stride,
-            padding,
-            spread,
-            groups,
-            deformable_groups,
-            bias,
-        )
+        geometry = (kernel_hw, stride, padding, spread)
+        self.conv = layer(in_channels, out_channels, *geometry, groups, deformable_groups, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Output (N, O, P, Q) of input (N, C, H, W)."""

@@ -8,7 +8,7 @@ threshold. Rank is by score, descending; of equal scores the lower index ranks h
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.arguments import check_floating, check_tensors
+from maskrcnn_benchmark.layers.arguments import check_floating, check_shape, check_tensors
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.layers.precision import at_least_float32
 
@@ -16,8 +16,7 @@ from maskrcnn_benchmark.layers.precision import at_least_float32
 def _check(boxes: Tensor, scores: Tensor, **labels: Tensor) -> None:
     check_tensors(boxes=boxes, scores=scores, **labels)
     check_floating(boxes=boxes, scores=scores)
-    if boxes.dim() != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes: expected shape (K, 4), got {tuple(boxes.shape)}")
+    check_shape("boxes", boxes, ("K", 4))
     for name, values in {"scores": scores, **labels}.items():
         if values.shape != boxes.shape[:1]:
             wanted = f"({boxes.shape[0]},), one value a box"

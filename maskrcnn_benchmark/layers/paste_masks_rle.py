@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.arguments import as_pair, check_has_values, check_tensors
+from maskrcnn_benchmark.layers.arguments import (
+    as_pair,
+    check_has_values,
+    check_shape,
+    check_tensors,
+)
 from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD, check_finite
 
 
@@ -19,8 +24,7 @@ def _check(masks: Tensor, boxes: Tensor, threshold: float, padding: int) -> None
     check_has_values(masks=masks, boxes=boxes)
     if masks.dim() != 3 or masks.shape[1] != masks.shape[2]:
         raise ValueError(f"masks: expected shape (N, M, M), got {tuple(masks.shape)}")
-    if boxes.shape != (len(masks), 4):
-        raise ValueError(f"boxes: expected shape ({len(masks)}, 4), got {tuple(boxes.shape)}")
+    check_shape("boxes", boxes, (len(masks), 4))
     check_finite(boxes)
     if not threshold >= 0:
         raise ValueError(f"threshold: expected at least 0, got {threshold}")

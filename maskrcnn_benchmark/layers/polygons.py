@@ -11,7 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.arguments import check_has_values, check_integers, check_tensors
+from maskrcnn_benchmark.layers.arguments import (
+    check_has_values,
+    check_integers,
+    check_shape,
+    check_tensors,
+)
 
 
 class PolygonGroups(NamedTuple):
@@ -32,16 +37,13 @@ def _check_instances(instances: Tensor) -> None:
     check_tensors(instances=instances)
     check_integers(instances=instances)
     check_has_values(instances=instances)
-    if instances.dim() != 1:
-        raise ValueError(f"instances: expected shape (R,), got {tuple(instances.shape)}")
+    check_shape("instances", instances, ("R",))
 
 
 def _check(name: str, values: Tensor, instances: Tensor, columns: int) -> None:
     check_tensors(**{name: values})
     check_has_values(**{name: values})
-    wanted = (len(instances), columns)
-    if values.shape != wanted:
-        raise ValueError(f"{name}: expected shape {wanted}, got {tuple(values.shape)}")
+    check_shape(name, values, (len(instances), columns))
 
 
 def rasterize_polygons(

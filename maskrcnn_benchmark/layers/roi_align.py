@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.layers.arguments import (
     as_pair,
     check_floating,
+    check_shape,
     check_spatial_scale,
     check_tensors,
 )
@@ -20,10 +21,8 @@ def check_rois(
     """Raise ValueError naming the first argument of a pooling that has a wrong shape or value."""
     check_tensors(input=input, rois=rois)
     check_floating(input=input, rois=rois)
-    if input.dim() != 4:
-        raise ValueError(f"input: expected shape (N, C, H, W), got {tuple(input.shape)}")
-    if rois.dim() != 2 or rois.shape[1] != 5:
-        raise ValueError(f"rois: expected shape (R, 5), got {tuple(rois.shape)}")
+    check_shape("input", input, ("N", "C", "H", "W"))
+    check_shape("rois", rois, ("R", 5))
     if min(pooled_hw) < 1:
         raise ValueError(f"output_size: expected positive sides, got {pooled_hw}")
     check_spatial_scale(spatial_scale)
@@ -71,14 +70,7 @@ def roi_align(
 
 
 class ROIAlign(nn.Module):
-    """Module form of ``roi_align``; the arguments have the same meaning.
-
-    Args:
-        output_size: side, or (height, width), of the pooled map.
-        spatial_scale: 1 / stride of the feature map.
-        sampling_ratio: samples along each side of a bin, 0 = adaptive.
-        aligned: whether corners are shifted by half a pixel.
-    """
+    """Module form of ``roi_align``; the arguments have the same meaning."""
 
     def __init__(
         self,

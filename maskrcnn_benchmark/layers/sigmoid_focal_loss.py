@@ -6,7 +6,12 @@ Shape symbols: L locations, C foreground classes.
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.arguments import check_floating, check_integers, check_tensors
+from maskrcnn_benchmark.layers.arguments import (
+    check_floating,
+    check_integers,
+    check_shape,
+    check_tensors,
+)
 
 
 def _check_weights(gamma: float, alpha: float) -> None:
@@ -20,8 +25,7 @@ def _check(logits: Tensor, targets: Tensor) -> None:
     check_tensors(logits=logits, targets=targets)
     check_floating(logits=logits)
     check_integers(targets=targets)
-    if logits.dim() != 2:
-        raise ValueError(f"logits: expected shape (L, C), got {tuple(logits.shape)}")
+    check_shape("logits", logits, ("L", "C"))
     if targets.shape != logits.shape[:1]:
         wanted = f"({logits.shape[0]},), one class a location"
         raise ValueError(f"targets: expected shape {wanted}, got {tuple(targets.shape)}")

@@ -137,7 +137,7 @@ def test_half_precision_returns_its_own_type():
         ({"offset": torch.zeros(2, 9, 7, 6)}, r"offset: .*\(2, 18, 7, 6\), got \(2, 9, 7, 6\)"),
         ({"offset": torch.zeros(2, 18, 7, 5)}, r"offset: .*\(2, 18, 7, 6\), got \(2, 18, 7, 5\)"),
         ({"mask": torch.zeros(1, 9, 7, 6)}, r"mask: .*\(2, 9, 7, 6\), got \(1, 9, 7, 6\)"),
-        ({"bias": torch.zeros(5)}, r"bias: .*\(6\), got \(5,\)"),
+        ({"bias": torch.zeros(5)}, r"bias: .*\(6,\), got \(5,\)"),
         ({"stride": 0}, r"stride: .*at least 1 each, got \(0, 0\)"),
         ({"padding": (0, -1)}, r"padding: .*at least 0 each, got \(0, -1\)"),
         ({"dilation": 0}, r"dilation: .*at least 1"),

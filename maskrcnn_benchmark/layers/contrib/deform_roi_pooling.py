@@ -4,30 +4,18 @@ Shape symbols: R rois, N images, C input channels, O output channels, H x W feat
 G group cells, Z parts and S samples of a bin along each side, K classes.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.arguments import check_floating, check_spatial_scale, check_tensors
+from maskrcnn_benchmark.layers.arguments import (
+    check_floating,
+    check_shape,
+    check_spatial_scale,
+    check_tensors,
+)
 
-
-class _Sizes(NamedTuple):
-    """Whole numbers of one call, in the order of the operator."""
-
-    out_channels: int
-    out_size: int
-    group_size: int
-    part_size: int
-    sample_per_part: int
-
-
-def _check(data: Tensor, rois: Tensor, out_channels: int, group_size: int) -> None:
-    channels = out_channels * group_size * group_size
-    if data.dim() != 4 or data.shape[1] != channels:
-        raise ValueError(f"data: expected shape (N, {channels}, H, W), got {tuple(data.shape)}")
-    if rois.dim() != 2 or rois.shape[1] != 5:
-        raise ValueError(f"rois: expected shape (R, 5), got {tuple(rois.shape)}")
+# In the order of the operator.
+_SIZES = ("out_channels", "out_size", "group_size", "part_size", "sample_per_part")
 
 
 def _check_offset(offset: Tensor, num_rois: int, out_channels: int, part_size: int) -> None:
@@ -37,35 +25,6 @@ def _check_offset(offset: Tensor, num_rois: int, out_channels: int, part_size: i
         wanted = f"({num_rois}, 2 K, {part_size}, {part_size}) with K classes that divide "
         got = tuple(offset.shape)
         raise ValueError(f"offset: expected {wanted}{out_channels} channels, got {got}")
-
-
-def _pool(
-    data: Tensor,
-    rois: Tensor,
-    offset: Tensor | None,
-    spatial_scale: float,
-    sizes: _Sizes,
-    trans_std: float,
-) -> Tensor:
-    check_tensors(data=data, rois=rois, offset=offset)
-    check_floating(data=data, rois=rois, offset=offset)
-    check_spatial_scale(spatial_scale)
-    for name, value in sizes._asdict().items():
-        if value < 1:
-            raise ValueError(f"{name}: expected a positive number, got {value}")
-    _check(data, rois, sizes.out_channels, sizes.group_size)
-    if offset is not None:
-        _check_offset(offset, rois.shape[0], sizes.out_channels, sizes.part_size)
-    precise = data if data.dtype == torch.float64 else data.float()
-    pooled: Tensor = torch.ops.centermask.deform_psroi_pooling(
-        precise,
-        rois.to(precise.dtype),
-        None if offset is None else offset.to(precise.dtype),
-        float(spatial_scale),
-        *sizes,
-        float(trans_std),
-    )
-    return pooled.to(data.dtype)
 
 
 def deform_roi_pooling(
@@ -110,23 +69,39 @@ def deform_roi_pooling(
     Source: Deformable Convolutional Networks (Dai et al. 2017), section 2.2.
     """
     parts = out_size if part_size is None else part_size
-    sizes = _Sizes(out_channels, out_size, group_size, parts, sample_per_part)
+    sizes = (out_channels, out_size, group_size, parts, sample_per_part)
     return _pool(data, rois, None if no_trans else offset, spatial_scale, sizes, trans_std)
 
 
-class DeformRoIPooling(nn.Module):
-    """Module form of ``deform_roi_pooling``; the arguments have the same meaning.
+def _pool(
+    data: Tensor,
+    rois: Tensor,
+    offset: Tensor | None,
+    spatial_scale: float,
+    sizes: tuple[int, int, int, int, int],
+    trans_std: float,
+) -> Tensor:
+    check_tensors(data=data, rois=rois, offset=offset)
+    check_floating(data=data, rois=rois, offset=offset)
+    check_spatial_scale(spatial_scale)
+    for name, size in zip(_SIZES, sizes, strict=True):
+        if size < 1:
+            raise ValueError(f"{name}: expected a positive number, got {size}")
+    out_channels, _, group_size, part_size, _ = sizes
+    check_shape("data", data, ("N", out_channels * group_size * group_size, "H", "W"))
+    check_shape("rois", rois, ("R", 5))
+    precise = data if data.dtype == torch.float64 else data.float()
+    if offset is not None:
+        _check_offset(offset, rois.shape[0], out_channels, part_size)
+        offset = offset.to(precise.dtype)
+    pooled: Tensor = torch.ops.centermask.deform_psroi_pooling(
+        precise, rois.to(precise.dtype), offset, float(spatial_scale), *sizes, float(trans_std)
+    )
+    return pooled.to(data.dtype)
 
-    Args:
-        spatial_scale: 1 / stride of the feature map.
-        out_size: P.
-        out_channels: O.
-        no_trans: nothing is moved.
-        group_size: G.
-        part_size: Z, P if None.
-        sample_per_part: S.
-        trans_std: factor of the offsets.
-    """
+
+class DeformRoIPooling(nn.Module):
+    """Module form of ``deform_roi_pooling``; the arguments have the same meaning."""
 
     def __init__(
         self,
@@ -182,16 +157,9 @@ class DeformRoIPooling(nn.Module):
 class DeformRoIPoolingPack(DeformRoIPooling):
     """Version 1 that predicts the offsets itself, from features pooled without; zero at the start.
 
-    Args:
-        spatial_scale: as in ``DeformRoIPooling``.
-        out_size: P; there are as many parts.
-        out_channels: O.
-        no_trans: nothing is moved, and nothing predicted.
-        group_size: G.
-        part_size: Z; the prediction has P parts, so P or None.
-        sample_per_part: S.
-        trans_std: factor of the offsets.
-        deform_fc_channels: width of the two hidden layers.
+    Arguments as in ``deform_roi_pooling``; but ``part_size`` is P or None, as the prediction has P
+    parts, ``no_trans`` also predicts nothing, and ``deform_fc_channels`` is the width of the two
+    hidden layers.
     """
 
     def __init__(
@@ -206,27 +174,21 @@ class DeformRoIPoolingPack(DeformRoIPooling):
         trans_std: float = 0.0,
         deform_fc_channels: int = 1024,
     ) -> None:
-        super().__init__(
-            spatial_scale,
-            out_size,
-            out_channels,
-            no_trans,
-            group_size,
-            part_size,
-            sample_per_part,
-            trans_std,
-        )
+        sampling = (group_size, part_size, sample_per_part, trans_std)
+        super().__init__(spatial_scale, out_size, out_channels, no_trans, *sampling)
         self.deform_fc_channels = deform_fc_channels
         if not no_trans:
-            features = out_size * out_size * out_channels
-            last = _zero_linear(deform_fc_channels, out_size * out_size * 2)
-            self.offset_fc = nn.Sequential(
-                nn.Linear(features, deform_fc_channels),
-                nn.ReLU(inplace=True),
-                nn.Linear(deform_fc_channels, deform_fc_channels),
-                nn.ReLU(inplace=True),
-                last,
-            )
+            self._add_predictions(out_size * out_size, deform_fc_channels)
+
+    def _add_predictions(self, num_bins: int, width: int) -> None:
+        last = _zero_linear(width, num_bins * 2)
+        self.offset_fc = nn.Sequential(
+            nn.Linear(num_bins * self.out_channels, width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width),
+            nn.ReLU(inplace=True),
+            last,
+        )
 
     def forward(self, data: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         """Features of each roi, (R, O, P, P)."""
@@ -246,36 +208,14 @@ class ModulatedDeformRoIPoolingPack(DeformRoIPoolingPack):
     Source: Deformable ConvNets v2 (Zhu et al. 2019), section 3.2.
     """
 
-    def __init__(
-        self,
-        spatial_scale: float,
-        out_size: int,
-        out_channels: int,
-        no_trans: bool,
-        group_size: int = 1,
-        part_size: int | None = None,
-        sample_per_part: int = 4,
-        trans_std: float = 0.0,
-        deform_fc_channels: int = 1024,
-    ) -> None:
-        super().__init__(
-            spatial_scale,
-            out_size,
-            out_channels,
-            no_trans,
-            group_size,
-            part_size,
-            sample_per_part,
-            trans_std,
-            deform_fc_channels,
+    def _add_predictions(self, num_bins: int, width: int) -> None:
+        super()._add_predictions(num_bins, width)
+        self.mask_fc = nn.Sequential(
+            nn.Linear(num_bins * self.out_channels, width),
+            nn.ReLU(inplace=True),
+            _zero_linear(width, num_bins),
+            nn.Sigmoid(),
         )
-        if not no_trans:
-            self.mask_fc = nn.Sequential(
-                nn.Linear(out_size * out_size * out_channels, deform_fc_channels),
-                nn.ReLU(inplace=True),
-                _zero_linear(deform_fc_channels, out_size * out_size),
-                nn.Sigmoid(),
-            )
 
     def forward(self, data: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         """Features of each roi, (R, O, P, P)."""

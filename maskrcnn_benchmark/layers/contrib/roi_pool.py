@@ -44,12 +44,7 @@ def roi_pool(
 
 
 class ROIPool(nn.Module):
-    """Module form of ``roi_pool``; the arguments have the same meaning.
-
-    Args:
-        output_size: side, or (height, width), of the pooled map.
-        spatial_scale: 1 / stride of the feature map.
-    """
+    """Module form of ``roi_pool``; the arguments have the same meaning."""
 
     def __init__(self, output_size: int | tuple[int, int], spatial_scale: float) -> None:
         super().__init__()
