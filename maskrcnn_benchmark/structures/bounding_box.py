@@ -18,7 +18,7 @@ from torch import Tensor
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.indexing import FLIP_LEFT_RIGHT as FLIP_LEFT_RIGHT
 from maskrcnn_benchmark.structures.indexing import FLIP_TOP_BOTTOM as FLIP_TOP_BOTTOM
-from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
+from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index, check_flip
 from maskrcnn_benchmark.structures.predicted_masks import PredictedMasks, masks_of_tensor
 
 BoxMode: TypeAlias = Literal["xyxy", "xywh"]
@@ -226,8 +226,7 @@ class BoxList:
         Raises:
             ValueError: another method.
         """
-        if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
-            raise ValueError(f"method must be FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM, not {method!r}")
+        check_flip(method)
         x1, y1, x2, y2 = self.convert("xyxy").bbox.unbind(dim=1)
         width, height = self.size
         # UPSTREAM(flip-top-bottom): bounding_box.py mirrored top-bottom without the pixel offset,
@@ -283,10 +282,7 @@ class BoxList:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> BoxList:
         """The BoxList on a device, with every field that can move (has ``to``)."""
-        fields = {
-            name: data.to(device) if hasattr(data, "to") else data
-            for name, data in self._fields.items()
-        }
+        fields = fields_on(device, self._fields)
         return self._like(self.bbox.to(device, non_blocking=non_blocking), fields)
 
     def _like(
@@ -312,6 +308,11 @@ def _num_entries(field: str, field_data: Any) -> int:  # noqa: ANN401 - any cont
             f"field {field!r} must be a tensor or another container of one entry a box, "
             f"not {field_data!r}"
         ) from None
+
+
+def fields_on(device: torch.device | str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields on a device, as far as they can move (have ``to``)."""
+    return {name: data.to(device) if hasattr(data, "to") else data for name, data in fields.items()}
 
 
 def _follow(fields: Mapping[str, Any], method: str, argument: object) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Shapes: K boxes, N boxes of the first list, M of the second.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ def boxlist_nms(
         score_field: name of the field that ranks the boxes.
     """
     scores: Tensor = boxlist.get_field(score_field)
-    return _suppress(boxlist, scores, nms_thresh, max_proposals, nms)
+    return _suppress(boxlist, scores, None, nms_thresh, max_proposals)
 
 
 def boxlist_ml_nms(
@@ -53,22 +53,23 @@ def boxlist_ml_nms(
     scores: Tensor = boxlist.get_field(score_field)
     labels: Tensor = boxlist.get_field(label_field)
 
-    def same_class_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-        return ml_nms(boxes, scores, labels, threshold)
-
-    return _suppress(boxlist, scores, nms_thresh, max_proposals, same_class_nms)
+    return _suppress(boxlist, scores, labels, nms_thresh, max_proposals)
 
 
 def _suppress(
     boxlist: BoxList,
     scores: Tensor,
+    labels: Tensor | None,
     nms_thresh: float,
     max_proposals: int,
-    nms_function: Callable[[Tensor, Tensor, float], Tensor],
 ) -> BoxList:
     if nms_thresh <= 0:
         return boxlist
-    keep = nms_function(boxlist.convert("xyxy").bbox, scores, nms_thresh)
+    boxes = boxlist.convert("xyxy").bbox
+    if labels is None:
+        keep = nms(boxes, scores, nms_thresh)
+    else:
+        keep = ml_nms(boxes, scores, labels, nms_thresh)
     if 0 < max_proposals < keep.numel():
         # UPSTREAM(nms-limit): boxlist_ops.py kept the first indices, which are the best ones only
         # if the boxes come sorted by score. The best are kept here whatever the order.

@@ -10,6 +10,13 @@ from torch import Tensor
 FLIP_LEFT_RIGHT: Final = 0
 FLIP_TOP_BOTTOM: Final = 1
 
+
+def check_flip(method: int) -> None:
+    """Raise ValueError unless ``method`` is one of the two."""
+    if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
+        raise ValueError(f"method must be FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM, not {method!r}")
+
+
 InstanceIndex: TypeAlias = Union[
     int, slice, Tensor, "np.ndarray[Any, Any]", Sequence[int], Sequence[bool]
 ]

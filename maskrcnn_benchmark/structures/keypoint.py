@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
-from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
+from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, fields_on
+from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index, check_flip
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -117,16 +117,8 @@ class Keypoints:
         return self._like(_zero_unlabelled(moved), size=(int(width), int(height)))
 
     def transpose(self, method: int) -> Self:
-        """The points in the flipped image, left and right ones exchanged.
-
-        Args:
-            method: ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``.
-
-        Raises:
-            ValueError: another method.
-        """
-        if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
-            raise ValueError(f"method must be FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM, not {method!r}")
+        """The points in the flipped image, left and right exchanged; see ``BoxList.transpose``."""
+        check_flip(method)
         axis = 0 if method == FLIP_LEFT_RIGHT else 1
         points = self.keypoints[:, list(self.FLIP_INDS)] if self.FLIP_INDS else self.keypoints
         coordinates = list(points.unbind(dim=2))
@@ -135,10 +127,7 @@ class Keypoints:
 
     def to(self, device: torch.device | str) -> Self:
         """The points on a device, with every field that can move (has ``to``)."""
-        fields = {
-            name: data.to(device) if hasattr(data, "to") else data
-            for name, data in self.extra_fields.items()
-        }
+        fields = fields_on(device, self.extra_fields)
         return self._like(self.keypoints.to(device), fields=fields)
 
     def _like(

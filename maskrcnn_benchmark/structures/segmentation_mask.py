@@ -20,8 +20,7 @@ from maskrcnn_benchmark.structures.binary_mask_list import (
     mask_to_polygons,
     stack_masks,
 )
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
-from maskrcnn_benchmark.structures.indexing import InstanceIndex
+from maskrcnn_benchmark.structures.indexing import InstanceIndex, check_flip
 from maskrcnn_benchmark.structures.polygon_list import PolygonList
 
 MaskMode: TypeAlias = Literal["poly", "mask"]
@@ -68,7 +67,7 @@ class SegmentationMask:
             self.instances = instances
         elif isinstance(instances, Tensor):
             bitmaps = BinaryMaskList(instances, size)
-            self.instances = bitmaps if mode == "mask" else _as_polygon_list(bitmaps)
+            self.instances = bitmaps if mode == "mask" else PolygonList(bitmaps.to_polygons(), size)
         elif mode == "mask":
             masks = stack_masks((_mask_of(instance, size) for instance in instances), size)
             self.instances = BinaryMaskList(masks, size)
@@ -112,16 +111,8 @@ class SegmentationMask:
         return self._like(self.instances.resize(size_wh))
 
     def transpose(self, method: int) -> SegmentationMask:
-        """The masks in the flipped image.
-
-        Args:
-            method: ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``.
-
-        Raises:
-            ValueError: another method.
-        """
-        if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
-            raise ValueError(f"method must be FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM, not {method!r}")
+        """The masks in the flipped image; see ``BoxList.transpose``."""
+        check_flip(method)
         return self._like(self.instances.transpose(method))
 
     def convert(self, mode: MaskMode) -> SegmentationMask:
@@ -156,10 +147,6 @@ class SegmentationMask:
         made = object.__new__(SegmentationMask)
         made.mode, made.instances = self.mode, instances
         return made
-
-
-def _as_polygon_list(bitmaps: BinaryMaskList) -> PolygonList:
-    return PolygonList(bitmaps.to_polygons(), bitmaps.size)
 
 
 def _polygons_of(instance: Instance, size: tuple[int, int]) -> Sequence[ArrayLike]:
