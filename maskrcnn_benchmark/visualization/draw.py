@@ -1,6 +1,6 @@
 """Instances drawn on a photo: translucent masks with outlines, boxes, skeletons and name chips."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -9,11 +9,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.predicted_masks import PastedMask
+from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
+from maskrcnn_benchmark.structures.predicted_masks import ImageMasks, PastedMask
 from maskrcnn_benchmark.visualization.labels import Chip, Rectangle, draw_chips
 from maskrcnn_benchmark.visualization.palette import Colour, instance_colours
-from maskrcnn_benchmark.visualization.shapes import instance_shapes
-from maskrcnn_benchmark.visualization.skeleton import draw_skeletons
 
 _FILL_OPACITY = 0.42
 # Everything is drawn on a canvas this many times larger and averaged down, which smooths edges
@@ -25,6 +24,10 @@ _MAX_SUPERSAMPLED_PIXELS = 6_000_000
 _OUTLINE = (1 / 340, 1.0, 6.0)
 _BOX_LINE = (1 / 480, 1.0, 4.0)
 _FONT = (1 / 32, 10.0, 60.0)
+# Predicted points of a lower score are not drawn. Source: Detectron's visualisation.
+_MIN_LOGIT = 2.0
+# In line widths.
+_DOT_RADIUS = 1.5
 
 RGBImage = Image.Image | npt.NDArray[np.uint8]
 
@@ -147,3 +150,47 @@ def _chips(
         x1, y1, x2, y2 = box
         chips.append(Chip(text, colours[k], Rectangle(x1, y1, max(x1, x2), max(y1, y2))))
     return chips
+
+
+def instance_shapes(boxes: BoxList) -> list[PastedMask | None]:
+    """The shape of each of the K instances, ``None`` where only a box is known.
+
+    Args:
+        boxes: with the field ``mask`` (predictions: ``PredictedMasks``) or ``masks`` (ground
+            truth: ``SegmentationMask``), or neither.
+    """
+    if boxes.has_field("mask"):
+        return list(boxes.predicted_masks.crops())
+    if boxes.has_field("masks"):
+        masks = boxes.get_field("masks")
+        # One at a time: a stack of all of them would be as large as K photos.
+        bitmaps = (masks[k].to_bitmasks() for k in range(len(boxes)))
+        return [crop for bitmap in bitmaps for crop in ImageMasks(bitmap, boxes.size).crops()]
+    return [None] * len(boxes)
+
+
+def draw_skeletons(
+    pen: ImageDraw.ImageDraw, keypoints: Keypoints, colours: Sequence[Colour], width: int
+) -> None:
+    """Draw dots on the visible points of each instance and lines between those of a person.
+
+    Args:
+        pen: draws on the canvas.
+        keypoints: K instances, px of the canvas; predictions have the field "logits".
+        colours: K colours.
+        width: of the lines, px.
+    """
+    visible = keypoints.keypoints[..., 2] > 0
+    if "logits" in keypoints.extra_fields:
+        visible &= keypoints.get_field("logits") > _MIN_LOGIT
+    connections = PersonKeypoints.CONNECTIONS if isinstance(keypoints, PersonKeypoints) else ()
+    radius = _DOT_RADIUS * width
+    for points, shown, colour in zip(
+        keypoints.keypoints[..., :2].tolist(), visible.tolist(), colours, strict=True
+    ):
+        for first, second in connections:
+            if shown[first] and shown[second]:
+                pen.line([*points[first], *points[second]], fill=colour, width=width)
+        for (x, y), is_shown in zip(points, shown, strict=True):
+            if is_shown:
+                pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

@@ -4,8 +4,7 @@ from PIL import Image
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
-from maskrcnn_benchmark.visualization.draw import draw_instances
-from maskrcnn_benchmark.visualization.shapes import instance_shapes
+from maskrcnn_benchmark.visualization.draw import draw_instances, instance_shapes
 from tests.factories import blob_probabilities, elliptic_masks, masks_in, random_boxlist
 from tests.structures.prototype_masks import filled_boxes
 

@@ -6,8 +6,7 @@ from PIL import Image, ImageDraw
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
 from maskrcnn_benchmark.structures.predicted_masks import ImageMasks
-from maskrcnn_benchmark.visualization.draw import draw_instances
-from maskrcnn_benchmark.visualization.skeleton import draw_skeletons
+from maskrcnn_benchmark.visualization.draw import draw_instances, draw_skeletons
 from tests.factories import masks_in
 
 RED, SIZE_WH = (255, 0, 0), (40, 30)
