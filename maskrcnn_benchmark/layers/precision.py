@@ -5,11 +5,7 @@ from torch import Tensor, nn
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """The tensor in float32 if it is in half precision, else as it is.
-
-    Args:
-        x: floating point, any shape.
-    """
+    """The floating tensor, of any shape, in float32 if it is in half precision, else as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -85,12 +85,7 @@ class Report:
 
 
 def write_report(path: str | Path, report: Report) -> Path:
-    """The path of the HTML file written.
-
-    Args:
-        path: file to write.
-        report: its content.
-    """
+    """The path of the HTML file written."""
     text = render_report(report)
     with atomic_write(path, "w") as file:
         file.write(text)
@@ -99,13 +94,14 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 def render_report(report: Report) -> str:
     """The HTML text of a report."""
+    config = f"<pre>{escape(report.config_text)}</pre>\n"
     sections = [
         _header(report),
         _section("Numbers", _metrics(report.results)),
         _section("Pictures", "".join(_figure(picture) for picture in report.pictures)),
         _section("Losses", _figure(report.curves) if report.curves else ""),
         _section("Each category", _per_class(report.results)),
-        _section("Configuration", _config(report.config_text)),
+        _section("Configuration", _details("All settings of this run", config)),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -174,8 +170,7 @@ def _per_class(results: Mapping[str, EvaluationResult]) -> str:
         ]
         heads = [f"{_TASK_NAMES.get(one, one)} {m}" for one in iou_types for m in ("AP", "AP50")]
         table = _table(["category", "ground truths", *heads], rows)
-        summary = f"<summary>{escape(split)}: {len(rows)} categories</summary>"
-        blocks.append(f"<details>\n{summary}\n{table}</details>\n" if rows else "")
+        blocks.append(_details(f"{split}: {len(rows)} categories", table) if rows else "")
     return "".join(blocks)
 
 
@@ -211,6 +206,5 @@ def _figure(picture: Picture) -> str:
     )
 
 
-def _config(text: str) -> str:
-    summary = "<summary>All settings of this run</summary>"
-    return f"<details>\n{summary}\n<pre>{escape(text)}</pre>\n</details>\n"
+def _details(summary: str, body: str) -> str:
+    return f"<details>\n<summary>{escape(summary)}</summary>\n{body}</details>\n"
