@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.weights.imagenet import BackboneWeights
-from maskrcnn_benchmark.weights.load_report import CheckpointError
+from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 
 _BRANCH_INDEX = {"2a": 1, "2b": 2, "2c": 3}
@@ -49,7 +48,7 @@ class _Layer(NamedTuple):
     is_body: bool = False
 
 
-def load_caffe2_weights(path: str | os.PathLike[str]) -> BackboneWeights:
+def load_caffe2_weights(path: str | os.PathLike[str]) -> WeightFile:
     """The weights of a Detectron ``.pkl`` file: a ResNet(XT) body, and a detector's if it has one.
 
     Body tensors are named as inside the body (``layer1.0.conv1.weight``), all others in full
@@ -68,7 +67,7 @@ def load_caffe2_weights(path: str | os.PathLike[str]) -> BackboneWeights:
     return convert_blobs({k: v for k, v in blobs.items() if isinstance(v, np.ndarray)})
 
 
-def convert_blobs(blobs: Mapping[str, np.ndarray]) -> BackboneWeights:
+def convert_blobs(blobs: Mapping[str, np.ndarray]) -> WeightFile:
     """The tensors of Caffe2 blobs under our names; blobs of no known layer keep theirs.
 
     A folded batch norm gets mean 0 and variance 1. The bias that a few files carry for body
@@ -88,7 +87,7 @@ def convert_blobs(blobs: Mapping[str, np.ndarray]) -> BackboneWeights:
         _complete_batch_norm(name, blobs, tensors)
     for name in [name for name in tensors if _is_body_conv_bias(name)]:
         del tensors[name]
-    return BackboneWeights(tensors, 0.0, "a Caffe2 Detectron model", tuple(ignored))
+    return WeightFile(tensors, "a Caffe2 Detectron model", is_backbone=True, ignored=tuple(ignored))
 
 
 def _rename(name: str, blobs: Mapping[str, np.ndarray]) -> str | None:

@@ -18,15 +18,10 @@ from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.weights.download import cache_url
-from maskrcnn_benchmark.weights.files import (
-    WeightFile,
-    from_library,
-    read_torch_file,
-    read_weight_file,
-    write_torch_file,
-)
+from maskrcnn_benchmark.weights.files import read_torch_file, read_weight_file, write_torch_file
+from maskrcnn_benchmark.weights.imagenet import convert_backbone
 from maskrcnn_benchmark.weights.library import fetch_in_turn
-from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport
+from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import load_state_dict, plain_names, unwrap
 from maskrcnn_benchmark.weights.sources import (
     SETTINGS_ENTRY,
@@ -286,7 +281,7 @@ class DetectronCheckpointer(Checkpointer):
         source = find_weight_source(os.fspath(f), self._paths_catalog)
         if source.library is not None:
             check_settings(source, self._settings)
-            return from_library(fetch_in_turn(source.name, source.library.fetch))
+            return convert_backbone(fetch_in_turn(source.name, source.library.fetch))
         is_url = "://" in source.address
         file = super()._read(cache_url(source.address) if is_url else source.address, strict)
         recorded = WeightSettings.from_keys(file.entries.pop(SETTINGS_ENTRY, None))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import NamedTuple
 
 from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
-from maskrcnn_benchmark.weights.imagenet import TORCHVISION_SETTINGS, BackboneWeights
+from maskrcnn_benchmark.weights.imagenet import RESNET_SETTINGS
+from maskrcnn_benchmark.weights.load_report import WeightFile
 from maskrcnn_benchmark.weights.vovnet import open_absent_gates
 
 # Epsilon of detectron2's frozen batch norms.
@@ -55,20 +54,6 @@ _REFUSALS = {
 }
 
 
-class Detectron2Weights(NamedTuple):
-    """What was taken from a file of detectron2, and what was not.
-
-    Attributes:
-        tensors: our full name to tensor.
-        refused: reason to the names, as in the file, that were not taken.
-        settings: the images that it was trained on.
-    """
-
-    tensors: dict[str, Tensor]
-    refused: dict[str, tuple[str, ...]]
-    settings: WeightSettings
-
-
 def is_detectron2(names: Iterable[str]) -> bool:
     """Whether names are those of a detector of detectron2."""
     starts = (_BODY, "backbone.fpn_lateral", "backbone.res2.", "proposal_generator.")
@@ -80,7 +65,7 @@ def is_detectron2_resnet(names: Iterable[str]) -> bool:
     return set(names) >= _RESNET
 
 
-def convert_detectron2_resnet(state_dict: Mapping[str, Tensor], author: object) -> BackboneWeights:
+def convert_detectron2_resnet(state_dict: Mapping[str, Tensor], author: object) -> WeightFile:
     """A ResNet of detectron2 under the names of our body.
 
     Args:
@@ -89,23 +74,23 @@ def convert_detectron2_resnet(state_dict: Mapping[str, Tensor], author: object) 
     """
     ignored = tuple(name for name in state_dict if name.startswith(_CLASSIFIER))
     tensors = {_rename_body(k): value for k, value in state_dict.items() if k not in ignored}
-    settings = replace(TORCHVISION_SETTINGS, stride_in_1x1=False)
-    return BackboneWeights(
-        tensors=tensors,
+    return WeightFile(
+        tensors,
+        "an ImageNet ResNet (detectron2's names)",
+        is_backbone=True,
         bn_eps=BN_EPS,
-        kind="an ImageNet ResNet (detectron2's names)",
         ignored=ignored,
-        settings=settings if author == "torchvision" else None,
+        settings=RESNET_SETTINGS if author == "torchvision" else None,
     )
 
 
-def convert_detectron2(state_dict: Mapping[str, Tensor]) -> Detectron2Weights:
+def convert_detectron2(state_dict: Mapping[str, Tensor]) -> WeightFile:
     """The tensors that mean the same here, under our names, and the reasons against the others."""
     tensors: dict[str, Tensor] = {}
     body: dict[str, Tensor] = {}
     refused: dict[str, tuple[str, ...]] = {}
     for name, value in state_dict.items():
-        reason = next((_REFUSALS[s] for s in _refusals_of(name)), None)
+        reason = next((_REFUSALS[start] for start in _REFUSALS if name.startswith(start)), None)
         renamed = _rename(name, state_dict)
         if renamed is None and reason is not None:
             refused[reason] = (*refused.get(reason, ()), name)
@@ -114,11 +99,13 @@ def convert_detectron2(state_dict: Mapping[str, Tensor]) -> Detectron2Weights:
         elif name not in (_MEAN, _STD):
             tensors[renamed or name] = value
     complete_body = {f"{_OURS}{name}": value for name, value in open_absent_gates(body).items()}
-    return Detectron2Weights(complete_body | tensors, refused, _settings(state_dict))
-
-
-def _refusals_of(name: str) -> Iterable[str]:
-    return (start for start in _REFUSALS if name.startswith(start))
+    return WeightFile(
+        complete_body | tensors,
+        "of detectron2",
+        bn_eps=BN_EPS,
+        settings=_settings(state_dict),
+        refused=refused,
+    )
 
 
 def _rename(name: str, state_dict: Mapping[str, Tensor]) -> str | None:

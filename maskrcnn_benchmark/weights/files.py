@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.weights.caffe2 import load_caffe2_weights
-from maskrcnn_benchmark.weights.detectron2 import BN_EPS as DETECTRON2_BN_EPS
 from maskrcnn_benchmark.weights.detectron2 import (
     convert_detectron2,
     convert_detectron2_resnet,
@@ -27,12 +23,11 @@ from maskrcnn_benchmark.weights.detectron2 import (
     is_detectron2_resnet,
 )
 from maskrcnn_benchmark.weights.imagenet import (
-    BackboneWeights,
     convert_backbone,
     is_known_network,
     read_quantized_mobilenet,
 )
-from maskrcnn_benchmark.weights.load_report import CheckpointError, summarize
+from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import plain_names
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 
@@ -44,41 +39,6 @@ _FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")
 # Entries under which training scripts keep a state dict without further states that matter here.
 _STATE_DICTS = ("state_dict", "model_state_dict")
 _TORCHVISION_PYRAMID = "backbone.fpn.inner_blocks."
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFile:
-    """What a weight file holds.
-
-    Attributes:
-        tensors: name to tensor, on the CPU.
-        kind: what it is, in words.
-        is_backbone: whether its names are those inside a backbone, so that they match by suffix.
-        bn_eps: epsilon of the batch norms it was trained with, where ours have none.
-        ignored: names of the file that no detector needs.
-        entries: whatever a checkpoint holds beside its model.
-        settings: what weights of this kind are trained with, None if that varies.
-        refused: reason -> names, as in the file, that mean something else here.
-    """
-
-    tensors: dict[str, Tensor]
-    kind: str
-    is_backbone: bool = False
-    bn_eps: float = 0.0
-    ignored: tuple[str, ...] = ()
-    entries: dict[str, Any] = field(default_factory=dict)
-    settings: WeightSettings | None = None
-    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def log_refused(self, logger: logging.Logger, source: str) -> None:
-        """Write a warning for each reason that speaks against a part of the file.
-
-        Args:
-            logger: receives the lines.
-            source: the file, in words.
-        """
-        for reason, names in self.refused.items():
-            logger.warning("%s: not taken: %s. Because: %s", source, summarize(names), reason)
 
 
 def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -> WeightFile:
@@ -103,7 +63,7 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
     if path.suffix == ".pkl" and not _is_archive(path):
         return _from_pickle(path, model_names)
     if path.suffix == ".npz":
-        return _from_backbone(read_quantized_mobilenet(path))
+        return read_quantized_mobilenet(path)
     if path.suffix == ".safetensors":
         return _sort_content(_read_safetensors(path), path, model_names)
     return _sort_content(read_torch_file(path), path, model_names)
@@ -112,7 +72,7 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
 def _from_pickle(path: Path, model_names: Iterable[str]) -> WeightFile:
     content = read_plain_pickle(path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        return _from_backbone(load_caffe2_weights(path))
+        return load_caffe2_weights(path)
     arrays = {str(k): v for k, v in content["model"].items() if isinstance(v, np.ndarray)}
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     return _sort_content({**content, "model": tensors}, path, model_names)
@@ -225,14 +185,14 @@ def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> We
     tensors = _tensors(state_dict, path)
     _refuse_torchvision_detector(tensors, path)
     if is_detectron2(tensors):
-        return _from_detectron2(tensors)
+        return convert_detectron2(tensors)
     if is_detectron2_resnet(tensors):
-        return _from_backbone(convert_detectron2_resnet(tensors, entries.get("__author__")))
+        return convert_detectron2_resnet(tensors, entries.get("__author__"))
     is_foreign = tensors.keys().isdisjoint(model_names)
     if is_checkpoint and not (is_foreign and is_known_network(tensors)):
         return WeightFile(tensors, "a checkpoint", entries=entries)
     if is_foreign:
-        return _from_backbone(convert_backbone(tensors))
+        return convert_backbone(tensors)
     return WeightFile(tensors, "a bare state dict")
 
 
@@ -252,30 +212,3 @@ def _tensors(state_dict: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
         names = ", ".join(map(str, list(state_dict)[:8])) or "nothing"
         raise CheckpointError(f"{path}: no tensors in it, only {names}")
     return plain_names(tensors)
-
-
-def _from_backbone(weights: BackboneWeights) -> WeightFile:
-    return WeightFile(
-        tensors=weights.tensors,
-        kind=weights.kind,
-        is_backbone=True,
-        bn_eps=weights.bn_eps,
-        ignored=weights.ignored,
-        settings=weights.settings,
-    )
-
-
-def _from_detectron2(state_dict: Mapping[str, Tensor]) -> WeightFile:
-    weights = convert_detectron2(state_dict)
-    return WeightFile(
-        tensors=weights.tensors,
-        kind="of detectron2",
-        bn_eps=DETECTRON2_BN_EPS,
-        settings=weights.settings,
-        refused=weights.refused,
-    )
-
-
-def from_library(state_dict: Mapping[str, Tensor]) -> WeightFile:
-    """The body in the state dict of a library's classifier."""
-    return _from_backbone(convert_backbone(state_dict))

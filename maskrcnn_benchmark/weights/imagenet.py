@@ -11,20 +11,14 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
-from maskrcnn_benchmark.weights.load_report import CheckpointError
-from maskrcnn_benchmark.weights.vovnet import (
-    is_timm_vovnet,
-    is_vovnet,
-    open_absent_gates,
-    rename_timm_vovnet,
-)
+from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
+from maskrcnn_benchmark.weights.vovnet import open_absent_gates, rename_timm_vovnet
 
 # The epsilon of torch's batch norms, with which all these classifiers were trained.
 # UPSTREAM(trained-epsilon): the original loaded trained variances as they are into frozen batch
@@ -32,67 +26,53 @@ from maskrcnn_benchmark.weights.vovnet import (
 TORCH_BN_EPS = 1e-5
 # What torchvision and timm train most of their networks with.
 TORCHVISION_SETTINGS = WeightSettings(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+RESNET_SETTINGS = replace(TORCHVISION_SETTINGS, stride_in_1x1=False)
 _QUANTIZED_SETTINGS = WeightSettings(True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
-_CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
-_HRNET_CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", *_CLASSIFIERS)
+# Names that no detector needs; of MobileNetV2 it needs the blocks 0 to 17 alone.
+_CLASSIFIER = re.compile(r"(fc|classifier|head|last_linear)\.")
+_HRNET_CLASSIFIER = re.compile(
+    rf"(incre_modules|downsamp_modules|final_layer)\.|{_CLASSIFIER.pattern}"
+)
+_MOBILENET_REST = re.compile(r"(?!features\.(\d|1[0-7])\.)")
 _HRNET_BRANCH = "stage2.0.branches.0.0.conv1.weight"
-_LAST_MOBILENET_BLOCK = 17
 _UNKNOWN_KIND = "a bare backbone"
 _QUANTIZED_PARTS = ("weight_u8", "scale", "zero_point", "bias")
 
 
-class BackboneWeights(NamedTuple):
-    """The tensors of a classifier's body.
-
-    Attributes:
-        tensors: our name inside the body to tensor.
-        bn_eps: epsilon of the batch norms it was trained with, 0 where none is needed.
-        kind: what it is, in words.
-        ignored: names of the file that no detector needs.
-        settings: what networks of this kind were trained with, None if that varies.
-    """
-
-    tensors: dict[str, Tensor]
-    bn_eps: float
-    kind: str
-    ignored: tuple[str, ...]
-    settings: WeightSettings | None = None
-
-
-def convert_backbone(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
+def convert_backbone(state_dict: Mapping[str, Tensor]) -> WeightFile:
     """The bare state dict of an ImageNet network under the names of our backbones.
 
     Known are torchvision's ResNet and ResNeXt, MobileNetV2 as torchvision and as the
     ``features.N.conv.M`` school name it, VoVNetV2 as timm and as its author name it, and HRNet as
     its authors and timm name it. Anything else keeps its names, less the classifier.
     """
-    # Before the ResNets, whose first layers have the same names.
-    if _HRNET_BRANCH in state_dict:
-        return _split_hrnet(state_dict)
-    if {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= state_dict.keys():
-        renamed = {_rename_resnet(name): value for name, value in state_dict.items()}
-        weights = _without_classifier(
-            renamed, TORCH_BN_EPS, "an ImageNet ResNet (torchvision names)"
-        )
-        return weights._replace(settings=replace(TORCHVISION_SETTINGS, stride_in_1x1=False))
-    if "features.0.0.weight" in state_dict and "features.2.conv.0.0.weight" in state_dict:
-        renamed = _rename_torchvision_mobilenet(state_dict)
-        weights = _split_mobilenet(
-            renamed, TORCH_BN_EPS, "an ImageNet MobileNetV2 (torchvision names)"
-        )
-        return weights._replace(settings=TORCHVISION_SETTINGS)
-    if is_timm_vovnet(state_dict):
-        tensors = open_absent_gates(rename_timm_vovnet(state_dict))
-        weights = _without_classifier(tensors, TORCH_BN_EPS, "an ImageNet VoVNetV2 (timm's names)")
-        return weights._replace(settings=TORCHVISION_SETTINGS)
+    names = state_dict.keys()
     # A body saved from a model of ours has frozen batch norms: no counters, and no epsilon.
-    bn_eps = TORCH_BN_EPS if _has_counters(state_dict) else 0.0
-    if {"features.0.0.weight", "features.1.conv.0.weight"} <= state_dict.keys():
-        return _split_mobilenet(state_dict, bn_eps, "an ImageNet MobileNetV2")
-    if is_vovnet(state_dict):
-        tensors = open_absent_gates(state_dict)
-        return _without_classifier(tensors, bn_eps, "an ImageNet VoVNetV2")
-    return _without_classifier(state_dict, bn_eps, _UNKNOWN_KIND)
+    has_counters = any(name.endswith(".num_batches_tracked") for name in names)
+    bn_eps = TORCH_BN_EPS if has_counters else 0.0
+    # Before the ResNets, whose first layers have the same names.
+    if _HRNET_BRANCH in names:
+        bn_eps = TORCH_BN_EPS if any(map(_HRNET_CLASSIFIER.match, names)) else bn_eps
+        settings = TORCHVISION_SETTINGS if bn_eps else None
+        return _body(state_dict, "an ImageNet HRNet", bn_eps, settings, _HRNET_CLASSIFIER)
+    if {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= names:
+        renamed = {_rename_resnet(name): value for name, value in state_dict.items()}
+        kind = "an ImageNet ResNet (torchvision names)"
+        return _body(renamed, kind, TORCH_BN_EPS, RESNET_SETTINGS)
+    if {"features.0.0.weight", "features.2.conv.0.0.weight"} <= names:
+        renamed = _rename_torchvision_mobilenet(state_dict)
+        kind = "an ImageNet MobileNetV2 (torchvision names)"
+        return _body(renamed, kind, TORCH_BN_EPS, TORCHVISION_SETTINGS, _MOBILENET_REST)
+    if {"stem.0.conv.weight", "stages.0.blocks.0.conv_concat.conv.weight"} <= names:
+        renamed = open_absent_gates(rename_timm_vovnet(state_dict))
+        kind = "an ImageNet VoVNetV2 (timm's names)"
+        return _body(renamed, kind, TORCH_BN_EPS, TORCHVISION_SETTINGS)
+    if {"features.0.0.weight", "features.1.conv.0.weight"} <= names:
+        kind = "an ImageNet MobileNetV2"
+        return _body(state_dict, kind, bn_eps, unneeded=_MOBILENET_REST)
+    if "stem.stem_1/conv.weight" in names:
+        return _body(open_absent_gates(state_dict), "an ImageNet VoVNetV2", bn_eps)
+    return _body(state_dict, _UNKNOWN_KIND, bn_eps)
 
 
 def is_known_network(state_dict: Mapping[str, Tensor]) -> bool:
@@ -100,7 +80,7 @@ def is_known_network(state_dict: Mapping[str, Tensor]) -> bool:
     return convert_backbone(state_dict).kind != _UNKNOWN_KIND
 
 
-def read_quantized_mobilenet(path: str | os.PathLike[str]) -> BackboneWeights:
+def read_quantized_mobilenet(path: str | os.PathLike[str]) -> WeightFile:
     """The MobileNetV2 of a ``.npz`` file of 8-bit convolutions, for BGR images.
 
     The file holds for each convolution ``weight_u8``, ``scale``, ``zero_point`` and ``bias``, with
@@ -126,8 +106,8 @@ def read_quantized_mobilenet(path: str | os.PathLike[str]) -> BackboneWeights:
         state_dict |= _dequantize(conv, arrays)
     state_dict["features.0.0.weight"] = state_dict["features.0.0.weight"].flip(1)
     renamed = _rename_torchvision_mobilenet(state_dict)
-    weights = _split_mobilenet(renamed, 0.0, "an ImageNet MobileNetV2 (8-bit, batch norms folded)")
-    return weights._replace(settings=_QUANTIZED_SETTINGS)
+    kind = "an ImageNet MobileNetV2 (8-bit, batch norms folded)"
+    return _body(renamed, kind, 0.0, _QUANTIZED_SETTINGS, _MOBILENET_REST)
 
 
 def _rename_resnet(name: str) -> str:
@@ -151,38 +131,16 @@ def _rename_torchvision_mobilenet(state_dict: Mapping[str, Tensor]) -> dict[str,
     return renamed
 
 
-def _split_mobilenet(state_dict: Mapping[str, Tensor], bn_eps: float, kind: str) -> BackboneWeights:
-    """The blocks that a detector uses; the last 1x1 convolution and the classifier are left out."""
-    tensors, ignored = {}, []
-    for name, value in state_dict.items():
-        block = re.match(r"features\.(\d+)\.", name)
-        if block and int(block[1]) <= _LAST_MOBILENET_BLOCK:
-            tensors[name] = value
-        else:
-            ignored.append(name)
-    return BackboneWeights(tensors, bn_eps, kind, tuple(ignored))
-
-
-def _split_hrnet(state_dict: Mapping[str, Tensor]) -> BackboneWeights:
-    is_classifier = any(name.startswith(_HRNET_CLASSIFIER) for name in state_dict)
-    bn_eps = TORCH_BN_EPS if is_classifier or _has_counters(state_dict) else 0.0
-    weights = _without_classifier(state_dict, bn_eps, "an ImageNet HRNet", _HRNET_CLASSIFIER)
-    return weights._replace(settings=TORCHVISION_SETTINGS if bn_eps else None)
-
-
-def _without_classifier(
+def _body(
     state_dict: Mapping[str, Tensor],
-    bn_eps: float,
     kind: str,
-    classifier: tuple[str, ...] = _CLASSIFIERS,
-) -> BackboneWeights:
-    ignored = tuple(name for name in state_dict if name.startswith(classifier))
+    bn_eps: float,
+    settings: WeightSettings | None = None,
+    unneeded: re.Pattern[str] = _CLASSIFIER,
+) -> WeightFile:
+    ignored = tuple(filter(unneeded.match, state_dict))
     tensors = {name: value for name, value in state_dict.items() if name not in ignored}
-    return BackboneWeights(tensors, bn_eps, kind, ignored)
-
-
-def _has_counters(state_dict: Mapping[str, Tensor]) -> bool:
-    return any(name.endswith(".num_batches_tracked") for name in state_dict)
+    return WeightFile(tensors, kind, True, bn_eps, ignored, settings=settings)
 
 
 def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -1,13 +1,17 @@
-"""What became of the tensors of a weight file, in words a user can act on."""
+"""What a weight file holds, and what became of its tensors in words a user can act on."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from maskrcnn_benchmark.config.errors import UserError
+from maskrcnn_benchmark.config.weight_settings import WeightSettings
 
 _NAMES_SHOWN = 8
 # Deep enough to tell `roi_heads.mask` from `roi_heads.maskiou`.
@@ -16,6 +20,41 @@ _GROUP_DEPTH = 2
 
 class CheckpointError(UserError):
     """The error of a weight file that cannot be used: its text names the file and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """What a weight file holds.
+
+    Attributes:
+        tensors: name to tensor, on the CPU; of a backbone, our name inside its body.
+        kind: what it is, in words.
+        is_backbone: whether its names are those inside a backbone, so that they match by suffix.
+        bn_eps: epsilon of the batch norms it was trained with, 0 where none is to be added.
+        ignored: names of the file that no detector needs.
+        entries: whatever a checkpoint holds beside its model.
+        settings: what weights of this kind are trained with, None if that varies.
+        refused: reason -> names, as in the file, that mean something else here.
+    """
+
+    tensors: dict[str, Tensor]
+    kind: str
+    is_backbone: bool = False
+    bn_eps: float = 0.0
+    ignored: tuple[str, ...] = ()
+    entries: dict[str, Any] = field(default_factory=dict)
+    settings: WeightSettings | None = None
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def log_refused(self, logger: logging.Logger, source: str) -> None:
+        """Write a warning for each reason that speaks against a part of the file.
+
+        Args:
+            logger: receives the lines.
+            source: the file, in words.
+        """
+        for reason, names in self.refused.items():
+            logger.warning("%s: not taken: %s. Because: %s", source, summarize(names), reason)
 
 
 class ShapeMismatch(NamedTuple):

@@ -22,16 +22,6 @@ _PARTS = {"conv": "conv", "bn": "norm", "conv_dw": "dw_conv3x3", "conv_pw": "pw_
 _CONCAT = re.compile(r"(stage\d\.OSA\d_\d+)\.concat\.OSA\d_\d+_concat/conv\.weight")
 
 
-def is_timm_vovnet(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of timm's ``ese_vovnet*``."""
-    return {"stem.0.conv.weight", "stages.0.blocks.0.conv_concat.conv.weight"} <= state_dict.keys()
-
-
-def is_vovnet(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of the author's files and of our backbone."""
-    return "stem.stem_1/conv.weight" in state_dict
-
-
 def rename_timm_vovnet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under the names inside our body; names of no layer of a body stay."""
     return {_rename(name, state_dict): value for name, value in state_dict.items()}

@@ -15,11 +15,10 @@ from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSettings
 from maskrcnn_benchmark.weights.imagenet import (
     TORCH_BN_EPS,
     TORCHVISION_SETTINGS,
-    BackboneWeights,
     convert_backbone,
     read_quantized_mobilenet,
 )
-from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport
+from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import load_state_dict
 from tests.weights.backbones import assert_same_maps, detector_of, random_images, randomize_norms
 
@@ -34,7 +33,7 @@ def _resnet() -> nn.Module:
     return ResNet(settings=ResNetSettings(BLOCKS, stride_in_1x1=False))
 
 
-def _fill(detector: nn.Module, weights: BackboneWeights) -> LoadReport:
+def _fill(detector: nn.Module, weights: WeightFile) -> LoadReport:
     return load_state_dict(detector, weights.tensors, by_suffix=True, bn_eps=weights.bn_eps)
 
 
