@@ -1,1 +1,1 @@
-from maskrcnn_benchmark.modeling.fbnet.modules import *
+from maskrcnn_benchmark.modeling.fbnet.builder import *
