@@ -7,13 +7,6 @@ from maskrcnn_benchmark.layers._ops import ops_status
 from maskrcnn_benchmark.layers._ops.library import BuildRecord, OpsStatus
 from maskrcnn_benchmark.layers.attention import EffectiveSqueezeExcitation, SpatialAttention
 from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
-from maskrcnn_benchmark.layers.contrib.deform_roi_pooling import (
-    DeformRoIPooling,
-    DeformRoIPoolingPack,
-    ModulatedDeformRoIPoolingPack,
-    deform_roi_pooling,
-)
-from maskrcnn_benchmark.layers.contrib.roi_pool import ROIPool, roi_pool
 from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
 from maskrcnn_benchmark.layers.deform_conv_modules import (
     DeformConv,
@@ -21,12 +14,19 @@ from maskrcnn_benchmark.layers.deform_conv_modules import (
     ModulatedDeformConv,
     ModulatedDeformConvPack,
 )
+from maskrcnn_benchmark.layers.deform_roi_pooling import (
+    DeformRoIPooling,
+    DeformRoIPoolingPack,
+    ModulatedDeformRoIPoolingPack,
+    deform_roi_pooling,
+)
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
 from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
+from maskrcnn_benchmark.layers.roi_pool import ROIPool, roi_pool
 from maskrcnn_benchmark.layers.scale import Scale
 from maskrcnn_benchmark.layers.self_adjusting_smooth_l1_loss import SelfAdjustingSmoothL1Loss
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss

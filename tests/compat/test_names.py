@@ -105,3 +105,9 @@ def test_an_old_path_leads_to_the_same_things(path):
             public = getattr(new, "__all__", [name for name in vars(new) if name[0] != "_"])
             assert public
             assert all(old[name] is getattr(new, name) for name in public)
+
+
+@pytest.mark.parametrize("name", ["roi_pool", "deform_roi_pooling"])
+def test_an_old_path_does_not_hide_the_function_of_its_name(name: str):
+    importlib.import_module(f"{PACKAGE}.layers.{name}")
+    assert inspect.isfunction(getattr(importlib.import_module(f"{PACKAGE}.layers"), name))
