@@ -89,7 +89,7 @@ class ModelRunner:
             model.train(was_training)
 
     def _detections(self, images: ImageList) -> list[BoxList]:
-        assert self._detect is not None  # `evaluating` has set it
+        assert self._detect is not None  # ``evaluating`` has set it
         return [boxes.to(_CPU) for boxes in self._detect(images.to(self.device))]
 
 

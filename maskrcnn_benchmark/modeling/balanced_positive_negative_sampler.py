@@ -51,7 +51,7 @@ class BalancedPositiveNegativeSampler:
 
 
 def _draw(labels: Tensor, candidate_inds: Tensor, count: int) -> Tensor:
-    """(K,) bool: `count` of the candidates, each equally likely."""
+    """(K,) bool: ``count`` of the candidates, each equally likely."""
     order = torch.randperm(len(candidate_inds), device=candidate_inds.device)
     mask = torch.zeros_like(labels, dtype=torch.bool)
     mask[candidate_inds[order[:count]]] = True

@@ -17,8 +17,8 @@ class GroupNormSettings:
     """How channels are grouped; calling it with a channel count returns the layer.
 
     Args:
-        num_groups: number of groups, or -1 when `channels_per_group` decides.
-        channels_per_group: channels of one group, or -1 when `num_groups` decides.
+        num_groups: number of groups, or -1 when ``channels_per_group`` decides.
+        channels_per_group: channels of one group, or -1 when ``num_groups`` decides.
         epsilon: added to the variance.
 
     Raises:
@@ -49,7 +49,7 @@ class GroupNormSettings:
         )
 
     def __call__(self, channels: int) -> nn.GroupNorm:
-        """Group normalisation of `channels` channels, with learnable scale and shift.
+        """Group normalisation of ``channels`` channels, with learnable scale and shift.
 
         Raises:
             ConfigError: if the channels cannot be divided into these groups.
@@ -96,10 +96,10 @@ def make_conv(
     relu: bool = False,
     init: Callable[[nn.Conv2d], None] = init_kaiming_uniform,
 ) -> nn.Module:
-    """A same-padded convolution, followed by `norm` and ReLU where they are asked for.
+    """A same-padded convolution, followed by ``norm`` and ReLU where they are asked for.
 
-    The convolution has a bias only without `norm`. A lone convolution is returned bare, so that
-    its checkpoint keys are `<name>.weight` and `<name>.bias`, as in the original.
+    The convolution has a bias only without ``norm``. A lone convolution is returned bare, so that
+    its checkpoint keys are ``<name>.weight`` and ``<name>.bias``, as in the original.
     """
     conv = Conv2d(
         in_channels,
@@ -120,10 +120,10 @@ def make_conv(
 
 
 def make_fc(in_features: int, out_features: int, norm: NormFactory | None = None) -> nn.Module:
-    """A fully connected layer, followed by `norm` where it is asked for.
+    """A fully connected layer, followed by ``norm`` where it is asked for.
 
-    It has a bias only without `norm`. A lone layer is returned bare, so that its checkpoint keys
-    are `<name>.weight` and `<name>.bias`, as in the original.
+    It has a bias only without ``norm``. A lone layer is returned bare, so that its checkpoint keys
+    are ``<name>.weight`` and ``<name>.bias``, as in the original.
     """
     layer = nn.Linear(in_features, out_features, bias=norm is None)
     init_kaiming_uniform(layer)

@@ -9,9 +9,9 @@ from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
 
 
 def keep_best(boxlist: BoxList, limit: int) -> BoxList:
-    """The boxes whose `scores` reach the limit-th best one, in their order.
+    """The boxes whose ``scores`` reach the limit-th best one, in their order.
 
-    Ties with that score are kept, so there may be more than `limit`; a limit of 0 keeps all.
+    Ties with that score are kept, so there may be more than ``limit``; a limit of 0 keeps all.
     """
     if limit <= 0 or len(boxlist) <= limit:
         return boxlist
@@ -25,9 +25,9 @@ def append_ground_truth(proposals: Sequence[BoxList], targets: Sequence[BoxList]
     """Proposals of each image followed by its ground-truth boxes, with score 1.
 
     Args:
-        proposals: one BoxList an image, with `labels` and `scores`, or with `objectness` alone;
-            other fields are dropped.
-        targets: ground truth of each image, with `labels` where the proposals have them.
+        proposals: one BoxList an image, with ``labels`` and ``scores``, or with ``objectness``
+            alone; other fields are dropped.
+        targets: ground truth of each image, with ``labels`` where the proposals have them.
     """
     result = []
     for boxes, target in zip(proposals, targets, strict=True):

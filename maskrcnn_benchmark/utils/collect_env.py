@@ -1,4 +1,4 @@
-"""What this program runs on, in plain words: `python -m maskrcnn_benchmark.utils.collect_env`."""
+"""What this program runs on, in plain words: ``python -m maskrcnn_benchmark.utils.collect_env``."""
 
 import os
 import platform

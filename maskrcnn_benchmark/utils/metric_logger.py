@@ -73,7 +73,7 @@ class MetricLogger:
             self.meters.setdefault(name, SmoothedValue(self._window_size)).update(number)
 
     def __getattr__(self, name: str) -> SmoothedValue:
-        # Reached only when normal lookup fails; `meters` itself is absent while unpickling.
+        # Reached only when normal lookup fails; ``meters`` itself is absent while unpickling.
         meters: dict[str, SmoothedValue] = self.__dict__.get("meters", {})
         if name in meters:
             return meters[name]

@@ -249,7 +249,7 @@ class DetectronCheckpointer(Checkpointer):
 
     Args:
         cfg: the configuration; PATHS_CATALOG is read, and what weights depend on without showing
-            it (`WeightSettings`), which is written into every checkpoint.
+            it (``WeightSettings``), which is written into every checkpoint.
         model: see ``Checkpointer``, and so for all that follow.
         optimizer: its state is saved and restored.
         scheduler: the same.

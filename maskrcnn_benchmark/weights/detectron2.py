@@ -120,7 +120,7 @@ def _rename(name: str, state_dict: Mapping[str, Tensor]) -> str | None:
     fpn = _FPN.fullmatch(name)
     if fpn:
         return _rename_fpn(fpn, state_dict)
-    # A body without a pyramid has no `bottom_up`.
+    # A body without a pyramid has no ``bottom_up``.
     is_body = name.startswith((_BODY, "backbone.stem.", "backbone.res"))
     inside = name.removeprefix(_BODY).removeprefix("backbone.")
     return f"{_OURS}{_rename_body(inside)}" if is_body else None

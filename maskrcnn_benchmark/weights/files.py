@@ -32,7 +32,7 @@ from maskrcnn_benchmark.weights.model_serialization import plain_names
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 
 _ZIP_MAGIC = b"PK\x03\x04"
-# Endings of what `torch.save` does not write.
+# Endings of what ``torch.save`` does not write.
 _OTHER_ENDINGS = (".npz", ".pkl", ".safetensors")
 # How torch names what it refuses: "... unsupported GLOBAL posix.system whose module ...".
 _FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")

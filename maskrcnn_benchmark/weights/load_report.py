@@ -14,7 +14,7 @@ from maskrcnn_benchmark.config.errors import UserError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 
 _NAMES_SHOWN = 8
-# Deep enough to tell `roi_heads.mask` from `roi_heads.maskiou`.
+# Deep enough to tell ``roi_heads.mask`` from ``roi_heads.maskiou``.
 _GROUP_DEPTH = 2
 
 

@@ -18,7 +18,7 @@ from maskrcnn_benchmark.weights.download import cache_url
 from maskrcnn_benchmark.weights.files import read_weight_file
 from maskrcnn_benchmark.weights.library import LibraryWeights, find_library_weights
 
-# Entry of a checkpoint: full name of each of its `WeightSettings` -> value.
+# Entry of a checkpoint: full name of each of its ``WeightSettings`` -> value.
 SETTINGS_ENTRY = "settings"
 _CATALOG = "catalog://"
 
@@ -76,7 +76,7 @@ def _find_in_catalog(name: str, paths_to_catalog: str) -> WeightSource:
         settings = None if library is None else library.settings
         return WeightSource(name, address, settings, "must", library)
     catalog = import_catalog(paths_to_catalog).ModelCatalog
-    # Catalogs that were written for the original have no `settings`.
+    # Catalogs that were written for the original have no ``settings``.
     settings = catalog.settings(entry) if hasattr(catalog, "settings") else None
     is_local = entry in getattr(catalog, "LOCAL_MODELS", ())
     return WeightSource(name, catalog.get(entry), settings, "should" if is_local else "may")

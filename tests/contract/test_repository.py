@@ -27,7 +27,7 @@ def _pins(name: str) -> set[str]:
 
 
 def test_the_package_has_no_exception_from_the_linters():
-    # Old import paths need no docstring: each is one line, `from NEW.PLACE import *`.
+    # Old import paths need no docstring: each is one line, ``from NEW.PLACE import *``.
     exceptions = PYPROJECT["tool"]["ruff"]["lint"]["per-file-ignores"]
     for pattern in (pattern for pattern in exceptions if pattern.startswith(PACKAGE)):
         assert set(exceptions[pattern]) <= {"D100", "D104"}, pattern

@@ -18,7 +18,7 @@ from tests.evaluation.fakes import (
 )
 from tests.structures.prototype_masks import filled_boxes
 
-# The object of `two_image_content` as inclusive corners: category 7 is label 2.
+# The object of ``two_image_content`` as inclusive corners: category 7 is label 2.
 RIGHT_BOX = [10, 10, 49, 49]
 NOTHING = ([], [], [])
 

@@ -19,7 +19,7 @@ from tests.evaluation.fakes import (
     two_image_content,
 )
 
-# The object of `two_image_content` as inclusive corners.
+# The object of ``two_image_content`` as inclusive corners.
 RIGHT_BOX = [10.0, 10, 49, 49]
 
 

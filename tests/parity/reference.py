@@ -68,7 +68,7 @@ def tolerances(case: str) -> Tolerances:
 
 
 def cases(part: str = "state_dict", prefix: str = "") -> list[Any]:
-    """The cases of that prefix whose reference has that part, for `parametrize`."""
+    """The cases of that prefix whose reference has that part, for ``parametrize``."""
     return [
         pytest.param(case, marks=pytest.mark.slow if case in SLOW_CASES else ())
         for case in CASES

@@ -149,7 +149,7 @@ def centerness(left, top, right, bottom):
 
 
 def fcos_losses(outputs, points, truths, fcos):
-    """Losses of the proposal stage; `truths` has (boxes, labels) of each image."""
+    """Losses of the proposal stage; ``truths`` has (boxes, labels) of each image."""
     classification, boxes, weights, centers = 0.0, [], [], []
     for image, (truth_boxes, truth_labels) in enumerate(truths):
         for (logits, distances, center_logits), level_points, stride, size_range in zip(

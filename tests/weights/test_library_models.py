@@ -1,4 +1,4 @@
-"""From `catalog://` to feature maps: those of the library's own network on its own input."""
+"""From ``catalog://`` to feature maps: those of the library's own network on its own input."""
 
 from collections.abc import Callable
 from pathlib import Path

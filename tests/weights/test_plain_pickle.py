@@ -45,7 +45,7 @@ def test_a_file_of_python_2_comes_back(tmp_path: Path):
 
 
 class _Calls:
-    """Pickles as a call of `function`, as an attacker would have it."""
+    """Pickles as a call of ``function``, as an attacker would have it."""
 
     def __init__(self, function, *args: object) -> None:
         self.call = function, args

@@ -81,7 +81,7 @@ def _as_from_gpu(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A released `.pth` of the Lite MobileNetV2 model, as torch 1.0 wrote it on a GPU."""
+    """A released ``.pth`` of the Lite MobileNetV2 model, as torch 1.0 wrote it on a GPU."""
     return _write_release(tmp_path_factory.mktemp("release") / "model_final.pth", LITE)
 
 

@@ -71,7 +71,7 @@ def _make_conv_block(cfg: CfgNode) -> Callable[[int, int, int], nn.Module]:
 def build_p2p6_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
     """P2..P6 over C2..C5: the pyramid of Faster and Mask R-CNN.
 
-    `family` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
+    ``family`` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
     """
     body = build_body(cfg)
     out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
@@ -87,7 +87,7 @@ def build_p2p6_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -
 def build_p3p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
     """P3..P7 over C3..C5 (C2 is not used): the pyramid of RetinaNet, FCOS and CenterMask.
 
-    `family` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
+    ``family`` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
     """
     body = build_body(cfg)
     _, *used_channels = body.out_channels_per_stage
@@ -179,8 +179,8 @@ _register_pyramids("MNV2", MobileNetV2.from_config, "RESNETS")
 def build_backbone(cfg: CfgNode) -> nn.Module:
     """The backbone that MODEL.BACKBONE.CONV_BODY names.
 
-    It has `.out_channels` and maps images (N, 3, H, W) to a tuple of feature maps, finest first;
-    the shipped ones say channels and stride of every map in `.levels`.
+    It has ``.out_channels`` and maps images (N, 3, H, W) to a tuple of feature maps, finest first;
+    the shipped ones say channels and stride of every map in ``.levels``.
 
     Raises:
         ConfigError: if no backbone of that name is registered.

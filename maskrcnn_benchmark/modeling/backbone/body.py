@@ -17,7 +17,7 @@ class Body(nn.Module):
     strides: Sequence[int] = (4, 8, 16, 32)
 
     def freeze_first(self, num_parts: int, parts: Iterable[nn.Module]) -> None:
-        """Takes the first `num_parts` of the parts of this body out of training.
+        """Takes the first ``num_parts`` of the parts of this body out of training.
 
         This is what MODEL.BACKBONE.FREEZE_CONV_BODY_AT counts: the stem, then the stages. Numbers
         below 0 freeze nothing, larger ones than there are parts freeze all.

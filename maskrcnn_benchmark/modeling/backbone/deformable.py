@@ -23,7 +23,7 @@ class DeformableSettings:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, family: str) -> "DeformableSettings":
-        """Settings read from the section `family` of MODEL.
+        """Settings read from the section ``family`` of MODEL.
 
         Raises:
             ConfigError: if STAGE_WITH_DCN is not one flag a stage.

@@ -19,7 +19,7 @@ class FPN(nn.Module):
 
     Args:
         in_channels_list: channels of the body's maps, finest first; 0 leaves a level out (its
-            number stays reserved, so `fpn_inner2` is C3 in every model).
+            number stays reserved, so ``fpn_inner2`` is C3 in every model).
         out_channels: channels F of every pyramid map.
         conv_block: (in_channels, out_channels, kernel_size) -> layer.
         top_blocks: makes the levels above the last one.

@@ -116,7 +116,7 @@ class HRNet(Body):
 
     Args:
         width: channels C of the finest branch.
-        freeze_at: the first `freeze_at` of (stem, bottlenecks, stages of two, three and four
+        freeze_at: the first ``freeze_at`` of (stem, bottlenecks, stages of two, three and four
             branches) get no gradient.
     """
 

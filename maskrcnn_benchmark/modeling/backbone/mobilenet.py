@@ -73,7 +73,7 @@ class MobileNetV2(Body):
     """The body without its classifier; maps C2..C5 have strides 4, 8, 16 and 32.
 
     Args:
-        freeze_at: the first `freeze_at` of (stem, C2, C3, C4, C5) get no gradient, 0..5.
+        freeze_at: the first ``freeze_at`` of (stem, C2, C3, C4, C5) get no gradient, 0..5.
     """
 
     out_channels_per_stage = STAGE_CHANNELS

@@ -45,7 +45,7 @@ class ResNetSettings:
             the 3x3 one (torchvision).
         res5_dilation: dilation of the 3x3 convolutions of C5; 2 keeps C5 at the stride of C4.
         deformable: which stages have deformable 3x3 convolutions.
-        freeze_at: the first `freeze_at` of (stem, C2, C3, C4, C5) get no gradient.
+        freeze_at: the first ``freeze_at`` of (stem, C2, C3, C4, C5) get no gradient.
     """
 
     blocks_per_stage: tuple[int, ...]
@@ -219,7 +219,7 @@ class ResNetHead(nn.Module):
     """The fifth stage as a head: what the box and mask heads of C4 models run on each roi.
 
     Args:
-        settings: widths; the depth of the stage is the last of `blocks_per_stage`, and nothing
+        settings: widths; the depth of the stage is the last of ``blocks_per_stage``, and nothing
             is frozen.
         norm: channels -> normalisation layer.
 

@@ -61,7 +61,7 @@ VOVNETS = {
 
 @dataclass(frozen=True, slots=True)
 class _LayerFactory:
-    """Makes the layers of one stage; `name` becomes a part of checkpoint keys.
+    """Makes the layers of one stage; ``name`` becomes a part of checkpoint keys.
 
     Args:
         norm: channels -> normalisation layer.
@@ -187,7 +187,7 @@ class VoVNet(Body):
         spec: depth and widths.
         norm: channels -> normalisation layer.
         deformable: which stages have deformable layers; none in a depthwise network.
-        freeze_at: the first `freeze_at` of (stem, C2, C3, C4, C5) get no gradient.
+        freeze_at: the first ``freeze_at`` of (stem, C2, C3, C4, C5) get no gradient.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class VoVNet(Body):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, name: str) -> "VoVNet":
-        """The body `name` of VOVNETS with the norms and deformable stages of MODEL.VOVNET.
+        """The body ``name`` of VOVNETS with the norms and deformable stages of MODEL.VOVNET.
 
         Raises:
             ConfigError: if STAGE_WITH_DCN is not one flag a stage, or asks for deformable layers

@@ -72,7 +72,7 @@ class Selection:
 
     Args:
         settings: thresholds.
-        decode: finds the candidates of a level, with the fields `labels` and `scores`.
+        decode: finds the candidates of a level, with the fields ``labels`` and ``scores``.
     """
 
     def __init__(self, settings: SelectionSettings, decode: Decode) -> None:

@@ -38,9 +38,9 @@ class GeneralizedRCNN(nn.Module):
 
         Args:
             images: normalised images (3, H, W) or a batch of them.
-            targets: one BoxList an image, px of the resized image, with the fields `labels` and,
-                where the model has a mask head, `masks`, a keypoint head, `keypoints`; required in
-                training. A target without objects may lack all of them.
+            targets: one BoxList an image, px of the resized image, with the fields ``labels`` and,
+                where the model has a mask head, ``masks``, a keypoint head, ``keypoints``; required
+                in training. A target without objects may lack all of them.
 
         Raises:
             ValueError: if targets are missing in training, or not one an image.

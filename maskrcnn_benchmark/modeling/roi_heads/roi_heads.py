@@ -35,7 +35,7 @@ class CombinedROIHeads(nn.ModuleDict):
         Args:
             features: pyramid maps, finest first.
             proposals: one BoxList an image, px of the resized image; without a box head with the
-                field `labels`.
+                field ``labels``.
             targets: ground truth in training.
         """
         # UPSTREAM(empty-images): there images without boxes were dropped here, while their features

@@ -44,7 +44,7 @@ def make_target_settings(cfg: CfgNode) -> FCOSTargetSettings:
 def build_fcos(
     cfg: CfgNode, in_channels: int, spec: ArchitectureSpec, levels: Sequence[Level] | None
 ) -> DenseStage[FCOSOutputs]:
-    """The FCOS stage that MODEL.FCOS describes, for features of `in_channels` channels."""
+    """The FCOS stage that MODEL.FCOS describes, for features of ``in_channels`` channels."""
     fcos = cfg.MODEL.FCOS
     check_strides("MODEL.FCOS.FPN_STRIDES", fcos.FPN_STRIDES, levels)
     settings = SelectionSettings(

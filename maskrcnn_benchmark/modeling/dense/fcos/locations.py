@@ -16,7 +16,7 @@ DENSE_POINT_OFFSETS: dict[int, tuple[tuple[int, int], ...]] = {
 
 
 def check_dense_points(dense_points: int) -> int:
-    """`dense_points` itself.
+    """``dense_points`` itself.
 
     Raises:
         ConfigError: unless it is 1, 4 or 5.

@@ -50,7 +50,7 @@ class FCOSLoss:
     def __call__(
         self, outputs: FCOSOutputs, locations: Sequence[Tensor], targets: Sequence[BoxList]
     ) -> dict[str, Tensor]:
-        """Scalars `loss_cls`, `loss_reg`, `loss_centerness`.
+        """Scalars ``loss_cls``, ``loss_reg``, ``loss_centerness``.
 
         Without positives the last two are zeros that keep the graph.
 
@@ -59,7 +59,7 @@ class FCOSLoss:
         Args:
             outputs: predictions of the head.
             locations: per level (Li, 2), px.
-            targets: one BoxList an image with the field `labels`.
+            targets: one BoxList an image with the field ``labels``.
         """
         labels, all_ltrb = self.assigner(locations, targets)
         positive_inds = torch.nonzero(labels > 0).squeeze(1)

@@ -74,7 +74,7 @@ class FCOSTargetAssigner:
 
         Args:
             locations: per level (Li, 2), px.
-            targets: one BoxList an image, px of the resized image, with the field `labels`.
+            targets: one BoxList an image, px of the resized image, with the field ``labels``.
         """
         all_locations = torch.cat(list(locations))
         low_high = torch.cat(

@@ -58,15 +58,15 @@ class RetinaNetLoss(nn.Module):
     def forward(
         self, outputs: RetinaNetOutputs, anchors: Sequence[Tensor], targets: Sequence[BoxList]
     ) -> dict[str, Tensor]:
-        """Scalars `loss_retina_cls` and `loss_retina_reg`.
+        """Scalars ``loss_retina_cls`` and ``loss_retina_reg``.
 
-        Classification is divided by (positives + images), boxes by (positives * `box_divisor`),
+        Classification is divided by (positives + images), boxes by (positives * ``box_divisor``),
         both of this process alone. Without positives the box loss is a zero that keeps the graph.
 
         Args:
             outputs: predictions of the head.
             anchors: per level (Li, 4).
-            targets: one BoxList an image with the field `labels`.
+            targets: one BoxList an image with the field ``labels``.
         """
         all_anchors = torch.cat(list(anchors))
         matches = match_anchors(all_anchors, targets, self.matcher)

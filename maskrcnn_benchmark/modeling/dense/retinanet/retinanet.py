@@ -57,7 +57,7 @@ def _make_loss(cfg: CfgNode, coder: BoxCoder, num_foreground: int) -> RetinaNetL
 def build_retinanet(
     cfg: CfgNode, in_channels: int, spec: ArchitectureSpec, levels: Sequence[Level] | None
 ) -> DenseStage[RetinaNetOutputs]:
-    """The stage that MODEL.RETINANET describes, for features of `in_channels` channels."""
+    """The stage that MODEL.RETINANET describes, for features of ``in_channels`` channels."""
     retinanet = cfg.MODEL.RETINANET
     check_strides("MODEL.RETINANET.ANCHOR_STRIDES", retinanet.ANCHOR_STRIDES, levels)
     num_foreground = spec.num_classes - 1

@@ -57,7 +57,7 @@ class ProposalSelection:
         anchors: Sequence[Tensor],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[BoxList]:
-        """One BoxList an image with `objectness`, best first (level by level if `per_batch`).
+        """One BoxList an image with ``objectness``, best first (level by level if ``per_batch``).
 
         Boxes are xyxy, px of the resized image, clipped to it.
 

@@ -63,7 +63,7 @@ class RPNLoss:
         anchors: Sequence[Tensor],
         targets: Sequence[BoxList],
     ) -> dict[str, Tensor]:
-        """Scalars `loss_objectness` and `loss_rpn_box_reg`, both divided by the sampled anchors.
+        """Scalars ``loss_objectness`` and ``loss_rpn_box_reg``, over the number of sampled anchors.
 
         Where nothing is sampled, or nothing positive, they are zeros that keep the graph.
 

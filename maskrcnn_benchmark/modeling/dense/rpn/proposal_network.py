@@ -37,7 +37,7 @@ def _make_selection(cfg: CfgNode, coder: BoxCoder, *, is_train: bool) -> Proposa
 def build_proposal_network(
     cfg: CfgNode, in_channels: int, spec: ArchitectureSpec, levels: Sequence[Level] | None
 ) -> DenseStage[RPNOutputs]:
-    """The network that MODEL.RPN describes, for features of `in_channels` channels."""
+    """The network that MODEL.RPN describes, for features of ``in_channels`` channels."""
     rpn = cfg.MODEL.RPN
     check_strides("MODEL.RPN.ANCHOR_STRIDE", rpn.ANCHOR_STRIDE, levels)
     coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))

@@ -46,10 +46,10 @@ class ROIBoxHead(ROIHead):
         self.post_processor = post_processor
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
-        """`loss_classifier` and `loss_box_reg` of a sample of the proposals, or detections.
+        """``loss_classifier`` and ``loss_box_reg`` of a sample of the proposals, or detections.
 
-        Targets need the field `labels`. The sample has that field, too, detections have `labels`
-        and `scores`.
+        Targets need the field ``labels``. The sample has that field, too, detections have
+        ``labels`` and ``scores``.
         """
         if inputs.targets is None:
             class_logits, offsets = self.predictor(self.extract(inputs, inputs.boxes).encoded)

@@ -48,7 +48,7 @@ class BoxPostProcessor:
     def __call__(
         self, class_logits: Tensor, box_regression: Tensor, proposals: Sequence[BoxList]
     ) -> list[BoxList]:
-        """One BoxList an image with `labels` and `scores` (class probability).
+        """One BoxList an image with ``labels`` and ``scores`` (class probability).
 
         Boxes are xyxy, px of the resized image, clipped to it, class by class in the order of
         their proposals.

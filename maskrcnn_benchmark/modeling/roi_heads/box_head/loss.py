@@ -28,7 +28,7 @@ class BoxTargets(NamedTuple):
     """The proposals that a loss looks at and what it wants of them.
 
     Attributes:
-        proposals: the sampled ones of each image, with the field `labels`.
+        proposals: the sampled ones of each image, with the field ``labels``.
         labels: (R,) int64 classes over all images, 0 = background.
         box_codes: (R, 4) offsets to the matched ground truth; without meaning on background.
     """
@@ -60,7 +60,7 @@ class BoxTargetAssigner:
 
         Args:
             proposals: one BoxList an image, px of the resized image.
-            targets: one BoxList an image with the field `labels`.
+            targets: one BoxList an image with the field ``labels``.
         """
         matched = [self._match(*pair) for pair in zip(proposals, targets, strict=True)]
         positives, negatives = self.sampler([labels for labels, _ in matched])
@@ -94,7 +94,7 @@ class BoxTargetAssigner:
 def box_losses(
     class_logits: Tensor, box_regression: Tensor, targets: BoxTargets
 ) -> dict[str, Tensor]:
-    """`loss_classifier` and `loss_box_reg`; zeros tied to the graph without rois.
+    """``loss_classifier`` and ``loss_box_reg``; zeros tied to the graph without rois.
 
     Both are means over all sampled proposals, although only the positives have a box loss.
 

@@ -113,7 +113,7 @@ def _cubic_kernel(distance: Tensor) -> Tensor:
 
 
 def attach_keypoints(detections: Sequence[BoxList], heatmaps: Tensor) -> list[BoxList]:
-    """The detections with the field `keypoints`, whose own field `logits` has (K, P) scores.
+    """The detections with the field ``keypoints``, whose own field ``logits`` has (K, P) scores.
 
     Args:
         detections: one BoxList an image.

@@ -48,9 +48,9 @@ class ROIKeypointHead(ROIHead):
         self.assigner = assigner
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
-        """`loss_kp`, or the boxes with the field `keypoints`.
+        """``loss_kp``, or the boxes with the field ``keypoints``.
 
-        Targets need the fields `labels` and `keypoints`.
+        Targets need the fields ``labels`` and ``keypoints``.
         """
         if inputs.targets is None:
             heatmaps: Tensor = self.predictor(self.extract(inputs, inputs.boxes).encoded)

@@ -58,7 +58,7 @@ class KeypointTargetAssigner:
 
         Args:
             proposals: one BoxList an image, px of the resized image.
-            targets: one BoxList an image with the fields `labels` and `keypoints`.
+            targets: one BoxList an image with the fields ``labels`` and ``keypoints``.
         """
         matches, labels = [], []
         for boxes, target in zip(proposals, targets, strict=True):

@@ -11,7 +11,7 @@ from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, InclusivePas
 
 
 def attach_masks(detections: Sequence[BoxList], class_logits: Tensor) -> list[BoxList]:
-    """The detections with the field `mask`: probabilities of their own class, inside the boxes.
+    """The detections with the field ``mask``: probabilities of their own class, inside the boxes.
 
     Args:
         detections: one BoxList an image.
@@ -23,10 +23,10 @@ def attach_masks(detections: Sequence[BoxList], class_logits: Tensor) -> list[Bo
 
 
 def paste_attached_masks(detections: Sequence[BoxList], masker: "Masker") -> list[BoxList]:
-    """The detections with the field `mask` as masks of the whole resized image, on their device.
+    """The detections with the field ``mask`` as masks of the whole resized image, on their device.
 
     Args:
-        detections: one BoxList an image with the field `mask`, (K, 1, M, M) probabilities.
+        detections: one BoxList an image with the field ``mask``, (K, 1, M, M) probabilities.
         masker: pastes them.
     """
     pasted = masker([boxes.get_field("mask") for boxes in detections], detections)
@@ -46,7 +46,7 @@ class Masker:
     """Pastes masks of boxes into images.
 
     Whole images of masks cost N x H x W bytes: evaluation and drawing paste inside the boxes
-    instead (`PredictedMasks`). This class is for scripts that want the full maps.
+    instead (``PredictedMasks``). This class is for scripts that want the full maps.
 
     Args:
         threshold: probability above which a pixel belongs to the instance; below 0 pixels are the

@@ -36,8 +36,8 @@ class MaskTargetAssigner:
 
         Args:
             proposals: one BoxList an image, px of the resized image.
-            targets: one BoxList an image with the fields `labels` and `masks`, which one without
-                objects may lack.
+            targets: one BoxList an image with the fields ``labels`` and ``masks``, which one
+                without objects may lack.
         """
         matched, instances, labels, masks, chosen = [], [], [], [], []
         for boxes, target in zip(proposals, targets, strict=True):

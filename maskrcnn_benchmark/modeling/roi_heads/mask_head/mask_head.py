@@ -59,10 +59,10 @@ class ROIMaskHead(ROIHead):
         self.masker = masker
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
-        """`loss_mask`, or the boxes with the field `mask`: (K, 1, M, M) or pasted (K, 1, H, W).
+        """``loss_mask``, or the boxes with the field ``mask``: (K, 1, M, M) or pasted (K, 1, H, W).
 
-        Boxes need the field `labels` where masks are wanted, targets `labels` and `masks`. Leaves
-        a ``MaskPrediction``, of the matched proposals if there are targets.
+        Boxes need the field ``labels`` where masks are wanted, targets ``labels`` and ``masks``.
+        Leaves a ``MaskPrediction``, of the matched proposals if there are targets.
         """
         if inputs.targets is None:
             labels = torch.cat([boxes.get_field("labels") for boxes in inputs.boxes])

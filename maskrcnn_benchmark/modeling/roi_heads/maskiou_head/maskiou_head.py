@@ -41,10 +41,10 @@ class ROIMaskIoUHead(ROIHead):
         self.loss = loss
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
-        """`loss_maskiou`, or the boxes with the field `mask_scores`.
+        """``loss_maskiou``, or the boxes with the field ``mask_scores``.
 
         Works on the ``MaskPrediction`` that the mask head left, R rois over all images. Boxes need
-        the field `scores` where mask scores are wanted.
+        the field ``scores`` where mask scores are wanted.
         """
         mask: MaskPrediction = inputs.extras[MaskPrediction]
         # UPSTREAM(attached-inputs): through both of them the loss reaches mask head and backbone.
@@ -58,10 +58,10 @@ class ROIMaskIoUHead(ROIHead):
 
 
 def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[BoxList]:
-    """The detections with the field `mask_scores`: `scores` x predicted IoU, not clamped.
+    """The detections with the field ``mask_scores``: ``scores`` x predicted IoU, not clamped.
 
     Args:
-        detections: one BoxList an image with the field `scores`.
+        detections: one BoxList an image with the field ``scores``.
         predicted_iou: (R,) of all detections of all images, in their order.
     """
     results = []
