@@ -17,8 +17,7 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from maskrcnn_benchmark.config import ConfigError
-from maskrcnn_benchmark.config.errors import UserError
+from maskrcnn_benchmark.config.errors import ConfigError, UserError
 from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 from maskrcnn_benchmark.utils.env import setup_environment

@@ -1,7 +1,5 @@
 """From settings to batches."""
 
-from __future__ import annotations
-
 import logging
 import os
 from bisect import bisect_right
@@ -13,7 +11,8 @@ import cv2
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data import datasets
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
 from maskrcnn_benchmark.data.datasets.coco import COCODataset

@@ -4,8 +4,6 @@
 tells what there is and what is wrong; ``--name NAME`` looks through any data set of the catalog.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys
@@ -13,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from maskrcnn_benchmark.config import ConfigError, get_default_config
+from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.build import load_dataset
 from maskrcnn_benchmark.data.datasets import COCODataset, DetectionDataset
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError

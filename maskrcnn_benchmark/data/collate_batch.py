@@ -1,7 +1,5 @@
 """Samples put together to a batch."""
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections.abc import Sequence

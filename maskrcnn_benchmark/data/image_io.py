@@ -1,7 +1,5 @@
 """Reading photos of every common kind as 8-bit RGB."""
 
-from __future__ import annotations
-
 import logging
 import os
 import struct

@@ -1,7 +1,5 @@
 """Whole pieces of work from a configuration: a trained model, its scores."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 from collections.abc import Sequence
@@ -12,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from maskrcnn_benchmark.config import CfgNode, ConfigError
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data import Datasets, make_test_loader, make_train_loader
 from maskrcnn_benchmark.data.datasets import DetectionDataset
 from maskrcnn_benchmark.engine.forward import ModelRunner, build_model

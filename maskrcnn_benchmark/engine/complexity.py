@@ -4,8 +4,6 @@ Counts multiply-adds, which most papers and detectron2 call FLOPs (each is two f
 operations). Convolutions and matrix products count; what is one operation a value does not.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

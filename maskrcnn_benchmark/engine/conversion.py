@@ -1,7 +1,5 @@
 """Weight files of one program written for another."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

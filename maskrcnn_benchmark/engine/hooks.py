@@ -3,8 +3,6 @@
 ``progress`` has the hook that logs how it goes.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol

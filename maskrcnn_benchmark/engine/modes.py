@@ -1,7 +1,5 @@
 """The ways of computing detections with a trained model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 

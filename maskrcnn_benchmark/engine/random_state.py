@@ -1,7 +1,5 @@
 """The random generators of one process: seeding, saving, restoring."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager

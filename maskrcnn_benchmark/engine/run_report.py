@@ -1,7 +1,5 @@
 """What a finished run has to show: numbers, loss curves, pictures and one page with them all."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

@@ -3,8 +3,6 @@
 Imports no PyTorch, so that a tool can report a wrong setting at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What to look at when a model finds nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Shapes: T IoU thresholds, R recall thresholds, C categories, A area ranges, D detection limits.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

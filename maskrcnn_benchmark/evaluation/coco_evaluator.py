@@ -1,7 +1,5 @@
 """Evaluation of boxes and masks on a data set with COCO annotations."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

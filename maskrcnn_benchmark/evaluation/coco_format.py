@@ -3,8 +3,6 @@
 Shapes: K detections of one image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypedDict
 

@@ -1,7 +1,5 @@
 """What every evaluator does: collect results image by image, over all processes, and score them."""
 
-from __future__ import annotations
-
 import logging
 import time
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """Comparing the numbers of an evaluation with the ones a configuration promises."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

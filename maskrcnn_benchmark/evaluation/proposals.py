@@ -3,8 +3,6 @@
 Shapes: K proposals and G ground truths of one image, T IoU thresholds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """The outcome of one evaluation, with its tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """From the arrays of the COCO protocol to named numbers with reasons."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

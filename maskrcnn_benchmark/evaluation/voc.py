@@ -5,8 +5,6 @@ Shapes: K detections and G ground truths of one image, D detections of one class
 Source: The PASCAL Visual Object Classes Challenge (Everingham et al. 2010), section 4.2.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Finding the file that lists data sets and weights."""
 
-from __future__ import annotations
-
 import os
 from types import ModuleType
 

@@ -1,7 +1,5 @@
 """Colours that tell instances and classes apart in drawings."""
 
-from __future__ import annotations
-
 import colorsys
 
 import numpy as np

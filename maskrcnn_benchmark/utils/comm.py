@@ -4,8 +4,6 @@ Every function also works in a single process without ``torch.distributed``, whe
 nothing or returns its argument.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TypeVar
 

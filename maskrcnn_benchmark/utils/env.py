@@ -1,7 +1,5 @@
 """A user's own set-up code, run before training or testing starts."""
 
-from __future__ import annotations
-
 import os
 
 from maskrcnn_benchmark.utils.imports import import_file

@@ -1,7 +1,5 @@
 """Writing files so that a killed process never leaves half of one."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Where log lines go: the terminal and a file, from one process only."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from pathlib import Path

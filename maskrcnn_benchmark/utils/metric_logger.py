@@ -1,7 +1,5 @@
 """Running statistics of losses and times, as training lines show them."""
 
-from __future__ import annotations
-
 from collections import deque
 from statistics import median_low
 

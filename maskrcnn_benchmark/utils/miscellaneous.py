@@ -1,7 +1,5 @@
 """Helpers that other people's scripts import from here."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

@@ -5,8 +5,6 @@ in ResNet stage 4 (our ``layer3``); ``_bn_s`` and ``_bn_b`` are the scale and sh
 trained batch norm was folded, ``_gn_s`` and ``_gn_b`` those of a group norm.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

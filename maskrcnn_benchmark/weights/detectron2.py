@@ -4,8 +4,6 @@ A tensor is taken if its layer computes the same from the same inputs here: body
 FCOS the towers, class and centerness layers. The rest is refused, each part with its reason.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """Weight files from the net, kept in a local cache."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import logging

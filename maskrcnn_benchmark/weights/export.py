@@ -1,7 +1,5 @@
 """The body of a detector under the names of a library's classifier: loading one, backwards."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

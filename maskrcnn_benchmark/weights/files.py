@@ -1,7 +1,5 @@
 """Reading every kind of weight file that a model can start from."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import re

@@ -4,8 +4,6 @@ The renamed tensors carry the names inside a backbone's body (``layer1.0.conv1.w
 the ends of a detector's names (``backbone.body.layer1.0.conv1.weight``).
 """
 
-from __future__ import annotations
-
 import os
 import re
 import zipfile

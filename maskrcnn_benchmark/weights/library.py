@@ -1,7 +1,5 @@
 """ImageNet weights of torchvision and timm, by the download code of those libraries."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import importlib

@@ -1,7 +1,5 @@
 """What a weight file holds, and what became of its tensors in words a user can act on."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Putting the tensors of a state dict into a model, and saying what became of each."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, TypeVar

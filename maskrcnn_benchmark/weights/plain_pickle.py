@@ -4,8 +4,6 @@ Unpickling calls whatever a file names. Here a file can name only the few functi
 arrays are pickled with, and those are our own: they put bytes, shape and type together.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import re

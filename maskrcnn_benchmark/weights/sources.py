@@ -1,7 +1,5 @@
 """What MODEL.WEIGHT stands for, and the settings that these weights need."""
 
-from __future__ import annotations
-
 import logging
 import os
 import pickle
@@ -11,7 +9,8 @@ from typing import Literal
 
 import torch
 
-from maskrcnn_benchmark.config import CfgNode, ConfigError, paths_catalog
+from maskrcnn_benchmark.config import CfgNode, paths_catalog
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings, assign, is_given
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.weights.download import cache_url

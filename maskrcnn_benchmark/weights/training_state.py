@@ -1,7 +1,5 @@
 """Optimizer and scheduler states: whether they can be saved, and bringing them back."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """ImageNet weights of VoVNetV2 under the names of our backbone, which are those of its author."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

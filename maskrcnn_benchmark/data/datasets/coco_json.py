@@ -1,7 +1,5 @@
 """Reading annotation files in COCO's format."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

@@ -5,8 +5,6 @@ another type, an id that occurs twice, an unknown category. What merely makes an
 is left out, counted and logged: an unknown image, a box or an outline that is damaged.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """What every data set offers, and data sets written for the original made to offer it, too."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Keypoints of persons as COCO writes them: x, y and visibility of 17 points in one row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Outlines of instances as COCO writes them: polygons or run-length encoded masks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias

@@ -1,7 +1,5 @@
 """The formats of annotations that can be read, each by one function."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

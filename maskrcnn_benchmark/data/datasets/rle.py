@@ -7,8 +7,6 @@ more follow, bit 4 of the last is the sign.
 Source: the format that COCO's annotations and pycocotools use.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np

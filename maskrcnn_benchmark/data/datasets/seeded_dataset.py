@@ -1,7 +1,5 @@
 """A data set whose random changes can be repeated."""
 
-from __future__ import annotations
-
 import random
 from typing import Any, Final
 

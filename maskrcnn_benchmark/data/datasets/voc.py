@@ -1,7 +1,5 @@
 """Photos with annotations in PASCAL VOC's format."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

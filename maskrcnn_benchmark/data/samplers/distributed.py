@@ -1,7 +1,5 @@
 """Which part of a data set each process sees."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sized
 from itertools import cycle, islice
 

@@ -1,7 +1,5 @@
 """Batches of images that belong together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Protocol
 

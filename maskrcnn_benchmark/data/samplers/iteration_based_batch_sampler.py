@@ -1,7 +1,5 @@
 """Batches counted in iterations instead of epochs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from torch.utils.data import Sampler

@@ -1,7 +1,5 @@
 """Seeds that depend on nothing but named numbers, so that a run can be continued anywhere."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import NamedTuple
 

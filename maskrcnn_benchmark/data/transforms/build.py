@@ -1,10 +1,9 @@
 """From settings to transforms."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.config import CfgNode, ConfigError
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.transforms.transforms import (
     Compose,
     Normalize,

@@ -5,8 +5,6 @@ Every transform is called as ``transform(image, target)`` and returns the pair. 
 without it, Python's global one is used.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import cast
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN

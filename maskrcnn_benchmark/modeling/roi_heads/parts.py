@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, ConfigError
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR, PartRegistry, accepts
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import (
     ROIFeatureExtractor,
