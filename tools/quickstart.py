@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train, evaluate and draw on the bundled photos: what ``make demo`` runs.
+"""Train, evaluate and draw on the bundled photos: what `make demo` runs.
 
     python tools/quickstart.py [--config-file CONFIG] [--output FOLDER] [KEY VALUE ...]
 

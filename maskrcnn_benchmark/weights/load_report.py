@@ -1,15 +1,19 @@
 """What a weight file holds, and what became of its tensors in words a user can act on."""
 
+from __future__ import annotations
+
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskrcnn_benchmark.config.errors import UserError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
+
+if TYPE_CHECKING:
+    # Tools name this module's error before they need PyTorch.
+    from torch import Tensor
 
 _NAMES_SHOWN = 8
 # Deep enough to tell ``roi_heads.mask`` from ``roi_heads.maskiou``.
