@@ -9,9 +9,9 @@
 #include <optional>
 #include <tuple>
 
-#include "deform_psroi_pooling.h"
 #include "../pooling_checks.h"
 #include "../stable_util.h"
+#include "deform_psroi_pooling.h"
 
 namespace centermask {
 
