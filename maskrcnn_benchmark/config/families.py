@@ -1,6 +1,6 @@
 """The dense detectors by name: what settings and data have to know of each, and its builder.
 
-The shipped ones are entered by `modeling/dense/__init__.py`; a script enters its own with
+``modeling/dense/__init__.py`` registers the shipped ones; a script registers its own with
 ``FAMILIES.register(name, Family(...))``.
 """
 
@@ -34,9 +34,9 @@ class Family:
             (images, features, targets=None). ``spec.settings`` are the settings of its own,
             ``levels`` channels and strides of the maps, None for backbones that do not say.
         class_keys: full names of the keys with its class count; () if it knows no classes.
-        gives_labels: its boxes have the field `labels`, so that they are detections, or work for
+        gives_labels: its boxes have the field ``labels``, so that they are detections, or work for
             heads that need classes; otherwise they are proposals.
-        gives_masks: its detections have the field `mask`, without a mask head.
+        gives_masks: its detections have the field ``mask``, without a mask head.
         settings: frozen dataclass of the settings that it alone has, all with defaults; their names
             in capitals are keys of MODEL.DENSE.SETTINGS.
     """
@@ -57,7 +57,7 @@ def family_of(name: str) -> Family:
     Raises:
         UnknownNameError: there is none; the message lists the known ones.
     """
-    # Settings may not know models: their room enters its detectors when it is imported.
+    # Settings may not know models: their room registers its detectors when it is imported.
     importlib.import_module("maskrcnn_benchmark.modeling.dense")
     return FAMILIES[name]
 

@@ -23,24 +23,24 @@ class Registry(Mapping[str, T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T | None = None) -> Callable[[Item], Item]:
-        """A decorator that enters the decorated object under ``name`` and returns it unchanged.
+        """A decorator that registers the decorated object as ``name`` and returns it unchanged.
 
-        Decorators can be stacked to enter one object under several names. ``entry`` given
-        directly (``registry.register("name", builder)``) is entered at once.
+        Decorators can be stacked to register one object under several names. ``entry`` given
+        directly (``registry.register("name", builder)``) is registered at once.
 
         Raises:
             ValueError: when another object already has that name.
         """
 
-        def enter(item: Item) -> Item:
+        def add(item: Item) -> Item:
             known: object = self._entries.setdefault(name, cast(T, item))
             if known is not item:
                 raise ValueError(f"{self.kind} {name!r} is already registered as {known!r}")
             return item
 
         if entry is not None:
-            enter(entry)
-        return enter
+            add(entry)
+        return add
 
     def __getitem__(self, name: str) -> T:
         """The entry registered under ``name``.

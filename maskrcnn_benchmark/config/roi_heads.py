@@ -1,6 +1,6 @@
 """What settings and data have to know of each RoI head.
 
-`modeling/registry.py` has their builders, under the same names.
+``modeling/registry.py`` has their builders, under the same names.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class RoIHeadTraits:
         works_on: name of the head without whose results it cannot work, or "".
         has_classes: whether it predicts for each class, so that its class count must be the
             model's.
-        target_field: field that targets need besides `labels`, "masks" or "keypoints", or "".
+        target_field: field that targets need besides ``labels``, "masks" or "keypoints", or "".
         iou_type: COCO task that its results can be evaluated in, "segm" or "keypoints", or "".
     """
 

@@ -20,7 +20,7 @@ class ArchitectureSpec:
         proposal: the dense detector that finds boxes, a key of ``FAMILIES``.
         roi_heads: names of the heads that work on them, keys of ``ROI_HEAD_TRAITS``, in the order
             in which they run.
-        num_classes: number of classes, background included; without meaning if `box_only`.
+        num_classes: number of classes, background included; without meaning if ``box_only``.
         settings: those that the detector has of its own, of the class ``Family.settings``.
     """
 
@@ -55,7 +55,7 @@ class ArchitectureSpec:
 
     @property
     def target_fields(self) -> dict[str, str]:
-        """Fields that targets need besides `labels`, each with the key that asks for it."""
+        """Fields that targets need besides ``labels``, each with the key that asks for it."""
         own = {"masks": "MODEL.DENSE.FAMILY"} if family_of(self.proposal).gives_masks else {}
         traits = [ROI_HEAD_TRAITS[name] for name in self.roi_heads]
         return own | {

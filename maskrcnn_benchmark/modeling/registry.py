@@ -1,7 +1,7 @@
 """Every registry of the package: names that YAML files use -> builders of model parts.
 
 What a registry's builders are called with is its ``arguments``; ``build`` does it. Scripts written
-for the original enter builders of fewer arguments: those get the ones they know.
+for the original register builders of fewer arguments: those get the ones they know.
 """
 
 import inspect

@@ -21,7 +21,7 @@ from maskrcnn_benchmark.modeling.backbone.hrnet import HRNet
 from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
-from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # enters its backbone
+from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # registers its backbone
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory, make_conv
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 from maskrcnn_benchmark.modeling.strides import Level

@@ -7,7 +7,7 @@ from torch import nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.families import family_of
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.modeling.fbnet import rpn_head as _fbnet  # noqa: F401  # enters its head
+from maskrcnn_benchmark.modeling.fbnet import rpn_head as _fbnet  # noqa: F401  # registers its head
 from maskrcnn_benchmark.modeling.strides import Level
 
 

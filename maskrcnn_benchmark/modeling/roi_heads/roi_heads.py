@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.spec import ArchitectureSpec
-from maskrcnn_benchmark.modeling.fbnet import roi_heads as _fbnet  # noqa: F401  # enters its heads
+from maskrcnn_benchmark.modeling.fbnet import roi_heads as _fbnet  # noqa: F401  # registers its heads
 from maskrcnn_benchmark.modeling.registry import ROI_HEADS
-from maskrcnn_benchmark.modeling.roi_heads.box_head import box_head  # noqa: F401  # enters it
+from maskrcnn_benchmark.modeling.roi_heads.box_head import box_head  # noqa: F401  # registers it
 from maskrcnn_benchmark.modeling.roi_heads.head import RoiInputs, RoiOutput
-from maskrcnn_benchmark.modeling.roi_heads.keypoint_head import keypoint_head  # noqa: F401  # enters it
-from maskrcnn_benchmark.modeling.roi_heads.mask_head import mask_head  # noqa: F401  # enters it
-from maskrcnn_benchmark.modeling.roi_heads.maskiou_head import maskiou_head  # noqa: F401  # enters it
+from maskrcnn_benchmark.modeling.roi_heads.keypoint_head import keypoint_head  # noqa: F401  # registers it
+from maskrcnn_benchmark.modeling.roi_heads.mask_head import mask_head  # noqa: F401  # registers it
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head import maskiou_head  # noqa: F401  # registers it
 from maskrcnn_benchmark.modeling.stage import StageOutput
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 

@@ -13,7 +13,7 @@ from maskrcnn_benchmark.modeling.registry import (
     ROI_BOX_PREDICTOR,
     ROI_HEADS,
 )
-from maskrcnn_benchmark.modeling.roi_heads.box_head import feature_extractors, predictors  # noqa: F401  # enters them
+from maskrcnn_benchmark.modeling.roi_heads.box_head import feature_extractors, predictors  # noqa: F401  # registers them
 from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import (
     BoxPostProcessor,
     BoxSelectionSettings,

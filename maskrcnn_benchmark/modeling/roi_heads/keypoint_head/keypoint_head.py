@@ -13,7 +13,7 @@ from maskrcnn_benchmark.modeling.registry import (
     ROI_KEYPOINT_PREDICTOR,
 )
 from maskrcnn_benchmark.modeling.roi_heads.head import ROIHead, RoiInputs, RoiOutput
-from maskrcnn_benchmark.modeling.roi_heads.keypoint_head import feature_extractors, predictors  # noqa: F401  # enters them
+from maskrcnn_benchmark.modeling.roi_heads.keypoint_head import feature_extractors, predictors  # noqa: F401  # registers them
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.inference import attach_keypoints
 from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.loss import (
     KeypointTargetAssigner,

@@ -19,7 +19,7 @@ from maskrcnn_benchmark.modeling.roi_heads.head import (
     RoiInputs,
     RoiOutput,
 )
-from maskrcnn_benchmark.modeling.roi_heads.mask_head import feature_extractors, predictors  # noqa: F401  # enters them
+from maskrcnn_benchmark.modeling.roi_heads.mask_head import feature_extractors, predictors  # noqa: F401  # registers them
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
     Masker,
     attach_masks,

@@ -21,7 +21,7 @@ from maskrcnn_benchmark.modeling.roi_heads.head import (
     RoiInputs,
     RoiOutput,
 )
-from maskrcnn_benchmark.modeling.roi_heads.maskiou_head import feature_extractors, predictors  # noqa: F401  # enters them
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head import feature_extractors, predictors  # noqa: F401  # registers them
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.loss import MaskIoULoss
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
