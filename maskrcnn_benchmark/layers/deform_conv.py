@@ -121,20 +121,8 @@ def modulated_deform_conv(
 ) -> Tensor:
     """``deform_conv`` whose samples are also weighed, (N, O, P, Q) in the type of the input.
 
-    Args:
-        input: (N, C, H, W) floating. Half precision and autocast compute in float32.
-        offset: (N, 2 D K, P, Q) as in ``deform_conv``.
-        mask: (N, D K, P, Q) factor of each sample, usually in [0, 1].
-        weight: (O, C / G, kernel height, kernel width).
-        bias: (O,) added to the output, or None.
-        stride: as in ``deform_conv``.
-        padding: as in ``deform_conv``.
-        dilation: as in ``deform_conv``.
-        groups: as in ``deform_conv``.
-        deformable_groups: as in ``deform_conv``.
-
-    Raises:
-        ValueError: a wrong shape or type, number of groups, stride, padding or dilation.
+    Arguments and errors are those of ``deform_conv``, and ``mask``, (N, D K, P, Q) factor of each
+    sample, usually in [0, 1]; ``bias``, (O,) added to the output, or None.
 
     Source: Deformable ConvNets v2 (Zhu et al. 2019), section 3.2.
     """

@@ -5,6 +5,7 @@ G groups, D deformable groups.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class _DeformableLayer(nn.Module):
     """Weights and geometry that the modules share."""
 
     bias: Tensor | None
+    can_have_bias: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -34,9 +36,11 @@ class _DeformableLayer(nn.Module):
         dilation: IntOrPair = 1,
         groups: int = 1,
         deformable_groups: int = 1,
-        bias: bool = True,
+        bias: bool | None = None,
     ) -> None:
         super().__init__()
+        if bias and not self.can_have_bias:
+            raise ValueError("bias: expected False (version 1 has none), got True")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size: tuple[int, int] = as_pair(kernel_size, "kernel_size")
@@ -51,11 +55,13 @@ class _DeformableLayer(nn.Module):
         self.weight = nn.Parameter(
             torch.empty(out_channels, in_channels // groups, *self.kernel_size)
         )
-        if bias:
-            self.bias = nn.Parameter(torch.empty(out_channels))
-        else:
-            self.register_parameter("bias", None)
+        has_bias = self.can_have_bias if bias is None else bias
+        self.bias = nn.Parameter(torch.empty(out_channels)) if has_bias else None
         self.reset_parameters()
+        self._add_predictions()
+
+    def _add_predictions(self) -> None:
+        """Where offsets come from outside, nothing."""
 
     def _geometry(self) -> tuple[IntOrPair, IntOrPair, IntOrPair, int, int]:
         return self.stride, self.padding, self.dilation, self.groups, self.deformable_groups
@@ -78,30 +84,12 @@ class _DeformableLayer(nn.Module):
 
 
 class DeformConv(_DeformableLayer):
-    """Deformable convolution, version 1, with offsets from outside; ``bias`` must be False.
+    """Deformable convolution, version 1, with offsets from outside; it has no bias.
 
-    The other arguments as in ``ModulatedDeformConv``.
-
-    Raises:
-        ValueError: a bias, or channels that the groups do not divide.
+    Arguments and errors as in ``ModulatedDeformConv``; a ``bias`` is refused, too.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
-        dilation: IntOrPair = 1,
-        groups: int = 1,
-        deformable_groups: int = 1,
-        bias: bool = False,
-    ) -> None:
-        if bias:
-            raise ValueError("bias: expected False (version 1 has none), got True")
-        geometry = (kernel_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, *geometry, groups, deformable_groups, bias)
+    can_have_bias = False
 
     def forward(self, input: Tensor, offset: Tensor) -> Tensor:
         """Output (N, O, P, Q); arguments as in ``deform_conv``."""
@@ -112,15 +100,10 @@ class ModulatedDeformConv(_DeformableLayer):
     """Deformable convolution, version 2, with offsets and modulation from outside.
 
     Args:
-        in_channels: C.
-        out_channels: O.
+        in_channels, out_channels: C and O.
         kernel_size: side, or (height, width), of the kernel.
-        stride: as in ``deform_conv``.
-        padding: as in ``deform_conv``.
-        dilation: as in ``deform_conv``.
-        groups: as in ``deform_conv``.
-        deformable_groups: as in ``deform_conv``.
-        bias: whether a learnt number is added to each output channel.
+        stride, padding, dilation, groups, deformable_groups: as in ``deform_conv``.
+        bias: whether a learnt number is added to each output channel; None: yes.
 
     Raises:
         ValueError: channels that the groups do not divide.
@@ -138,28 +121,10 @@ class ModulatedDeformConvPack(ModulatedDeformConv):
     ``ModulatedDeformConv``.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
-        dilation: IntOrPair = 1,
-        groups: int = 1,
-        deformable_groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        geometry = (kernel_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, *geometry, groups, deformable_groups, bias)
-        self.conv_offset_mask = nn.Conv2d(
-            in_channels,
-            3 * deformable_groups * self.kernel_size[0] * self.kernel_size[1],
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
+    def _add_predictions(self) -> None:
+        maps = 3 * self.deformable_groups * self.kernel_size[0] * self.kernel_size[1]
+        geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
+        self.conv_offset_mask = nn.Conv2d(self.in_channels, maps, *geometry)
         for parameter in self.conv_offset_mask.parameters():
             nn.init.zeros_(parameter)
 

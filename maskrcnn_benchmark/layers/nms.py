@@ -45,15 +45,12 @@ def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshol
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Indices of the boxes that survive suppression, (kept,) int64, ascending.
+    """Indices of the boxes that survive suppression, (kept,) int64, ascending (not by score).
 
     Args:
         boxes: (K, 4) floating, xyxy inclusive px. Half precision is compared in float32.
         scores: (K,) floating.
         threshold: largest IoU that two kept boxes may have, usually in [0, 1].
-
-    Returns:
-        Indices in ascending order, not in score order.
 
     Raises:
         ValueError: shapes other than (K, 4) and (K,), boxes or scores that are not floating,
@@ -68,20 +65,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
 
 
 def ml_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """Indices of the boxes that survive class-wise suppression, (kept,) int64, ascending.
-
-    Args:
-        boxes: (K, 4) floating, xyxy inclusive px. Half precision is compared in float32.
-        scores: (K,) floating.
-        labels: (K,) integers; only boxes of equal label suppress each other.
-        threshold: largest IoU that two kept boxes of one label may have, usually in [0, 1].
-
-    Returns:
-        Indices in ascending order, not in score order.
-
-    Raises:
-        ValueError: shapes other than (K, 4) and (K,), boxes or scores that are not floating,
-            tensors of several devices.
+    """As ``nms``, but only boxes of equal ``labels``, (K,) integers, suppress each other.
 
     Source: "multi-label" suppression of FCOS (Tian et al. 2019), kept by CenterMask.
     """
@@ -93,17 +77,8 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     """Indices of the boxes that survive class-wise suppression, (kept,) int64, best score first.
 
     As torchvision's function of this name, up to rounding: corners are edges, so that a box from x1
-    to x2 is x2 - x1 wide, and the order is that of the scores.
-
-    Args:
-        boxes: (K, 4) floating, xyxy px. Half precision is compared in float32.
-        scores: (K,) floating.
-        idxs: (K,) integers; only boxes of equal number suppress each other.
-        iou_threshold: largest IoU that two kept boxes of one number may have, usually in [0, 1].
-
-    Raises:
-        ValueError: shapes other than (K, 4) and (K,), boxes or scores that are not floating,
-            tensors of several devices.
+    to x2 is x2 - x1 wide, and the order is that of the scores. Else as ``ml_nms``, ``idxs`` being
+    the labels.
     """
     _check(boxes, scores, idxs=idxs)
     precise = at_least_float32(boxes)

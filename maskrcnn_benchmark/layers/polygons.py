@@ -78,16 +78,9 @@ def polygon_areas(
 ) -> Tensor:
     """(R,) int64 px^2: area of an instance within a canvas, as pycocotools would rasterise it.
 
-    Args:
-        groups: the polygons.
-        instances: (R,) integers, which instance each canvas shows.
-        origins: (R, 2) finite, x, y of the canvas's first corner; subtracted in float32.
-        sizes_hw: (R, 2) integers, at least 1, height and width of the canvas.
-
-    Raises:
-        ValueError: shapes that do not fit, indices or sizes that are not integers.
-        RuntimeError: an index out of range, points or origins that are not finite (ValueError
-            without compiled operators).
+    Arguments and errors are those of ``rasterize_polygons``, and in the place of boxes ``origins``,
+    (R, 2) finite, x, y of the canvas's first corner, subtracted in float32; ``sizes_hw``, (R, 2)
+    integers, at least 1, height and width of the canvas.
     """
     _check_instances(instances)
     _check("origins", origins, instances, 2)
