@@ -1,10 +1,11 @@
-"""Checks that the functions of operators share; every error names the argument."""
+"""Arguments of operators' functions and modules: checks, whose errors name them, and their text."""
 
 import math
 from collections.abc import Sequence
+from inspect import signature
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def check_tensors(**tensors: Tensor | None) -> None:
@@ -49,14 +50,15 @@ def check_has_values(**tensors: Tensor) -> None:
             raise ValueError(f"{name}: expected a tensor with values, got one on meta")
 
 
-def check_shape(name: str, tensor: Tensor, sides: Sequence[int | str]) -> None:
-    """Raise ValueError unless the tensor has these sides; a text is any length."""
+def check_shape(name: str, tensor: Tensor, sides: Sequence[int | str | None]) -> None:
+    """Raise ValueError unless the tensor has these sides; None, or its name, is any length."""
     fits = tensor.dim() == len(sides) and all(
-        isinstance(side, str) or size == side
+        side is None or isinstance(side, str) or size == side
         for size, side in zip(tensor.shape, sides, strict=True)
     )
     if not fits:
-        wanted = ", ".join(map(str, sides)) + ("," if len(sides) == 1 else "")
+        texts = ("*" if side is None else str(side) for side in sides)
+        wanted = ", ".join(texts) + ("," if len(sides) == 1 else "")
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(tensor.shape)}")
 
 
@@ -83,3 +85,12 @@ def as_pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(each, whole) for each in pair):
         raise ValueError(f"{name}: expected a whole number or two, got {value!r}")
     return pair[0], pair[1]
+
+
+class ShowsArguments(nn.Module):
+    """A module that prints the arguments it was made with; it keeps them under their names."""
+
+    def extra_repr(self) -> str:
+        """Arguments, for printing the module."""
+        names = signature(type(self)).parameters
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

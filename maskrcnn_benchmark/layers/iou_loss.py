@@ -6,7 +6,9 @@ Shape symbols: K locations.
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from maskrcnn_benchmark.layers.arguments import ShowsArguments
 
 LocLossType = Literal["iou", "linear_iou", "giou"]
 """-log IoU, 1 - IoU, 1 - generalised IoU."""
@@ -21,7 +23,7 @@ def _area(ltrb: Tensor) -> Tensor:
     return (left + right) * (top + bottom)
 
 
-class IOULoss(nn.Module):
+class IOULoss(ShowsArguments):
     """Mean IoU loss of boxes given as distances from a common location to the four sides.
 
     Args:
@@ -76,7 +78,3 @@ class IOULoss(nn.Module):
             return 1 - iou
         enclosing = _area(torch.maximum(pred, target)) + _ENCLOSING_EPS
         return 1 - (iou - (enclosing - union) / enclosing)
-
-    def extra_repr(self) -> str:
-        """Arguments, for printing the module."""
-        return f"loc_loss_type={self.loc_loss_type!r}"

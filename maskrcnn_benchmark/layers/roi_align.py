@@ -4,9 +4,10 @@ Shape symbols: N images, C channels, H x W feature map, R rois, P x Q pooled siz
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskrcnn_benchmark.layers.arguments import (
+    ShowsArguments,
     as_pair,
     check_floating,
     check_shape,
@@ -69,7 +70,7 @@ def roi_align(
     return pooled.to(input.dtype)
 
 
-class ROIAlign(nn.Module):
+class ROIAlign(ShowsArguments):
     """Module form of ``roi_align``; the arguments have the same meaning."""
 
     def __init__(
@@ -89,11 +90,4 @@ class ROIAlign(nn.Module):
         """Features of each roi, (R, C, P, Q)."""
         return roi_align(
             input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned
-        )
-
-    def extra_repr(self) -> str:
-        """Arguments, for printing the module."""
-        return (
-            f"output_size={self.output_size}, spatial_scale={self.spatial_scale}, "
-            f"sampling_ratio={self.sampling_ratio}, aligned={self.aligned}"
         )

@@ -4,9 +4,10 @@ Shape symbols: L locations, C foreground classes.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskrcnn_benchmark.layers.arguments import (
+    ShowsArguments,
     check_floating,
     check_integers,
     check_shape,
@@ -58,7 +59,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float, alpha: flo
     return loss.to(logits.dtype)
 
 
-class SigmoidFocalLoss(nn.Module):
+class SigmoidFocalLoss(ShowsArguments):
     """Summed sigmoid focal loss; its derivative is computed in the same pass.
 
     Args:
@@ -84,7 +85,3 @@ class SigmoidFocalLoss(nn.Module):
             precise, targets.long(), self.gamma, self.alpha
         )
         return total
-
-    def extra_repr(self) -> str:
-        """Arguments, for printing the module."""
-        return f"gamma={self.gamma}, alpha={self.alpha}"

@@ -8,20 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.arguments import check_shape as check_shape
+
 _MOST_ELEMENTS = 2**40
 
 MOST_SAMPLES_PER_BIN = 2**12
 """More along a side of a bin would keep a processor busy for hours."""
-
-
-def check_shape(name: str, tensor: Tensor, sides: Sequence[int | None]) -> None:
-    """Raise unless the tensor has these sides; one that is None may have any length."""
-    fits = tensor.dim() == len(sides) and all(
-        side in (None, size) for size, side in zip(tensor.shape, sides, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("*" if side is None else str(side) for side in sides)
-        raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(tensor.shape)}")
 
 
 def check_dtype(name: str, tensor: Tensor, dtype: torch.dtype) -> None:

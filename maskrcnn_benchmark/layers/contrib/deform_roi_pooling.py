@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.arguments import (
+    ShowsArguments,
     check_floating,
     check_shape,
     check_spatial_scale,
@@ -78,7 +79,7 @@ def _pool(
     rois: Tensor,
     offset: Tensor | None,
     spatial_scale: float,
-    sizes: tuple[int, int, int, int, int],
+    sizes: tuple[int, ...],
     trans_std: float,
 ) -> Tensor:
     check_tensors(data=data, rois=rois, offset=offset)
@@ -100,7 +101,7 @@ def _pool(
     return pooled.to(data.dtype)
 
 
-class DeformRoIPooling(nn.Module):
+class DeformRoIPooling(ShowsArguments):
     """Module form of ``deform_roi_pooling``; the arguments have the same meaning."""
 
     def __init__(
@@ -126,32 +127,12 @@ class DeformRoIPooling(nn.Module):
 
     def pool(self, data: Tensor, rois: Tensor, offset: Tensor | None) -> Tensor:
         """Features (R, O, P, P), nothing moved where ``offset`` is None."""
-        return deform_roi_pooling(
-            data,
-            rois,
-            data.new_empty(0) if offset is None else offset,
-            self.spatial_scale,
-            self.out_size,
-            self.out_channels,
-            offset is None,
-            self.group_size,
-            self.part_size,
-            self.sample_per_part,
-            self.trans_std,
-        )
+        sizes = tuple(getattr(self, name) for name in _SIZES)
+        return _pool(data, rois, offset, self.spatial_scale, sizes, self.trans_std)
 
     def forward(self, data: Tensor, rois: Tensor, offset: Tensor) -> Tensor:
         """Features of each roi, (R, O, P, P)."""
         return self.pool(data, rois, None if self.no_trans else offset)
-
-    def extra_repr(self) -> str:
-        """Arguments, for printing the module."""
-        return (
-            f"spatial_scale={self.spatial_scale}, out_size={self.out_size}, "
-            f"out_channels={self.out_channels}, no_trans={self.no_trans}, "
-            f"group_size={self.group_size}, part_size={self.part_size}, "
-            f"sample_per_part={self.sample_per_part}, trans_std={self.trans_std}"
-        )
 
 
 class DeformRoIPoolingPack(DeformRoIPooling):
@@ -182,13 +163,8 @@ class DeformRoIPoolingPack(DeformRoIPooling):
 
     def _add_predictions(self, num_bins: int, width: int) -> None:
         last = _zero_linear(width, num_bins * 2)
-        self.offset_fc = nn.Sequential(
-            nn.Linear(num_bins * self.out_channels, width),
-            nn.ReLU(inplace=True),
-            nn.Linear(width, width),
-            nn.ReLU(inplace=True),
-            last,
-        )
+        first = nn.Linear(num_bins * self.out_channels, width), nn.ReLU(inplace=True)
+        self.offset_fc = nn.Sequential(*first, nn.Linear(width, width), nn.ReLU(inplace=True), last)
 
     def forward(self, data: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         """Features of each roi, (R, O, P, P)."""

@@ -4,9 +4,9 @@ Shape symbols: N images, C channels, H x W feature map, R rois, P x Q pooled siz
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from maskrcnn_benchmark.layers.arguments import as_pair
+from maskrcnn_benchmark.layers.arguments import ShowsArguments, as_pair
 from maskrcnn_benchmark.layers.roi_align import check_rois
 
 
@@ -20,16 +20,7 @@ def roi_pool(
     than any number. Differentiable (twice) in ``input``: the gradient goes to the first largest
     cell, row by row. Deterministic on the CPU.
 
-    Args:
-        input: (N, C, H, W) floating. Half precision and autocast compute in float32.
-        rois: (R, 5): image index in [0, N), then x1, y1, x2, y2 in px of the padded batch.
-            Not differentiable.
-        output_size: side, or (P, Q) = height and width, of the pooled map.
-        spatial_scale: 1 / stride of the feature map.
-
-    Raises:
-        ValueError: wrong shape, type or device, non-positive size or scale.
-        RuntimeError: image index out of range, on the CPU (ValueError without compiled operators).
+    Arguments and errors are those of ``roi_align``.
 
     Source: Fast R-CNN (Girshick 2015), section 2.1.
     """
@@ -43,7 +34,7 @@ def roi_pool(
     return pooled.to(input.dtype)
 
 
-class ROIPool(nn.Module):
+class ROIPool(ShowsArguments):
     """Module form of ``roi_pool``; the arguments have the same meaning."""
 
     def __init__(self, output_size: int | tuple[int, int], spatial_scale: float) -> None:
@@ -54,7 +45,3 @@ class ROIPool(nn.Module):
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         """Features of each roi, (R, C, P, Q)."""
         return roi_pool(input, rois, self.output_size, self.spatial_scale)
-
-    def extra_repr(self) -> str:
-        """Arguments, for printing the module."""
-        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
