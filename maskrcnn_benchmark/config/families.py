@@ -4,15 +4,11 @@
 ``FAMILIES.register(name, Family(...))``.
 """
 
-import dataclasses
-import difflib
-import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, TypeVar
 
-from maskrcnn_benchmark.config.coerce import coerce
-from maskrcnn_benchmark.config.errors import UnknownNameError
+from maskrcnn_benchmark.config.node import CfgNode, nested
 from maskrcnn_benchmark.config.registry import Registry
 
 Settings = TypeVar("Settings")
@@ -48,18 +44,9 @@ class Family:
     settings: type[Any] = NoSettings
 
 
-FAMILIES: Final = Registry[Family]("dense detector (MODEL.DENSE.FAMILY)")
-
-
-def family_of(name: str) -> Family:
-    """The detector of this name.
-
-    Raises:
-        UnknownNameError: there is none; the message lists the known ones.
-    """
-    # Settings may not know models: their room registers its detectors when it is imported.
-    importlib.import_module("maskrcnn_benchmark.modeling.dense")
-    return FAMILIES[name]
+FAMILIES: Final = Registry[Family](
+    "dense detector (MODEL.DENSE.FAMILY)", filled_by="maskrcnn_benchmark.modeling.dense"
+)
 
 
 def read_settings(section: Mapping[str, object], kind: type[Settings]) -> Settings:
@@ -73,18 +60,9 @@ def read_settings(section: Mapping[str, object], kind: type[Settings]) -> Settin
         UnknownNameError: a key that it does not have.
         ConfigError: a value of another type than the default's.
     """
-    defaults = kind()
-    names = {each.name.upper(): each.name for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {}
-    for key, raw in section.items():
-        full = f"{SETTINGS_KEY}.{key}"
-        if key not in names:
-            nearest = difflib.get_close_matches(key.upper(), names, n=1, cutoff=0.0)
-            known = (
-                f"the nearest known key is {SETTINGS_KEY}.{nearest[0]}"
-                if nearest
-                else "none is known"
-            )
-            raise UnknownNameError(f"unknown key {full}; {known}")
-        values[names[key]] = coerce(raw, getattr(defaults, names[key]), full)
-    return kind(**values)
+    # mypy does not see that a type of settings is a dataclass.
+    names = {each.name.upper(): each.name for each in fields(kind)}  # type: ignore[arg-type]
+    defaults = {key: getattr(kind(), name) for key, name in names.items()}
+    tree = CfgNode(nested(SETTINGS_KEY, defaults))
+    tree.merge_from_list([SETTINGS_KEY, section])
+    return kind(**{names[key]: value for key, value in tree.lookup(SETTINGS_KEY).items()})

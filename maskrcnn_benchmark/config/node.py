@@ -68,7 +68,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             )
         assignments: list[_Assignment] = []
         for key, value in zip(cfg_list[::2], cfg_list[1::2], strict=True):
-            assignments.extend(self._assignments(_nest(str(key), value)))
+            assignments.extend(self._assignments(nested(str(key), value)))
         self._apply(assignments)
 
     def is_given(self, key: str) -> bool:
@@ -138,9 +138,10 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         raise ConfigError(f"{filename}: a configuration is YAML; Python files are not executed")
 
 
-def _nest(key: str, value: object) -> dict[str, object]:
+def nested(key: str, value: object) -> dict[str, object]:
+    """A value as a tree in which it has the full name ``key``."""
     section, _, rest = key.partition(".")
-    return {section: _nest(rest, value) if rest else value}
+    return {section: nested(rest, value) if rest else value}
 
 
 def _as_tree(raw: object, key: str) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Tables from the names that configurations use to what they stand for."""
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar, cast
 
@@ -16,10 +17,13 @@ class Registry(Mapping[str, T]):
 
     Args:
         kind: what the entries are, in singular, for error messages ("backbone").
+        filled_by: module that registers the shipped entries; whoever looks into the registry need
+            not have imported it. "": those who look in have.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, filled_by: str = "") -> None:
         self.kind = kind
+        self._filled_by = filled_by
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T | None = None) -> Callable[[Item], Item]:
@@ -48,22 +52,21 @@ class Registry(Mapping[str, T]):
         Raises:
             UnknownNameError: when the name is unknown; the message lists the known ones.
         """
-        if name in self._entries:
+        if name in self.names():
             return self._entries[name]
         known = ", ".join(self.names()) or "none"
         raise UnknownNameError(f"unknown {self.kind} {name!r}; known: {known}")
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.names())
 
     def names(self) -> tuple[str, ...]:
         """The registered names in alphabetical order."""
+        if self._filled_by:
+            importlib.import_module(self._filled_by)
         return tuple(sorted(self._entries))
 
     def __repr__(self) -> str:

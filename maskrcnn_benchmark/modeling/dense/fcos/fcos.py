@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.families import Family
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
 from maskrcnn_benchmark.modeling.dense.fcos.inference import decode_level

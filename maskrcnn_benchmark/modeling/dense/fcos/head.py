@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.layers import Scale, at_least_float32
 from maskrcnn_benchmark.modeling.dense.fcos.locations import check_dense_points
 from maskrcnn_benchmark.modeling.make_layers import init_normal, make_tower

@@ -6,9 +6,8 @@ from functools import partial
 
 from torch import Tensor
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.config.families import Family
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.layers import (
     SelfAdjustingSmoothL1Loss,
     SigmoidFocalLoss,

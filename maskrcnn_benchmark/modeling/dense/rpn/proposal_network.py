@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.config.families import Family
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.make_layers import init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_BOX_PREDICTOR
 

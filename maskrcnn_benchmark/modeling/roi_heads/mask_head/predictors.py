@@ -7,8 +7,7 @@ background.
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.layers import ConvTranspose2d
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR

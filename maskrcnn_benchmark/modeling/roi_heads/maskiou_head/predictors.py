@@ -2,8 +2,7 @@
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.spec import ArchitectureSpec
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.make_layers import init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASKIOU_PREDICTOR
 
