@@ -50,14 +50,10 @@ FAMILIES: Final = Registry[Family](
 
 
 def read_settings(section: Mapping[str, object], kind: type[Settings]) -> Settings:
-    """The settings that a detector has of its own.
-
-    Args:
-        section: MODEL.DENSE.SETTINGS.
-        kind: see ``Family.settings``.
+    """The settings that a detector has of its own, of the class ``Family.settings``.
 
     Raises:
-        UnknownNameError: a key that it does not have.
+        UnknownNameError: MODEL.DENSE.SETTINGS has a key that the class does not know.
         ConfigError: a value of another type than the default's.
     """
     # mypy does not see that a type of settings is a dataclass.

@@ -33,10 +33,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
     """
 
     def merge_from_file(self, cfg_filename: str | PathLike[str]) -> None:
-        """Take over the settings of a YAML file; ``_BASE_`` in it names a file to merge before.
-
-        Args:
-            cfg_filename: path of the file; paths after ``_BASE_`` are relative to it.
+        """Take over the settings of a YAML file; ``_BASE_`` in it names files to merge before.
 
         Raises:
             ConfigError: for a file that cannot be read, an unknown key (``UnknownNameError``, which
@@ -72,11 +69,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         self._apply(assignments)
 
     def is_given(self, key: str) -> bool:
-        """Whether a file, command line or other tree merged into this one names the setting.
-
-        Args:
-            key: full name, e.g. ``"INPUT.PIXEL_MEAN"``.
-        """
+        """Whether what was merged into this tree names the setting, e.g. ``"INPUT.PIXEL_MEAN"``."""
         return key in self.__dict__.get(_GIVEN, ())
 
     def lookup(self, key: str) -> Any:  # noqa: ANN401 - a setting has any type

@@ -90,12 +90,7 @@ class WeightSettings:
 
 
 def is_given(cfg: CfgNode, key: str) -> bool:
-    """Whether somebody chose the value of a setting.
-
-    Args:
-        cfg: the whole tree.
-        key: full name of the setting.
-    """
+    """Whether somebody chose the value of a setting of this full name."""
     # A script may have assigned it, which leaves no other trace.
     return cfg.is_given(key) or not _is_same(cfg.lookup(key), get_default_config().lookup(key))
 

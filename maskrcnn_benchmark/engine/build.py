@@ -36,12 +36,8 @@ logger = logging.getLogger(__name__)
 def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module:
     """The model of ``cfg`` after its training, which goes on from OUTPUT_DIR's last checkpoint.
 
-    Without one it starts from ``MODEL.WEIGHT``. Every process of ``run`` must call this.
-
-    Args:
-        cfg: the settings.
-        run: this process.
-        datasets: to train on, and to test on if SOLVER.TEST_PERIOD asks for it.
+    Without one it starts from ``MODEL.WEIGHT``. Where SOLVER.TEST_PERIOD says so, it is evaluated
+    on the first test set on the way. Every process of ``run`` must call this.
     """
     if is_main_process():
         _tidy_output_dir(Path(cfg.OUTPUT_DIR), cfg.dump())
@@ -86,11 +82,8 @@ def _tidy_output_dir(folder: Path, settings: str) -> None:
 def distribute(model: nn.Module, run: Run, *, convert_batch_norm: bool = False) -> nn.Module:
     """``model``, wrapped so that its gradients are means over the processes if there are several.
 
-    Args:
-        model: on the device of ``run``; every parameter that is trained must get a gradient in
-            every step.
-        run: this process.
-        convert_batch_norm: let batch norms share their statistics; they need CUDA for it.
+    Every parameter that is trained must get a gradient in every step. ``convert_batch_norm`` lets
+    batch norms share their statistics, on CUDA alone.
     """
     if not run.place.is_distributed:
         return model
@@ -126,12 +119,6 @@ def make_evaluations(
     """The scores of ``model`` on each data set of ``DATASETS.TEST``; None but on rank 0.
 
     Every process of ``run`` must call this. Results go to ``OUTPUT_DIR/inference/<data set>``.
-
-    Args:
-        cfg: the settings.
-        model: on the device of ``run``.
-        run: this process.
-        datasets: those of ``DATASETS.TEST``.
     """
     if not datasets:
         logger.warning("DATASETS.TEST is empty: nothing to evaluate")

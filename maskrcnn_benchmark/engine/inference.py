@@ -124,13 +124,7 @@ def _process_data_set(
 def compute_on_dataset(
     runner: ModelRunner, data_loader: Iterable[Batch], evaluator: Evaluator[Any]
 ) -> InferenceTimes:
-    """The time it took to give the evaluator what the model finds in each batch.
-
-    Args:
-        runner: of the model.
-        data_loader: gives the batches of this process.
-        evaluator: takes the detections or proposals, on the CPU.
-    """
+    """The time it took to give the evaluator what the model finds in each batch, on the CPU."""
     times = InferenceTimes()
     with runner.evaluating() as detect:
         clock = time.perf_counter()
@@ -168,12 +162,7 @@ def make_evaluation(
 ) -> Callable[..., EvaluationResult | None]:
     """``inference`` with all it needs to evaluate the model of ``runner`` on one data set.
 
-    Args:
-        cfg: the architecture, ``TEST.COCO_BACKEND``, ``TEST.INFERENCE_MODE`` and ``OUTPUT_DIR``
-            are read.
-        runner: of the model.
-        dataset_name: a name in ``DATASETS.TEST``; results go to ``OUTPUT_DIR/inference/<name>``.
-        data_loader: of that data set.
+    ``dataset_name`` is one of ``DATASETS.TEST``; results go to ``OUTPUT_DIR/inference/<name>``.
     """
     spec = ArchitectureSpec.from_config(cfg)
     return partial(

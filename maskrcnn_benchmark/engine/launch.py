@@ -44,9 +44,7 @@ class ProcessPlace:
         """The place that ``torchrun`` or ``torch.distributed.launch`` gave this process.
 
         Both set WORLD_SIZE, RANK and LOCAL_RANK; without them this is the only process.
-
-        Args:
-            local_rank: what the tool's ``--local-rank`` says, which counts if LOCAL_RANK is unset.
+        ``local_rank``, which the tool's ``--local-rank`` says, counts if LOCAL_RANK is unset.
         """
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         return cls(
@@ -70,12 +68,8 @@ def select_device(requested: str, place: ProcessPlace) -> torch.device:
     On a machine without any CUDA device, "cuda" (the default of every configuration) becomes the
     CPU, with a warning; "cuda:N" does not.
 
-    Args:
-        requested: "cpu", "cuda" or "cuda:N".
-        place: of this process.
-
     Raises:
-        ConfigError: another device, or a CUDA device that is not there.
+        ConfigError: another device than "cpu", "cuda" and "cuda:N", or one that is not there.
     """
     try:
         device = torch.device(requested)
@@ -132,13 +126,8 @@ def process_group(device: torch.device, place: ProcessPlace) -> Iterator[None]:
 def make_run(cfg: CfgNode, local_rank: int | None = None) -> Iterator[Run]:
     """A block for a tool's work, with log, device, process group and seeds ready.
 
-    Reads ``OUTPUT_DIR``, ``MODEL.DEVICE`` and ``SEED``. All processes have the same seed here, so
-    that they make the same model.
-
-    Args:
-        cfg: the settings; those that weights of another library need are set, then all are frozen
-            and go into the log.
-        local_rank: what ``--local-rank`` says.
+    Settings that MODEL.WEIGHT needs are set; then all are frozen and go into the log. All processes
+    have the same seed here, so that they make the same model.
 
     Raises:
         ConfigError: the device is not there, or given settings contradict MODEL.WEIGHT.

@@ -61,10 +61,7 @@ class Predictor:
         )
 
     def __call__(self, image: Image.Image) -> BoxList:
-        """The detections on a photo, in px of the photo, on the CPU.
-
-        Args:
-            image: an RGB photo of any size.
+        """The detections on an RGB photo of any size, in px of the photo, on the CPU.
 
         Returns:
             K boxes (xyxy) with ``labels``, ``scores`` and, of a model with a mask head, ``mask``

@@ -53,11 +53,7 @@ def make_progress_bar(total: int, initial: int = 0, desc: str = "") -> tqdm[Any]
 
 
 class MetricsFile:
-    """One JSON object a line, for programs that draw curves.
-
-    Args:
-        path: the file, made when missing.
-    """
+    """One JSON object a line, for programs that draw curves; the file is made when missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

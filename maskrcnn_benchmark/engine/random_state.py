@@ -12,11 +12,7 @@ RandomState = dict[str, Any]
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch (all devices) of this process.
-
-    Args:
-        seed: 0 to 2**32 - 1.
-    """
+    """Seed (0 to 2**32 - 1) Python, NumPy and PyTorch (all devices) of this process."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  # other people's transforms draw from the global generator
     torch.manual_seed(seed)

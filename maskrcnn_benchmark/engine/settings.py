@@ -10,11 +10,7 @@ from maskrcnn_benchmark.config import CfgNode, get_default_config
 
 
 def load_settings(config_file: str | Path = "", opts: Sequence[object] = ()) -> CfgNode:
-    """The defaults, with a file's settings and then those of a command line over them.
-
-    Args:
-        config_file: YAML file; ``""`` for none.
-        opts: names and values in turn.
+    """The defaults, under a file's settings (``""``: no file), under those of a command line.
 
     Raises:
         ConfigError: a name is unknown, or a value of another type.
@@ -29,12 +25,10 @@ def load_settings(config_file: str | Path = "", opts: Sequence[object] = ()) -> 
 def make_settings_final(cfg: CfgNode, *, by_names: bool = False) -> CfgNode:
     """The same settings, frozen, after those were set that MODEL.WEIGHT needs.
 
-    Args:
-        cfg: the whole tree; if it is frozen already, it must fit.
-        by_names: see ``make_settings_match_weights``.
+    ``by_names`` is that of ``make_settings_match_weights``.
 
     Raises:
-        ConfigError: given settings contradict MODEL.WEIGHT.
+        ConfigError: given settings contradict MODEL.WEIGHT; or they are frozen, and would change.
     """
     # Needs PyTorch, to look into checkpoints.
     from maskrcnn_benchmark.weights.sources import make_settings_match_weights

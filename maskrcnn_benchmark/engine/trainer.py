@@ -314,18 +314,8 @@ def do_train(
 ) -> None:
     """Train as ``run_training`` does; this is the call that scripts for the original make.
 
-    Args:
-        cfg: ``SOLVER``, ``OUTPUT_DIR`` and what the evaluation needs are read.
-        model: on ``device``; in distributed training, wrapped by ``DistributedDataParallel``.
-        data_loader: gives the batches that are left.
-        data_loader_val: of the first test set; None evaluates nothing.
-        optimizer: like ``scheduler`` and ``checkpointer`` of ``model``.
-        scheduler: of ``optimizer``.
-        checkpointer: saves all three.
-        device: "cpu", "cuda" or "cuda:N".
-        checkpoint_period: instead of SOLVER.CHECKPOINT_PERIOD.
-        test_period: instead of SOLVER.TEST_PERIOD.
-        arguments: the entries of the checkpoint.
+    ``data_loader_val`` is that of the first test set, None evaluates nothing; ``checkpoint_period``
+    and ``test_period`` count instead of the settings'; ``arguments`` are the checkpoint's entries.
     """
     runner = ModelRunner.from_config(cfg, model, torch.device(device))
     evaluate = None
@@ -345,11 +335,7 @@ def do_train(
 
 
 def random_state_of_this_process(saved: Sequence[RandomState] | None) -> RandomState | None:
-    """This process' part of the ``rng_state`` of a checkpoint; None if there is none for it.
-
-    Args:
-        saved: one state for each process of the run that saved it.
-    """
+    """This process' part of the ``rng_state`` of a checkpoint; None if there is none for it."""
     if saved is None:
         return None
     if len(saved) != comm.get_world_size():

@@ -124,10 +124,7 @@ class WarmupMultiStepLR(WarmupLR):
         optimizer: its groups' ``lr`` are the base learning rates.
         milestones: iterations of the drops, ascending; the iteration itself has the lower rate.
         gamma: factor of one drop.
-        warmup_factor: see ``WarmupLR``; so are the others.
-        warmup_iters: length of the warm-up.
-        warmup_method: its shape.
-        last_epoch: newest iteration that has been done.
+        warmup_factor: see ``WarmupLR``, and so for all that follow.
 
     Raises:
         ValueError: ``milestones`` do not ascend, or ``warmup_method`` is unknown.
@@ -160,10 +157,7 @@ class WarmupCosineLR(WarmupLR):
     Args:
         optimizer: its groups' ``lr`` are the base learning rates.
         max_iters: length of the training in iterations, >= 1.
-        warmup_factor: see ``WarmupLR``; so are the others.
-        warmup_iters: length of the warm-up.
-        warmup_method: its shape.
-        last_epoch: newest iteration that has been done.
+        warmup_factor: see ``WarmupLR``, and so for all that follow.
 
     Raises:
         ValueError: ``max_iters`` < 1, or ``warmup_method`` is unknown.

@@ -11,12 +11,11 @@ from maskrcnn_benchmark.utils.imports import import_file, is_file_of
 def import_catalog(path: str) -> ModuleType:
     """The module with ``DatasetCatalog`` and ``ModelCatalog`` that PATHS_CATALOG names.
 
-    Args:
-        path: a Python file; the default of the setting stands for the package's own, wherever
-            the program is started. However the package's own is spelled, it is not run again.
+    The default of the setting stands for the package's own, wherever the program is started;
+    however that is spelled, it is not run again.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such Python file.
     """
     default = get_default_config().PATHS_CATALOG
     if os.path.normpath(path) == os.path.normpath(default) or is_file_of(paths_catalog, path):

@@ -51,11 +51,7 @@ def describe_cuda() -> str:
 
 
 def describe_operators(status: OpsStatus) -> str:
-    """Which operators run on the CPU and on CUDA, and why.
-
-    Args:
-        status: what ``layers.ops_status()`` says.
-    """
+    """Which operators run on the CPU and on CUDA, and why."""
     if not status.compiled:
         return f"plain PyTorch on every device, correct but slower: {status.reason}"
     if status.cuda:
@@ -64,11 +60,7 @@ def describe_operators(status: OpsStatus) -> str:
 
 
 def describe_kernels(status: OpsStatus) -> str:
-    """Each operator with the devices that it is compiled for.
-
-    Args:
-        status: what ``layers.ops_status()`` says.
-    """
+    """Each operator with the devices that it is compiled for."""
     if not status.kernels:
         return "none"
     devices = {name: ", ".join(where) or "plain PyTorch" for name, where in status.kernels.items()}
@@ -76,11 +68,7 @@ def describe_kernels(status: OpsStatus) -> str:
 
 
 def describe_build(build: BuildRecord | None) -> str:
-    """How the operators were built, and why not all of them.
-
-    Args:
-        build: the ``build`` of ``layers.ops_status()``.
-    """
+    """How the operators were built, and why not all of them."""
     if build is None:
         return "unknown: no record of it was found"
     text = f"CENTERMASK_BUILD={build.mode}"

@@ -44,11 +44,7 @@ def synchronize() -> None:
 
 
 def all_gather(data: T) -> list[T]:
-    """The ``data`` of every process, in order of rank, on every process.
-
-    Args:
-        data: anything that pickles; only processes of this run exchange it.
-    """
+    """The ``data`` of every process, in order of rank, on every process; anything that pickles."""
     world_size = get_world_size()
     if world_size == 1:
         return [data]
@@ -58,12 +54,9 @@ def all_gather(data: T) -> list[T]:
 
 
 def gather_rows(values: Tensor) -> Tensor:
-    """The ``values`` of all P processes as rows (P, K) in order of rank, on every process.
+    """The ``values`` (K,) of all P processes as rows (P, K) in order of rank, on every process.
 
     Cheaper than ``all_gather`` for numbers; nothing flows back through the result.
-
-    Args:
-        values: (K,) of the same K and dtype everywhere.
     """
     values = values.detach()
     if get_world_size() == 1:
@@ -77,10 +70,6 @@ def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[
     """The mean (or sum) over the processes of each scalar tensor; valid on rank 0 only.
 
     All processes must call this with the same keys. Nothing flows back through the result.
-
-    Args:
-        input_dict: name to scalar tensor, all on one device.
-        average: divide by the number of processes.
     """
     if get_world_size() == 1 or not input_dict:
         return {name: value.detach() for name, value in input_dict.items()}

@@ -1,20 +1,5 @@
-"""OpenCV calls whose results differ between its versions."""
+"""OpenCV's search for outlines, where scripts for the original look for it."""
 
-from typing import Any, NamedTuple
+from cv2 import findContours
 
-import cv2
-
-
-class Contours(NamedTuple):
-    """Outlines and how they lie in one another, as OpenCV gives them."""
-
-    contours: tuple[Any, ...]
-    hierarchy: Any
-
-
-def findContours(*args: Any, **kwargs: Any) -> Contours:  # noqa: N802  # the name that scripts use
-    """The (contours, hierarchy) of ``cv2.findContours``, whatever the version of OpenCV.
-
-    OpenCV 3 returned the image in front of them.
-    """
-    return Contours(*cv2.findContours(*args, **kwargs)[-2:])
+__all__ = ["findContours"]

@@ -44,13 +44,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
 
 def write_json(path: str | os.PathLike[str], content: object, indent: int | None = None) -> None:
-    """Write ``content`` as JSON by ``atomic_write``.
-
-    Args:
-        path: the file to write.
-        content: dictionaries, lists, strings and numbers.
-        indent: blanks by which nested content is moved in; ``None``: all in one line.
-    """
+    """Write ``content`` as JSON by ``atomic_write``, in one line unless there is an ``indent``."""
     with atomic_write(path, "w") as file:
         json.dump(content, file, indent=indent)
 

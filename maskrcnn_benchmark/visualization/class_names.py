@@ -23,9 +23,6 @@ def build_class_names(cfg: CfgNode) -> dict[int, str]:
     Without any, the names of COCO for a model of 80 classes, ``person`` for one of a class with
     keypoints, else ``class 1``, ``class 2``, ...; a model that only proposes regions has one class,
     ``proposal``.
-
-    Args:
-        cfg: DATASETS.TEST, DATASETS.TRAIN, PATHS_CATALOG and the number of classes are read.
     """
     spec = ArchitectureSpec.from_config(cfg)
     if spec.box_only:

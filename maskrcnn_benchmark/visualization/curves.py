@@ -32,13 +32,10 @@ Record = Mapping[str, Any]
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a ``metrics.jsonl`` file in order of iteration.
+    """The records of a ``metrics.jsonl`` file, each with ``iteration``, in that order.
 
     A resumed run repeats the iterations since its checkpoint: the later record wins. A last line
     that a killed process left unfinished is skipped.
-
-    Args:
-        path: one JSON object a line, each with the key ``iteration``.
 
     Raises:
         ValueError: another line is no JSON object with an iteration.

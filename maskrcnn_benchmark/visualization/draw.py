@@ -88,11 +88,7 @@ def as_rgb(image: RGBImage) -> Image.Image:
 
 
 def as_instances(boxes: BoxList) -> BoxList:
-    """The boxes with ``labels`` and ``scores``; proposals become class 1, scored by objectness.
-
-    Args:
-        boxes: detections, which stay as they are, or proposals without classes.
-    """
+    """The boxes with ``labels`` and ``scores``; proposals become class 1, scored by objectness."""
     if boxes.has_field("labels") or not boxes.has_field("objectness"):
         return boxes
     instances = boxes.copy_with_fields([])
@@ -174,11 +170,8 @@ def draw_skeletons(
 ) -> None:
     """Draw dots on the visible points of each instance and lines between those of a person.
 
-    Args:
-        pen: draws on the canvas.
-        keypoints: K instances, px of the canvas; predictions have the field "logits".
-        colours: K colours.
-        width: of the lines, px.
+    ``keypoints`` of K instances in px of the canvas (predictions have the field "logits"), in K
+    ``colours``; ``width`` of the lines in px.
     """
     visible = keypoints.keypoints[..., 2] > 0
     if "logits" in keypoints.extra_fields:

@@ -42,12 +42,7 @@ _WHITE = Colour(255, 255, 255)
 
 
 def instance_colour(label: int, ordinal: int) -> Colour:
-    """The colour of an instance.
-
-    Args:
-        label: class, any integer.
-        ordinal: which instance of that class it is in its picture, from 0.
-    """
+    """The colour of instance number ``ordinal`` (from 0) of a class in a picture."""
     return PALETTE[(label * _CLASS_STEP + ordinal * _INSTANCE_STEP) % len(PALETTE)]
 
 

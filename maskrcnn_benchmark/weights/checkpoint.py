@@ -251,11 +251,6 @@ class DetectronCheckpointer(Checkpointer):
         cfg: the configuration; PATHS_CATALOG is read, and what weights depend on without showing
             it (``WeightSettings``), which is written into every checkpoint.
         model: see ``Checkpointer``, and so for all that follow.
-        optimizer: its state is saved and restored.
-        scheduler: the same.
-        save_dir: folder of the checkpoints.
-        save_to_disk: whether this process writes.
-        logger: receives the reports.
     """
 
     def __init__(

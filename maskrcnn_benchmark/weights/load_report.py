@@ -49,12 +49,7 @@ class WeightFile:
     refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def log_refused(self, logger: logging.Logger, source: str) -> None:
-        """Write a warning for each reason that speaks against a part of the file.
-
-        Args:
-            logger: receives the lines.
-            source: the file, in words.
-        """
+        """Write a warning for each reason that speaks against a part of the file."""
         for reason, names in self.refused.items():
             logger.warning("%s: not taken: %s. Because: %s", source, summarize(names), reason)
 
@@ -123,9 +118,7 @@ class LoadReport:
     def log(self, logger: logging.Logger, source: str) -> None:
         """Write the report: one line of information, and a warning for each disagreement.
 
-        Args:
-            logger: receives the lines; the full lists of names go to it at level DEBUG.
-            source: what was loaded, in words, e.g. ``"weights.pth (a checkpoint)"``.
+        ``source`` is what was loaded, in words; full lists of names are written at level DEBUG.
         """
         left = len(self.missing) + len(self.shape_mismatch) + len(self.outside)
         total = len(self.loaded) + left

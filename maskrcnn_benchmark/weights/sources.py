@@ -51,10 +51,6 @@ class WeightSource:
 def find_weight_source(name: str, paths_to_catalog: str) -> WeightSource:
     """What ``name`` (a path, a URL or ``catalog://NAME``) stands for; nothing is downloaded.
 
-    Args:
-        name: value of MODEL.WEIGHT.
-        paths_to_catalog: value of PATHS_CATALOG.
-
     Raises:
         ConfigError: the catalog does not know the name, or a library is not there.
     """
@@ -98,11 +94,8 @@ def make_settings_match_weights(cfg: CfgNode, *, by_names: bool = False) -> tupl
     """Full names of the settings of ``cfg`` that were set to what MODEL.WEIGHT needs.
 
     Only settings that no file and no command line gave are set; a line of the log names them.
-    Call it before ``cfg.freeze()``.
-
-    Args:
-        cfg: the whole tree of settings.
-        by_names: also set what files with such names of tensors are usually trained with.
+    Call it before ``cfg.freeze()``. ``by_names`` also sets what files with such names of tensors
+    are usually trained with.
 
     Raises:
         ConfigError: somebody gave other values than torchvision's or timm's weights need, or
@@ -136,11 +129,6 @@ make_settings_fit = make_settings_match_weights
 
 def check_settings(source: WeightSource, present: WeightSettings, strict: bool = False) -> None:
     """Warn of settings that do not fit the weights.
-
-    Args:
-        source: the weights.
-        present: the settings of the model that they are for.
-        strict: settings that differ are an error.
 
     Raises:
         ConfigError: settings differ, and the weights are torchvision's or timm's, or ``strict``.

@@ -25,12 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def unloadable_entries(value: object, name: str) -> Iterator[str]:
-    """Where in a nested value objects lie that could be saved but not loaded again.
-
-    Args:
-        value: containers, tensors and numbers.
-        name: name of ``value``, with which every result starts.
-    """
+    """Where in a nested value objects lie that could be saved but not loaded; ``name`` is its."""
     # Exact types: a subclass (a named tuple, NumPy's float64) is pickled by its own name.
     if type(value) in _PLAIN_TYPES or isinstance(value, torch.nn.Parameter):
         return

@@ -26,14 +26,11 @@ def rename_timm_vovnet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def open_absent_gates(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a VoVNetV2, with an eSE for every block, also where the network had none.
+    """The tensors of a VoVNetV2 body, with an eSE for every block, also where the network had none.
 
     timm's networks end only the last block of a stage in eSE; here every block has one. Those that
-    are added let everything through: they change no feature, and can be trained.
-
-    Args:
-        state_dict: all tensors of a body, under our names; without any eSE (VoVNetV1) it is
-            returned as it is.
+    are added let everything through: they change no feature, and can be trained. Without any eSE
+    (VoVNetV1) nothing is added.
     """
     tensors = dict(state_dict)
     if not any(name.endswith(".ese.fc.weight") for name in tensors):
