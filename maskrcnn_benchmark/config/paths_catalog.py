@@ -26,32 +26,13 @@ _QUICKSTART_FEW = (
 )
 
 
+_SPLITS = ("train", "val", "test")
+# Split of COCO 2014 -> the split whose images it has.
+_COCO_2014 = {"train": "train", "val": "val", "minival": "val", "valminusminival": "val"}
+
+
 def _coco(img_dir: str, annotations: str) -> dict[str, str]:
     return {"img_dir": f"coco/{img_dir}", "ann_file": f"coco/annotations/{annotations}.json"}
-
-
-def _coco_2014(kind: str) -> dict[str, dict[str, str]]:
-    splits = {"train": "train", "val": "val", "minival": "val", "valminusminival": "val"}
-    return {
-        split: _coco(f"{images}2014", f"{kind}_{split}2014") for split, images in splits.items()
-    }
-
-
-def _voc(year: int, split: str) -> dict[str, str]:
-    return {"factory": "PascalVOCDataset", "data_dir": f"voc/VOC{year}", "split": split}
-
-
-def _voc_cocostyle(year: int, split: str) -> dict[str, str]:
-    root = f"voc/VOC{year}"
-    return {
-        "img_dir": f"{root}/JPEGImages",
-        "ann_file": f"{root}/Annotations/pascal_{split}{year}.json",
-    }
-
-
-def _cityscapes(split: str) -> dict[str, str]:
-    annotations = f"instancesonly_filtered_gtFine_{split}.json"
-    return {"img_dir": "cityscapes/images", "ann_file": f"cityscapes/annotations/{annotations}"}
 
 
 def _quickstart(split: str) -> dict[str, str]:
@@ -79,27 +60,36 @@ class DatasetCatalog:
         "coco_2017_train": _coco("train2017", "instances_train2017"),
         "coco_2017_val": _coco("val2017", "instances_val2017"),
         "coco_2017_test_dev": _coco("test2017", "image_info_test-dev2017"),
-        **{f"coco_2014_{split}": entry for split, entry in _coco_2014("instances").items()},
         **{
-            f"keypoints_coco_2014_{split}": entry
-            for split, entry in _coco_2014("person_keypoints").items()
+            f"{prefix}coco_2014_{split}": _coco(f"{images}2014", f"{kind}_{split}2014")
+            for prefix, kind in (("", "instances"), ("keypoints_", "person_keypoints"))
+            for split, images in _COCO_2014.items()
         },
         **{
-            f"voc_{year}_{split}": _voc(year, split)
+            f"voc_{year}_{split}": {
+                "factory": "PascalVOCDataset",
+                "data_dir": f"voc/VOC{year}",
+                "split": split,
+            }
             for year in (2007, 2012)
-            for split in ("train", "val", "test")
-        },
-        # The annotations of VOC2012's test split were never published.
-        **{
-            f"voc_{year}_{split}_cocostyle": _voc_cocostyle(year, split)
-            for year, split in (
-                *((2007, split) for split in ("train", "val", "test")),
-                *((2012, split) for split in ("train", "val")),
-            )
+            for split in _SPLITS
         },
         **{
-            f"cityscapes_fine_instanceonly_seg_{split}_cocostyle": _cityscapes(split)
-            for split in ("train", "val", "test")
+            f"voc_{year}_{split}_cocostyle": {
+                "img_dir": f"voc/VOC{year}/JPEGImages",
+                "ann_file": f"voc/VOC{year}/Annotations/pascal_{split}{year}.json",
+            }
+            for year in (2007, 2012)
+            for split in _SPLITS
+            # These annotations were never published.
+            if (year, split) != (2012, "test")
+        },
+        **{
+            f"cityscapes_fine_instanceonly_seg_{split}_cocostyle": {
+                "img_dir": "cityscapes/images",
+                "ann_file": f"cityscapes/annotations/instancesonly_filtered_gtFine_{split}.json",
+            }
+            for split in _SPLITS
         },
         **{f"quickstart_{split}": _quickstart(split) for split in ("train", "val")},
         "quickstart_train_few": {**_quickstart("train"), "image_ids": _QUICKSTART_FEW},
@@ -122,12 +112,9 @@ class DatasetCatalog:
         factory = entry.pop("factory", "COCODataset")
         if factory == "COCODataset":
             entry = {"root": entry.pop("img_dir"), **entry}
-        paths = {"root", "ann_file", "data_dir"}
-        args = {
-            key: os.path.join(cls.DATA_DIR, value) if key in paths else value
-            for key, value in entry.items()
-        }
-        return {"factory": factory, "args": args}
+        for key in entry.keys() & {"root", "ann_file", "data_dir"}:
+            entry[key] = os.path.join(cls.DATA_DIR, entry[key])
+        return {"factory": factory, "args": entry}
 
 
 class ModelCatalog:
