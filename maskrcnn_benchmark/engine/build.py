@@ -19,11 +19,7 @@ from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.engine.trainer import TrainingSettings, run_training
-from maskrcnn_benchmark.evaluation import (
-    EvaluationResult,
-    Expectations,
-    check_entries,
-)
+from maskrcnn_benchmark.evaluation import EvaluationResult, Expectations, check_entries
 from maskrcnn_benchmark.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize

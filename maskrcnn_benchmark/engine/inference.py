@@ -94,14 +94,10 @@ def inference(
     _process_data_set(runner, data_loader, evaluator, dataset_name)
     result = evaluator.evaluate()
     if result is not None:
-        _log_tables(result, dataset_name)
+        for iou_type in result.per_class:
+            logger.info("%s\n%s", dataset_name, result.per_class_table(iou_type))
         check_expected_results(result, expected_results, expected_results_sigma_tol)
     return result
-
-
-def _log_tables(result: EvaluationResult, dataset_name: str) -> None:
-    for iou_type in result.per_class:
-        logger.info("%s\n%s", dataset_name, result.per_class_table(iou_type))
 
 
 def _process_data_set(

@@ -1,6 +1,5 @@
 """What a finished run has to show: numbers, loss curves, pictures and one page with them all."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.engine.progress import METRICS_FILE, format_seconds
 from maskrcnn_benchmark.evaluation import EvaluationResult
 from maskrcnn_benchmark.evaluation.result import count
-from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.utils.files import atomic_write, write_json
 from maskrcnn_benchmark.visualization import SheetPhoto, contact_sheet, plot_loss_curves
 from maskrcnn_benchmark.visualization.curves import read_metrics
 from maskrcnn_benchmark.visualization.draw import select_by_score
@@ -85,8 +84,7 @@ def write_metrics_json(folder: Path, splits: Sequence[Split]) -> Path:
         for split in splits
     }
     path = folder / "metrics.json"
-    with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=2)
+    write_json(path, content, indent=2)
     return path
 
 

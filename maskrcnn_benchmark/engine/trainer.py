@@ -204,13 +204,7 @@ class Trainer:
 class TrainingSettings:
     """How long a training goes, and what happens on the way; periods are iterations, 0 is never.
 
-    Attributes:
-        max_iter: SOLVER.MAX_ITER.
-        clip_grad_norm: SOLVER.CLIP_GRAD_NORM.
-        log_period: SOLVER.LOG_PERIOD; see ``ProgressHook``.
-        checkpoint_period: SOLVER.CHECKPOINT_PERIOD; the last iteration has a checkpoint anyway.
-        test_period: SOLVER.TEST_PERIOD.
-        output_dir: OUTPUT_DIR, where the metrics go.
+    They are named as the keys of SOLVER; metrics go to ``output_dir``, which is OUTPUT_DIR.
     """
 
     max_iter: int

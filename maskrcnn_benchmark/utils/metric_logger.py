@@ -1,7 +1,7 @@
 """Running statistics of losses and times, as training lines show them."""
 
 from collections import deque
-from statistics import median_low
+from statistics import StatisticsError, fmean, median_low
 
 from torch import Tensor
 
@@ -29,26 +29,21 @@ class SmoothedValue:
         """Median of the window, the lower of the middle two when it holds an even number.
 
         Raises:
-            ValueError: nothing was added yet; so do the other statistics.
+            StatisticsError: nothing was added yet; so do the other statistics.
         """
-        self._require_values()
         return median_low(self._window)
 
     @property
     def avg(self) -> float:
         """Mean of the window."""
-        self._require_values()
-        return sum(self._window) / len(self._window)
+        return fmean(self._window)
 
     @property
     def global_avg(self) -> float:
         """Mean of everything that was added."""
-        self._require_values()
-        return self.total / self.count
-
-    def _require_values(self) -> None:
         if self.count == 0:
-            raise ValueError("SmoothedValue: no value was added yet")
+            raise StatisticsError("SmoothedValue: no value was added yet")
+        return self.total / self.count
 
 
 class MetricLogger:
