@@ -105,5 +105,5 @@ def test_a_run_has_the_settings_that_its_weights_need_and_keeps_them(tmp_path, n
 
 def test_a_numbered_device_is_never_replaced(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match=r"MODEL\.DEVICE: 'cuda:0' was asked for"):
+    with pytest.raises(ConfigError, match=r"MODEL\.DEVICE.*cuda:0"):
         select_device("cuda:0", ALONE)

@@ -104,7 +104,7 @@ def test_refused_parts_are_told_with_the_reason(tmp_path: Path, capsys):
 def test_nothing_is_replaced_unless_told(torchvision_file: Path, tmp_path: Path):
     target = tmp_path / "c.pth"
     target.write_text("precious")
-    with pytest.raises(CheckpointError, match="exists; name another OUTPUT, or say --overwrite"):
+    with pytest.raises(CheckpointError, match="--overwrite"):
         _convert(torchvision_file, target)
     assert target.read_text() == "precious"
     _convert("--overwrite", torchvision_file, target)
@@ -116,7 +116,7 @@ def test_a_file_of_which_nothing_fits_writes_nothing(tmp_path: Path):
     with pytest.raises(CheckpointError, match="not one tensor fits"):
         _convert(tmp_path / "x.pth", tmp_path / "c.pth")
     assert not (tmp_path / "c.pth").exists()
-    with pytest.raises(CheckpointError, match="got nothing"):
+    with pytest.raises(CheckpointError, match="INPUT"):
         _convert("", tmp_path / "c.pth")
 
 
@@ -154,9 +154,9 @@ def test_a_body_goes_back_to_its_library(
 
 def test_a_network_that_is_not_the_body_is_refused(torchvision_file: Path, tmp_path: Path):
     target = tmp_path / "theirs.pth"
-    with pytest.raises(ConfigError, match=r"expected torchvision/MODEL with one of .*'resnet50'"):
+    with pytest.raises(ConfigError, match=r"torchvision/MODEL.*resnet50"):
         _convert("--to", "resnet50", torchvision_file, target)
-    with pytest.raises(CheckpointError, match="--to torchvision/resnet50: not the same network"):
+    with pytest.raises(CheckpointError, match="--to torchvision/resnet50"):
         _convert("--to", "torchvision/resnet50", torchvision_file, target)
     assert not target.exists()
 
@@ -164,6 +164,6 @@ def test_a_network_that_is_not_the_body_is_refused(torchvision_file: Path, tmp_p
 def test_a_name_of_another_format_is_refused(torchvision_file: Path, tmp_path: Path):
     """Nothing could read the checkpoint again."""
     for ending in (".safetensors", ".pkl", ".npz"):
-        with pytest.raises(CheckpointError, match=rf"ends in \.pth, got {ending}"):
+        with pytest.raises(CheckpointError, match=rf"\.pth.*{ending}"):
             _convert(torchvision_file, tmp_path / f"c{ending}")
         assert not (tmp_path / f"c{ending}").exists()

@@ -1,4 +1,5 @@
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -134,19 +135,19 @@ def test_weights_that_are_not_there_are_one_clear_line(tmp_path, capsys):
 
 
 def test_a_missing_input_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"no such file or folder: .*absent"):
+    with pytest.raises(ConfigError, match="absent"):
         demo.find_photos(tmp_path / "absent", tmp_path / "out")
 
 
 def test_a_folder_without_photos_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="no image files in "):
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path))):
         demo.find_photos(tmp_path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
 def test_photos_are_never_replaced(tmp_path, is_folder):
     photo = save_photo(tmp_path / "a.png")
-    with pytest.raises(ConfigError, match="would replace the photo"):
+    with pytest.raises(ConfigError, match=r"a\.png"):
         demo.find_photos(tmp_path if is_folder else photo, tmp_path)
 
 
@@ -158,12 +159,12 @@ def test_the_logger_is_closed_afterwards(fake_model, tmp_path):
 def test_drawings_never_replace_each_other(tmp_path):
     for name in ("a.gif", "a.gif.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    with pytest.raises(ConfigError, match=r"a\.gif and .*a\.gif\.png would both be"):
+    with pytest.raises(ConfigError, match=r"a\.gif .*a\.gif\.png"):
         demo.find_photos(tmp_path, tmp_path / "drawn")
 
 
 def test_a_file_is_no_place_for_drawings(tmp_path):
     photo = tmp_path / "a.png"
     Image.new("RGB", (4, 4)).save(photo)
-    with pytest.raises(ConfigError, match="is a file; name a folder"):
+    with pytest.raises(ConfigError, match=r"a\.png"):
         demo.find_photos(photo, photo)

@@ -34,7 +34,7 @@ def test_the_model_and_its_settings_remain(checkpoint: Path, capsys):
 def test_nothing_is_replaced_unless_told(checkpoint: Path):
     before = checkpoint.read_bytes()
     command = [str(checkpoint), "--output", str(checkpoint)]
-    with pytest.raises(CheckpointError, match="exists; name another --output, or say --overwrite"):
+    with pytest.raises(CheckpointError, match="--overwrite"):
         TOOL["main"](command)
     assert checkpoint.read_bytes() == before
     TOOL["main"]([*command, "--overwrite"])
@@ -45,11 +45,11 @@ def test_nothing_is_replaced_unless_told(checkpoint: Path):
 def test_files_of_other_kinds_are_refused(content: object, tmp_path: Path):
     path = tmp_path / "w.pth"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match='expected a checkpoint with an entry "model"'):
+    with pytest.raises(CheckpointError, match='"model"'):
         TOOL["main"]([str(path)])
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_absent_file_is_named(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"absent\.pth: no such file"):
+    with pytest.raises(CheckpointError, match=r"absent\.pth"):
         TOOL["main"]([str(tmp_path / "absent.pth")])

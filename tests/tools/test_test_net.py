@@ -100,18 +100,18 @@ def test_expected_results_of_other_data_sets_are_not_compared(catalog, output_di
     words += ["TEST.EXPECTED_RESULTS", NEVER, "TEST.EXPECTED_RESULTS_DATASETS", "('elsewhere',)"]
     tool.main(words)
     assert "expected results reproduced" not in log_of(output_dir)
-    with pytest.raises(ConfigError, match="nothing to compare with"):
+    with pytest.raises(ConfigError, match=r"TEST\.EXPECTED_RESULTS\b"):
         tool.main(["--check", *words])
 
 
 def test_check_needs_expected_results(catalog, output_dir):
-    with pytest.raises(ConfigError, match="has 0 entries"):
+    with pytest.raises(ConfigError, match=r"TEST\.EXPECTED_RESULTS\b.* 0 "):
         tool.main(["--check", *without_weight(arguments(catalog, output_dir))])
 
 
 def test_expectations_in_percent_are_refused_before_the_evaluation(catalog, output_dir):
     words = without_weight(arguments(catalog, output_dir))
     for flags in ([], ["--check"]):
-        with pytest.raises(ConfigError, match="fractions of 1"):
+        with pytest.raises(ConfigError, match=r"TEST\.EXPECTED_RESULTS.*41\.2"):
             tool.main([*flags, *words, "TEST.EXPECTED_RESULTS", "[['bbox', 'AP', [41.2, 0.2]]]"])
     assert not (output_dir / "inference").exists()

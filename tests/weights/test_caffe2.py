@@ -165,7 +165,7 @@ def test_retinanet_boxes_get_our_order_and_our_units():
 
 
 def test_a_retinanet_of_other_anchors_is_refused():
-    with pytest.raises(CheckpointError, match=r"retnet_bbox_pred_fpn3_b: .*multiple of 9.* got 24"):
+    with pytest.raises(CheckpointError, match=r"retnet_bbox_pred_fpn3_b.*\b9\b.*\b24\b"):
         convert_blobs({"retnet_bbox_pred_fpn3_b": np.zeros(24, np.float32)})
 
 
@@ -212,5 +212,5 @@ def test_solver_state_is_not_needed():
 def test_another_pickle_is_refused(content: object, found: str, tmp_path: Path):
     path = tmp_path / "other.pkl"
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(CheckpointError, match=rf"other\.pkl: expected a Caffe2.*found .*{found}"):
+    with pytest.raises(CheckpointError, match=rf"other\.pkl.*{found}"):
         load_caffe2_weights(path)

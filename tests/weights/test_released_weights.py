@@ -157,5 +157,5 @@ def test_a_backbone_is_no_model_to_evaluate():
     loaded, outside = checkpointer.last_report.loaded, checkpointer.last_report.outside
     assert all(name.startswith("backbone.body.") for name in loaded)
     assert not any(name.startswith("backbone.body.") for name in outside)
-    with pytest.raises(CheckpointError, match=r"do not fit.*\n?.*nothing for .*rpn\.head"):
+    with pytest.raises(CheckpointError, match=r"\brpn\.head\b"):
         checkpointer.load(weights, strict=True)

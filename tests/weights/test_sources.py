@@ -56,7 +56,7 @@ def test_settings_that_fit_already_may_be_given():
 def test_given_settings_that_torchvision_contradicts_are_an_error(key: str, value: object):
     """Even if they are the defaults."""
     cfg = _config("catalog://torchvision/resnet50", key, value)
-    with pytest.raises(ConfigError, match=rf"torchvision/resnet50 was trained with {key} .*say"):
+    with pytest.raises(ConfigError, match=rf"torchvision/resnet50 .*{key} "):
         make_settings_match_weights(cfg)
     assert cfg.MODEL.RESNETS.STRIDE_IN_1X1 is True
 
@@ -170,7 +170,7 @@ def test_a_users_catalog_of_old_needs_no_settings(tmp_path: Path):
 def test_what_must_fit_is_an_error(strict: bool, authority):
     source = find_weight_source("catalog://ImageNetPretrained/MSRA/R-50", CATALOG)
     object.__setattr__(source, "authority", authority)
-    with pytest.raises(ConfigError, match=r"trained with INPUT.TO_BGR255 True .* say .* False"):
+    with pytest.raises(ConfigError, match=r"INPUT\.TO_BGR255 True.*INPUT\.TO_BGR255 False"):
         check_settings(source, RGB, strict=strict)
 
 

@@ -114,9 +114,9 @@ def test_a_state_of_torch_1_0_is_understood():
 
 
 def test_a_state_of_more_parameters_is_refused():
-    with pytest.raises(CheckpointError, match="3 parameters in 3 groups; this run trains 2 in 2"):
+    with pytest.raises(CheckpointError, match=r"\b3 .*\b2\b"):
         restore_optimizer(_sgd(), _sgd((3, 2, 1)).state_dict())
-    with pytest.raises(CheckpointError, match="0 parameters in 0 groups"):
+    with pytest.raises(CheckpointError, match=r"\b0 .*\b2\b"):
         restore_optimizer(_sgd(), {})
 
 
@@ -124,7 +124,7 @@ def test_a_state_of_other_parameters_is_refused():
     """torch takes it, and then fails in the first step or broadcasts."""
     other = _sgd((2, 3))
     _step(other)
-    with pytest.raises(CheckpointError, match=r"momentum_buffer of number 0 .*\(2,\).*\(3,\)"):
+    with pytest.raises(CheckpointError, match=r"momentum_buffer.*\(2,\).*\(3,\)"):
         restore_optimizer(_sgd((3, 2)), other.state_dict())
 
 
@@ -132,5 +132,5 @@ def test_a_state_of_another_kind_of_optimizer_is_refused():
     sgd = _sgd((3,))
     adamw = AdamW([nn.Parameter(torch.ones(3))], lr=0.1)
     for mine, theirs in ((sgd, adamw), (adamw, sgd)):
-        with pytest.raises(CheckpointError, match=r"another kind of optimizer \(SOLVER\.OPTIM"):
+        with pytest.raises(CheckpointError, match=r"SOLVER\.OPTIMIZER"):
             restore_optimizer(mine, theirs.state_dict())
