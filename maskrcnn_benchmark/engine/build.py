@@ -18,7 +18,7 @@ from maskrcnn_benchmark.engine.forward import ModelRunner, build_model
 from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
-from maskrcnn_benchmark.engine.trainer import TrainingSettings, run_training
+from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.evaluation import EvaluationResult, Expectations, check_entries
 from maskrcnn_benchmark.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
@@ -46,23 +46,24 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
     entries: dict[str, Any] = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
     distributed = run.place.is_distributed
     data_loader = make_train_loader(cfg, datasets.train, distributed, entries["iteration"])
-    model_in_training = distribute(model, run, convert_batch_norm=cfg.MODEL.USE_SYNCBN)
-    runner = ModelRunner.from_config(cfg, model_in_training, run.device)
-    evaluate = None
+    data_loader_val = None
     if cfg.SOLVER.TEST_PERIOD > 0 and datasets.test:
         data_loader_val = make_test_loader(cfg, datasets.test[0], distributed)
-        evaluate = make_evaluation(cfg, runner, cfg.DATASETS.TEST[0], data_loader_val)
+    model_in_training = distribute(model, run, convert_batch_norm=cfg.MODEL.USE_SYNCBN)
     # Processes made the same model; from here on they draw different numbers.
     seed_everything(cfg.SEED + run.place.rank)
-    run_training(
-        TrainingSettings.from_config(cfg),
-        runner=runner,
-        data_loader=data_loader,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        checkpointer=checkpointer,
-        entries=entries,
-        evaluate=evaluate,
+    do_train(
+        cfg,
+        model_in_training,
+        data_loader,
+        data_loader_val,
+        optimizer,
+        scheduler,
+        checkpointer,
+        run.device,
+        checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+        test_period=cfg.SOLVER.TEST_PERIOD,
+        arguments=entries,
     )
     return model
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,99 +199,6 @@ class Trainer:
         return norm
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """How long a training goes, and what happens on the way; periods are iterations, 0 is never.
-
-    They are named as the keys of SOLVER; metrics go to ``output_dir``, which is OUTPUT_DIR.
-    """
-
-    max_iter: int
-    clip_grad_norm: float
-    log_period: int
-    checkpoint_period: int
-    test_period: int
-    output_dir: Path
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> TrainingSettings:
-        """Those of the configuration."""
-        return cls(
-            max_iter=int(cfg.SOLVER.MAX_ITER),
-            clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
-            log_period=cfg.SOLVER.LOG_PERIOD,
-            checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
-            test_period=cfg.SOLVER.TEST_PERIOD,
-            output_dir=Path(cfg.OUTPUT_DIR),
-        )
-
-
-def run_training(
-    settings: TrainingSettings,
-    *,
-    runner: ModelRunner,
-    data_loader: Iterable[Batch],
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    checkpointer: Checkpointer,
-    entries: Mapping[str, Any],
-    evaluate: Callable[[], object] | None = None,
-) -> None:
-    """Train until ``max_iter``, with log lines, checkpoints and evaluations on the way.
-
-    Args:
-        settings: how long, and when what happens.
-        runner: of the model; in distributed training wrapped by ``DistributedDataParallel``.
-        data_loader: gives the batches that are left.
-        optimizer: over the parameters of the model.
-        scheduler: of ``optimizer``.
-        checkpointer: saves model, optimizer and scheduler.
-        entries: of the checkpoint that this goes on from: ``iteration``, perhaps ``rng_state``,
-            and what else the next checkpoints should keep.
-        evaluate: does an evaluation; None: there is none.
-
-    Raises:
-        FloatingPointError: a loss, the gradient norm or a parameter was not finite.
-    """
-    start_iter = int(entries["iteration"])
-    if start_iter >= settings.max_iter:
-        logger.info(_NOTHING_TO_TRAIN, start_iter, settings.max_iter, settings.output_dir)
-        # A run that was killed before it wrote it, or whose MAX_ITER has come down since.
-        if not (settings.output_dir / f"{FINAL_CHECKPOINT}.pth").is_file():
-            checkpointer.save(FINAL_CHECKPOINT, **entries)
-        return
-    trainer = Trainer(
-        runner=runner,
-        data_loader=data_loader,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        max_iter=settings.max_iter,
-        start_iter=start_iter,
-        hooks=_training_hooks(settings, checkpointer, entries, evaluate),
-        clip_grad_norm=settings.clip_grad_norm,
-        random_state=random_state_of_this_process(entries.get("rng_state")),
-    )
-    _train_with_log(trainer)
-
-
-def _training_hooks(
-    settings: TrainingSettings,
-    checkpointer: Checkpointer,
-    entries: Mapping[str, Any],
-    evaluate: Callable[[], object] | None,
-) -> list[Hook]:
-    hooks: list[Hook] = [
-        # First, so that a checkpoint is never ahead of the metrics on the disk.
-        ProgressHook(period=settings.log_period, output_dir=settings.output_dir),
-        CheckpointHook(
-            checkpointer=checkpointer, period=settings.checkpoint_period, entries=entries
-        ),
-    ]
-    if evaluate is not None and settings.test_period > 0:
-        hooks.append(EvaluationHook(period=settings.test_period, evaluate=evaluate))
-    return hooks
-
-
 def do_train(
     cfg: CfgNode,
     model: nn.Module,
@@ -306,26 +212,49 @@ def do_train(
     test_period: int,
     arguments: Mapping[str, Any],
 ) -> None:
-    """Train as ``run_training`` does; this is the call that scripts for the original make.
+    """Train until SOLVER.MAX_ITER, with log lines, checkpoints and evaluations on the way.
 
-    ``data_loader_val`` is that of the first test set, None evaluates nothing; ``checkpoint_period``
-    and ``test_period`` count instead of the settings'; ``arguments`` are the checkpoint's entries.
+    ``model`` is on ``device``, in distributed training wrapped by ``DistributedDataParallel``.
+    ``data_loader`` gives the batches that are left, ``data_loader_val`` those of the first test set
+    (None: no evaluation). Periods are iterations, 0 is never; the last one has a checkpoint anyway.
+    ``arguments`` are those of the checkpoint that this goes on from: ``iteration``, perhaps
+    ``rng_state``, and what else the next checkpoints should keep.
+
+    Raises:
+        FloatingPointError: a loss, the gradient norm or a parameter was not finite.
     """
+    start_iter, max_iter = int(arguments["iteration"]), int(cfg.SOLVER.MAX_ITER)
+    if start_iter >= max_iter:
+        logger.info(_NOTHING_TO_TRAIN, start_iter, max_iter, cfg.OUTPUT_DIR)
+        _complete(checkpointer, Path(cfg.OUTPUT_DIR), arguments)
+        return
     runner = ModelRunner.from_config(cfg, model, torch.device(device))
-    evaluate = None
-    if data_loader_val is not None:
+    hooks: list[Hook] = [
+        # First, so that a checkpoint is never ahead of the metrics on the disk.
+        ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
+        CheckpointHook(checkpointer=checkpointer, period=checkpoint_period, entries=arguments),
+    ]
+    if data_loader_val is not None and test_period > 0:
         evaluate = make_evaluation(cfg, runner, cfg.DATASETS.TEST[0], data_loader_val)
-    settings = TrainingSettings.from_config(cfg)
-    run_training(
-        replace(settings, checkpoint_period=checkpoint_period, test_period=test_period),
+        hooks.append(EvaluationHook(period=test_period, evaluate=evaluate))
+    trainer = Trainer(
         runner=runner,
         data_loader=data_loader,
         optimizer=optimizer,
         scheduler=scheduler,
-        checkpointer=checkpointer,
-        entries=arguments,
-        evaluate=evaluate,
+        max_iter=max_iter,
+        start_iter=start_iter,
+        hooks=hooks,
+        clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
+        random_state=random_state_of_this_process(arguments.get("rng_state")),
     )
+    _train_with_log(trainer)
+
+
+def _complete(checkpointer: Checkpointer, output_dir: Path, entries: Mapping[str, Any]) -> None:
+    """Save the last checkpoint of a run that was killed before it, or has less to do since."""
+    if not (output_dir / f"{FINAL_CHECKPOINT}.pth").is_file():
+        checkpointer.save(FINAL_CHECKPOINT, **entries)
 
 
 def random_state_of_this_process(saved: Sequence[RandomState] | None) -> RandomState | None:

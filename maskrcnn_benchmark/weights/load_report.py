@@ -98,22 +98,13 @@ class LoadReport:
 
     def problems(self) -> list[str]:
         """One paragraph for each kind of disagreement between file and model."""
-        paragraphs = []
-        if self.shape_mismatch:
-            paragraphs.append(
-                f"{_count(self.shape_mismatch)} of another shape, not loaded:\n"
-                + mismatch_table(self.shape_mismatch)
-            )
-        if self.missing:
-            paragraphs.append(
-                f"{_count(self.missing)} missing in the file: {summarize(self.missing)}"
-            )
-        if self.unexpected:
-            paragraphs.append(
-                f"{_count(self.unexpected)} of the file unknown to the model: "
-                + summarize(self.unexpected)
-            )
-        return paragraphs
+        table = mismatch_table(self.shape_mismatch)
+        kinds = (
+            (self.shape_mismatch, f"of another shape, not loaded:\n{table}"),
+            (self.missing, f"missing in the file: {summarize(self.missing)}"),
+            (self.unexpected, f"of the file unknown to the model: {summarize(self.unexpected)}"),
+        )
+        return [f"{_count(tensors)} {text}" for tensors, text in kinds if tensors]
 
     def log(self, logger: logging.Logger, source: str) -> None:
         """Write the report: one line of information, and a warning for each disagreement.
