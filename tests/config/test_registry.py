@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 
 from maskrcnn_benchmark.config import ConfigError
@@ -63,3 +65,16 @@ def test_a_registry_is_a_mapping_in_alphabetical_order(colours):
     colours.register("red", 5)
     colours.register("green", 6)
     assert list(colours.items()) == [("green", 6), ("red", 5)]
+
+
+def test_whoever_looks_in_need_not_import_what_fills_it(tmp_path, monkeypatch):
+    (tmp_path / "colour_table.py").write_text(
+        "from maskrcnn_benchmark.config.registry import Registry\n"
+        "COLOURS = Registry('colour', filled_by='colour_tubes')\n"
+    )
+    (tmp_path / "colour_tubes.py").write_text(
+        "from colour_table import COLOURS\nCOLOURS.register('red', 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    table = importlib.import_module("colour_table").COLOURS
+    assert (len(table), "red" in table, "blue" in table, table["red"]) == (1, True, False, 1)

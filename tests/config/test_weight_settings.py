@@ -7,9 +7,11 @@ RGB = WeightSettings(False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), stride
 CAFFE2 = WeightSettings(True, (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))
 
 
-def test_the_defaults_are_those_of_caffe2():
+# What a name begins with says nothing: the body's registration does.
+@pytest.mark.parametrize("body", ["V-39-eSE-FPN-RETINANET", "R-of-my-own"])
+def test_the_defaults_are_those_of_caffe2(body: str):
     cfg = get_default_config()
-    cfg.MODEL.BACKBONE.CONV_BODY = "V-39-eSE-FPN-RETINANET"
+    cfg.MODEL.BACKBONE.CONV_BODY = body
     assert WeightSettings.from_config(cfg) == CAFFE2
 
 
