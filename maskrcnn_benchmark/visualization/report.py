@@ -12,11 +12,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from maskrcnn_benchmark.evaluation.result import (
-    METRIC_NAMES,
-    EvaluationResult,
-    format_percent,
-)
+from maskrcnn_benchmark.evaluation.result import METRIC_NAMES, EvaluationResult, format_percent
 from maskrcnn_benchmark.utils.files import atomic_write
 
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}

@@ -23,11 +23,7 @@ from maskrcnn_benchmark.weights.imagenet import convert_backbone
 from maskrcnn_benchmark.weights.library import fetch_in_turn
 from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import load_state_dict, plain_names, unwrap
-from maskrcnn_benchmark.weights.sources import (
-    SETTINGS_ENTRY,
-    check_settings,
-    find_weight_source,
-)
+from maskrcnn_benchmark.weights.sources import SETTINGS_ENTRY, check_settings, find_weight_source
 from maskrcnn_benchmark.weights.training_state import restore_optimizer, unloadable_entries
 
 if TYPE_CHECKING:
