@@ -92,7 +92,7 @@ def make_plan(mode: str) -> Plan:
         if sys.platform == "win32":
             raise toolchain.Obstacle("the compiled operators need GCC or clang, not Windows")
         torch = toolchain.find_torch()
-        toolchain.check_release(torch, "cpu")
+        toolchain.check_release(torch)
         toolchain.compiler()
         return torch
 

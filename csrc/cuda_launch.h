@@ -16,6 +16,7 @@
 #define CM_CUDA_KEY CPU
 #else
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 #include <torch/csrc/stable/accelerator.h>
 #define CM_CUDA_KEY CUDA
 #endif
@@ -56,20 +57,35 @@ inline void check_cuda(cudaError_t status, const char* what) {
   STD_TORCH_CHECK(status == cudaSuccess, "CUDA: ", what, ": ", cudaGetErrorString(status));
 }
 
+// PyTorch's current stream on a device. The function is looked up by its name: it is part of the
+// stable ABI, but lies in libtorch_cuda, which a PyTorch without CUDA has not.
+inline cudaStream_t current_stream(int32_t device) {
+  using Ask = AOTITorchError (*)(int32_t, void**);
+  static const Ask ask = [] {
+    // Loaded already, as there is a tensor on CUDA; dlsym alone would not see it.
+    void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    void* found = library ? dlsym(library, "aoti_torch_get_current_cuda_stream") : nullptr;
+    return reinterpret_cast<Ask>(found);
+  }();
+  STD_TORCH_CHECK(ask != nullptr, "CUDA: this PyTorch does not tell its current stream");
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(ask(device, &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
 // While it lives, the device of a tensor is the current one; kernels go to PyTorch's stream there.
 class CudaScope {
  public:
   explicit CudaScope(const Tensor& tensor)
-      : guard_(tensor.get_device_index()),
-        stream_(torch::stable::accelerator::getCurrentStream(tensor.get_device_index())) {
+      : guard_(tensor.get_device_index()), stream_(current_stream(tensor.get_device_index())) {
     // This library carries a CUDA runtime of its own, which must agree with PyTorch's.
     check_cuda(cudaSetDevice(tensor.get_device_index()), "choosing the device");
   }
-  cudaStream_t stream() const { return static_cast<cudaStream_t>(stream_.nativeHandle()); }
+  cudaStream_t stream() const { return stream_; }
 
  private:
   torch::stable::accelerator::DeviceGuard guard_;
-  torch::stable::accelerator::Stream stream_;
+  cudaStream_t stream_;
 };
 
 template <typename... Parameters, typename... Arguments>

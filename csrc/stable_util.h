@@ -6,12 +6,18 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/shim_utils.h>
 
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
 #include <sstream>
 #include <string>
+
+// Earlier releases have it under another name, and it tells less there.
+#if !defined(STABLE_TORCH_ERROR_CODE_CHECK)
+#define STABLE_TORCH_ERROR_CODE_CHECK TORCH_ERROR_CODE_CHECK
+#endif
 
 namespace centermask {
 

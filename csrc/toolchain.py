@@ -21,9 +21,8 @@ from typing import NamedTuple
 
 SOURCES = Path(__file__).resolve().parent
 
-# The oldest release whose stable ABI the sources of a device use; the library loads in every later
-# one. CUDA kernels need the current stream, which 2.13 was the first to hand out.
-MINIMUM_TORCH = {"cpu": (2, 10), "cuda": (2, 13)}
+# The oldest release whose stable ABI the sources use; the library loads in every later one.
+MINIMUM_TORCH = (2, 10)
 DEFAULT_ARCHS = "8.0;9.0+PTX"
 MINIMUM_NVCC = (12, 0)
 
@@ -89,11 +88,10 @@ def find_torch() -> Torch:
     return Torch(folder, facts["__version__"], facts["cuda"])
 
 
-def check_release(torch: Torch, device: str) -> None:
-    """Raise ``Obstacle`` if this PyTorch is too old for the sources of ``device``."""
-    minimum = MINIMUM_TORCH[device]
-    if tuple(int(part) for part in torch.version.split(".")[:2]) < minimum:
-        wanted = ".".join(map(str, minimum))
+def check_release(torch: Torch) -> None:
+    """Raise ``Obstacle`` if this PyTorch is too old for the sources."""
+    if tuple(int(part) for part in torch.version.split(".")[:2]) < MINIMUM_TORCH:
+        wanted = ".".join(map(str, MINIMUM_TORCH))
         raise Obstacle(f"torch {torch.version} is older than {wanted}, which they need")
 
 
@@ -110,7 +108,7 @@ def compiler() -> list[str]:
 
 def find_nvcc(torch: Torch) -> str:
     """Path of the CUDA compiler for this PyTorch; ``Obstacle`` if there is none that fits."""
-    check_release(torch, "cuda")
+    check_release(torch)
     if torch.cuda is None:
         raise Obstacle(f"this PyTorch ({torch.version}) was built for the CPU only")
     homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
@@ -179,9 +177,9 @@ def ccache(command: Sequence[str]) -> list[str]:
     return [*command] if program is None or wrapped else [program, *command]
 
 
-def target(device: str) -> str:
-    """Definition that keeps the sources of a device to their oldest release's ABI."""
-    major, minor = MINIMUM_TORCH[device]
+def target() -> str:
+    """Definition that keeps the sources to the ABI of the oldest release."""
+    major, minor = MINIMUM_TORCH
     return f"-DTORCH_TARGET_VERSION=0x{major:02x}{minor:02x}000000000000"
 
 
@@ -189,7 +187,7 @@ def cxx_command(torch: Torch) -> list[str]:
     """Command that compiles a .cpp file, without the files' names."""
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
     include = f"-isystem{torch.folder / 'include'}"
-    return [*compiler(), *COMMON_FLAGS, *CXX_FLAGS, target("cpu"), include, *extra]
+    return [*compiler(), *COMMON_FLAGS, *CXX_FLAGS, target(), include, *extra]
 
 
 def nvcc_command(torch: Torch, archs: Iterable[str]) -> list[str]:
@@ -197,7 +195,7 @@ def nvcc_command(torch: Torch, archs: Iterable[str]) -> list[str]:
     host = ["-ccbin", compiler()[-1]] if os.environ.get("CXX") else []
     include = f"-isystem={torch.folder / 'include'}"
     flags = [*COMMON_FLAGS, *NVCC_FLAGS, *arch_flags(archs)]
-    return [find_nvcc(torch), *host, *flags, target("cuda"), "-DUSE_CUDA", include]
+    return [find_nvcc(torch), *host, *flags, target(), "-DUSE_CUDA", include]
 
 
 def link_command(torch: Torch, archs: Iterable[str]) -> list[str]:

@@ -103,7 +103,7 @@ def test_explicit_cuda_ends_with_the_reason_without_nvcc(monkeypatch, tmp_path):
     ("version", "cuda", "release", "message"),
     [
         ("2.14.1+cpu", None, "13.0", r"2\.14\.1\+cpu\b.*CPU"),
-        ("2.12.0+cu130", "13.0", "13.0", r"2\.12\.0\+cu130 .*2\.13\b"),
+        ("2.9.1+cu130", "13.0", "13.0", r"2\.9\.1\+cu130 .*2\.10\b"),
         ("2.14.1+cu130", "13.0", "11.8", r"11\.8.*C\+\+20"),
         ("2.14.1+cu126", "12.6", "13.0", r"CUDA 13\b.*12\.6"),
         ("2.14.1+cu130", "13.0", "?", r"nvcc --version.*\?"),

@@ -4,6 +4,7 @@
 PyTorch, which CENTERMASK_ABI_TORCH names, and the library of this folder as it is.
 """
 
+import ctypes
 import os
 import re
 import shutil
@@ -43,6 +44,13 @@ def test_shows_and_asks_for_nothing_of_cudas_runtime():
     assert not re.findall(r"\b(?:cuda|cu[A-Z]|__cuda)\w+", symbols)
 
 
+@pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch was built for the CPU only")
+def test_pytorch_tells_the_current_stream_where_the_kernels_ask():
+    # csrc/cuda_launch.h: only in a library of this name that is loaded already.
+    library = ctypes.CDLL("libtorch_cuda.so", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    assert hasattr(library, "aoti_torch_get_current_cuda_stream")
+
+
 @in_another_torch
 def test_this_is_the_other_torch():
     assert torch.__version__.split("+")[0] == OTHER_TORCH
@@ -55,8 +63,7 @@ def test_the_library_of_another_torch_is_loaded_or_the_reason_is_clear():
     assert status.build is not None
     assert status.build.torch != torch.__version__
     with_cuda = "cuda" in status.build.devices
-    minimum = (2, 13) if with_cuda else (2, 10)
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < minimum:
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
         assert not status.compiled
         assert "is older than" in status.reason
         return

@@ -52,14 +52,13 @@ def test_a_build_without_the_library_is_the_reason(package):
 
 @pytest.mark.parametrize(
     ("record", "installed", "oldest"),
-    [(None, "2.9.1+cpu", "2.10"), (CPU, "2.9.1", "2.10"), (CUDA, "2.12.0+cu130", "2.13")],
+    [(None, "2.9.1+cpu", "2.10"), (CPU, "2.9.1", "2.10"), (CUDA, "2.9.1+cu130", "2.10")],
 )
 def test_old_torch_is_the_reason(package, monkeypatch, record, installed, oldest):
     path = package / "_C.abi3.so"
     path.touch()
     found = status(package, record, installed, monkeypatch)
     assert_names(found.reason, f"torch {installed} ", f" {oldest}", str(path))
-    assert ("CUDA" in found.reason) == (record is CUDA)
 
 
 def test_unloadable_library_is_the_reason(package):
@@ -81,7 +80,7 @@ def test_missing_symbols_are_explained(package, monkeypatch):
 
     monkeypatch.setattr(torch.ops, "load_library", load)
     reason = status(package).reason
-    assert_names(reason, "torch_stream_native_handle", "CUDA", "2.13", str(path))
+    assert_names(reason, "torch_stream_native_handle", "2.10", str(path))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"mode": "auto", "devices": 3}'])

@@ -14,9 +14,7 @@ from maskrcnn_benchmark.layers._ops.operator import NAMESPACE
 OPS_VARIABLE = "CENTERMASK_OPS"
 """Environment variable; "reference" leaves a compiled library unused."""
 
-# What csrc/toolchain.py compiles for; a library with CUDA kernels needs the later one.
-_MINIMUM_TORCH = (2, 10)
-_MINIMUM_TORCH_WITH_CUDA = (2, 13)
+_MINIMUM_TORCH = (2, 10)  # What csrc/toolchain.py compiles for.
 _BUILD_HINT = "build it with `python setup.py build_ext --inplace` (see INSTALL.md)"
 
 
@@ -146,12 +144,9 @@ def _reason_against(library: Path | None, build: BuildRecord | None) -> str | No
             return f"the package was built without compiled operators: {known}"
         return f"no compiled library was found; {_BUILD_HINT}"
     installed = version("torch")
-    with_cuda = build is not None and "cuda" in build.devices
-    minimum = _MINIMUM_TORCH_WITH_CUDA if with_cuda else _MINIMUM_TORCH
-    if tuple(int(part) for part in installed.split(".")[:2]) < minimum:
-        wanted = ".".join(map(str, minimum))
-        what = f"{library}, which holds CUDA kernels," if with_cuda else str(library)
-        return f"torch {installed} is older than {wanted}, the first that {what} can load in"
+    if tuple(int(part) for part in installed.split(".")[:2]) < _MINIMUM_TORCH:
+        wanted = ".".join(map(str, _MINIMUM_TORCH))
+        return f"torch {installed} is older than {wanted}, the first that {library} can load in"
     return None
 
 
@@ -159,8 +154,8 @@ def _reason_of_failure(library: str, error: OSError) -> str:
     # PyTorch wraps the loader's message in one that says nothing.
     words = str(error.__cause__ or error).removeprefix(f"{library}: ")
     if "undefined symbol" in words:
-        oldest = ".".join(map(str, _MINIMUM_TORCH_WITH_CUDA))
-        words += f" (libraries with CUDA kernels need torch {oldest}; {_BUILD_HINT})"
+        oldest = ".".join(map(str, _MINIMUM_TORCH))
+        words += f" (it needs torch {oldest} or newer; {_BUILD_HINT})"
     return f"{library} does not load in torch {torch.__version__}: {words}"
 
 
