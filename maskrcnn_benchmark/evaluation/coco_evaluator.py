@@ -9,6 +9,7 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.evaluation.checklist import zero_ap_checklist
 from maskrcnn_benchmark.evaluation.coco_backends import run_coco_protocol
 from maskrcnn_benchmark.evaluation.coco_format import (
+    Result,
     box_results,
     keypoint_results,
     mask_results,
@@ -33,14 +34,13 @@ from maskrcnn_benchmark.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
-_Formatter = Callable[[int, BoxList, Mapping[int, int]], Sequence[Mapping[str, Any]]]
-_FORMATTERS: Mapping[str, _Formatter] = {
+_FORMATTERS: Mapping[str, Callable[[int, BoxList, Mapping[int, int]], list[Result]]] = {
     "bbox": box_results,
     "segm": mask_results,
     KEYPOINTS: keypoint_results,
 }
 # IoU type -> COCO results of an image
-_Results = dict[str, list[dict[str, Any]]]
+_Results = dict[str, list[Result]]
 
 
 class _TypeResult(NamedTuple):
@@ -56,13 +56,13 @@ class COCOEvaluator(Evaluator[_Results]):
     Only COCO results (plain dictionaries, masks as RLE) are kept, so memory does not grow with
     the size of the images.
 
+    ``evaluate`` also writes the results: ``bbox.json``, ``segm.json``, ``keypoints.json``.
+
     Args:
         dataset: the evaluated data set.
         iou_types: some of ``"bbox"``, ``"segm"`` and ``"keypoints"``.
         backend: ``"hotcoco"`` or ``"pycocotools"``.
-        output_folder: where ``evaluate`` writes ``bbox.json``, ``segm.json``,
-            ``keypoints.json``, ``coco_results.json`` and ``predictions.pth``; ``None`` writes
-            nothing.
+        output_folder: as for ``Evaluator``.
 
     Raises:
         ConfigError: an IoU type is unknown.
@@ -86,9 +86,7 @@ class COCOEvaluator(Evaluator[_Results]):
         """The detections as COCO results of each type."""
         categories = self.dataset.contiguous_category_id_to_json_id
         return {
-            iou_type: [
-                dict(one) for one in _FORMATTERS[iou_type](image_id, predictions, categories)
-            ]
+            iou_type: _FORMATTERS[iou_type](image_id, predictions, categories)
             for iou_type in self.iou_types
         }
 
