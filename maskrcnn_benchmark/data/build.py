@@ -23,7 +23,7 @@ from maskrcnn_benchmark.data.datasets.interface import (
     DetectionDataset,
     as_detection_dataset,
 )
-from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, read_content
+from maskrcnn_benchmark.data.datasets.readers import read_content
 from maskrcnn_benchmark.data.datasets.seeded_dataset import SeededDataset
 from maskrcnn_benchmark.data.samplers import (
     DistributedSampler,
@@ -78,11 +78,12 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
     read = lru_cache(maxsize=1)(read_content)
     made: dict[tuple[str, bool], DetectionDataset] = {}
 
-    def ann_file(one: tuple[str, bool]) -> str:
-        return str(entries[one[0]]["args"].get("ann_file"))
+    def source(one: tuple[str, bool]) -> str:
+        arguments = entries[one[0]]["args"]
+        return str(arguments.get("ann_file", arguments))
 
-    # Those of one annotation file come one after the other: the content of one is kept at a time.
-    for name, is_train in sorted(wanted, key=ann_file):
+    # Those of one source come one after the other: the content of one is kept at a time.
+    for name, is_train in sorted(wanted, key=source):
         own = None if is_train else transforms
         dataset = _dataset(name, entries[name], is_train, own, spec.num_classes, read)
         _check_fit(spec, dataset, is_train)
@@ -96,9 +97,7 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
 def make_known_categories(cfg: CfgNode, name: str) -> Mapping[int, str]:
     """The categories of a data set as far as they are known without its photos; else nothing.
 
-    Args:
-        cfg: settings; PATHS_CATALOG is read.
-        name: of a data set; it need not be in the catalog.
+    The name need not be in the catalog of the settings.
     """
     try:
         entry = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog.get(name)
@@ -110,10 +109,6 @@ def make_known_categories(cfg: CfgNode, name: str) -> Mapping[int, str]:
 
 def load_dataset(name: str, catalog_file: str) -> DetectionDataset:
     """A data set of a catalog with all of its images, without transforms.
-
-    Args:
-        name: of the data set.
-        catalog_file: as PATHS_CATALOG.
 
     Raises:
         ConfigError: there is no such catalog or name.
@@ -205,11 +200,7 @@ def make_test_loader(
 def check_class_count(dataset: DetectionDataset, num_classes: int) -> None:
     """Raise if a data set has categories that the model has no class for.
 
-    Categories fewer than the model's classes are logged as a warning.
-
-    Args:
-        dataset: with ``categories`` and ``name``.
-        num_classes: of the model, with background.
+    Categories fewer than the model's ``num_classes``, background among them, are logged.
 
     Raises:
         ConfigError: more categories than foreground classes.
@@ -233,11 +224,7 @@ def check_class_count(dataset: DetectionDataset, num_classes: int) -> None:
 
 
 def aspect_ratio_groups(dataset: DetectionDataset) -> list[int]:
-    """For each image 0 if it is wider than high, else 1.
-
-    Args:
-        dataset: with ``get_img_info(index)``, which gives "height" and "width".
-    """
+    """For each image 0 if it is wider than high, else 1."""
     infos = (dataset.get_img_info(index) for index in range(len(dataset)))
     return [bisect_right(_ASPECT_RATIO_BINS, info["height"] / info["width"]) for info in infos]
 
@@ -252,13 +239,12 @@ def _dataset(
 ) -> DetectionDataset:
     """The data set of a catalog entry; ``num_classes`` is for one without categories."""
     factory = _factory(name, entry)
-    arguments = {**entry["args"], "transforms": transforms}
+    more: dict[str, Any] = {"transforms": transforms}
     if isinstance(factory, type) and issubclass(factory, COCODataset):
-        reader = arguments.pop("reader", COCO_JSON)
-        arguments["ann_file"] = read(arguments["ann_file"], arguments["root"], reader)
-        arguments |= {"remove_images_without_annotations": with_targets, "name": name}
+        more |= {"remove_images_without_annotations": with_targets, "name": name}
+        return factory.from_entry(entry["args"], read, **more)
     nameless = {label: f"class {label}" for label in range(1, num_classes)}
-    return as_detection_dataset(factory(**arguments), name, nameless)
+    return as_detection_dataset(factory(**entry["args"], **more), name, nameless)
 
 
 def _factory(name: str, entry: Mapping[str, Any]) -> Callable[..., object]:

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.evaluation.summary import (
     AREA_RANGES,
     area_of_metric,
     count_ground_truth,
+    objects_by_image,
     select_ground_truth,
     unavailable_reasons,
 )
@@ -57,8 +58,7 @@ def covered_ious(overlaps: Tensor) -> Tensor:
 def average_recall(ious: Tensor) -> float | None:
     """Share of ground truths that are found, in percent, averaged over IoUs of 0.5, ..., 0.95.
 
-    Args:
-        ious: of every ground truth, as ``covered_ious`` returns them; None comes of none.
+    The IoUs are those of ``covered_ious``; None comes of none.
     """
     if len(ious) == 0:
         return None
@@ -100,20 +100,14 @@ def _ious_by_metric(
     gathered: Mapping[int, dict[str, Tensor]], truth: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """For each number the IoUs of all ground truths that it is about."""
-    objects: dict[int, list[Mapping[str, Any]]] = {}
-    for annotation in truth["annotations"]:
-        if not annotation["iscrowd"]:
-            objects.setdefault(annotation["image_id"], []).append(annotation)
     parts: dict[str, list[Tensor]] = {name: [torch.zeros(0)] for name in PROPOSAL_METRIC_NAMES}
-    for image in truth["images"]:
-        annotations = objects.get(image["id"], [])
-        if not annotations:
+    for image_id, objects in objects_by_image(truth):
+        boxes = objects[~objects.get_field("is_crowd")]
+        if not len(boxes):
             continue
-        size = (int(image["width"]), int(image["height"]))
-        found = gathered.get(image["id"], {"boxes": torch.zeros(0, 4)})
-        boxes = BoxList([one["bbox"] for one in annotations], size, mode="xywh")
-        overlaps = boxlist_iou(BoxList(found["boxes"], size), boxes)
-        areas = torch.tensor([float(one["area"]) for one in annotations], dtype=torch.float64)
+        found = gathered.get(image_id, {"boxes": torch.zeros(0, 4)})
+        overlaps = boxlist_iou(BoxList(found["boxes"], boxes.size), boxes)
+        areas = boxes.get_field("areas")
         for name, ious in parts.items():
             low, high = AREA_RANGES.get(area_of_metric(name) or "", _ANY_AREA)
             is_meant = (areas >= low) & (areas <= high)

@@ -1,12 +1,13 @@
 """From the arrays of the COCO protocol to named numbers with reasons."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from maskrcnn_benchmark.evaluation.coco_backends import CocoNumbers
 from maskrcnn_benchmark.evaluation.result import (
@@ -15,6 +16,7 @@ from maskrcnn_benchmark.evaluation.result import (
     count,
     metric_names,
 )
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 _PERCENT = 100.0
 # Source: the COCO protocol; px^2 of the original image, both ends included.
@@ -29,6 +31,11 @@ _AREA_TEXTS = {
     "large": "large area (over 96² px)",
 }
 _NEEDED_ENTRY = {"segm": "segmentation", KEYPOINTS: "keypoints"}
+_FIELDS = (
+    ("category_ids", "category_id", torch.int64),
+    ("areas", "area", torch.float64),
+    ("is_crowd", "iscrowd", torch.bool),
+)
 _AREA_OF_METRIC = {"s": "small", "m": "medium", "l": "large"}
 
 
@@ -100,12 +107,7 @@ def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_ground_truth(content: Mapping[str, Any], iou_type: str = "bbox") -> GroundTruthCounts:
-    """The counts of selected ground truth.
-
-    Args:
-        content: as ``GroundTruth.content``.
-        iou_type: for ``"keypoints"`` objects without annotated points do not count.
-    """
+    """The counts of selected ground truth; for "keypoints" only objects with annotated points."""
     known = {category["id"] for category in content["categories"]}
     annotations = [one for one in content["annotations"] if one["category_id"] in known]
     if iou_type == KEYPOINTS:
@@ -121,6 +123,24 @@ def count_ground_truth(content: Mapping[str, Any], iou_type: str = "bbox") -> Gr
         by_area=by_area,
         by_category=Counter(annotation["category_id"] for annotation in objects),
     )
+
+
+def objects_by_image(content: Mapping[str, Any]) -> Iterator[tuple[int, BoxList]]:
+    """The id of each image and its objects, boxes in px.
+
+    They have the fields "category_ids" (int64), "areas" (float64, px^2) and "is_crowd" (bool).
+    """
+    by_image: dict[int, list[Mapping[str, Any]]] = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        by_image[annotation["image_id"]].append(annotation)
+    for image in content["images"]:
+        entries = by_image[image["id"]]
+        boxes_xywh = torch.tensor([one["bbox"] for one in entries], dtype=torch.float32)
+        size_wh = (int(image["width"]), int(image["height"]))
+        objects = BoxList(boxes_xywh.reshape(-1, 4), size_wh, mode="xywh").convert("xyxy")
+        for field, key, dtype in _FIELDS:
+            objects.add_field(field, torch.tensor([one[key] for one in entries], dtype=dtype))
+        yield image["id"], objects
 
 
 def named_metrics(numbers: CocoNumbers, iou_type: str = "bbox") -> dict[str, float | None]:
@@ -156,13 +176,7 @@ def area_of_metric(metric: str) -> str | None:
 def per_class_results(
     numbers: CocoNumbers, categories: Sequence[Mapping[str, Any]], counts: GroundTruthCounts
 ) -> dict[str, ClassResult]:
-    """AP, AP50 (percent) and number of ground truths of each category, by name.
-
-    Args:
-        numbers: arrays of the protocol.
-        categories: COCO ``categories`` entries.
-        counts: counts of the same ground truth.
-    """
+    """AP, AP50 (percent) and number of ground truths of each category, by name."""
     names = {int(category["id"]): str(category["name"]) for category in categories}
     results: dict[str, ClassResult] = {}
     for position, category_id in enumerate(numbers.category_ids):

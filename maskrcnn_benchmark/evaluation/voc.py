@@ -7,14 +7,14 @@ Source: The PASCAL Visual Object Classes Challenge (Everingham et al. 2010), sec
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.evaluation.evaluator import AnnotatedDataset, Evaluator
+from maskrcnn_benchmark.evaluation.evaluator import Evaluator
 from maskrcnn_benchmark.evaluation.result import VOC_BOXES, EvaluationResult
+from maskrcnn_benchmark.evaluation.summary import objects_by_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.utils.files import atomic_write
@@ -24,17 +24,6 @@ logger = logging.getLogger(__name__)
 _MIN_IOU: Final = 0.5
 _PERCENT: Final = 100.0
 _NUM_RECALL_STEPS: Final = 11
-
-
-class VOCAnnotated(AnnotatedDataset, Protocol):
-    """What the evaluator asks of a data set; ``PascalVOCDataset`` has it."""
-
-    @property
-    def categories(self) -> Mapping[int, str]:
-        """Label -> class name."""
-
-    def get_groundtruth(self, index: int) -> BoxList:
-        """The objects of an image with "labels" and "difficult", px of the original image."""
 
 
 class ClassDetections(NamedTuple):
@@ -57,19 +46,11 @@ class VOCEvaluator(Evaluator[dict[str, Tensor]]):
 
     ``AP50`` is the area under the precision-recall curve (since VOC2010), ``AP50_07`` the mean
     precision at eleven recalls (until VOC2009, and in the original), both at an IoU of 0.5, in
-    percent, averaged over the classes that occur.
-
-    Args:
-        dataset: the evaluated data set.
-        output_folder: where ``evaluate`` writes ``result.txt`` (each class), ``voc_results.json``
-            and ``predictions.pth``; ``None`` writes nothing.
+    percent, averaged over the classes that occur. Crowds of the data set are its difficult objects.
+    ``evaluate`` also writes ``result.txt``, with each class.
     """
 
     NUMBERS_FILE: ClassVar[str] = "voc_results.json"
-    dataset: VOCAnnotated
-
-    def __init__(self, dataset: VOCAnnotated, output_folder: str | Path | None = None) -> None:
-        super().__init__(dataset, output_folder)
 
     def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002 - of the base
         """Boxes xyxy, labels and scores on the CPU."""
@@ -83,8 +64,8 @@ class VOCEvaluator(Evaluator[dict[str, Tensor]]):
     def score(self, gathered: Mapping[int, dict[str, Tensor]]) -> EvaluationResult:
         """Both means over the classes; the log and ``result.txt`` get each class."""
         precisions = {
-            self.dataset.categories[label]: average_precisions(detections)
-            for label, detections in self._by_class(gathered).items()
+            name: average_precisions(detections)
+            for name, detections in self._by_class(gathered).items()
         }
         found = [values for values in precisions.values() if values is not None]
         means = [sum(column) / len(found) for column in zip(*found, strict=True)] or [None, None]
@@ -102,17 +83,21 @@ class VOCEvaluator(Evaluator[dict[str, Tensor]]):
             backend="voc",
         )
 
-    def _by_class(self, gathered: Mapping[int, dict[str, Tensor]]) -> dict[int, ClassDetections]:
-        parts: dict[int, list[ClassDetections]] = {label: [] for label in self.dataset.categories}
-        for index, image_id in enumerate(self.dataset.image_ids):
-            # UPSTREAM(voc-ground-truth): the original left out images without detections, objects
-            # and all, and counted detections of difficult objects as mistakes.
-            truth = self.dataset.get_groundtruth(index)
+    def _by_class(self, gathered: Mapping[int, dict[str, Tensor]]) -> dict[str, ClassDetections]:
+        content = self.dataset.ground_truth()
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        ids = self.dataset.contiguous_category_id_to_json_id
+        parts: dict[str, list[ClassDetections]] = {names[ids[label]]: [] for label in ids}
+        # UPSTREAM(voc-ground-truth): the original left out images without detections, objects
+        # and all, and counted detections of difficult objects as mistakes.
+        for image_id, truth in objects_by_image(content):
             found = gathered.get(image_id, _NO_DETECTIONS)
-            present = {*truth.get_field("labels").tolist(), *found["labels"].tolist()}
-            for label in present & parts.keys():
-                parts[label].append(_in_one_image(found, truth, label))
-        return {label: _joined(images) for label, images in parts.items()}
+            present = {*truth.get_field("category_ids").tolist()}
+            for label, category_id in ids.items():
+                if category_id in present or label in found["labels"]:
+                    objects = truth[truth.get_field("category_ids") == category_id]
+                    parts[names[category_id]].append(_in_one_image(found, label, objects))
+        return {name: _joined(images) for name, images in parts.items()}
 
 
 _NOTHING: Final = "no ground truth in these images"
@@ -123,15 +108,14 @@ _NO_DETECTIONS: Final = {
 }
 
 
-def _in_one_image(found: Mapping[str, Tensor], truth: BoxList, label: int) -> ClassDetections:
-    truth = truth[truth.get_field("labels") == label]
+def _in_one_image(found: Mapping[str, Tensor], label: int, truth: BoxList) -> ClassDetections:
     chosen = (found["labels"] == label).nonzero()[:, 0]
     chosen = chosen[found["scores"][chosen].argsort(descending=True, stable=True)]
     is_right, counts = match_detections(BoxList(found["boxes"][chosen], truth.size), truth)
     return ClassDetections(
         scores=found["scores"][chosen][counts],
         is_right=is_right[counts],
-        num_truths=int((~truth.get_field("difficult")).sum()),
+        num_truths=int((~truth.get_field("is_crowd")).sum()),
     )
 
 
@@ -151,14 +135,14 @@ def match_detections(detections: BoxList, truth: BoxList) -> tuple[Tensor, Tenso
 
     Args:
         detections: K boxes of one class, best first.
-        truth: G objects of that class with the field "difficult".
+        truth: G objects of that class with the field "is_crowd" of difficult ones.
     """
     is_right = torch.zeros(len(detections), dtype=torch.bool)
     counts = torch.ones(len(detections), dtype=torch.bool)
     if len(truth) == 0:
         return is_right, counts
     overlaps, nearest = boxlist_iou(detections, truth).max(dim=1)
-    is_difficult, is_taken = truth.get_field("difficult").tolist(), [False] * len(truth)
+    is_difficult, is_taken = truth.get_field("is_crowd").tolist(), [False] * len(truth)
     for k, (overlap, g) in enumerate(zip(overlaps.tolist(), nearest.tolist(), strict=True)):
         if overlap < _MIN_IOU:
             continue

@@ -69,7 +69,7 @@ def test_nothing_found_and_nothing_to_find():
 
 
 def test_matching_by_hand():
-    truth = boxlist([[0, 0, 4, 4], [5, 0, 9, 4]], difficult=[False, True])
+    truth = boxlist([[0, 0, 4, 4], [5, 0, 9, 4]], is_crowd=[False, True])
     detections = boxlist([[0, 0, 4, 4], [0, 0, 4, 3], [5, 0, 9, 4], [5, 0, 9, 3], [0, 6, 4, 7]])
     is_right, counts = match_detections(detections, truth)
     # Right; the same object again; a difficult one twice; nothing there.
@@ -78,7 +78,7 @@ def test_matching_by_hand():
 
 
 def test_an_overlap_of_one_half_is_enough():
-    truth = boxlist([[0, 0, 3, 3]], difficult=[False])
+    truth = boxlist([[0, 0, 3, 3]], is_crowd=[False])
     detections = boxlist([[0, 0, 3, 1], [0, 0, 1, 2]])
     assert match_detections(detections, truth)[0].tolist() == [True, False]
 

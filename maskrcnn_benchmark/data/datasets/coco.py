@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,27 +115,34 @@ class COCODataset(DetectionDataset):
         image_ids: Collection[int] | None = None,
         name: str = "content",
     ) -> COCODataset:
-        """The data set of annotations in memory, which are checked.
+        """The data set of annotations in memory, as in COCO's JSON files; see ``checked_content``.
 
-        Args:
-            content: as in COCO's JSON files, see ``checked_content``; it is left as it is.
-            root: as for the class, and so are the others.
-            remove_images_without_annotations: leave out images without any training target.
-            transforms: called as ``transforms(image, target)``.
-            image_ids: use these images only.
-            name: what to call the data set in messages.
+        The other arguments are those of the class.
         """
         checked = checked_content(content, name)
         remove = remove_images_without_annotations
         return cls(checked, root, remove, transforms, image_ids=image_ids, name=name)
 
     @classmethod
-    def known_categories(cls, **arguments: Any) -> dict[int, str]:
-        """The categories of the annotation file; nothing if it is not here.
+    def from_entry(
+        cls, arguments: Mapping[str, Any], read: Callable[..., CocoContent], **more: Any
+    ) -> COCODataset:
+        """The data set of a catalog entry.
 
         Args:
-            arguments: of the catalog entry.
+            arguments: of the entry.
+            read: ``read_content``, or one that remembers what it has read.
+            more: what a run says besides, "transforms", "name", and whether images to train on are
+                wanted, "remove_images_without_annotations".
         """
+        arguments = dict(arguments)
+        reader = arguments.pop("reader", COCO_JSON)
+        arguments["ann_file"] = read(arguments["ann_file"], arguments["root"], reader)
+        return cls(**arguments, **more)
+
+    @classmethod
+    def known_categories(cls, **arguments: Any) -> dict[int, str]:
+        """The categories of the annotation file; nothing if it is not here."""
         ann_file = arguments["ann_file"]
         if not os.path.exists(ann_file):
             return {}
@@ -167,21 +174,17 @@ class COCODataset(DetectionDataset):
         if the data set has any, "masks" (SegmentationMask) and "keypoints" (PersonKeypoints); K may
         be 0. Masks are polygons unless one of the image is an RLE.
         """
-        info = self.get_img_info(index)
-        size_wh = (info["width"], info["height"])
-        rows = self._table.targets(self._places[index])
-        boxes = torch.from_numpy(self._table.boxes_xywh[rows].astype("float32"))
-        target = BoxList(boxes, size_wh, mode="xywh").convert("xyxy")
-        target.add_field("labels", torch.from_numpy(self._table.labels[rows]))
+        rows = self._target_rows(self._places[index])
+        target = self._boxes(index, rows)
         if self.has_masks:
             outlines = [self._table.outline(row) for row in rows]
             # An RLE may have holes, which polygons cannot say.
             has_rle = any(isinstance(outline, dict) for outline in outlines)
-            masks = SegmentationMask(outlines, size_wh, mode="mask" if has_rle else "poly")
+            masks = SegmentationMask(outlines, target.size, mode="mask" if has_rle else "poly")
             target.add_field("masks", masks)
         if self.has_keypoints:
             keypoints = torch.from_numpy(self._table.keypoints[rows].astype("float32"))
-            target.add_field("keypoints", PersonKeypoints(keypoints, size_wh))
+            target.add_field("keypoints", PersonKeypoints(keypoints, target.size))
         return target.clip_to_image(remove_empty=True)
 
     def ground_truth(self) -> dict[str, Any]:
@@ -208,6 +211,17 @@ class COCODataset(DetectionDataset):
             "categories": [{"id": json_ids[i], "name": n} for i, n in self.categories.items()],
             "annotations": annotations,
         }
+
+    def _target_rows(self, place: int) -> Sequence[int]:
+        return self._table.targets(place)
+
+    def _boxes(self, index: int, rows: Sequence[int]) -> BoxList:
+        """Boxes xyxy of some rows of the table with their "labels"."""
+        info = self.get_img_info(index)
+        boxes_xywh = torch.from_numpy(self._table.boxes_xywh[rows].astype("float32"))
+        boxes = BoxList(boxes_xywh, (info["width"], info["height"]), mode="xywh").convert("xyxy")
+        boxes.add_field("labels", torch.from_numpy(self._table.labels[rows]))
+        return boxes
 
     def _chosen_images(
         self, images: Sequence[Entry], image_ids: Collection[int] | None

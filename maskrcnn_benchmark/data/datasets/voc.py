@@ -1,69 +1,75 @@
 """Photos with annotations in PASCAL VOC's format."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final
 from xml.etree import ElementTree
 
 import torch
-from PIL import Image
 
-from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
+from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.datasets.content import CocoContent, Entry
+from maskrcnn_benchmark.data.datasets.readers import read_content
 from maskrcnn_benchmark.data.errors import DatasetError
-from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.evaluation import Evaluator, VOCEvaluator
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_FIRST_PIXEL = 1  # of VOC's coordinates
+_CLASSES: Final = (
+    *("__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
+    *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
+    *("sheep", "sofa", "train", "tvmonitor"),
+)
+_LABELS: Final = {name: label for label, name in enumerate(_CLASSES) if label}
+_FIRST_PIXEL: Final = 1  # of VOC's coordinates
 
 
-class _VOCObject(NamedTuple):
-    """One object: corners in px counted from 0, its label, and whether it is a hard one."""
+def read_voc(split_file: str | os.PathLike[str], root: str | os.PathLike[str]) -> dict[str, Any]:  # noqa: ARG001 - of a reader
+    """The content of a list of images and of their annotation files, difficult objects as crowds.
 
-    box: tuple[float, ...]
-    label: int
-    is_difficult: bool
+    Args:
+        split_file: such as ``VOC2007/ImageSets/Main/train.txt``; ``VOC2007/Annotations`` holds the
+            annotations.
+        root: folder of the images; not needed.
+
+    Raises:
+        DatasetError: a file is missing or not in VOC's format, or a class is unknown.
+    """
+    path = Path(split_file)
+    content: dict[str, list[Entry]] = {
+        "images": [],
+        "categories": [{"id": label, "name": name} for name, label in _LABELS.items()],
+        "annotations": [],
+    }
+    for name in _names(path):
+        image, objects = _image(path.parents[2] / "Annotations" / f"{name}.xml")
+        content["images"].append(image)
+        for number, one in enumerate(objects, start=len(content["annotations"]) + 1):
+            content["annotations"].append({"id": number, "image_id": image["id"], **one})
+    return content
 
 
-class _VOCImage(NamedTuple):
-    name: str
-    width: int
-    height: int
-    objects: tuple[_VOCObject, ...]
-
-
-class PascalVOCDataset(DetectionDataset):
+class PascalVOCDataset(COCODataset):
     """Images with their boxes and labels, from a folder as the VOC challenges have it.
 
     The folder holds ``ImageSets/Main/<split>.txt``, ``Annotations/<name>.xml`` and
-    ``JPEGImages/<name>.jpg``. Its 20 classes have the labels 1..20, in alphabetical order. Objects
-    marked as difficult are no training targets unless asked for, but stay in the ground truth for
-    evaluation, marked.
+    ``JPEGImages/<name>.jpg``. Its 20 classes have the labels 1..20, in alphabetical order. The id
+    of an image is the digits of its name. Objects marked as difficult are no training targets
+    unless asked for, but stay in the ground truth for evaluation, marked.
 
     Args:
         data_dir: the folder, such as ``datasets/voc/VOC2007``.
         split: name of the list of images, "train", "val", "trainval" or "test".
         use_difficult: whether difficult objects are training targets, too.
         transforms: called as ``transforms(image, target)``, returns the pair.
-
-    Attributes:
-        name: folder and split, such as "VOC2007_train".
-        image_ids: a number for each image: the digits of its name.
-
-    and those of ``DetectionDataset``.
+        content: what ``read_voc`` returned for the split, checked; None reads it.
 
     Raises:
-        DatasetError: a file is missing or not in VOC's format, or a class is unknown.
+        DatasetError: as ``read_voc`` and ``COCODataset``.
     """
 
-    CLASSES: ClassVar[tuple[str, ...]] = (
-        *("__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
-        *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
-        *("sheep", "sofa", "train", "tvmonitor"),
-    )
+    CLASSES: ClassVar[tuple[str, ...]] = _CLASSES
 
     def __init__(
         self,
@@ -71,90 +77,42 @@ class PascalVOCDataset(DetectionDataset):
         split: str,
         use_difficult: bool = False,
         transforms: Transform | None = None,
+        *,
+        content: CocoContent | None = None,
     ) -> None:
-        self.root = Path(data_dir)
+        paths = _paths(data_dir, split)
+        name = f"{Path(data_dir).name}_{split}"
+        content = content or read_content(*paths, read_voc)
+        super().__init__(content, paths[1], False, transforms, name=name)
         self.split = split
-        self.name = f"{self.root.name}_{split}"
         self.use_difficult = use_difficult
-        self.transforms = transforms
-        self.categories = self.known_categories()
-        self.contiguous_category_id_to_json_id = {i: i for i in self.categories}
-        self._images = [self._read_annotations(name) for name in self._names()]
-        self.image_ids = [int(image.name.replace("_", "")) for image in self._images]
+
+    @classmethod
+    def from_entry(
+        cls, arguments: Mapping[str, Any], read: Callable[..., CocoContent], **more: Any
+    ) -> "PascalVOCDataset":
+        """The data set of a catalog entry; its name is that of folder and split."""
+        content = read(*_paths(arguments["data_dir"], arguments["split"]), read_voc)
+        return cls(**arguments, transforms=more["transforms"], content=content)
 
     @classmethod
     def known_categories(cls, **arguments: Any) -> dict[int, str]:  # noqa: ARG003 - the same for all
         """The 20 classes, wherever the photos are."""
-        return dict(list(enumerate(cls.CLASSES))[1:])
-
-    def get_img_info(self, index: int) -> dict[str, Any]:
-        """The "id", "file_name", "height" and "width" (px) of the image at a position."""
-        image = self._images[index]
-        return {
-            "id": self.image_ids[index],
-            "file_name": f"{image.name}.jpg",
-            "height": image.height,
-            "width": image.width,
-        }
-
-    def read_image(self, index: int) -> Image.Image:
-        """The image at a position as RGB, unchanged.
-
-        Raises:
-            ImageReadError: it cannot be read.
-        """
-        info = self.get_img_info(index)
-        path = self.root / "JPEGImages" / info["file_name"]
-        return read_image(path, expected_wh=(info["width"], info["height"]))
+        return {label: name for name, label in _LABELS.items()}
 
     def map_class_id_to_class_name(self, class_id: int) -> str:
         """The name of a label."""
         return self.CLASSES[class_id]
-
-    def get_target(self, index: int) -> BoxList:
-        """The training targets of the image at a position: K boxes xyxy with "labels"."""
-        truth = self.get_groundtruth(index)
-        if not self.use_difficult:
-            truth = truth[~truth.get_field("difficult")]
-        return truth.copy_with_fields("labels").clip_to_image(remove_empty=True)
 
     def get_groundtruth(self, index: int) -> BoxList:
         """All objects of the image at a position: boxes xyxy with "labels" and "difficult" (bool).
 
         Boxes are px of the original image, counted from 0.
         """
-        image = self._images[index]
-        boxes = torch.tensor([one.box for one in image.objects], dtype=torch.float32)
-        truth = BoxList(boxes.reshape(-1, 4), (image.width, image.height))
-        labels = torch.tensor([one.label for one in image.objects], dtype=torch.int64)
-        truth.add_field("labels", labels)
-        difficult = torch.tensor([one.is_difficult for one in image.objects], dtype=torch.bool)
-        truth.add_field("difficult", difficult)
+        rows = self._table.rows(self._places[index])
+        truth = self._boxes(index, rows)
+        truth.add_field("difficult", torch.from_numpy(self._table.is_crowd[rows]))
         return truth
-
-    def ground_truth(self) -> dict[str, Any]:
-        """The annotations in COCO's format, difficult objects as crowds."""
-        annotations: list[dict[str, Any]] = []
-        for index, image in enumerate(self._images):
-            boxes = self.get_groundtruth(index).convert("xywh").bbox.tolist()
-            annotations += [
-                {
-                    "id": number,
-                    "image_id": self.image_ids[index],
-                    "category_id": one.label,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": int(one.is_difficult),
-                }
-                for number, (one, box) in enumerate(
-                    zip(image.objects, boxes, strict=True), start=len(annotations) + 1
-                )
-            ]
-        return {
-            "images": [self.get_img_info(index) for index in range(len(self))],
-            "categories": [{"id": i, "name": name} for i, name in self.categories.items()],
-            "annotations": annotations,
-        }
 
     def make_evaluator(
         self,
@@ -169,52 +127,60 @@ class PascalVOCDataset(DetectionDataset):
             return super().make_evaluator(iou_types, box_only=True, output_folder=output_folder)
         return VOCEvaluator(self, output_folder)
 
-    def _names(self) -> list[str]:
-        path = self.root / "ImageSets" / "Main" / f"{self.split}.txt"
-        try:
-            names = path.read_text(encoding="utf-8").split()
-        except OSError as error:
-            raise DatasetError(
-                f"cannot read the list of images {path}: {error.strerror}"
-            ) from error
-        wrong = [name for name in names if not name.replace("_", "").isdigit()]
-        if wrong or not names:
-            got = f"{wrong[0]!r}" if wrong else "nothing"
-            raise DatasetError(f"{path}: expected one image name of digits a line, got {got}")
-        return names
-
-    def _read_annotations(self, name: str) -> _VOCImage:
-        path = self.root / "Annotations" / f"{name}.xml"
-        try:
-            root = ElementTree.parse(path).getroot()
-            size = root.find("size")
-            if size is None:
-                raise ValueError("no <size>")
-            objects = tuple(self._read_object(element) for element in root.findall("object"))
-            return _VOCImage(name, _whole(size, "width"), _whole(size, "height"), objects)
-        except OSError as error:
-            raise DatasetError(f"cannot read the annotations {path}: {error.strerror}") from error
-        except (ElementTree.ParseError, ValueError) as error:
-            raise DatasetError(f"{path} is not in PASCAL VOC's format: {error}") from error
-
-    def _read_object(self, element: ElementTree.Element) -> _VOCObject:
-        class_name = (element.findtext("name") or "").strip().lower()
-        if class_name not in self.CLASSES[1:]:
-            raise ValueError(f"unknown class {class_name!r}")
-        corners = element.find("bndbox")
-        if corners is None:
-            raise ValueError(f"an object of the class {class_name!r} has no <bndbox>")
-        box = tuple(_number(corners, corner) - _FIRST_PIXEL for corner in _CORNERS)
-        is_difficult = (element.findtext("difficult") or "0").strip() == "1"
-        return _VOCObject(box, self.CLASSES.index(class_name), is_difficult)
+    def _target_rows(self, place: int) -> Sequence[int]:
+        return self._table.rows(place) if self.use_difficult else super()._target_rows(place)
 
 
-def _number(element: ElementTree.Element, tag: str) -> float:
-    text = element.findtext(tag)
+def _paths(data_dir: str | os.PathLike[str], split: str) -> tuple[str, str]:
+    """The list of a split, and the folder of the images."""
+    root = os.fspath(data_dir)
+    return os.path.join(root, "ImageSets", "Main", f"{split}.txt"), os.path.join(root, "JPEGImages")
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        names = path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise DatasetError(f"cannot read the list of images {path}: {error.strerror}") from error
+    wrong = [name for name in names if not name.replace("_", "").isdigit()]
+    if wrong or not names:
+        got = f"{wrong[0]!r}" if wrong else "nothing"
+        raise DatasetError(f"{path}: expected one image name of digits a line, got {got}")
+    return names
+
+
+def _image(path: Path) -> tuple[Entry, list[Entry]]:
+    """The entry of an image, and what its objects say of themselves."""
+    try:
+        root = ElementTree.parse(path).getroot()
+        height, width = (int(_number(root, "size", side)) for side in ("height", "width"))
+        objects = [_object(element) for element in root.findall("object")]
+    except OSError as error:
+        raise DatasetError(f"cannot read the annotations {path}: {error.strerror}") from error
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DatasetError(f"{path} is not in PASCAL VOC's format: {error}") from error
+    image = {"id": int(path.stem.replace("_", "")), "file_name": f"{path.stem}.jpg"}
+    return {**image, "height": height, "width": width}, objects
+
+
+def _object(element: ElementTree.Element) -> Entry:
+    name = (element.findtext("name") or "").strip().lower()
+    if name not in _LABELS:
+        raise ValueError(f"unknown class {name!r}")
+    left, top, right, bottom = (
+        _number(element, "bndbox", side) for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    width, height = right - left + 1, bottom - top + 1
+    return {
+        "category_id": _LABELS[name],
+        "bbox": [left - _FIRST_PIXEL, top - _FIRST_PIXEL, width, height],
+        "iscrowd": int((element.findtext("difficult") or "0").strip() == "1"),
+    }
+
+
+def _number(element: ElementTree.Element, parent: str, tag: str) -> float:
+    """The number in a tag in a tag of the element."""
+    text = element.findtext(f"{parent}/{tag}")
     if text is None:
-        raise ValueError(f"no <{tag}> in <{element.tag}>")
+        raise ValueError(f"no <{parent}> with a <{tag}> in <{element.tag}>")
     return float(text)
-
-
-def _whole(element: ElementTree.Element, tag: str) -> int:
-    return int(_number(element, tag))
