@@ -85,11 +85,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 if every image and annotation can be used, else 1.
-
-    Args:
-        arguments: of the command line; None takes those of this process.
-    """
+    """The exit status: 0 if every image and annotation can be used, else 1."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:

@@ -9,14 +9,7 @@ from maskrcnn_benchmark.evaluation.result import count
 def zero_ap_checklist(
     iou_type: str, results: Sequence[Mapping[str, Any]], num_images: int, num_ground_truth: int
 ) -> str:
-    """A text of several lines: what was detected, and the usual causes of an AP of 0.
-
-    Args:
-        iou_type: ``"bbox"`` or ``"segm"``.
-        results: the COCO results that scored 0.
-        num_images: number of images evaluated.
-        num_ground_truth: number of objects there were to find.
-    """
+    """A text of several lines: what was detected, and the usual causes of an AP of 0."""
     lines = [
         f"{iou_type} AP is 0 ({count(num_ground_truth, 'ground truth')} in "
         f"{count(num_images, 'image')}). {_describe(results)} Usual causes:",

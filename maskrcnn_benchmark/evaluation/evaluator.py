@@ -60,12 +60,7 @@ class Evaluator(ABC, Generic[T]):
 
     @abstractmethod
     def keep(self, image_id: int, predictions: BoxList) -> T:
-        """What is kept of the predictions on an image until they are scored.
-
-        Args:
-            image_id: of the data set.
-            predictions: in px of the original image.
-        """
+        """What is kept of predictions, in px of the original image, until they are scored."""
 
     @abstractmethod
     def score(self, gathered: Mapping[int, T]) -> EvaluationResult:

@@ -1,7 +1,7 @@
 """The outcome of one evaluation, with its tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import Any, TypedDict
 
@@ -83,9 +83,6 @@ class EvaluationResult:
 
         The list runs down the first of ``_CLASS_COLUMNS`` columns, then down the next.
 
-        Args:
-            iou_type: a key of ``per_class``.
-
         Raises:
             ValueError: nothing was evaluated for ``iou_type``.
         """
@@ -116,19 +113,7 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers; n/a is ``null`` with its reason."""
-        return {
-            "dataset": self.dataset,
-            "num_images": self.num_images,
-            "unit": "percent",
-            "backend": self.backend,
-            "metrics": {key: dict(value) for key, value in self.metrics.items()},
-            "reasons": {key: dict(value) for key, value in self.reasons.items()},
-            "per_class": {
-                key: {name: dict(entry) for name, entry in value.items()}
-                for key, value in self.per_class.items()
-            },
-            "notes": list(self.notes),
-        }
+        return {"unit": "percent", **asdict(self), "notes": list(self.notes)}
 
 
 def metric_names(iou_type: str) -> tuple[str, ...]:
@@ -156,11 +141,7 @@ def format_percent(value: float | None) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines whose first column is aligned left and the others right.
-
-    Args:
-        rows: equally long sequences of cells.
-    """
+    """Equally long rows as lines whose first column is aligned left and the others right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -96,19 +96,11 @@ class AnnotationTable:
         )
 
     def rows(self, image_index: int) -> range:
-        """The rows of an image.
-
-        Args:
-            image_index: its place in ``per_image``.
-        """
+        """The rows of an image by its place in ``per_image``."""
         return range(int(self.first_row[image_index]), int(self.first_row[image_index + 1]))
 
     def targets(self, image_index: int) -> list[int]:
-        """The rows of an image that are trained on.
-
-        Args:
-            image_index: its place in ``per_image``.
-        """
+        """The rows of an image that are trained on, by its place in ``per_image``."""
         rows = self.rows(image_index)
         return (rows.start + np.flatnonzero(self.is_target[rows.start : rows.stop])).tolist()
 

@@ -13,10 +13,6 @@ def read_coco_json(
 ) -> dict[str, Any]:
     """The content of a JSON file, as it is.
 
-    Args:
-        ann_file: the file.
-        root: folder of the images; not needed.
-
     Raises:
         DatasetError: the file cannot be read, or is no JSON object.
     """

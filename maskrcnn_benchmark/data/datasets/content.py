@@ -65,12 +65,7 @@ class Skipped:
         self._ids: defaultdict[str, list[int]] = defaultdict(list)
 
     def add(self, reason: str, annotation_id: int) -> None:
-        """Count an annotation.
-
-        Args:
-            reason: why it was left out, in the form "with an empty box".
-            annotation_id: its id in the file.
-        """
+        """Count an annotation, left out for a reason in the form "with an empty box"."""
         self._ids[reason].append(annotation_id)
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from PIL import Image
 from torch.utils.data import Dataset
@@ -16,6 +16,12 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 Sample: TypeAlias = tuple[Any, BoxList, int]
 """The image (PIL, or a tensor after the transforms), its boxes, and its id."""
+
+
+_FROM_DATASET: Final = (
+    *("name", "categories", "contiguous_category_id_to_json_id", "has_masks", "has_keypoints"),
+    *("get_img_info", "read_image", "get_target", "ground_truth"),
+)
 
 
 class DetectionDataset(Dataset[Sample]):
@@ -63,8 +69,7 @@ class DetectionDataset(Dataset[Sample]):
     def known_categories(cls, **arguments: Any) -> Mapping[int, str]:  # noqa: ARG003 - of the data set
         """The categories, as far as they are known without the photos being here; else nothing.
 
-        Args:
-            arguments: of the catalog entry.
+        The arguments are those of the catalog entry.
         """
         return {}
 
@@ -139,21 +144,16 @@ class AdaptedDataset(DetectionDataset):
 
     def __init__(self, dataset: Any, name: str, categories: Mapping[int, str]) -> None:  # noqa: ANN401 - any data set
         self.dataset = dataset
-        self.name = getattr(dataset, "name", name)
-        self.categories = getattr(dataset, "categories", categories)
+        self.name, self.categories = name, categories
+        self.has_masks = self.has_keypoints = True
+        for attribute in _FROM_DATASET:
+            if hasattr(dataset, attribute):
+                setattr(self, attribute, getattr(dataset, attribute))
         self.image_ids = getattr(dataset, "image_ids", None) or [
             dataset.get_img_info(index).get("id", index) for index in range(len(dataset))
         ]
-        self.contiguous_category_id_to_json_id = getattr(
-            dataset,
-            "contiguous_category_id_to_json_id",
-            {label: label for label in self.categories},
-        )
-        self.has_masks = getattr(dataset, "has_masks", True)
-        self.has_keypoints = getattr(dataset, "has_keypoints", True)
-        for method in ("get_img_info", "read_image", "get_target", "ground_truth"):
-            if hasattr(dataset, method):
-                setattr(self, method, getattr(dataset, method))
+        if not hasattr(dataset, "contiguous_category_id_to_json_id"):
+            self.contiguous_category_id_to_json_id = {label: label for label in self.categories}
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the data set has
         if name == "dataset" or name.startswith("__"):  # not there yet while it is unpickled
@@ -169,13 +169,7 @@ class AdaptedDataset(DetectionDataset):
 def as_detection_dataset(
     dataset: object, name: str, categories: Mapping[int, str] = MappingProxyType({})
 ) -> DetectionDataset:
-    """The data set itself if it is a ``DetectionDataset``, else an adapted one around it.
-
-    Args:
-        dataset: a data set of any class.
-        name: what to call it if it has no name.
-        categories: its categories if it has none.
-    """
+    """The data set itself if it is a ``DetectionDataset``, else an ``AdaptedDataset`` around it."""
     if isinstance(dataset, DetectionDataset):
         return dataset
     return AdaptedDataset(dataset, name, categories)

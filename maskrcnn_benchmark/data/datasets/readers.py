@@ -33,12 +33,7 @@ def find_reader(reader: str | Reader) -> Reader:
 
 
 def read_content(ann_file: _Path, root: _Path, reader: str | Reader = COCO_JSON) -> CocoContent:
-    """The annotations of a data set, checked.
-
-    Args:
-        ann_file: the file, or what else the reader takes.
-        root: folder of the images.
-        reader: a name in ``READERS``, or a function.
+    """The annotations of a data set, checked, as the reader or the one of that name finds them.
 
     Raises:
         DatasetError: they cannot be read or used.

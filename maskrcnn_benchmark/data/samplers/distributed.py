@@ -50,11 +50,7 @@ class DistributedSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration over this sampler.
-
-        Args:
-            epoch: number of the pass over the data set, from 0.
-        """
+        """Choose the order of the next iteration by the number of the pass, from 0."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
