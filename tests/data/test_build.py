@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -203,7 +204,7 @@ def test_workers_have_one_thread():
 def test_a_corrupt_image_stops_with_its_name(tmp_path, num_workers):
     (tmp_path / "images" / "3.png").write_bytes(b"\x89PNG")
     loader = make_data_loader(settings("DATALOADER.NUM_WORKERS", num_workers))
-    with pytest.raises(ImageReadError, match=r"3\.png.*image id 3 of"):
+    with pytest.raises(ImageReadError, match=r"3\.png.*id 3"):
         list(loader)
 
 
@@ -218,11 +219,11 @@ def test_workers_are_no_more_than_processors(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("DATASETS.TRAIN", ()), r"DATASETS\.TRAIN must name at least one"),
+        (("DATASETS.TRAIN", ()), r"DATASETS\.TRAIN"),
         (("DATASETS.TRAIN", ("coco_2019_train",)), "coco_2019_train"),
-        (("DATALOADER.NUM_WORKERS", -1), r"DATALOADER\.NUM_WORKERS must be at least 0, not -1"),
-        (("SOLVER.IMS_PER_BATCH", 0), r"SOLVER\.IMS_PER_BATCH must be a multiple .* not 0"),
-        (("MODEL.NUM_CLASSES", 2), r"tiny has 2 categories, but the model 1 classes .*to 3$"),
+        (("DATALOADER.NUM_WORKERS", -1), r"DATALOADER\.NUM_WORKERS.*0.*-1"),
+        (("SOLVER.IMS_PER_BATCH", 0), r"SOLVER\.IMS_PER_BATCH.*0"),
+        (("MODEL.NUM_CLASSES", 2), r"tiny.*2.*1.*MODEL\.NUM_CLASSES.*3"),
     ],
 )
 def test_impossible_settings_name_their_key(options, message):
@@ -231,15 +232,15 @@ def test_impossible_settings_name_their_key(options, message):
 
 
 def test_batches_must_divide_among_processes(two_processes):
-    with pytest.raises(ConfigError, match=r"SOLVER\.IMS_PER_BATCH .* processes, 2, not 3"):
+    with pytest.raises(ConfigError, match=r"SOLVER\.IMS_PER_BATCH.*2.*3"):
         two_processes(0, settings("SOLVER.IMS_PER_BATCH", 3))
-    with pytest.raises(ConfigError, match=r"TEST\.IMS_PER_BATCH .* processes, 2, not 1"):
+    with pytest.raises(ConfigError, match=r"TEST\.IMS_PER_BATCH.*2.*1"):
         two_processes(0, settings("TEST.IMS_PER_BATCH", 1), is_train=False)
 
 
 def test_nothing_to_evaluate_on():
     assert make_data_loader(settings("DATASETS.TEST", ()), is_train=False) == []
-    with pytest.raises(ConfigError, match=r"DATASETS\.TEST must name"):
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST"):
         make_data_loader(settings("DATASETS.TEST", ()), is_train=False, is_for_period=True)
 
 
@@ -248,15 +249,14 @@ def test_fewer_categories_than_classes_are_told(caplog):
     check_class_count(data, num_classes=2)
     assert caplog.text == ""
     check_class_count(data, num_classes=81)
-    assert "few has 1 categories, but the model 80 classes" in caplog.text
-    assert "Should MODEL.NUM_CLASSES be 2?" in caplog.text
+    assert re.search(r"few.* 1 .* 80 .*MODEL\.NUM_CLASSES.* 2", caplog.text)
 
 
 def test_masks_cannot_be_learned_from_boxes(monkeypatch, tmp_path):
     data = content(annotations=[without(annotation(), "segmentation")])
     catalog_entry(monkeypatch, tmp_path, data)
     masks = ("MODEL.MASK_ON", True, "MODEL.FCOS_MASK", True)
-    with pytest.raises(ConfigError, match=r"tiny has boxes but no outlines.*MODEL\.MASK_ON"):
+    with pytest.raises(ConfigError, match=r"tiny.*outlines.*MODEL\.MASK_ON"):
         make_data_loader(settings(*masks))
     boxes = ("MODEL.MASK_ON", False, "MODEL.FCOS_MASK", False)
     batch = next(iter(make_data_loader(settings(*boxes))))
@@ -290,7 +290,7 @@ def test_own_readers(own_catalog):
     assert isinstance(dataset, FlippedDataset)
     assert dataset.get_img_info(0)["id"] == 7
     own_catalog("NoSuchDataset")
-    with pytest.raises(ConfigError, match="unknown factory 'NoSuchDataset' of the data set tiny"):
+    with pytest.raises(ConfigError, match=r"NoSuchDataset.*tiny.*COCODataset"):
         make_data_loader(settings())
 
 

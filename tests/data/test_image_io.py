@@ -101,13 +101,13 @@ def test_16_bit_colour_is_scaled(tmp_path):
 def test_32_bit_integers_within_16_bit_are_scaled_and_others_refused(tmp_path):
     path = save(tmp_path / "a.tif", np.array([[0, 65535]], dtype=np.int32))
     np.testing.assert_array_equal(pixels(path)[0, :, 0], [0, 255])
-    with pytest.raises(ImageReadError, match=r"0\.\.65535, not 0\.\.70000"):
+    with pytest.raises(ImageReadError, match=r"65535.*70000"):
         read_image(save(tmp_path / "b.tif", np.array([[0, 70000]], dtype=np.int32)))
 
 
 def test_float_pixels_are_refused(tmp_path):
     path = save(tmp_path / "a.tif", np.zeros((2, 2), dtype=np.float32))
-    with pytest.raises(ImageReadError, match=r"a\.tif.*no fixed range"):
+    with pytest.raises(ImageReadError, match=r"a\.tif.*floating-point"):
         read_image(path)
 
 
@@ -145,17 +145,17 @@ def test_a_damaged_exif_block_does_not_hide_the_pixels(tmp_path, caplog):
 
 def test_another_size_than_annotated_is_an_error(tmp_path):
     path = save(tmp_path / "a.png", gradient(3, 5))
-    with pytest.raises(ImageReadError, match=r"a\.png is 5 x 3 px .* say 6 x 3"):
+    with pytest.raises(ImageReadError, match=r"a\.png.*5 x 3.*6 x 3"):
         read_image(path, expected_wh=(6, 3))
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ImageReadError, match=r"no such image file: .*gone\.jpg"):
+    with pytest.raises(ImageReadError, match=r"gone\.jpg"):
         read_image(tmp_path / "gone.jpg")
 
 
 def test_a_folder_is_no_image(tmp_path):
-    with pytest.raises(ImageReadError, match="cannot read the image"):
+    with pytest.raises(ImageReadError, match=tmp_path.name):
         read_image(tmp_path)
 
 
@@ -167,21 +167,21 @@ def test_truncated_file_names_itself(tmp_path, kind, kept):
     Image.fromarray(noise).save(stream, kind)
     path = tmp_path / f"cut.{kind}"
     path.write_bytes(stream.getvalue()[: int(kept * stream.tell())])
-    with pytest.raises(ImageReadError, match=rf"cannot read the image .*cut\.{kind}: \w+"):
+    with pytest.raises(ImageReadError, match=rf"cut\.{kind}: \w+"):
         read_image(path)
 
 
 def test_text_is_no_image(tmp_path):
     path = tmp_path / "page.jpg"
     path.write_text("<html>404</html>")
-    with pytest.raises(DatasetError, match=r"page\.jpg: not an image, or of a format"):
+    with pytest.raises(DatasetError, match=r"page\.jpg"):
         read_image(path)
 
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     path = save(tmp_path / "big.png", np.zeros((100, 100), dtype=np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ImageReadError, match=r"big\.png: .*decompression bomb"):
+    with pytest.raises(ImageReadError, match=r"big\.png.*bomb"):
         read_image(path)
 
 

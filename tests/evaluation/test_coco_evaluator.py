@@ -212,11 +212,11 @@ class TestChecklist:
 
 class TestRefusals:
     def test_unknown_image(self):
-        with pytest.raises(ValueError, match="image 99 is not in fake"):
+        with pytest.raises(ValueError, match=r"99.*fake"):
             make().process([99], [detections(*NOTHING)])
 
     def test_lengths_that_differ(self):
-        with pytest.raises(ValueError, match="got 2 image ids for 1 predictions"):
+        with pytest.raises(ValueError, match=r"2 .*1 "):
             make().process([11, 12], [detections(*NOTHING)])
 
     def test_unknown_iou_type(self):

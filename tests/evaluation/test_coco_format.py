@@ -55,13 +55,13 @@ def test_no_detections_give_no_results():
 
 
 def test_labels_of_another_number_of_classes_are_named():
-    with pytest.raises(ValueError, match=r"labels \[5\], the data set knows 1..2"):
+    with pytest.raises(ValueError, match=r"\[5\].*1\.\.2"):
         box_results(11, detections([[0, 0, 5, 5]], [5], [0.5]), IDS)
 
 
 def test_missing_masks_are_named():
     boxes = BoxList(torch.zeros(1, 4), (100, 80))
-    with pytest.raises(ValueError, match="the field 'mask'"):
+    with pytest.raises(ValueError, match=r"segm.*'mask'"):
         mask_results(11, boxes, IDS)
 
 

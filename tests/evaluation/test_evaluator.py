@@ -71,7 +71,7 @@ def test_predictions_are_written_before_the_ground_truth_is_looked_at(tmp_path):
 
 def test_what_does_not_fit_is_refused():
     boxes = BoxList(torch.zeros(0, 4), (100, 80))
-    with pytest.raises(ValueError, match="image 99 is not in fake"):
+    with pytest.raises(ValueError, match=r"99.*fake"):
         make().process([99], [boxes])
-    with pytest.raises(ValueError, match="got 2 image ids for 1 predictions"):
+    with pytest.raises(ValueError, match=r"2 .*1 "):
         make().process([11, 12], [boxes])

@@ -39,17 +39,17 @@ def test_a_number_that_does_not_exist_is_a_miss():
 
 @pytest.mark.parametrize("entry", [["bbox", "AP"], ["bbox"], 3, ["bbox", "AP", "high", 1]])
 def test_malformed_entries_are_refused(entry):
-    with pytest.raises(ConfigError, match="each entry must be"):
+    with pytest.raises(ConfigError, match=r"TEST\.EXPECTED_RESULTS.*iou_type, metric"):
         check_expected_results(RESULT, [entry], 4)
 
 
 def test_percent_instead_of_fractions_is_refused():
-    with pytest.raises(ConfigError, match="fractions of 1"):
+    with pytest.raises(ConfigError, match=r"TEST\.EXPECTED_RESULTS.*fractions.*38"):
         check_expected_results(RESULT, [["bbox", "AP", [38.0, 0.1]]], 4)
 
 
 def test_a_number_that_was_not_evaluated_is_refused():
-    with pytest.raises(ConfigError, match="segm AP was not evaluated; there is: bbox AP, bbox APs"):
+    with pytest.raises(ConfigError, match=r"segm AP .*bbox AP, bbox APs"):
         check_expected_results(RESULT, [["segm", "AP", [0.3, 0.1]]], 4)
 
 

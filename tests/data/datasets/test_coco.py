@@ -148,7 +148,7 @@ def test_a_box_data_set_has_no_masks(tmp_path):
 
 def test_nothing_to_train_on(tmp_path):
     for entries in ([], [annotation(iscrowd=1)]):
-        with pytest.raises(DatasetError, match=r"none of the 1 images .* has an annotation"):
+        with pytest.raises(DatasetError, match=r"annotations.* 1 images"):
             make(tmp_path, annotations=entries)
     assert len(make(tmp_path, annotations=[], for_training=False)) == 1
 
@@ -163,7 +163,7 @@ def test_a_subset_by_image_ids(tmp_path):
     truth = dataset.ground_truth()
     assert [entry["id"] for entry in truth["images"]] == [1, 3]
     assert [entry["image_id"] for entry in truth["annotations"]] == [1, 3]
-    for wrong, message in (([1, 8], "image_ids 8 are not in"), ([], "image_ids is empty")):
+    for wrong, message in (([1, 8], r"image_ids.*8.*annotations\.json"), ([], "image_ids.*empty")):
         with pytest.raises(DatasetError, match=message):
             make(tmp_path, images=images, annotations=entries, options={"image_ids": wrong})
 
@@ -193,7 +193,7 @@ def test_annotations_in_memory(tmp_path):
     assert (dataset.name, dataset.ann_file, dataset.num_damaged) == ("mine", "mine", 1)
     assert dataset[0][1].bbox.tolist() == [[2, 1, 5, 4]]
     assert dataset.transforms is None
-    with pytest.raises(DatasetError, match=r"mine: 'images' must be a list"):
+    with pytest.raises(DatasetError, match=r"mine.*'images'"):
         COCODataset.from_content({}, tmp_path, name="mine")
 
 
@@ -204,7 +204,7 @@ def test_annotation_id_zero_would_never_match_and_is_renumbered(tmp_path):
 
 def test_missing_folder(tmp_path):
     ann_file, _ = write(tmp_path)
-    with pytest.raises(DatasetError, match=r"annotations: no such folder of images: .*nowhere"):
+    with pytest.raises(DatasetError, match=r"annotations.*nowhere"):
         COCODataset(ann_file, tmp_path / "nowhere", False)
 
 
@@ -218,7 +218,7 @@ def test_bad_images_name_file_and_image_id(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:60])
     else:
         Image.fromarray(photo(1, 11, 8)).save(path)
-    with pytest.raises(ImageReadError, match=r"42\.png.*\(image id 42 of .*annotations\.json\)"):
+    with pytest.raises(ImageReadError, match=r"42\.png.*id 42 .*annotations\.json"):
         dataset[0]
 
 

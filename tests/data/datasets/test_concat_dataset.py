@@ -28,20 +28,20 @@ def test_positions_run_through(tmp_path):
     assert whole.image_ids == [1, 2, 9]
     assert whole.contiguous_category_id_to_json_id == {1: 3, 2: 7}
     assert (whole.has_masks, whole.has_keypoints, whole.num_damaged) == (True, False, 0)
-    with pytest.raises(DatasetError, match=r"a \+ b has no ground_truth\(\)"):
+    with pytest.raises(DatasetError, match=r"a \+ b.*ground_truth"):
         whole.ground_truth()
 
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_positions_outside(tmp_path, index):
     whole = ConcatDataset([make(tmp_path / "a", [1, 2, 3])])
-    with pytest.raises(IndexError, match=f"index {index} is out of range for 3 images"):
+    with pytest.raises(IndexError, match=f"{index}.* 3 "):
         whole.get_idxs(index)
 
 
 def test_categories_must_agree(tmp_path):
     swapped = [{"id": 3, "name": "cat"}, {"id": 5, "name": "bird"}, {"id": 7, "name": "dog"}]
     first, second = make(tmp_path / "a", [1]), make(tmp_path / "b", [2], categories=swapped)
-    message = "a and b cannot be used .* class 2 is 'dog' in one and 'bird' in the other"
+    message = "a .*b .*class 2.*'dog'.*'bird'"
     with pytest.raises(DatasetError, match=message):
         ConcatDataset([first, second])

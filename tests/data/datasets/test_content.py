@@ -29,12 +29,12 @@ def test_sound_content_comes_as_it_is():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({}, "'images' must be a list, not NoneType; is this .* COCO"),
-        ({**content(), "images": {}}, "'images' must be a list, not dict"),
-        (without(content(), "categories"), "'categories' must be a list"),
-        ({**content(), "annotations": None}, "'annotations' must be a list"),
-        (content(images=[], annotations=[]), "the list 'images' is empty"),
-        (content(categories=[], annotations=[]), "the list 'categories' is empty"),
+        ({}, "'images'.*list.*NoneType.*COCO"),
+        ({**content(), "images": {}}, "'images'.*list.*dict"),
+        (without(content(), "categories"), "'categories'.*list"),
+        ({**content(), "annotations": None}, "'annotations'.*list"),
+        (content(images=[], annotations=[]), ".*'images'.*empty"),
+        (content(categories=[], annotations=[]), ".*'categories'.*empty"),
     ],
 )
 def test_wrong_structure(data, message):
@@ -45,17 +45,20 @@ def test_wrong_structure(data, message):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"images": ["1.png"]}, r"images\[0\] must be an object, not '1.png'"),
-        ({"images": [without(image(), "id")]}, r"images\[0\].*'id' must be an int.* not nothing"),
-        ({"images": [image("7")]}, r"'id' must be an integer, not '7'"),
-        ({"images": [image(), image(2, width=0)]}, r"images\[1\] \(id 2\): 'width' .* not 0"),
-        ({"images": [image(height=8.5)]}, r"'height' must be a positive integer, not 8.5"),
-        ({"images": [{**image(), "file_name": ""}]}, r"'file_name' must be a file name"),
-        ({"categories": [{"id": 3}]}, r"categories\[0\] \(id 3\): 'name' must be a name"),
-        ({"annotations": [annotation(bbox=(1, 2, 3))]}, r"'bbox' must be \[x, y, width, height\]"),
-        ({"annotations": [annotation(bbox=(1, 2, 3, "4"))]}, r"'bbox' must be .*'4'"),
-        ({"annotations": [without(annotation(9), "bbox")]}, r"\(id 9\): 'bbox' .* not nothing"),
-        ({"annotations": [annotation(category_id=True)]}, "'category_id' must be an integer"),
+        ({"images": ["1.png"]}, r"images\[0\].*object.*'1.png'"),
+        ({"images": [without(image(), "id")]}, r"images\[0\].*'id'.*integer.*nothing"),
+        ({"images": [image("7")]}, r"'id'.*integer.*'7'"),
+        ({"images": [image(), image(2, width=0)]}, r"images\[1\].*id 2.*'width'.*positive.*0"),
+        ({"images": [image(height=8.5)]}, r"'height'.*positive integer.*8.5"),
+        ({"images": [{**image(), "file_name": ""}]}, r"'file_name'.*''"),
+        ({"categories": [{"id": 3}]}, r"categories\[0\].*id 3.*'name'.*nothing"),
+        (
+            {"annotations": [annotation(bbox=(1, 2, 3))]},
+            r"'bbox'.*width.*\[1, 2, 3\]",
+        ),
+        ({"annotations": [annotation(bbox=(1, 2, 3, "4"))]}, r"'bbox'.*'4'"),
+        ({"annotations": [without(annotation(9), "bbox")]}, r"id 9.*'bbox'.*nothing"),
+        ({"annotations": [annotation(category_id=True)]}, "'category_id'.*integer.*True"),
     ],
 )
 def test_wrong_entries_are_named(sections, message):
@@ -66,12 +69,12 @@ def test_wrong_entries_are_named(sections, message):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"images": [image(), image(2), image()]}, r"images\[2\]: the id 1 occurs twice"),
+        ({"images": [image(), image(2), image()]}, r"images\[2\].*id 1 "),
         (
             {"annotations": [annotation(5), annotation(5)]},
-            r"the id 5 occurs twice in 'annotations'",
+            r"id 5 .*'annotations'",
         ),
-        ({"categories": [{"id": 3, "name": "a"}] * 2}, r"the id 3 occurs twice in 'categories'"),
+        ({"categories": [{"id": 3, "name": "a"}] * 2}, r"id 3 .*'categories'"),
     ],
 )
 def test_duplicate_ids(sections, message):
@@ -81,7 +84,7 @@ def test_duplicate_ids(sections, message):
 
 def test_unknown_categories_are_an_error():
     strangers = [annotation(i, category_id=90 + i % 2) for i in range(4, 9)]
-    with pytest.raises(DatasetError, match=r"5 annotations \(ids 4, 5, 6, \.\.\.\) .*: 90, 91$"):
+    with pytest.raises(DatasetError, match=r"5 .*4, 5, 6, \.\.\..*'categories'.*90, 91$"):
         check(annotations=[annotation(), *strangers])
 
 
@@ -116,7 +119,7 @@ def test_reasons_are_listed_with_examples():
 
 
 def test_nothing_usable_is_an_error():
-    with pytest.raises(DatasetError, match=r"no annotation is usable: 2 with an image id"):
+    with pytest.raises(DatasetError, match=r"memory.*2 with an image id"):
         check(annotations=[annotation(1, image_id=8), annotation(2, image_id=9)])
 
 
@@ -163,5 +166,5 @@ def test_categories_by_ascending_id():
     """Nothing else is looked at: a file of class names alone will do."""
     entries = [{"id": 9, "name": "nut"}, {"id": 4, "name": "bolt"}]
     assert sorted_categories({"categories": entries}, "memory") == entries[::-1]
-    with pytest.raises(DatasetError, match=r"memory: categories\[0\].*'name' must be a name"):
+    with pytest.raises(DatasetError, match=r"memory: categories\[0\].*'name'"):
         sorted_categories({"categories": [{"id": 1}]}, "memory")

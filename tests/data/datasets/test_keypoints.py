@@ -75,7 +75,7 @@ def test_damaged_keypoints_are_left_out_and_counted(tmp_path, keypoints):
     dataset = load(tmp_path, annotations)
     assert dataset.num_damaged == 1
     assert len(dataset.get_target(0)) == 1
-    with pytest.raises(ValueError, match=r"keypoints must be 51|no number"):
+    with pytest.raises(ValueError, match=r"51|coordinate"):
         checked_keypoints(keypoints)
 
 
@@ -83,7 +83,7 @@ def test_nothing_usable(tmp_path):
     # One good annotation of an image that is not there makes the file one with keypoints.
     annotations = [tiny_coco.annotation(1, image_id=99, keypoints=person())]
     annotations += [tiny_coco.annotation(2, keypoints=[1])]
-    with pytest.raises(DatasetError, match="no annotation is usable"):
+    with pytest.raises(DatasetError, match=r"image id.*keypoints"):
         load(tmp_path, annotations)
 
 

@@ -27,19 +27,19 @@ def test_polygons_that_are_none_are_left_out():
     "outline", [[], [[]], [[0, 0, 4, 4]], [[1, 2, 3, 4, 5]], [7, 8, 9, 1, 2, 3]]
 )
 def test_no_polygon_left(outline):
-    with pytest.raises(ValueError, match="no polygon of at least three points"):
+    with pytest.raises(ValueError, match="three points"):
         checked_outline(outline, 8, 8)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, "3", None, 1e6, 10**400])
 def test_impossible_coordinates(bad):
-    with pytest.raises(ValueError, match="no number within"):
+    with pytest.raises(ValueError, match=r"coordinate.*100000"):
         checked_outline([TRIANGLE, [0, 0, 4, 0, 0, bad]], 8, 8)
 
 
 @pytest.mark.parametrize("outline", ["polygon", 5, None])
 def test_other_things_are_no_outline(outline):
-    with pytest.raises(ValueError, match="must be a list or an object"):
+    with pytest.raises(ValueError, match="list or an object"):
         checked_outline(outline, 8, 8)
 
 

@@ -78,10 +78,10 @@ def test_a_data_set_of_the_catalog_alone(reader):
 
 
 def test_what_a_reader_returns_is_checked(tmp_path):
-    with pytest.raises(DatasetError, match=r"labels: 'images' must be a list, not NoneType"):
+    with pytest.raises(DatasetError, match=r"labels: 'images'"):
         read_content("labels", tmp_path, lambda ann_file, root: {})
 
 
 def test_unknown_readers_are_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="unknown reader 'coco' of a data set; known: coco_json"):
+    with pytest.raises(ConfigError, match=r"reader 'coco'.*coco_json"):
         read_content("labels", tmp_path, "coco")

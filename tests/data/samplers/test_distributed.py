@@ -55,5 +55,5 @@ def test_a_single_process_is_the_default():
 
 
 def test_rank_out_of_range():
-    with pytest.raises(ValueError, match=r"rank must lie in \[0, 2\), not 2"):
+    with pytest.raises(ValueError, match=r"rank.*\[0, 2\).*2"):
         DistributedSampler(range(4), 2, 2)

@@ -67,12 +67,12 @@ def test_nothing_left_to_do():
 
 
 def test_no_batch_at_all_is_an_error_instead_of_an_endless_loop():
-    with pytest.raises(ValueError, match="is the data set empty"):
+    with pytest.raises(ValueError, match="empty"):
         list(IterationBasedBatchSampler(plain(0), 5))
 
 
 def test_negative_start():
-    with pytest.raises(ValueError, match="at least 0, not -1"):
+    with pytest.raises(ValueError, match=r"start_iter.*0.*-1"):
         IterationBasedBatchSampler(plain(), 5, -1)
 
 
