@@ -12,6 +12,11 @@ DEMO_ARGS   ?=
 CENTERMASK_BUILD ?= auto
 # The PyTorch that `make test-abi` loads the library into.
 ABI_TORCH ?= 2.13.0
+# The Python that `make test-gpu` runs in, and words for that run: GPU_ARGS="--dry-run"
+GPU_PYTHON ?= $(BIN)/python
+GPU_ARGS   ?=
+# The Python that `make gpu-wheels` fetches packages for.
+GPU_PYTHON_VERSION ?= 3.12
 # The oldest PyTorch that pyproject.toml allows; `make test-lowest`.
 LOWEST_TORCH ?= 2.9.1
 
@@ -32,7 +37,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-slow test-abi test-lowest test-cuda-compile test-sanitize \
-        lint format type bench docs clean
+        test-gpu gpu-wheels lint format type bench docs clean
 
 help:
 	@echo "make setup      create .venv, install the pinned packages, build the operators"
@@ -43,6 +48,8 @@ help:
 	@echo "make test-abi   the operators' tests in another PyTorch, with the same compiled library"
 	@echo "make test-lowest  the same in the oldest PyTorch, where the operators are plain PyTorch"
 	@echo "make test-cuda-compile  compile the CUDA sources without a warning or a spilled register"
+	@echo "make test-gpu   on a machine with a GPU: build for it, test, measure, at most 8 minutes"
+	@echo "make gpu-wheels  packages to take to a machine with a GPU and without a registry"
 	@echo "make lint       ruff, clang-format and codespell; changes nothing"
 	@echo "make format     let ruff and clang-format lay the files out"
 	@echo "make type       mypy --strict"
@@ -100,6 +107,17 @@ test-lowest:
 
 test-cuda-compile: setup
 	$(BIN)/python csrc/check_cuda.py
+
+# Builds what it needs itself, for that card; a GPU_PYTHON of its own is left as it is.
+test-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(LINKED))
+	$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)
+
+# Beside what images with PyTorch have (NumPy, OpenCV, Pillow, Matplotlib, pytest, hypothesis).
+gpu-wheels: $(LINKED)
+	$(BIN)/python -m pip download $(PIP_ARGS) --no-deps --only-binary=:all: \
+	  --python-version $(GPU_PYTHON_VERSION) --platform manylinux_2_28_x86_64 \
+	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	  -d build/gpu-wheels -c requirements/runtime.txt yacs pycocotools hotcoco
 
 lint: setup
 	$(BIN)/ruff check .

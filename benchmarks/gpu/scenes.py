@@ -1,0 +1,117 @@
+"""Models, images and ground truths to measure on; no file but a configuration is read."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.data.collate_batch import Batch
+from maskrcnn_benchmark.engine.forward import build_model
+from maskrcnn_benchmark.engine.settings import load_settings
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+
+
+class Scene(NamedTuple):
+    """A model and the images that it is given.
+
+    Attributes:
+        config: name under configs/.
+        image_hw: sides of the images, multiples of 32.
+        batch: number of images.
+        objects: ground truths of each image, in training.
+    """
+
+    config: str
+    image_hw: tuple[int, int]
+    batch: int = 1
+    objects: int = 0
+
+
+def read_settings(config: str, device: torch.device) -> CfgNode:
+    """Those of a configuration, for a model with random weights on a device."""
+    options = ["MODEL.WEIGHT", "", "MODEL.DEVICE", device.type]
+    return load_settings(f"configs/{config}.yaml", options)
+
+
+def title(scene: Scene) -> str:
+    """The scene in words."""
+    height, width = scene.image_hw
+    return f"{scene.config.rpartition('/')[2]}, {scene.batch} x {height} x {width}"
+
+
+def make_images(scene: Scene, device: torch.device) -> ImageList:
+    """Smooth random pictures: noise alone looks like nothing to a network."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = 60 * torch.randn(scene.batch, 3, 12, 20, generator=generator)
+    tensors = nn.functional.interpolate(coarse, scene.image_hw, mode="bicubic")
+    return ImageList(tensors.to(device), [scene.image_hw] * scene.batch)
+
+
+def make_model(cfg: CfgNode, images: ImageList, device: torch.device) -> nn.Module:
+    """A model with random weights whose norms fit its maps, in training mode.
+
+    Frozen batch norms that do nothing let the maps of a deep network grow without bounds.
+    """
+    torch.manual_seed(0)
+    model = build_model(cfg, device)
+    hooks = [
+        module.register_forward_pre_hook(_fit_norm)
+        for module in model.modules()
+        if isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d)
+    ]
+    with torch.no_grad():
+        model.backbone(images.tensors[:1])
+    for hook in hooks:
+        hook.remove()
+    return model
+
+
+def _fit_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3))
+    assert isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance + 1e-3)
+
+
+def set_threshold(cfg: CfgNode, model: GeneralizedRCNN, images: ImageList) -> None:
+    """Let about 1000 predictions of an image exceed MODEL.FCOS.INFERENCE_TH.
+
+    A model with random weights is sure of nothing, and would find no box at all.
+    """
+    with torch.no_grad():
+        logits: Sequence[Tensor] = model.eval().rpn.head(model.backbone(images.tensors))[0]
+    scores = torch.cat([level.float().flatten() for level in logits]).sigmoid()
+    number = min(1000 * len(images), len(scores))
+    cfg.MODEL.FCOS.INFERENCE_TH = float(scores.topk(number).values[-1])
+
+
+def make_batch(scene: Scene) -> Batch:
+    """Images and as many objects: an octagon in each box."""
+    height, width = scene.image_hw
+    generator = torch.Generator().manual_seed(2)
+    size, targets = torch.tensor([width, height]), []
+    for _ in range(scene.batch):
+        corners = torch.rand(scene.objects, 2, generator=generator) * size / 2
+        sides = (0.1 + 0.3 * torch.rand(scene.objects, 2, generator=generator)) * size
+        boxes = torch.cat([corners, corners + sides], dim=1)
+        target = BoxList(boxes, (width, height))
+        target.add_field("labels", torch.ones(scene.objects, dtype=torch.int64))
+        octagons = [[_octagon(*box)] for box in boxes.tolist()]
+        target.add_field("masks", SegmentationMask(octagons, (width, height)))
+        targets.append(target)
+    images = make_images(scene, torch.device("cpu"))
+    return Batch(images, tuple(targets), tuple(range(scene.batch)))
+
+
+def _octagon(x1: float, y1: float, x2: float, y2: float) -> list[float]:
+    a, b = (x2 - x1) / 4, (y2 - y1) / 4
+    return [
+        *(x1 + a, y1, x2 - a, y1, x2, y1 + b, x2, y2 - b),
+        *(x2 - a, y2, x1 + a, y2, x1, y2 - b, x1, y1 + b),
+    ]
