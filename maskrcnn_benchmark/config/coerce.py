@@ -30,19 +30,14 @@ def decode(raw: object) -> object:
 
 
 def coerce(raw: object, default: object, key: str) -> object:
-    """``raw`` as a value of the type of ``default``.
+    """``raw``, as YAML or a command line gave it, as a value of the type of ``default``.
 
     Strings that spell a literal are decoded, lists and tuples and whole numbers and floats are
-    converted into one another where nothing is lost, and an empty YAML value (None) stands for
-    an empty string or sequence.
-
-    Args:
-        raw: a value as YAML or the command line gave it.
-        default: the value it replaces.
-        key: the full name of the key, e.g. ``"SOLVER.BASE_LR"``.
+    converted into one another where nothing is lost, and an empty YAML value (None) stands for an
+    empty string or sequence.
 
     Raises:
-        ConfigError: when the type does not fit; the message names the key and both types.
+        ConfigError: when the type does not fit; the message names the ``key`` and both types.
     """
     if isinstance(default, str):
         return _to_str(raw, key)

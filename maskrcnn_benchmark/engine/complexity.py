@@ -77,11 +77,8 @@ def build_complexity(cfg: CfgNode, image_hw: tuple[int, int] | None = None) -> C
     """Size and work of the model of ``cfg`` for one image, without computing the large maps.
 
     Heads work on as many boxes as a test hands them at most: the box head on all proposals, the
-    others on all detections.
-
-    Args:
-        cfg: the settings; weights are not read.
-        image_hw: padded image, px; None: MIN_SIZE_TEST x MAX_SIZE_TEST, landscape, padded.
+    others on all detections. ``image_hw`` is that of the padded image in px; None: MIN_SIZE_TEST x
+    MAX_SIZE_TEST, landscape, padded. Weights are not read.
 
     Raises:
         ConfigError: for a model that cannot be built.

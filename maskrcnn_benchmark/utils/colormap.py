@@ -25,14 +25,10 @@ COLORS: tuple[tuple[int, int, int], ...] = tuple(
 
 
 def colormap(rgb: bool = False, maximum: int = 255) -> NDArray[np.float32]:
-    """The palette ``COLORS`` as a (80, 3) float32 array.
-
-    Args:
-        rgb: channels in RGB order instead of OpenCV's BGR.
-        maximum: 255 or 1, the largest channel value.
+    """The palette ``COLORS`` as (80, 3) float32 of 0..``maximum``, in OpenCV's BGR or in RGB.
 
     Raises:
-        ValueError: ``maximum`` is neither.
+        ValueError: ``maximum`` is neither 1 nor 255.
     """
     if maximum not in (1, 255):
         raise ValueError(f"colormap: maximum must be 1 or 255, got {maximum}")
@@ -45,12 +41,9 @@ def colormap(rgb: bool = False, maximum: int = 255) -> NDArray[np.float32]:
 def random_colors(
     count: int, bright: bool = True, seed: int | None = None
 ) -> list[tuple[float, float, float]]:
-    """``count`` visually distinct RGB colours in [0, 1], in random order.
+    """``count`` visually distinct RGB colours in [0, 1], in random order, which ``seed`` fixes.
 
-    Args:
-        count: how many, >= 0.
-        bright: full brightness instead of 70 %.
-        seed: of the order; None draws a new one at each call.
+    Those that are not ``bright`` have 70 % of the brightness.
     """
     value = 1.0 if bright else 0.7
     order = np.random.default_rng(seed).permutation(count)

@@ -14,17 +14,13 @@ _TEMPORARY_SUFFIX = ".unfinished"
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
     """A file object whose content appears at ``path`` only when the block ends well.
 
-    The content is written to a hidden file in the same folder, flushed to the disk and then
-    renamed over ``path``. When the block raises, ``path`` keeps what it had and the hidden file is
-    removed; when the process is killed, ``remove_unfinished`` does that. Missing parent folders
-    are made.
-
-    Args:
-        path: the file to write.
-        mode: ``"wb"`` (bytes) or ``"w"`` (text, UTF-8).
+    The content, bytes (``"wb"``) or UTF-8 text (``"w"``), is written to a hidden file in the same
+    folder, flushed to the disk and then renamed over ``path``. When the block raises, ``path``
+    keeps what it had and the hidden file is removed; when the process is killed,
+    ``remove_unfinished`` does that. Missing parent folders are made.
 
     Raises:
-        ValueError: ``mode`` is neither of the two.
+        ValueError: another ``mode``.
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"atomic_write: mode must be 'wb' or 'w', got {mode!r}")

@@ -44,14 +44,9 @@ def setup_logger(
 ) -> logging.Logger:
     """The logger ``name``, writing to the terminal and to ``save_dir/filename`` on rank 0.
 
-    Other ranks only log errors, on the terminal. Calling it again for the same name replaces
+    The folder is made when missing, lines are added to what the file holds; a false ``save_dir`` is
+    none. Other ranks only log errors, on the terminal. Calling it again for the same name replaces
     the handlers of the earlier call, so that lines never come twice.
-
-    Args:
-        name: logger to set up; ``"maskrcnn_benchmark"`` covers the whole package.
-        save_dir: folder of the log file (made when missing), or a false value for no file.
-        distributed_rank: number of this process.
-        filename: name of the log file; lines are added to what it holds.
     """
     logger = close_logger(name)
     logger.setLevel(logging.INFO if distributed_rank == 0 else logging.ERROR)

@@ -54,13 +54,8 @@ def contact_sheet(
 ) -> Image.Image:
     """The sheet as one RGB image: ``num_columns`` photos in a row, each a pair of pictures.
 
-    Args:
-        photos: in reading order; may be empty.
-        class_names: label to name.
-        title: large first line.
-        subtitle: second line.
-        score_threshold: predictions that score less are not drawn.
-        num_columns: photos in a row, at least 1.
+    ``photos`` are in reading order, and may be none; ``class_names`` are by label. Predictions that
+    score less than ``score_threshold`` are not drawn.
 
     Raises:
         ValueError: ``num_columns`` is below 1.

@@ -80,11 +80,6 @@ def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def plot_loss_curves(metrics_path: str | Path, output_path: str | Path, title: str = "") -> Path:
     """The path of the PNG drawn: a panel for each loss (raw and smoothed) and one for the lr.
 
-    Args:
-        metrics_path: the ``metrics.jsonl`` of a run.
-        output_path: the PNG to write.
-        title: headline of the figure.
-
     Raises:
         ValueError: there is nothing to draw.
     """

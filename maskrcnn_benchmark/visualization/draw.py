@@ -151,9 +151,8 @@ def _chips(
 def instance_shapes(boxes: BoxList) -> list[PastedMask | None]:
     """The shape of each of the K instances, ``None`` where only a box is known.
 
-    Args:
-        boxes: with the field ``mask`` (predictions: ``PredictedMasks``) or ``masks`` (ground
-            truth: ``SegmentationMask``), or neither.
+    They come from the field ``mask`` (predictions: ``PredictedMasks``) or ``masks`` (ground truth:
+    ``SegmentationMask``), if there is one.
     """
     if boxes.has_field("mask"):
         return list(boxes.predicted_masks.crops())

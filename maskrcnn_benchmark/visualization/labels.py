@@ -58,11 +58,7 @@ def draw_chips(
 ) -> list[Rectangle]:
     """The rectangles of the chips drawn; earlier chips have priority, crowded ones are left out.
 
-    Args:
-        canvas: what to draw on.
-        chips: most important first.
-        font_size: px; names of small boxes are written somewhat smaller.
-        canvas_wh: size of the canvas.
+    Names of small boxes are written somewhat smaller than ``font_size`` px.
     """
     placed: list[Rectangle] = []
     for chip in chips:

@@ -26,11 +26,9 @@ def draw_photos(
 ) -> list[Path]:
     """The files that could not be read; the drawings of all others are written.
 
-    Args:
-        photos: path of each photo and of its drawing.
-        find: the instances on an RGB photo, in px of it.
-        class_names: label to name.
-        score_threshold: detections that score less are not drawn.
+    ``photos`` are paths of each photo and of its drawing; ``find`` gives the instances on an RGB
+    photo, in px of it. ``class_names`` are by label; what scores less than ``score_threshold`` is
+    not drawn.
     """
     unreadable = []
     for source, target in photos:

@@ -64,11 +64,10 @@ def is_detectron2_resnet(names: Iterable[str]) -> bool:
 
 
 def convert_detectron2_resnet(state_dict: Mapping[str, Tensor], author: object) -> WeightFile:
-    """A ResNet of detectron2 under the names of our body.
+    """A ResNet of detectron2, perhaps with its classifier, under the names of our body.
 
-    Args:
-        state_dict: of the body and perhaps its classifier.
-        author: what the file's entry ``__author__`` says; of "torchvision" the images are known.
+    Of the ``author`` "torchvision", whom the file's entry ``__author__`` names, the images are
+    known.
     """
     ignored = tuple(name for name in state_dict if name.startswith(_CLASSIFIER))
     tensors = {_rename_body(k): value for k, value in state_dict.items() if k not in ignored}

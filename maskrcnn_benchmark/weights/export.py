@@ -18,13 +18,9 @@ def export_body(
     """The tensors of a body under the names of a library's network, without its classifier.
 
     The network then computes the body's features: the epsilon that frozen batch norms carry in
-    their variances is taken out again, and gates that let everything through are left out where
-    the network has none. Counters of batches are the network's own.
-
-    Args:
-        body: name inside the body to tensor.
-        settings: what the body was trained with.
-        network: the state dict of the library's network, with any values.
+    their variances is taken out again, and gates that let everything through are left out where the
+    network has none. Counters of batches are the network's own. ``body`` has the names inside it,
+    ``settings`` are those of its training, ``network`` is a state dict with any values.
 
     Raises:
         CheckpointError: the network cannot compute the same; the message says why.

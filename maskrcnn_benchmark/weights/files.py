@@ -45,12 +45,8 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
     ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2,
     ``.safetensors`` a state dict, anything else what ``torch.save`` has written: a checkpoint (a
     dictionary with ``"model"``), the state dict of a whole model, or that of an ImageNet
-    classifier, in a checkpoint of its own or not. Files of detectron2 are told by their names.
-
-    Args:
-        path: the file.
-        model_names: names in the model's state dict; a bare state dict that shares one of them
-            belongs to a whole model.
+    classifier, in a checkpoint of its own or not. Files of detectron2 are told by their names; a
+    bare state dict that shares one of ``model_names`` belongs to a whole model.
 
     Raises:
         CheckpointError: the file is absent, damaged, would run code, or holds no tensors.
