@@ -47,9 +47,3 @@ def encode_matched(
             truth = target.convert("xyxy").bbox[match[anchor_inds]]
             codes.append(coder.encode(truth, anchors[anchor_inds]))
     return torch.cat(codes)
-
-
-def batch_indices(chosen: Sequence[Tensor], num_anchors: int, device: torch.device) -> Tensor:
-    """(P,) int64 indices of the chosen anchors among those of all images, N * L of them."""
-    parts = [anchor_inds + image * num_anchors for image, anchor_inds in enumerate(chosen)]
-    return torch.cat([torch.zeros(0, dtype=torch.int64, device=device), *parts])

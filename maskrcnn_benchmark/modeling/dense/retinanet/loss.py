@@ -10,18 +10,12 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers import SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
-from maskrcnn_benchmark.modeling.dense.anchor_targets import (
-    batch_indices,
-    encode_matched,
-    match_anchors,
-)
+from maskrcnn_benchmark.modeling.dense.anchor_targets import encode_matched, match_anchors
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.modeling.dense.retinanet.head import RetinaNetOutputs
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.targets import batch_indices, label_matches
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-
-_BACKGROUND = 0
-_IGNORED = -1
 
 
 class RetinaNetLoss(nn.Module):
@@ -71,10 +65,14 @@ class RetinaNetLoss(nn.Module):
         all_anchors = torch.cat(list(anchors))
         matches = match_anchors(all_anchors, targets, self.matcher)
         # UPSTREAM(all-anchors): the original reads STRADDLE_THRESH, but then trains on all anchors.
-        labels = [_labels(match, target) for match, target in zip(matches, targets, strict=True)]
-        positives = [torch.nonzero(label > _BACKGROUND).squeeze(1) for label in labels]
+        labels = [
+            label_matches(match, target.get_field("labels"))
+            for match, target in zip(matches, targets, strict=True)
+        ]
+        is_positive = [label > 0 for label in labels]
+        positives = [torch.nonzero(mask).squeeze(1) for mask in is_positive]
         codes = encode_matched(self.coder, all_anchors, targets, matches, positives)
-        positive_inds = batch_indices(positives, len(all_anchors), all_anchors.device)
+        positive_inds = batch_indices(is_positive, all_anchors.device)
         all_labels = torch.cat([positive_inds.new_zeros(0), *labels])
 
         logits = flatten_levels(outputs.logits, self.num_foreground).flatten(0, 1)
@@ -86,12 +84,3 @@ class RetinaNetLoss(nn.Module):
             / max(num_positives + num_images, 1),
             "loss_retina_reg": box_loss / max(num_positives * self.box_divisor, 1),
         }
-
-
-def _labels(match: Tensor, target: BoxList) -> Tensor:
-    """(L,) int64 class of each anchor of one image, 0 = background, -1 = to be ignored."""
-    labels = torch.full_like(match, _IGNORED)
-    labels[match == Matcher.BELOW_LOW_THRESHOLD] = _BACKGROUND
-    is_positive = match >= 0
-    labels[is_positive] = target.get_field("labels")[match[is_positive]].to(labels.dtype)
-    return labels

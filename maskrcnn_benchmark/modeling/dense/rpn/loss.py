@@ -16,21 +16,15 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.anchor_generator import is_inside
-from maskrcnn_benchmark.modeling.dense.anchor_targets import (
-    batch_indices,
-    encode_matched,
-    match_anchors,
-)
+from maskrcnn_benchmark.modeling.dense.anchor_targets import encode_matched, match_anchors
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.modeling.dense.rpn.head import RPNOutputs
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.targets import IGNORED, batch_indices, label_matches
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 _SMOOTH_L1_BETA: Final = 1 / 9
 """Source: Detectron; 1 / sigma^2 with the sigma 3 of Faster R-CNN's code."""
-_POSITIVE: Final = 1
-_NEGATIVE: Final = 0
-_IGNORED: Final = -1
 
 
 class RPNLoss:
@@ -77,12 +71,10 @@ class RPNLoss:
         labels = self._labels(matches, all_anchors, targets)
         positive_masks, negative_masks = self.sampler(labels)
         positives = [torch.nonzero(mask).squeeze(1) for mask in positive_masks]
-        negatives = [torch.nonzero(mask).squeeze(1) for mask in negative_masks]
         codes = encode_matched(self.coder, all_anchors, targets, matches, positives)
 
-        num_anchors, device = len(all_anchors), all_anchors.device
-        positive_inds = batch_indices(positives, num_anchors, device)
-        negative_inds = batch_indices(negatives, num_anchors, device)
+        positive_inds = batch_indices(positive_masks, all_anchors.device)
+        negative_inds = batch_indices(negative_masks, all_anchors.device)
         sampled_inds = torch.cat([positive_inds, negative_inds])
         logits = flatten_levels(outputs.logits, 1).flatten()[sampled_inds]
         deltas = flatten_levels(outputs.deltas, 4).flatten(0, 1)[positive_inds]
@@ -101,13 +93,11 @@ class RPNLoss:
     def _labels(
         self, matches: Sequence[Tensor], anchors: Tensor, targets: Sequence[BoxList]
     ) -> list[Tensor]:
-        """For each image (L,) int64: positive, negative or to be ignored."""
+        """For each image (L,) int64: 1 for an object, 0 for none, or ``IGNORED``."""
         labels = []
         for match, target in zip(matches, targets, strict=True):
             width, height = target.size
-            label = torch.full_like(match, _IGNORED)
-            label[match >= 0] = _POSITIVE
-            label[match == Matcher.BELOW_LOW_THRESHOLD] = _NEGATIVE
-            label[~is_inside(anchors, (height, width), self.straddle_thresh)] = _IGNORED
-            labels.append(label)
+            label = label_matches(match, match.new_ones(len(target)))
+            inside = is_inside(anchors, (height, width), self.straddle_thresh)
+            labels.append(label.masked_fill(~inside, IGNORED))
         return labels

@@ -14,7 +14,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.roi_heads.targets import IGNORED, batch_indices, label_matches
+from maskrcnn_benchmark.modeling.targets import IGNORED, batch_indices, label_matches
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints, keypoints_to_heat_map
@@ -76,7 +76,7 @@ class KeypointTargetAssigner:
             proposals=positives,
             cells=torch.cat([heatmap.indices for heatmap in heatmaps]),
             valid=torch.cat([heatmap.valid for heatmap in heatmaps]),
-            indices=batch_indices(drawn, proposals),
+            indices=batch_indices(drawn_masks, drawn[0].device),
         )
 
 

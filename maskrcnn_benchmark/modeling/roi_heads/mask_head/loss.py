@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
-from maskrcnn_benchmark.modeling.roi_heads.targets import batch_indices
+from maskrcnn_benchmark.modeling.targets import batch_indices
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.mask_targets import crop_and_rasterize
@@ -39,12 +39,12 @@ class MaskTargetAssigner:
             targets: one BoxList an image with the fields ``labels`` and ``masks``, which one
                 without objects may lack.
         """
-        matched, instances, labels, masks, chosen = [], [], [], [], []
+        matched, instances, labels, masks, is_matched = [], [], [], [], []
         for boxes, target in zip(proposals, targets, strict=True):
             matches = self.matcher(boxlist_iou(target, boxes))
-            inds = torch.nonzero(matches >= 0).squeeze(1)
+            is_matched.append(matches >= 0)
+            inds = torch.nonzero(is_matched[-1]).squeeze(1)
             truth_inds = matches[inds]
-            chosen.append(inds)
             matched.append(boxes.copy_with_fields([])[inds])
             labels.append(target.get_field("labels")[truth_inds].to(torch.int64))
             # A target without objects may lack the field.
@@ -57,7 +57,7 @@ class MaskTargetAssigner:
             instances=instances,
             labels=torch.cat(labels),
             masks=torch.cat(masks),
-            indices=batch_indices(chosen, proposals),
+            indices=batch_indices(is_matched, labels[0].device),
         )
 
 
