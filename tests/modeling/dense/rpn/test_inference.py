@@ -133,7 +133,9 @@ def test_one_level_knows_no_limit_over_levels():
     outputs = make_outputs()
     single = RPNOutputs(outputs.logits[:1], outputs.deltas[:1])
     anchors = make_anchors(outputs)[:1]
-    settings = ProposalSettings(1000, 0.9, 12, 3)
+    settings = ProposalSettings(
+        pre_nms_top_n=1000, nms_threshold=0.9, post_nms_top_n=12, fpn_post_nms_top_n=3
+    )
     (proposals,) = ProposalSelection(settings, CODER)(single, anchors, [IMAGE_HW])
     assert len(proposals) == 12
     scores = proposals.get_field("objectness")
