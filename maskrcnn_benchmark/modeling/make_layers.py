@@ -88,10 +88,11 @@ def init_normal(layer: nn.Conv2d | nn.Linear, std: float) -> None:
 def make_conv(
     in_channels: int,
     out_channels: int,
-    *,
     kernel_size: int,
+    *,
     stride: int = 1,
     dilation: int = 1,
+    groups: int = 1,
     norm: NormFactory | None = None,
     relu: bool = False,
     init: Callable[[nn.Conv2d], None] = init_kaiming_uniform,
@@ -108,6 +109,7 @@ def make_conv(
         stride=stride,
         padding=dilation * (kernel_size - 1) // 2,
         dilation=dilation,
+        groups=groups,
         bias=norm is None,
     )
     init(conv)

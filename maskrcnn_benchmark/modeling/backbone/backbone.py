@@ -6,7 +6,7 @@ of that stage.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
 from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # registers its backbone
-from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory, make_conv
+from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, make_conv
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 from maskrcnn_benchmark.modeling.strides import Level
 
@@ -58,15 +58,21 @@ class Backbone(nn.Sequential):
         self.levels = tuple(Level(out_channels, stride) for stride in strides)
 
 
-def _conv_block(
-    in_channels: int, out_channels: int, kernel_size: int, *, norm: NormFactory | None, relu: bool
-) -> nn.Module:
-    return make_conv(in_channels, out_channels, kernel_size=kernel_size, norm=norm, relu=relu)
-
-
-def _make_conv_block(cfg: CfgNode) -> Callable[[int, int, int], nn.Module]:
+def _make_pyramid(
+    cfg: CfgNode,
+    body: Body,
+    in_channels_list: Sequence[int],
+    out_channels: int,
+    top_blocks: LastLevelMaxPool | LastLevelP6P7,
+) -> Backbone:
     norm = GroupNormSettings.from_config(cfg) if cfg.MODEL.FPN.USE_GN else None
-    return partial(_conv_block, norm=norm, relu=cfg.MODEL.FPN.USE_RELU)
+    fpn = FPN(
+        in_channels_list=in_channels_list,
+        out_channels=out_channels,
+        conv_block=partial(make_conv, norm=norm, relu=cfg.MODEL.FPN.USE_RELU),
+        top_blocks=top_blocks,
+    )
+    return Backbone(body=body, fpn=fpn, out_channels=out_channels)
 
 
 def build_p2p6_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
@@ -76,13 +82,7 @@ def build_p2p6_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -
     """
     body = build_body(cfg)
     out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
-    fpn = FPN(
-        in_channels_list=body.out_channels_per_stage,
-        out_channels=out_channels,
-        conv_block=_make_conv_block(cfg),
-        top_blocks=LastLevelMaxPool(),
-    )
-    return Backbone(body=body, fpn=fpn, out_channels=out_channels)
+    return _make_pyramid(cfg, body, body.out_channels_per_stage, out_channels, LastLevelMaxPool())
 
 
 def build_p3p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
@@ -93,17 +93,9 @@ def build_p3p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -
     body = build_body(cfg)
     _, *used_channels = body.out_channels_per_stage
     out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
-    fpn = FPN(
-        in_channels_list=[0, *used_channels],
-        out_channels=out_channels,
-        conv_block=_make_conv_block(cfg),
-        top_blocks=LastLevelP6P7(
-            c5_channels=used_channels[-1],
-            out_channels=out_channels,
-            use_c5=cfg.MODEL.RETINANET.USE_C5,
-        ),
-    )
-    return Backbone(body=body, fpn=fpn, out_channels=out_channels)
+    use_c5 = cfg.MODEL.RETINANET.USE_C5
+    top = LastLevelP6P7(c5_channels=used_channels[-1], out_channels=out_channels, use_c5=use_c5)
+    return _make_pyramid(cfg, body, [0, *used_channels], out_channels, top)
 
 
 def build_one_map_backbone(cfg: CfgNode, *, build_body: BodyBuilder) -> Backbone:

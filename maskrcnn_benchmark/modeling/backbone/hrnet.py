@@ -7,6 +7,7 @@ Branch i has stride 4 * 2**i and C * 2**i channels.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.resnet import Bottleneck
-from maskrcnn_benchmark.modeling.make_layers import init_kaiming_uniform
+from maskrcnn_benchmark.modeling.make_layers import init_kaiming_uniform, make_conv
 
 # Channels C of the published networks.
 WIDTHS = (18, 32, 40, 48)
@@ -28,15 +29,7 @@ _BLOCKS_PER_BRANCH = 4
 _FUSIONS_PER_STAGE = (1, 4, 3)
 
 
-def _conv_norm(
-    in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1, relu: bool = True
-) -> nn.Sequential:
-    conv = nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
-    )
-    init_kaiming_uniform(conv)
-    activation = [nn.ReLU(inplace=True)] if relu else []
-    return nn.Sequential(conv, FrozenBatchNorm2d(out_channels), *activation)
+_conv_norm = partial(make_conv, kernel_size=3, norm=FrozenBatchNorm2d)
 
 
 class BasicBlock(nn.Module):
@@ -102,7 +95,7 @@ def _make_path(channels: Sequence[int], source: int, target: int) -> nn.Module:
     if source == target:
         return nn.Identity()
     if source > target:
-        return _conv_norm(channels[source], channels[target], kernel_size=1, relu=False)
+        return _conv_norm(channels[source], channels[target], kernel_size=1)
     halvings = []
     for number in range(source + 1, target + 1):
         is_last = number == target
@@ -180,9 +173,10 @@ def _make_transition(in_channels: Sequence[int], channels: Sequence[int]) -> nn.
     """One path a branch: old branches get the width they need, the new one half the resolution."""
     paths: list[nn.Module] = []
     for before, after in zip(in_channels, channels, strict=False):
-        paths.append(nn.Identity() if before == after else _conv_norm(before, after))
+        paths.append(nn.Identity() if before == after else _conv_norm(before, after, relu=True))
     # The authors' names count the halvings of a path, of which there is one.
-    paths.append(nn.Sequential(_conv_norm(in_channels[-1], channels[-1], stride=2)))
+    halving = _conv_norm(in_channels[-1], channels[-1], stride=2, relu=True)
+    paths.append(nn.Sequential(halving))
     return nn.ModuleList(paths)
 
 

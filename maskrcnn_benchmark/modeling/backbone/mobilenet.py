@@ -1,6 +1,7 @@
 """MobileNetV2 body (Sandler et al., arXiv 1801.04381), width 1.0, with frozen batch norm."""
 
 from collections import OrderedDict
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.backbone.body import Body
-from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal
+from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, make_conv
 
 
 class InvertedResidualSpec(NamedTuple):
@@ -37,20 +38,7 @@ STAGE_CHANNELS = (24, 32, 96, 320)
 _FREEZE_ENDS = (0, 2, 4, 7, 14, 18)
 
 
-def _conv_norm(
-    in_channels: int, out_channels: int, *, kernel_size: int, stride: int = 1, groups: int = 1
-) -> list[nn.Module]:
-    conv = nn.Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=stride,
-        padding=kernel_size // 2,
-        groups=groups,
-        bias=False,
-    )
-    init_kaiming_normal(conv)
-    return [conv, FrozenBatchNorm2d(out_channels)]
+_conv_norm = partial(make_conv, norm=FrozenBatchNorm2d, init=init_kaiming_normal)
 
 
 def _inverted_bottleneck(
@@ -60,12 +48,10 @@ def _inverted_bottleneck(
     hidden = in_channels * expansion
     layers: list[nn.Module] = []
     if expansion != 1:
-        layers += [*_conv_norm(in_channels, hidden, kernel_size=1), nn.ReLU6(inplace=True)]
-    layers += [
-        *_conv_norm(hidden, hidden, kernel_size=3, stride=stride, groups=hidden),
-        nn.ReLU6(inplace=True),
-        *_conv_norm(hidden, out_channels, kernel_size=1),
-    ]
+        layers += [*_conv_norm(in_channels, hidden, 1).children(), nn.ReLU6(inplace=True)]
+    depthwise = _conv_norm(hidden, hidden, 3, stride=stride, groups=hidden)
+    layers += [*depthwise.children(), nn.ReLU6(inplace=True)]
+    layers += _conv_norm(hidden, out_channels, 1).children()
     return nn.Sequential(OrderedDict(conv=nn.Sequential(*layers)))
 
 
@@ -80,8 +66,8 @@ class MobileNetV2(Body):
 
     def __init__(self, *, freeze_at: int = 0) -> None:
         super().__init__()
-        stem = _conv_norm(3, STEM_CHANNELS, kernel_size=3, stride=2)
-        blocks: list[nn.Module] = [nn.Sequential(*stem, nn.ReLU6(inplace=True))]
+        stem = _conv_norm(3, STEM_CHANNELS, 3, stride=2)
+        blocks: list[nn.Module] = [nn.Sequential(*stem.children(), nn.ReLU6(inplace=True))]
         self.residual_blocks: set[int] = set()
         in_channels = STEM_CHANNELS
         for spec in INVERTED_RESIDUALS:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -93,21 +94,6 @@ def _make_norm(cfg: CfgNode, key: str, functions: Mapping[str, bool]) -> NormFac
     return GroupNormSettings.from_config(cfg) if functions[name] else FrozenBatchNorm2d
 
 
-def _conv3x3(
-    in_channels: int, out_channels: int, *, stride: int, dilation: int, groups: int
-) -> nn.Module:
-    return nn.Conv2d(
-        in_channels,
-        out_channels,
-        3,
-        stride=stride,
-        padding=dilation,
-        dilation=dilation,
-        groups=groups,
-        bias=False,
-    )
-
-
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions added to their input (or to its 1x1 projection)."""
 
@@ -135,7 +121,8 @@ class Bottleneck(nn.Module):
         width = bottleneck_channels
         self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride_1x1, bias=False)
         self.bn1 = norm(width)
-        self.conv2 = (deformable.make_conv if deformable else _conv3x3)(
+        conv3x3 = partial(nn.Conv2d, kernel_size=3, padding=dilation, bias=False)
+        self.conv2 = (deformable.make_conv if deformable else conv3x3)(
             width, width, stride=stride_3x3, dilation=dilation, groups=num_groups
         )
         self.bn2 = norm(width)
