@@ -6,6 +6,7 @@ for the original register builders of fewer arguments: those get the ones they k
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -83,30 +84,24 @@ FCOS_HEADS = PartRegistry[nn.Module]("FCOS head (MODEL.FCOS.HEAD)", _OF_HEADS)
 ROI_HEADS = PartRegistry[nn.Module](
     "RoI head (MODEL.MASK_ON, MODEL.KEYPOINT_ON)", (*_OF_HEADS, "box_extractor")
 )
-ROI_BOX_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
-    "box feature extractor (MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
-)
-ROI_BOX_PREDICTOR = PartRegistry[nn.Module](
-    "box predictor (MODEL.ROI_BOX_HEAD.PREDICTOR)", _OF_HEADS
-)
-ROI_MASK_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
-    "mask feature extractor (MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
-)
-ROI_MASK_PREDICTOR = PartRegistry[nn.Module](
-    "mask predictor (MODEL.ROI_MASK_HEAD.PREDICTOR)", _OF_HEADS
-)
-ROI_MASKIOU_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
-    "mask-IoU feature extractor (MODEL.ROI_MASKIOU_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
-)
-ROI_MASKIOU_PREDICTOR = PartRegistry[nn.Module](
-    "mask-IoU predictor (MODEL.ROI_MASKIOU_HEAD.PREDICTOR)", _OF_HEADS
-)
-ROI_KEYPOINT_FEATURE_EXTRACTORS = PartRegistry[nn.Module](
-    "keypoint feature extractor (MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR)", _OF_HEADS
-)
-ROI_KEYPOINT_PREDICTOR = PartRegistry[nn.Module](
-    "keypoint predictor (MODEL.ROI_KEYPOINT_HEAD.PREDICTOR)", _OF_HEADS
-)
+
+
+def _of_head(part: str, key: str, head: str) -> PartRegistry[nn.Module]:
+    section = f"MODEL.ROI_{head.upper().replace('-', '')}_HEAD"
+    return PartRegistry(f"{head} {part} ({section}.{key})", _OF_HEADS)
+
+
+_extractors = partial(_of_head, "feature extractor", "FEATURE_EXTRACTOR")
+_predictors = partial(_of_head, "predictor", "PREDICTOR")
+
+ROI_BOX_FEATURE_EXTRACTORS = _extractors("box")
+ROI_BOX_PREDICTOR = _predictors("box")
+ROI_MASK_FEATURE_EXTRACTORS = _extractors("mask")
+ROI_MASK_PREDICTOR = _predictors("mask")
+ROI_MASKIOU_FEATURE_EXTRACTORS = _extractors("mask-IoU")
+ROI_MASKIOU_PREDICTOR = _predictors("mask-IoU")
+ROI_KEYPOINT_FEATURE_EXTRACTORS = _extractors("keypoint")
+ROI_KEYPOINT_PREDICTOR = _predictors("keypoint")
 LEVEL_MAPPERS = PartRegistry[Callable[[list[BoxList]], Tensor]](
     "level mapper (MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION)", ("k_min", "k_max")
 )

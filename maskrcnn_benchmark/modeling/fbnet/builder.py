@@ -329,40 +329,17 @@ def _depthwise(
 
 def _inverted_residual(fixed_expansion: float, **options: Any) -> BlockFactory:
     """A factory of ``IRFBlock``s with an expansion of its own, whatever is asked for."""
-
-    def build(
-        in_channels: int,
-        out_channels: int,
-        expansion: float,  # noqa: ARG001 - as all factories have it
-        stride: int,
-        settings: BlockSettings = _DEFAULTS,
-    ) -> IRFBlock:
-        return IRFBlock(in_channels, out_channels, fixed_expansion, stride, settings, **options)
-
-    return build
-
-
-def _without_settings(
-    block: Callable[..., nn.Module], *, knows_expansion: bool = False
-) -> BlockFactory:
-    def build(
-        in_channels: int,
-        out_channels: int,
-        expansion: float,
-        stride: int,
-        settings: BlockSettings = _DEFAULTS,  # noqa: ARG001 - as all factories have it
-    ) -> nn.Module:
-        own = (expansion, stride) if knows_expansion else (stride,)
-        return block(in_channels, out_channels, *own)
-
-    return build
+    return lambda in_channels, out_channels, _expansion, stride, settings=_DEFAULTS: IRFBlock(
+        in_channels, out_channels, fixed_expansion, stride, settings, **options
+    )
 
 
 def _primitives() -> dict[str, BlockFactory]:
     blocks: dict[str, BlockFactory] = {
-        "skip": _without_settings(Identity),
-        "basic_block": _without_settings(CascadeConv3x3),
-        "shift_5x5": _without_settings(ShiftBlock5x5, knows_expansion=True),
+        # These three know nothing of the settings, and two of them nothing of an expansion.
+        "skip": lambda cin, cout, _, stride, __=_DEFAULTS: Identity(cin, cout, stride),
+        "basic_block": lambda cin, cout, _, stride, __=_DEFAULTS: CascadeConv3x3(cin, cout, stride),
+        "shift_5x5": lambda cin, cout, e, stride, _=_DEFAULTS: ShiftBlock5x5(cin, cout, e, stride),
         "shuffle": partial(IRFBlock, groups=4, shuffle=True),
         "ir_k3_sep": partial(IRFBlock, kernel=3, twice=True),
         "ir_k7_sep": partial(IRFBlock, kernel=7, twice=True),
