@@ -69,6 +69,20 @@ class ROIFeatureExtractor(nn.Module):
         return self.extract(features, boxes).encoded
 
 
+def extract_rois(
+    extractor: nn.Module, features: Sequence[Tensor], boxes: list[BoxList]
+) -> RoiFeatures:
+    """What any extractor makes of boxes, as ``ROIFeatureExtractor.extract`` has it.
+
+    Those of scripts return features, or features and the maps they come from, when they are called;
+    without maps the features stand for them, too.
+    """
+    if isinstance(extractor, ROIFeatureExtractor):
+        return extractor.extract(features, boxes)
+    made = extractor(features, boxes)
+    return RoiFeatures(*made) if isinstance(made, tuple) else RoiFeatures(made, made)
+
+
 class ResNet50Conv5ROIFeatureExtractor(ROIFeatureExtractor):
     """The residual network's last stage, run on every roi (C4 models, of any depth).
 

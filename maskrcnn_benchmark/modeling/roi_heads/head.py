@@ -6,15 +6,12 @@ side.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.precision import leave_half_precision
-from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import (
-    ROIFeatureExtractor,
-    RoiFeatures,
-)
+from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import RoiFeatures, extract_rois
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
@@ -141,5 +138,4 @@ class ROIHead(nn.Module):
         if self.shares_box_features and indices is not None:
             shared: Tensor = inputs.extras[BoxFeatures].features[indices]
             return RoiFeatures(encoded=shared, pooled=shared)
-        extractor = cast(ROIFeatureExtractor, self.feature_extractor)
-        return extractor.extract(inputs.features, boxes)
+        return extract_rois(self.feature_extractor, inputs.features, boxes)

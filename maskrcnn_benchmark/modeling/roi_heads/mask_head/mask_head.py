@@ -1,16 +1,19 @@
 """The mask head: features, logits, then a loss or masks.
 
-Shapes: R rois, K boxes of one image, M mask side, H x W image.
+Shapes: R rois, K boxes of one image, C classes, M mask side, H x W image.
 """
-
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.registry import ROI_HEADS, ROI_MASK_FEATURE_EXTRACTORS
+from maskrcnn_benchmark.modeling.registry import (
+    ROI_HEADS,
+    ROI_MASK_FEATURE_EXTRACTORS,
+    ROI_MASK_PREDICTOR,
+    accepts,
+)
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import RoiFeatures
 from maskrcnn_benchmark.modeling.roi_heads.head import (
     MaskPrediction,
@@ -26,7 +29,7 @@ from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
     paste_attached_masks,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner, mask_loss
-from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor, make_mask_predictor
+from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -35,7 +38,8 @@ class ROIMaskHead(ROIHead):
 
     Args:
         feature_extractor: maps and boxes -> features of each roi.
-        predictor: features and labels -> logits (R, M, M) of each roi's own class.
+        predictor: features and labels -> logits (R, M, M) of each roi's own class; or, as scripts
+            have it, features -> those of all classes, (R, C, M, M).
         assigner: proposals and ground truth -> MaskTargets.
         shares_box_features: the extractor is the box head's, whose features are taken in training.
         masker: pastes the masks into images of the resized size in evaluation, or None.
@@ -57,6 +61,7 @@ class ROIMaskHead(ROIHead):
         )
         self.assigner = assigner
         self.masker = masker
+        self.predictor_takes_labels = accepts(predictor.forward, 2)
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
         """``loss_mask``, or the boxes with the field ``mask``: (K, 1, M, M) or pasted (K, 1, H, W).
@@ -81,7 +86,12 @@ class ROIMaskHead(ROIHead):
         self, features: RoiFeatures, labels: Tensor, targets: MaskTargets | None = None
     ) -> tuple[Tensor, MaskPrediction]:
         """Logits (R, M, M), and what the mask-IoU head needs."""
-        logits: Tensor = self.predictor(features.encoded, labels)
+        logits: Tensor
+        if self.predictor_takes_labels:
+            logits = self.predictor(features.encoded, labels)
+        else:
+            rois = torch.arange(len(labels), device=labels.device)
+            logits = self.predictor(features.encoded)[rois, labels]
         masks = logits.sigmoid()[:, None]
         return logits, MaskPrediction(features.pooled, masks, labels, targets)
 
@@ -104,7 +114,7 @@ def build_roi_mask_head(
     )
     return ROIMaskHead(
         feature_extractor=extractor,
-        predictor=make_mask_predictor(cfg, cast(int, extractor.out_channels), spec),
+        predictor=ROI_MASK_PREDICTOR.build(head.PREDICTOR, cfg, extractor.out_channels, spec),
         assigner=MaskTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             mask_side=head.RESOLUTION,
