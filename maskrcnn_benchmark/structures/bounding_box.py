@@ -148,6 +148,12 @@ class BoxList:
             )
         self._fields[field] = field_data
 
+    def with_field(self, field: str, field_data: Any) -> BoxList:  # noqa: ANN401 - tensors and others
+        """The same boxes and fields, and one more; arguments and errors are ``add_field``'s."""
+        boxes = self._like(self.bbox, self._fields)
+        boxes.add_field(field, field_data)
+        return boxes
+
     def get_field(self, field: str) -> Any:  # noqa: ANN401 - tensors and others
         """The data of a field; "mask" as a tensor where one says it all, see ``as_field``.
 

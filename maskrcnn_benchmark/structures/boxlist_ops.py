@@ -30,8 +30,7 @@ def boxlist_nms(
         max_proposals: at most so many of the best survivors; <= 0 keeps all.
         score_field: name of the field that ranks the boxes.
     """
-    scores: Tensor = boxlist.get_field(score_field)
-    return _suppress(boxlist, scores, None, nms_thresh, max_proposals)
+    return _suppress(boxlist, nms_thresh, max_proposals, score_field)
 
 
 def boxlist_ml_nms(
@@ -43,26 +42,20 @@ def boxlist_ml_nms(
 ) -> BoxList:
     """As ``boxlist_nms``, but only boxes of the same class suppress each other.
 
-    Args:
-        boxlist: K boxes of one image, any mode.
-        nms_thresh: see ``boxlist_nms``.
-        max_proposals: see ``boxlist_nms``; counted over all classes.
-        score_field: name of the field that ranks the boxes.
-        label_field: name of the field with the classes.
+    The classes are the field ``label_field``; ``max_proposals`` counts over all of them.
     """
-    scores: Tensor = boxlist.get_field(score_field)
-    labels: Tensor = boxlist.get_field(label_field)
-
-    return _suppress(boxlist, scores, labels, nms_thresh, max_proposals)
+    return _suppress(boxlist, nms_thresh, max_proposals, score_field, label_field)
 
 
 def _suppress(
     boxlist: BoxList,
-    scores: Tensor,
-    labels: Tensor | None,
     nms_thresh: float,
     max_proposals: int,
+    score_field: str,
+    label_field: str | None = None,
 ) -> BoxList:
+    scores: Tensor = boxlist.get_field(score_field)
+    labels = boxlist.get_field(label_field) if label_field else None
     if nms_thresh <= 0:
         return boxlist
     boxes = boxlist.convert("xyxy").bbox

@@ -68,6 +68,4 @@ def _with_labels(target: BoxList) -> BoxList:
     """The target; without objects it may lack them."""
     if len(target) > 0 or target.has_field("labels"):
         return target
-    result = target.copy_with_fields(target.fields())
-    result.add_field("labels", torch.zeros(0, dtype=torch.int64, device=target.bbox.device))
-    return result
+    return target.with_field("labels", torch.zeros_like(target.bbox[:, 0], dtype=torch.int64))

@@ -127,7 +127,5 @@ def attach_keypoints(detections: Sequence[BoxList], heatmaps: Tensor) -> list[Bo
         located = heatmaps_to_keypoints(maps, boxes.convert("xyxy").bbox)
         keypoints = kind(located.points, boxes.size)
         keypoints.add_field("logits", located.scores)
-        result = boxes.copy_with_fields(boxes.fields())
-        result.add_field("keypoints", keypoints)
-        results.append(result)
+        results.append(boxes.with_field("keypoints", keypoints))
     return results

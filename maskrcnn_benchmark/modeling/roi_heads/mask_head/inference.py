@@ -19,7 +19,8 @@ def attach_masks(detections: Sequence[BoxList], class_logits: Tensor) -> list[Bo
     """
     sizes = [len(boxes) for boxes in detections]
     probs = torch.split(class_logits.sigmoid()[:, None], sizes)
-    return [_with_masks(boxes, masks) for boxes, masks in zip(detections, probs, strict=True)]
+    pairs = zip(detections, probs, strict=True)
+    return [boxes.with_field("mask", masks) for boxes, masks in pairs]
 
 
 def paste_attached_masks(detections: Sequence[BoxList], masker: "Masker") -> list[BoxList]:
@@ -31,15 +32,9 @@ def paste_attached_masks(detections: Sequence[BoxList], masker: "Masker") -> lis
     """
     pasted = masker([boxes.get_field("mask") for boxes in detections], detections)
     return [
-        _with_masks(boxes, masks.to(boxes.bbox.device))
+        boxes.with_field("mask", masks.to(boxes.bbox.device))
         for boxes, masks in zip(detections, pasted, strict=True)
     ]
-
-
-def _with_masks(boxes: BoxList, masks: Tensor) -> BoxList:
-    result = boxes.copy_with_fields(boxes.fields())
-    result.add_field("mask", masks)
-    return result
 
 
 class Masker:

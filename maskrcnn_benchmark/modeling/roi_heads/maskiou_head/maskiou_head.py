@@ -65,14 +65,12 @@ def attach_scores(detections: Sequence[BoxList], predicted_iou: Tensor) -> list[
         detections: one BoxList an image with the field ``scores``.
         predicted_iou: (R,) of all detections of all images, in their order.
     """
-    results = []
     sizes = [len(boxes) for boxes in detections]
-    for boxes, iou in zip(detections, torch.split(predicted_iou, sizes), strict=True):
-        result = boxes.copy_with_fields(boxes.fields())
-        # UPSTREAM(unclamped-mask-scores): a linear layer predicts the IoU, which may leave [0, 1].
-        result.add_field("mask_scores", boxes.get_field("scores") * iou)
-        results.append(result)
-    return results
+    # UPSTREAM(unclamped-mask-scores): a linear layer predicts the IoU, which may leave [0, 1].
+    return [
+        boxes.with_field("mask_scores", boxes.get_field("scores") * iou)
+        for boxes, iou in zip(detections, torch.split(predicted_iou, sizes), strict=True)
+    ]
 
 
 @ROI_HEADS.register("maskiou")
