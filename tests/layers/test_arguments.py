@@ -155,7 +155,7 @@ def test_the_error_names_the_argument(function, name, wrong):
 
 
 def test_the_module_refuses_weights_that_are_none_when_it_is_made():
-    with pytest.raises(ValueError, match="gamma: expected at least 0, got -2"):
+    with pytest.raises(ValueError, match=r"gamma: .*got -2"):
         SigmoidFocalLoss(-2, 0.25)
 
 

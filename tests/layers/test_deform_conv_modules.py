@@ -105,7 +105,7 @@ def test_no_images():
 
 
 def test_wrong_settings_are_named():
-    with pytest.raises(ValueError, match=r"bias: expected False"):
+    with pytest.raises(ValueError, match=r"^bias: "):
         DeformConv(4, 4, 3, bias=True)
     with pytest.raises(ValueError, match=r"groups: .*got 3"):
         ModulatedDeformConv(4, 6, 3, groups=3)

@@ -190,9 +190,9 @@ def test_wrong_values_are_named(change, message):
 
 def test_shapes_that_do_not_fit_are_refused():
     groups, members = grouped([[SQUARE]]), torch.tensor([0])
-    with pytest.raises(ValueError, match=r"boxes: expected shape \(1, 4\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"boxes: .*\(1, 4\).*\(2, 4\)"):
         rasterize_polygons(groups, members, torch.zeros(2, 4), 3)
-    with pytest.raises(ValueError, match=r"sizes_hw: expected shape \(1, 2\), got \(1,\)"):
+    with pytest.raises(ValueError, match=r"sizes_hw: .*\(1, 2\).*\(1,\)"):
         polygon_areas(groups, members, torch.zeros(1, 2), torch.ones(1))
 
 

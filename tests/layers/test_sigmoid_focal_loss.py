@@ -200,5 +200,5 @@ def test_wrong_inputs_are_named(logits, targets, message):
 
 @pytest.mark.parametrize("target", [-2, 3])
 def test_class_out_of_range_is_refused(target):
-    with pytest.raises((RuntimeError, ValueError), match=rf"classes in \[-1, 2\], got {target}"):
+    with pytest.raises((RuntimeError, ValueError), match=rf"targets: .*got {target}"):
         sigmoid_focal_loss(torch.zeros(1, 2), torch.tensor([target]), 2.0, 0.25)

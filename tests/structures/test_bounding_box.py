@@ -88,7 +88,7 @@ def test_a_field_has_one_entry_a_box(data):
 @pytest.mark.parametrize("data", [None, 3, torch.tensor(1.0), np.float32(2), iter([1, 2])])
 def test_a_field_without_a_length_is_named(data):
     """Regression: a bare TypeError said neither which field nor what was expected."""
-    with pytest.raises(ValueError, match="field 'labels'"):
+    with pytest.raises(ValueError, match="'labels'"):
         boxlist().add_field("labels", data)
 
 
@@ -131,7 +131,7 @@ def test_flipping_twice_changes_nothing(method):
 
 
 def test_another_flip_is_refused():
-    with pytest.raises(ValueError, match="FLIP_TOP_BOTTOM, not 2"):
+    with pytest.raises(ValueError, match=r"FLIP_TOP_BOTTOM.*\b2\b"):
         boxlist().transpose(2)
 
 

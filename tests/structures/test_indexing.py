@@ -14,7 +14,7 @@ def test_an_int_keeps_the_dimension(item, expected):
 
 @pytest.mark.parametrize("item", [3, -4])
 def test_an_int_outside_is_refused(item):
-    with pytest.raises(IndexError, match=f"{item} is out of range for 3"):
+    with pytest.raises(IndexError, match=rf"{item}\b.*\b3\b"):
         as_index(item, 3)
 
 

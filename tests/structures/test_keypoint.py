@@ -44,9 +44,9 @@ def test_no_instances(empty):
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"\(K, 17, 3\), not \(2, 5, 3\)"):
+    with pytest.raises(ValueError, match=r"keypoints .*\(K, 17, 3\).*\(2, 5, 3\)"):
         PersonKeypoints(torch.zeros(2, 5, 3), SIZE_WH)
-    with pytest.raises(ValueError, match=r"\(K, P, 3\), not \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"keypoints .*\(K, P, 3\).*\(2, 4\)"):
         Keypoints(torch.zeros(2, 4), SIZE_WH)
     assert Keypoints(torch.zeros(2, 15), SIZE_WH).keypoints.shape == (2, 5, 3)
 
@@ -113,7 +113,7 @@ def test_fields_follow_the_instances():
     assert torch.equal(chosen.keypoints, persons.keypoints[[2, 0]])
     assert chosen.get_field("logits")[:, 0].tolist() == [34, 0]
     assert len(persons[1]) == 1
-    with pytest.raises(ValueError, match="one entry an instance, 3, not 2"):
+    with pytest.raises(ValueError, match=r"field .*\b3\b.*\b2\b"):
         persons.add_field("logits", [1, 2])
 
 

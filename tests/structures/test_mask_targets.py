@@ -134,7 +134,7 @@ def test_one_box_a_mask(mode):
     masks = masks_of([[rectangle(0, 0, 4, 4)]], mode)
     for function in (lambda boxes: crop_and_rasterize(masks, boxes, 28),
                      lambda boxes: area_ratios(masks, boxes)):  # fmt: skip
-        with pytest.raises(ValueError, match=r"\(1, 4\), one a mask, not \(2, 4\)"):
+        with pytest.raises(ValueError, match=r"boxes .*\(1, 4\).*\(2, 4\)"):
             function(torch.zeros(2, 4))
 
 

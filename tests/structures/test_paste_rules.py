@@ -225,7 +225,7 @@ def test_unthresholded_masks_agree_with_the_thresholded_ones():
 
 
 def test_unthresholded_masks_have_no_run_lengths():
-    with pytest.raises(ValueError, match="threshold: expected at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"threshold: .*got -1"):
         masks_in(BoxList([], SIZE), torch.zeros(0, 1, 28, 28), threshold=-1).encode()
 
 

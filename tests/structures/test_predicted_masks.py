@@ -219,9 +219,9 @@ def test_other_fields_are_refused(field):
 
 
 def test_masks_of_another_image_are_refused():
-    with pytest.raises(ValueError, match=r"\(61, 40\) for boxes of one of \(60, 40\)"):
+    with pytest.raises(ValueError, match=r"'mask'.*\(61, 40\).*\(60, 40\)"):
         as_detections(ImageMasks(torch.rand(COUNT, 9, 9), (61, 40)))
-    with pytest.raises(ValueError, match="one entry a box, 4, not 1"):
+    with pytest.raises(ValueError, match=r"'mask'.*\b4\b.*\b1\b"):
         as_detections(mixed_masks()[0])
 
 
@@ -243,9 +243,9 @@ def test_masks_of_other_shapes_are_refused(make, message):
 
 def test_only_masks_of_one_kind_and_rule_are_joined():
     boxes = as_detections(KINDS["of one size"]())
-    with pytest.raises(TypeError, match=r"'mask' is of several kinds.*BoxMasks.*ImageMasks"):
+    with pytest.raises(TypeError, match=r"'mask'.*BoxMasks.*ImageMasks"):
         cat_boxlist([boxes, as_detections(image_masks(torch.bool))])
-    with pytest.raises(ValueError, match="different rules"):
+    with pytest.raises(ValueError, match="rule"):
         cat_boxlist([boxes, as_detections(masks_in(boxes, blob_probabilities(COUNT), 0.4))])
 
 
@@ -293,5 +293,5 @@ def test_no_masks_of_the_image():
 
 
 def test_boxes_without_masks_say_so():
-    with pytest.raises(KeyError, match="no field 'mask'"):
+    with pytest.raises(KeyError, match="'mask'"):
         _ = random_boxlist(2).predicted_masks

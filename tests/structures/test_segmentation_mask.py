@@ -63,9 +63,9 @@ def test_a_lone_bitmap_is_one_instance(mode, convert):
 @pytest.mark.parametrize("make", [torch.zeros, np.zeros])
 def test_bitmaps_of_another_shape_are_refused(mode, make):
     for given in (make((12, 10)), [make((12, 10))], [POLYGONS, make((12, 10))]):
-        with pytest.raises(ValueError, match=r"shape \(10, 12\), not \(12, 10\)"):
+        with pytest.raises(ValueError, match=r"\(10, 12\).*\(12, 10\)"):
             SegmentationMask(given, SIZE, mode)
-    with pytest.raises(ValueError, match=r"shape \(10, 12\), not \(1, 10, 12\)"):
+    with pytest.raises(ValueError, match=r"\(10, 12\).*\(1, 10, 12\)"):
         SegmentationMask([make((1, 10, 12))], SIZE, mode)
 
 
@@ -120,7 +120,7 @@ def test_iteration_and_indexing_give_masks(mode):
     assert [len(each) for each in masks] == [1, 1]
     assert_close(masks[1].to_bitmasks(), masks.to_bitmasks()[1:])
     assert masks[torch.tensor([True, False])].mode == mode
-    with pytest.raises(IndexError, match="2 is out of range"):
+    with pytest.raises(IndexError, match=r"\b2\b"):
         masks[2]
 
 
@@ -159,7 +159,7 @@ def test_crop_reads_a_tensor():
 
 
 def test_another_flip_is_refused():
-    with pytest.raises(ValueError, match="not 2"):
+    with pytest.raises(ValueError, match=r"method.*\b2\b"):
         SegmentationMask([POLYGONS], SIZE).transpose(2)
 
 

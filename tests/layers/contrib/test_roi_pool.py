@@ -151,14 +151,14 @@ def test_image_index_out_of_range_is_refused(image):
     maps, rois = features(torch.float32), random_rois(3, torch.float32)
     rois[1, 0] = image
     for function in (OPS.roi_pool, TWINS.roi_pool):
-        with pytest.raises((RuntimeError, ValueError), match=r"indices in \[0, 2\).*row 1"):
+        with pytest.raises((RuntimeError, ValueError), match=r"rois: .*\[0, 2\).*row 1"):
             function(maps, rois, 0.25, 7, 7)
 
 
 def test_cells_beyond_the_map_are_refused():
     argmax = torch.full((1, 1, 1, 1), 12)
     for spread in (OPS.roi_pool_backward, TWINS.roi_pool_backward):
-        with pytest.raises((RuntimeError, ValueError), match=r"argmax: expected .*got 12"):
+        with pytest.raises((RuntimeError, ValueError), match=r"argmax: .*got 12"):
             spread(torch.ones(1, 1, 1, 1), torch.zeros(1, 5), argmax, 1, 3, 4)
 
 

@@ -91,7 +91,7 @@ def test_dilated_c5():
 
 def test_a_pyramid_refuses_dilation():
     cfg = make_config("R-50-FPN", **{"MODEL.RESNETS.RES5_DILATION": 2})
-    with pytest.raises(ConfigError, match=r"RES5_DILATION: expected 1 with a .*pyramid.*got 2"):
+    with pytest.raises(ConfigError, match=r"RES5_DILATION: .*got 2"):
         build_backbone(cfg)
 
 

@@ -118,7 +118,7 @@ def test_a_dilated_fifth_stage_keeps_the_stride_of_the_fourth(in_1x1):
 
 
 def test_dilation_is_one_or_two():
-    with pytest.raises(ConfigError, match=r"RES5_DILATION: expected 1 or 2, got 3"):
+    with pytest.raises(ConfigError, match=r"RES5_DILATION: .*got 3"):
         from_config(RES5_DILATION=3)
 
 
@@ -193,5 +193,5 @@ def test_deformable_stages_of_settings():
 
 
 def test_deformable_stages_are_four():
-    with pytest.raises(ConfigError, match=r"RESNETS.STAGE_WITH_DCN: expected four flags, got"):
+    with pytest.raises(ConfigError, match=r"RESNETS\.STAGE_WITH_DCN: .*got"):
         from_config(STAGE_WITH_DCN=(True,))

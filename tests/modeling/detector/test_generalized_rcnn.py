@@ -83,9 +83,9 @@ def test_training_changes_neither_images_nor_targets(model):
 
 def test_targets_are_required_in_training(model):
     model.train()
-    with pytest.raises(ValueError, match="each of the 2 images, got none"):
+    with pytest.raises(ValueError, match=r"targets: .*\b2\b.*got none"):
         model(make_images(2))
-    with pytest.raises(ValueError, match="each of the 2 images, got 1"):
+    with pytest.raises(ValueError, match=r"targets: .*\b2\b.*got 1"):
         model(make_images(2), make_targets([[]]))
 
 

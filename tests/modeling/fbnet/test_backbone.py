@@ -105,7 +105,7 @@ def test_built_in_architectures_are_what_their_definitions_say():
 def test_some_blocks_of_a_part_can_be_chosen():
     architecture = ARCHITECTURES["default"]
     assert list(architecture.blocks_of("bbox", [0, 3])) == ["xif4_0", "xif4_3"]
-    with pytest.raises(ConfigError, match="has no blocks"):
+    with pytest.raises(ConfigError, match=r"MODEL\.FBNET"):
         architecture.blocks_of("bbox", [9])
 
 
@@ -150,5 +150,5 @@ def test_unknown_blocks_are_named():
 def test_the_stride_of_the_anchors_must_fit():
     definition = json.dumps({**DEFINITION, "rpn_stride": 4})
     cfg = fbnet_config(ARCH="mine", ARCH_DEF=definition)
-    with pytest.raises(ConfigError, match=r"ANCHOR_STRIDE: expected \(4,\)"):
+    with pytest.raises(ConfigError, match=r"MODEL\.RPN\.ANCHOR_STRIDE: .*\(4,\)"):
         build_backbone(cfg)

@@ -57,7 +57,7 @@ def test_checkpoint_names():
 
 def test_the_stride_of_the_first_block_can_be_set():
     assert run(build("box", DET_HEAD_STRIDE=1)).shape[-1] == 6
-    with pytest.raises(ConfigError, match="DET_HEAD_STRIDE: expected 0, 1 or 2, got 3"):
+    with pytest.raises(ConfigError, match=r"DET_HEAD_STRIDE: .*got 3"):
         build("box", DET_HEAD_STRIDE=3)
 
 

@@ -103,9 +103,7 @@ def test_its_needs_are_checked(cfg):
     assert set(ArchitectureSpec.from_config(cfg).target_fields) == {"masks"}
     cfg.merge_from_list(["MODEL.MASK_ON", False, "MODEL.FCOS_MASK", False])
     cfg.merge_from_list(["MODEL.MASKIOU_ON", False])
-    with pytest.raises(
-        ConfigError, match=r"MODEL\.FILL_ON is True.*MODEL\.MASK_ON True, got False"
-    ):
+    with pytest.raises(ConfigError, match=r"MODEL\.FILL_ON.*MODEL\.MASK_ON"):
         build_detection_model(cfg)
 
 

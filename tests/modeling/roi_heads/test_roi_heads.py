@@ -166,12 +166,12 @@ def test_shared_features_in_training_are_those_of_pooling_anew():
 
 
 def test_vectors_cannot_be_shared_with_heads_that_need_maps():
-    with pytest.raises(ConfigError, match=r"SHARE_BOX_FEATURE_EXTRACTOR is True.*set it False"):
+    with pytest.raises(ConfigError, match="SHARE_BOX_FEATURE_EXTRACTOR"):
         make_heads(PYRAMID, {"MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR": True})
 
 
 def test_masks_of_another_side_than_the_mask_iou_head_can_take():
-    with pytest.raises(ConfigError, match=r"RESOLUTION.*twice.* 28, got 14"):
+    with pytest.raises(ConfigError, match=r"RESOLUTION: .*\b28\b.*got 14"):
         make_heads({"MODEL.MASK_ON": True, "MODEL.MASKIOU_ON": True})
 
 

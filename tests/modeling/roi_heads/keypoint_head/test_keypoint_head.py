@@ -104,7 +104,7 @@ def test_loss_by_hand():
 
 
 def test_another_number_of_points_than_predicted():
-    with pytest.raises(ValueError, match=r"predicts 5 points .*have 17"):
+    with pytest.raises(ValueError, match=r"\b5\b.*NUM_CLASSES.*\b17\b"):
         keypoint_loss(torch.zeros(1, 5, 2, 2), torch.zeros(1, 17).long(), torch.ones(1, 17).bool())
 
 
@@ -153,5 +153,5 @@ def test_evaluation_of_two_images_equals_two_evaluations():
 def test_a_heat_map_of_another_side_than_the_settings_say():
     head = make_head().train()
     head.assigner.heatmap_side = 56
-    with pytest.raises(ValueError, match=r"RESOLUTION: expected .* 16, got 56"):
+    with pytest.raises(ValueError, match=r"RESOLUTION: .*\b16\b.*got 56"):
         head(RoiInputs([torch.randn(1, 6, 4, 4)], [boxlist([])], [make_target([])]))

@@ -59,5 +59,5 @@ def test_a_threshold_below_zero_shows_the_probabilities():
 
 
 def test_different_numbers_of_images_are_refused():
-    with pytest.raises(ValueError, match="masks of 2 images for boxes of 1"):
+    with pytest.raises(ValueError, match=r"masks .*\b2\b.*boxes .*\b1\b"):
         Masker()([torch.zeros(0, 1, 28, 28)] * 2, [make_detections([])])
