@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers._ops.deform_conv import output_hw
 from maskrcnn_benchmark.layers.arguments import as_pair, check_floating, check_shape, check_tensors
 
 IntOrPair: TypeAlias = int | tuple[int, int]
@@ -35,29 +36,18 @@ def _convolve(
 ) -> Tensor:
     check_tensors(input=input, offset=offset, mask=mask, weight=weight)
     check_floating(input=input, offset=offset, mask=mask, weight=weight)
-    names, least = ("stride", "padding", "dilation"), (1, 0, 1)
+    names = ("stride", "padding", "dilation")
     pairs = [as_pair(value, name) for value, name in zip(geometry, names, strict=True)]
-    for name, pair, smallest in zip(names, pairs, least, strict=True):
-        if min(pair) < smallest:
-            raise ValueError(f"{name}: expected at least {smallest} each, got {pair}")
     check_shape("input", input, ("N", "C", "H", "W"))
     kernel = ("kernel height", "kernel width")
     check_shape("weight", weight, ("O", "C / groups", *kernel))
     _check_groups(input, weight, groups, deformable_groups)
     check_shape("weight", weight, ("O", input.shape[1] // groups, *kernel))
-    output_hw = [
-        (size + 2 * pad - spread * (taps - 1) - 1) // step + 1
-        for size, taps, step, pad, spread in zip(
-            input.shape[2:], weight.shape[2:], *pairs, strict=True
-        )
-    ]
-    if min(output_hw) < 1 or min(input.shape[2:]) < 1:
-        got = f"{tuple(input.shape[2:])}, which gives {tuple(output_hw)}"
-        raise ValueError(f"input: expected a map that gives at least one output, got {got}")
+    made_hw = output_hw(input, weight, pairs)
     maps = deformable_groups * weight.shape[2] * weight.shape[3]
-    check_shape("offset", offset, (input.shape[0], 2 * maps, *output_hw))
+    check_shape("offset", offset, (input.shape[0], 2 * maps, *made_hw))
     if mask is not None:
-        check_shape("mask", mask, (input.shape[0], maps, *output_hw))
+        check_shape("mask", mask, (input.shape[0], maps, *made_hw))
     precise = input if input.dtype == torch.float64 else input.float()
     output: Tensor = torch.ops.centermask.deform_conv(
         precise,

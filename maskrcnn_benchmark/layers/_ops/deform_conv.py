@@ -14,8 +14,8 @@ from maskrcnn_benchmark.layers._ops.checks import check_dtype, check_floating, c
 from maskrcnn_benchmark.layers._ops.operator import (
     Context,
     Gradients,
-    Inputs,
     Operator,
+    keep_inputs,
     no_second_derivative,
 )
 
@@ -87,7 +87,7 @@ class _Sampling(NamedTuple):
         return torch.stack(list(terms)).sum(dim=0) * self.factors
 
 
-def _output_hw(input: Tensor, weight: Tensor, geometry: tuple[Sequence[int], ...]) -> list[int]:
+def output_hw(input: Tensor, weight: Tensor, geometry: Sequence[Sequence[int]]) -> list[int]:
     """Sides of the output; raises unless there is one."""
     for name, pair, least in zip(
         ("stride", "padding", "dilation"), geometry, (1, 0, 1), strict=True
@@ -95,7 +95,6 @@ def _output_hw(input: Tensor, weight: Tensor, geometry: tuple[Sequence[int], ...
         if len(pair) != 2 or min(pair) < least:
             raise ValueError(f"{name}: expected two numbers of at least {least}, got {tuple(pair)}")
     check_shape("input", input, (None,) * 4)
-    check_floating("input", input)
     check_shape("weight", weight, (None,) * 4)
     channels, (num_outputs, group_channels, *kernel_hw) = input.shape[1], weight.shape
     fits = channels and group_channels and channels % group_channels == 0 and min(kernel_hw) > 0
@@ -103,11 +102,11 @@ def _output_hw(input: Tensor, weight: Tensor, geometry: tuple[Sequence[int], ...
         wanted = f"at least one tap and groups that divide {channels} input channels"
         raise ValueError(f"weight: expected {wanted}, got {tuple(weight.shape)}")
     sides = zip(input.shape[2:], kernel_hw, *geometry, strict=True)
-    output_hw = [(a + 2 * pad - by * (k - 1) - 1) // step + 1 for a, k, step, pad, by in sides]
-    if min(*output_hw, *input.shape[2:]) < 1:
-        wanted = "a map that gives at least one output"
-        raise ValueError(f"input: expected {wanted}, got {tuple(input.shape)}")
-    return output_hw
+    made = [(a + 2 * pad - by * (k - 1) - 1) // step + 1 for a, k, step, pad, by in sides]
+    if min(*made, *input.shape[2:]) < 1:
+        got = f"{tuple(input.shape[2:])}, which gives {tuple(made)}"
+        raise ValueError(f"input: expected a map that gives at least one output, got {got}")
+    return made
 
 
 def _sampling(
@@ -117,9 +116,10 @@ def _sampling(
     weight: Tensor,
     geometry: tuple[Sequence[int], ...],
 ) -> _Sampling:
-    output_hw = _output_hw(input, weight, geometry)
+    made_hw = output_hw(input, weight, geometry)
+    check_floating("input", input)
     num_taps = weight.shape[2] * weight.shape[3]
-    check_shape("offset", offset, (len(input), None, *output_hw))
+    check_shape("offset", offset, (len(input), None, *made_hw))
     num_parts, rest = divmod(offset.shape[1], 2 * num_taps)
     if rest or num_parts < 1 or input.shape[1] % num_parts:
         wanted = f"{2 * num_taps} maps for each part of the channels"
@@ -127,7 +127,7 @@ def _sampling(
     check_dtype("offset", offset, input.dtype)
     check_dtype("weight", weight, input.dtype)
     if mask is not None:
-        check_shape("mask", mask, (len(input), num_taps * num_parts, *output_hw))
+        check_shape("mask", mask, (len(input), num_taps * num_parts, *made_hw))
         check_dtype("mask", mask, input.dtype)
     num_images, channels, height, width = input.shape
     y, x = _positions(offset, weight.shape[2:], *geometry)
@@ -209,12 +209,6 @@ def _fake_backward(
     return tuple(grad.new_empty(shape) for shape in shapes)
 
 
-def _save_forward(ctx: Context, inputs: Inputs, output: Tensor) -> None:
-    del output
-    input, offset, mask, weight, *ctx.settings = inputs
-    ctx.save_for_backward(input, offset, mask, weight)
-
-
 def _differentiate_forward(ctx: Context, grad: Tensor) -> Gradients:
     input, offset, mask, weight = ctx.saved_tensors
     grad_input, grad_offset, grad_mask, grad_weight = torch.ops.centermask.deform_conv_backward(
@@ -235,7 +229,7 @@ OPERATORS = (
         reference=deform_conv,
         fake=_fake_forward,
         backward=_differentiate_forward,
-        setup_context=_save_forward,
+        setup_context=keep_inputs(4),
         in_float32=True,
         atomic_backward=True,
     ),

@@ -106,6 +106,17 @@ class Operator:
         return checked
 
 
+def keep_inputs(num_tensors: int) -> Callable[[Context, Inputs, object], None]:
+    """A ``setup_context`` that saves the first inputs, tensors or None, and keeps the settings."""
+
+    def keep(ctx: Context, inputs: Inputs, output: object) -> None:
+        del output
+        ctx.save_for_backward(*inputs[:num_tensors])
+        ctx.settings = inputs[num_tensors:]
+
+    return keep
+
+
 def _announced(function: Callable[..., Any], announce: Callable[[], None]) -> Callable[..., Any]:
     def announced(*arguments: Any) -> Any:  # noqa: ANN401 - whatever the function takes
         announce()

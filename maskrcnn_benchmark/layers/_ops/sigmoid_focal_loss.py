@@ -18,6 +18,7 @@ from maskrcnn_benchmark.layers._ops.operator import (
     Gradients,
     Inputs,
     Operator,
+    keep_inputs,
     no_second_derivative,
 )
 
@@ -86,12 +87,6 @@ def _fake_backward(_: Tensor, logits: Tensor, *others: object) -> Tensor:
     return _fake_forward(logits, *others)
 
 
-def _save_forward(ctx: Context, inputs: Inputs, output: Tensor) -> None:
-    del output
-    logits, targets, *ctx.settings = inputs
-    ctx.save_for_backward(logits, targets)
-
-
 def _differentiate_forward(ctx: Context, grad: Tensor) -> Gradients:
     logits, targets = ctx.saved_tensors
     backward = torch.ops.centermask.sigmoid_focal_loss_backward
@@ -129,7 +124,7 @@ OPERATORS = (
         reference=sigmoid_focal_loss,
         fake=_fake_forward,
         backward=_differentiate_forward,
-        setup_context=_save_forward,
+        setup_context=keep_inputs(2),
         in_float32=True,  # focal weights leave the range of half precision
     ),
     Operator(

@@ -22,8 +22,8 @@ from maskrcnn_benchmark.layers._ops.checks import (
 from maskrcnn_benchmark.layers._ops.operator import (
     Context,
     Gradients,
-    Inputs,
     Operator,
+    keep_inputs,
     no_second_derivative,
 )
 from maskrcnn_benchmark.layers.contrib._ops.roi_pool import round_half_away
@@ -228,12 +228,6 @@ def _fake_backward(
     return grad.new_empty(input.shape), grad.new_empty((0,) if offset is None else offset.shape)
 
 
-def _save_forward(ctx: Context, inputs: Inputs, output: Tensor) -> None:
-    del output
-    input, rois, offset, *ctx.settings = inputs
-    ctx.save_for_backward(input, rois, offset)
-
-
 def _differentiate_forward(ctx: Context, grad: Tensor) -> Gradients:
     input, rois, offset = ctx.saved_tensors
     grad_input, grad_offset = torch.ops.centermask.deform_psroi_pooling_backward(
@@ -255,7 +249,7 @@ OPERATORS = (
         reference=deform_psroi_pooling,
         fake=_fake_forward,
         backward=_differentiate_forward,
-        setup_context=_save_forward,
+        setup_context=keep_inputs(3),
         in_float32=True,
         atomic_backward=True,
     ),
