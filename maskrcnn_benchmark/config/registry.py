@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TypeVar, cast
 
 from maskrcnn_benchmark.config.errors import UnknownNameError
@@ -17,14 +18,17 @@ class Registry(Mapping[str, T]):
 
     Args:
         kind: what the entries are, in singular, for error messages ("backbone").
+        entries: registered from the start.
         filled_by: module that registers the shipped entries; whoever looks into the registry need
             not have imported it. "": those who look in have.
     """
 
-    def __init__(self, kind: str, *, filled_by: str = "") -> None:
+    def __init__(
+        self, kind: str, entries: Mapping[str, T] = MappingProxyType({}), *, filled_by: str = ""
+    ) -> None:
         self.kind = kind
         self._filled_by = filled_by
-        self._entries: dict[str, T] = {}
+        self._entries = dict(entries)
 
     def register(self, name: str, entry: T | None = None) -> Callable[[Item], Item]:
         """A decorator that registers the decorated object as ``name`` and returns it unchanged.

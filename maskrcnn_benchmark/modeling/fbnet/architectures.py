@@ -6,11 +6,11 @@ Sources: FBNet (arXiv 1812.03443), ChamNet (Dai et al., arXiv 1812.08934) for "c
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,17 @@ class Architecture:
     """A network as stages of blocks.
 
     Attributes:
-        first: (channels, stride) or (channels, stride, kernel) of the first convolution.
         stages: all stages, whatever part they belong to.
         parts: "backbone", "rpn", "bbox", "mask", "kpts" or "head" (of all heads without a part of
             their own) -> numbers of its stages.
+        first: (channels, stride) or (channels, stride, kernel) of the first convolution.
         last_channels: channels of a head's last 1x1 convolution, before scaling; 0 for none.
         rpn_stride: stride of the backbone in px, where the definition names it.
     """
 
-    first: tuple[int, ...]
     stages: tuple[Stage, ...]
     parts: Mapping[str, tuple[int, ...]]
+    first: tuple[int, ...] = (32, 2)
     last_channels: int = 0
     rpn_stride: int | None = None
 
@@ -88,17 +88,20 @@ def _groups(*groups: tuple[str, float, int, int, int]) -> Stage:
     )
 
 
+_MOBILENET_V2_TRUNK = (
+    _groups(("ir_k3", 1, 16, 1, 1)),
+    _groups(("ir_k3", 6, 24, 2, 2)),
+    _groups(("ir_k3", 6, 32, 3, 2)),
+    _groups(("ir_k3", 6, 64, 4, 2), ("ir_k3", 6, 96, 3, 1)),
+)
 _PARTS = {"backbone": (0, 1, 2, 3), "bbox": (4,)}
 
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+ARCHITECTURES = Registry[Architecture](
+    "architecture (MODEL.FBNET.ARCH, unless MODEL.FBNET.ARCH_DEF defines one)",
     {
         "default": Architecture(
-            first=(32, 2),
             stages=(
-                _groups(("ir_k3", 1, 16, 1, 1)),
-                _groups(("ir_k3", 6, 24, 2, 2)),
-                _groups(("ir_k3", 6, 32, 3, 2)),
-                _groups(("ir_k3", 6, 64, 4, 2), ("ir_k3", 6, 96, 3, 1)),
+                *_MOBILENET_V2_TRUNK,
                 _groups(("ir_k3", 4, 160, 1, 2), ("ir_k3", 6, 160, 2, 1), ("ir_k3", 6, 240, 1, 1)),
                 _groups(("ir_k3", 6, 96, 3, 1)),
                 _groups(("ir_k3", 4, 160, 1, 1), ("ir_k3", 6, 160, 3, 1), ("ir_k3", 3, 80, 1, -2)),
@@ -124,18 +127,13 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             parts=_PARTS | {"mask": (5,), "rpn": (6,)},
         ),
         "mobilenet_v2": Architecture(
-            first=(32, 2),
             stages=(
-                _groups(("ir_k3", 1, 16, 1, 1)),
-                _groups(("ir_k3", 6, 24, 2, 2)),
-                _groups(("ir_k3", 6, 32, 3, 2)),
-                _groups(("ir_k3", 6, 64, 4, 2), ("ir_k3", 6, 96, 3, 1)),
+                *_MOBILENET_V2_TRUNK,
                 _groups(("ir_k3", 6, 160, 3, 1), ("ir_k3", 6, 320, 1, 1)),
             ),
             parts=_PARTS,
         ),
         "cham_v1a": Architecture(
-            first=(32, 2),
             stages=(
                 _groups(("ir_k3", 1, 24, 1, 1)),
                 _groups(("ir_k7", 4, 48, 2, 2)),
@@ -147,7 +145,6 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             parts=_PARTS | {"rpn": (5,)},
         ),
         "cham_v2": Architecture(
-            first=(32, 2),
             stages=(
                 _groups(("ir_k3", 1, 24, 1, 1)),
                 _groups(("ir_k5", 8, 32, 4, 2)),
@@ -158,7 +155,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             ),
             parts=_PARTS | {"rpn": (5,)},
         ),
-    }
+    },
 )
 """Architectures by the names of MODEL.FBNET.ARCH."""
 
@@ -201,7 +198,4 @@ def parse_architecture(text: str) -> Architecture:
 
 def _named_groups(groups: Sequence[Sequence[Any]], names: Sequence[str]) -> Stage:
     stage = _groups(*(("", expansion, *rest) for expansion, *rest in groups))
-    return tuple(
-        Block(name, block.expansion, block.channels, block.stride)
-        for block, name in zip(stage, names, strict=True)
-    )
+    return tuple(replace(block, op=name) for block, name in zip(stage, names, strict=True))

@@ -4,7 +4,7 @@ Shapes: N images, C channels, H x W cells.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -106,7 +106,7 @@ class FBNetFactory:
         modules: OrderedDict[str, nn.Module] = OrderedDict()
         for name, block in blocks.items():
             out_channels = self.width(block.channels * self.width_ratio)
-            modules[name] = _primitive(block.op)(
+            modules[name] = PRIMITIVES[block.op](
                 in_channels, out_channels, block.expansion, block.stride, self.settings
             )
             in_channels = out_channels
@@ -192,11 +192,6 @@ def make_norm(cfg: CfgNode, key: str) -> NormFactory | None:
 
 def _architecture(name: str, definition: str) -> Architecture:
     if not definition:
-        if name not in ARCHITECTURES:
-            raise ConfigError(
-                f"MODEL.FBNET.ARCH: expected one of {', '.join(ARCHITECTURES)}, or a definition in "
-                f"MODEL.FBNET.ARCH_DEF; got {name!r}"
-            )
         return ARCHITECTURES[name]
     architecture = parse_architecture(definition)
     if ARCHITECTURES.get(name, architecture) != architecture:
@@ -205,10 +200,3 @@ def _architecture(name: str, definition: str) -> Architecture:
             "name of its own in MODEL.FBNET.ARCH"
         )
     return architecture
-
-
-def _primitive(op: str) -> Callable[..., nn.Module]:
-    if op not in PRIMITIVES:
-        known = ", ".join(PRIMITIVES)
-        raise ConfigError(f"MODEL.FBNET.ARCH_DEF: unknown block {op!r}; known: {known}")
-    return PRIMITIVES[op]

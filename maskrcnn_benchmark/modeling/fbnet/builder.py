@@ -9,16 +9,16 @@ MobileNetV2 (Sandler et al., arXiv 1801.04381) with other kernels, groups and sh
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskrcnn_benchmark.config.registry import Registry
 from maskrcnn_benchmark.layers import BatchNorm2d, Conv2d
 from maskrcnn_benchmark.modeling.make_layers import NormFactory, init_kaiming_normal
 
@@ -362,5 +362,5 @@ def _primitives() -> dict[str, BlockFactory]:
     return blocks
 
 
-PRIMITIVES: Mapping[str, BlockFactory] = MappingProxyType(_primitives())
+PRIMITIVES = Registry[BlockFactory]("block (MODEL.FBNET.ARCH_DEF)", _primitives())
 """Names that architectures use -> factories (in_channels, out_channels, expansion, stride)."""

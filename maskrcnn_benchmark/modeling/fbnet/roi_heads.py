@@ -5,6 +5,7 @@ Shapes: R rois, F feature channels, M side of the pooled map, D output channels.
 
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -65,19 +66,11 @@ def _build_head(
     )
 
 
-@ROI_BOX_FEATURE_EXTRACTORS.register("FBNet.roi_head")
-def build_fbnet_box_head(cfg: CfgNode, in_channels: int) -> FBNetROIHead:
-    """The box head of the architecture that MODEL.FBNET names."""
-    return _build_head(cfg, in_channels, part="bbox", keys="DET_HEAD", section="ROI_BOX_HEAD")
-
-
-@ROI_MASK_FEATURE_EXTRACTORS.register("FBNet.roi_head_mask")
-def build_fbnet_mask_head(cfg: CfgNode, in_channels: int) -> FBNetROIHead:
-    """The mask head of the architecture that MODEL.FBNET names."""
-    return _build_head(cfg, in_channels, part="mask", keys="MASK_HEAD", section="ROI_MASK_HEAD")
-
-
-@ROI_KEYPOINT_FEATURE_EXTRACTORS.register("FBNet.roi_head_keypoints")
-def build_fbnet_keypoint_head(cfg: CfgNode, in_channels: int) -> FBNetROIHead:
-    """The keypoint head of the architecture that MODEL.FBNET names."""
-    return _build_head(cfg, in_channels, part="kpts", keys="KPTS_HEAD", section="ROI_KEYPOINT_HEAD")
+build_fbnet_box_head = partial(_build_head, part="bbox", keys="DET_HEAD", section="ROI_BOX_HEAD")
+build_fbnet_mask_head = partial(_build_head, part="mask", keys="MASK_HEAD", section="ROI_MASK_HEAD")
+build_fbnet_keypoint_head = partial(
+    _build_head, part="kpts", keys="KPTS_HEAD", section="ROI_KEYPOINT_HEAD"
+)
+ROI_BOX_FEATURE_EXTRACTORS.register("FBNet.roi_head", build_fbnet_box_head)
+ROI_MASK_FEATURE_EXTRACTORS.register("FBNet.roi_head_mask", build_fbnet_mask_head)
+ROI_KEYPOINT_FEATURE_EXTRACTORS.register("FBNet.roi_head_keypoints", build_fbnet_keypoint_head)

@@ -130,10 +130,10 @@ def test_the_last_convolution_scales_with_the_architecture_or_the_blocks(scale, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ARCH": "vgg"}, "MODEL.FBNET.ARCH: expected one of default, .*got 'vgg'"),
-        ({"ARCH_DEF": "{"}, "MODEL.FBNET.ARCH_DEF: expected JSON"),
-        ({"ARCH_DEF": json.dumps(DEFINITION)}, "differs from the built-in architecture 'default'"),
-        ({"BN_TYPE": "batch"}, "MODEL.FBNET.BN_TYPE: expected one of"),
+        ({"ARCH": "vgg"}, r"MODEL\.FBNET\.ARCH\b.*'vgg'.*default"),
+        ({"ARCH_DEF": "{"}, r"MODEL\.FBNET\.ARCH_DEF: "),
+        ({"ARCH_DEF": json.dumps(DEFINITION)}, r"MODEL\.FBNET\.ARCH_DEF: .*'default'"),
+        ({"BN_TYPE": "batch"}, r"MODEL\.FBNET\.BN_TYPE: "),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
