@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Body(nn.Module):
@@ -11,10 +11,23 @@ class Body(nn.Module):
     Attributes:
         out_channels_per_stage: channels of the maps.
         strides: px per cell of the maps.
+        stem: the first layers, where stages in a row follow, each of which gives a map.
+        stage_names: names of these stages.
     """
 
     out_channels_per_stage: Sequence[int]
     strides: Sequence[int] = (4, 8, 16, 32)
+    stem: nn.Module
+    stage_names: Sequence[str]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps (C2, C3, C4, C5) of an image batch (N, 3, H, W)."""
+        x = self.stem(images)
+        features = []
+        for name in self.stage_names:
+            x = self.get_submodule(name)(x)
+            features.append(x)
+        return tuple(features)
 
     def freeze_first(self, num_parts: int, parts: Iterable[nn.Module]) -> None:
         """Takes the first ``num_parts`` of the parts of this body out of training.

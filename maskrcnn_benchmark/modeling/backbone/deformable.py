@@ -1,6 +1,8 @@
 """Deformable stages of bodies (Dai et al., arXiv 1703.06211; Zhu et al., arXiv 1811.11168)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
@@ -34,24 +36,11 @@ class DeformableSettings:
             raise ConfigError(f"MODEL.{family}.STAGE_WITH_DCN: expected four flags, got {stages}")
         return cls(stages, section.WITH_MODULATED_DCN, section.DEFORMABLE_GROUPS)
 
-    def make_conv(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
-    ) -> DFConv2d:
-        """A same-padded deformable 3x3 convolution without bias, of this kind."""
-        return DFConv2d(
-            in_channels,
-            out_channels,
-            with_modulated_dcn=self.is_modulated,
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
-            deformable_groups=self.num_groups,
+    @property
+    def make_conv(self) -> Callable[..., DFConv2d]:
+        """``DFConv2d`` of this kind: 3x3, same-padded, without bias."""
+        return partial(
+            DFConv2d, with_modulated_dcn=self.is_modulated, deformable_groups=self.num_groups
         )
 
 

@@ -192,15 +192,6 @@ class ResNet(Body):
             block_norm=_make_norm(cfg, "TRANS_FUNC", _TRANS_FUNCS),
         )
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps (C2, C3, C4, C5) of an image batch (N, 3, H, W)."""
-        x = self.stem(images)
-        features = []
-        for name in self.stage_names:
-            x = self.get_submodule(name)(x)
-            features.append(x)
-        return tuple(features)
-
 
 class ResNetHead(nn.Module):
     """The fifth stage as a head: what the box and mask heads of C4 models run on each roi.

@@ -233,15 +233,6 @@ class VoVNet(Body):
             freeze_at=cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT,
         )
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps (C2, C3, C4, C5) of an image batch (N, 3, H, W)."""
-        x = self.stem(images)
-        features = []
-        for name in self.stage_names:
-            x = self.get_submodule(name)(x)
-            features.append(x)
-        return tuple(features)
-
 
 def _make_deformable_settings(cfg: CfgNode, spec: VoVNetSpec) -> DeformableSettings:
     settings = DeformableSettings.from_config(cfg, "VOVNET")
