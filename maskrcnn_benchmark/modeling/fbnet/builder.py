@@ -290,23 +290,17 @@ class IRFBlock(nn.Module):
         pointwise = partial(ConvBNRelu, kernel=1, groups=groups, norm=settings.norm)
         self.is_residual = stride == 1 and in_channels == out_channels
         self.pw = pointwise(in_channels, hidden, relu=True)
-        self.shuffle = ChannelShuffle(groups) if shuffle else None
-        self.upscale = Upsample(-stride) if stride < 0 else None
+        self.shuffle = ChannelShuffle(groups) if shuffle else nn.Identity()
+        self.upscale = Upsample(-stride) if stride < 0 else nn.Identity()
         self.dw = _depthwise(hidden, kernel, max(stride, 1), settings, twice=twice)
         self.pwl = pointwise(hidden, out_channels, relu=False)
         self.se4 = SEModule(out_channels) if squeeze else nn.Sequential()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_out, H', W') features."""
-        y: Tensor = self.pw(x)
-        if self.shuffle is not None:
-            y = self.shuffle(y)
-        if self.upscale is not None:
-            y = self.upscale(y)
-        y = self.pwl(self.dw(y))
-        if self.is_residual:
-            y = y + x
-        result: Tensor = self.se4(y)
+        hidden = self.upscale(self.shuffle(self.pw(x)))
+        y = self.pwl(self.dw(hidden))
+        result: Tensor = self.se4(y + x if self.is_residual else y)
         return result
 
 

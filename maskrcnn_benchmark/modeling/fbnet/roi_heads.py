@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
@@ -33,11 +33,6 @@ class FBNetROIHead(ROIFeatureExtractor):
     def __init__(self, *, pooler: Pooler, head: nn.Module, out_channels: int) -> None:
         super().__init__(pooler=pooler, out_channels=out_channels)
         self.head = head
-
-    def encode(self, pooled: Tensor) -> Tensor:
-        """Features (R, D, M', M') of pooled maps (R, F, M, M)."""
-        features: Tensor = self.head(pooled)
-        return features
 
 
 def _build_head(

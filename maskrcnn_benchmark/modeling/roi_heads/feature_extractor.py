@@ -33,7 +33,7 @@ class RoiFeatures(NamedTuple):
 class ROIFeatureExtractor(nn.Module):
     """RoIAlign, then the layers of a head.
 
-    A subclass adds its layers and defines ``encode``.
+    A subclass adds its layers as ``head``, or under other names and defines ``encode``.
 
     Args:
         pooler: pyramid maps and boxes -> (R, F, M, M).
@@ -44,6 +44,7 @@ class ROIFeatureExtractor(nn.Module):
     """
 
     gives_maps: ClassVar[bool] = True
+    head: nn.Module
 
     def __init__(self, *, pooler: Pooler, out_channels: int) -> None:
         super().__init__()
@@ -52,7 +53,8 @@ class ROIFeatureExtractor(nn.Module):
 
     def encode(self, pooled: Tensor) -> Tensor:
         """Features (R, D) or (R, D, M', M') of pooled maps (R, F, M, M)."""
-        raise NotImplementedError
+        features: Tensor = self.head(pooled)
+        return features
 
     def extract(self, features: Sequence[Tensor], boxes: list[BoxList]) -> RoiFeatures:
         """Features of all boxes, and the maps that they come from.
@@ -96,11 +98,6 @@ class ResNet50Conv5ROIFeatureExtractor(ROIFeatureExtractor):
     def __init__(self, *, pooler: Pooler, head: ResNetHead) -> None:
         super().__init__(pooler=pooler, out_channels=head.out_channels)
         self.head = head
-
-    def encode(self, pooled: Tensor) -> Tensor:
-        """Features (R, D, M / 2, M / 2) of pooled maps (R, F, M, M)."""
-        features: Tensor = self.head(pooled)
-        return features
 
 
 @ROI_MASK_FEATURE_EXTRACTORS.register("ResNet50Conv5ROIFeatureExtractor")

@@ -4,6 +4,7 @@ Shapes: R rois, F feature channels, M side of the pooled map, D channels of the 
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -32,7 +33,12 @@ class MaskRCNNFPNFeatureExtractor(ROIFeatureExtractor):
         dilation: of the convolutions.
         norm: normalisation of the convolutions, or None.
         attention: features -> features of the same shape; identity for plain Mask R-CNN.
+
+    Attributes:
+        conv_prefix: what names of the convolutions begin with.
     """
+
+    conv_prefix: ClassVar[str] = "mask_fcn"
 
     def __init__(
         self,
@@ -46,7 +52,7 @@ class MaskRCNNFPNFeatureExtractor(ROIFeatureExtractor):
     ) -> None:
         super().__init__(pooler=pooler, out_channels=[in_channels, *conv_channels][-1])
         self.spatialAtt = attention if attention is not None else nn.Identity()
-        self.conv_names = [f"mask_fcn{i}" for i in range(1, len(conv_channels) + 1)]
+        self.conv_names = [f"{self.conv_prefix}{i}" for i in range(1, len(conv_channels) + 1)]
         channels = in_channels
         for name, next_channels in zip(self.conv_names, conv_channels, strict=True):
             conv = make_conv(

@@ -10,30 +10,22 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, InclusivePaste
 
 
-def attach_masks(detections: Sequence[BoxList], class_logits: Tensor) -> list[BoxList]:
+def attach_masks(
+    detections: Sequence[BoxList], class_logits: Tensor, masker: "Masker | None" = None
+) -> list[BoxList]:
     """The detections with the field ``mask``: probabilities of their own class, inside the boxes.
 
     Args:
         detections: one BoxList an image.
         class_logits: (R, M, M), of its own class, of all detections of all images in their order.
+        masker: makes masks of the whole resized image of them, or None.
     """
     sizes = [len(boxes) for boxes in detections]
     probs = torch.split(class_logits.sigmoid()[:, None], sizes)
-    pairs = zip(detections, probs, strict=True)
-    return [boxes.with_field("mask", masks) for boxes, masks in pairs]
-
-
-def paste_attached_masks(detections: Sequence[BoxList], masker: "Masker") -> list[BoxList]:
-    """The detections with the field ``mask`` as masks of the whole resized image, on their device.
-
-    Args:
-        detections: one BoxList an image with the field ``mask``, (K, 1, M, M) probabilities.
-        masker: pastes them.
-    """
-    pasted = masker([boxes.get_field("mask") for boxes in detections], detections)
+    masks = masker(probs, detections) if masker else probs
     return [
-        boxes.with_field("mask", masks.to(boxes.bbox.device))
-        for boxes, masks in zip(detections, pasted, strict=True)
+        boxes.with_field("mask", each.to(boxes.bbox.device))
+        for boxes, each in zip(detections, masks, strict=True)
     ]
 
 

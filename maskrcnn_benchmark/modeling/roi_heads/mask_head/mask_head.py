@@ -23,14 +23,9 @@ from maskrcnn_benchmark.modeling.roi_heads.head import (
     RoiOutput,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head import feature_extractors, predictors  # noqa: F401  # registers them
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
-    Masker,
-    attach_masks,
-    paste_attached_masks,
-)
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker, attach_masks
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner, mask_loss
 from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
-from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class ROIMaskHead(ROIHead):
@@ -73,7 +68,8 @@ class ROIMaskHead(ROIHead):
             labels = torch.cat([boxes.get_field("labels") for boxes in inputs.boxes])
             features = self.extract(inputs, inputs.boxes)
             logits, prediction = self._segment(features, labels)
-            return RoiOutput(self._attach(inputs.boxes, logits), {}, {MaskPrediction: prediction})
+            detections = attach_masks(inputs.boxes, logits, self.masker)
+            return RoiOutput(detections, {}, {MaskPrediction: prediction})
         # UPSTREAM(matched-only): the original runs the heads on all proposals, although only
         # the matched ones reach a loss; losses and gradients are the same.
         targets = self.assigner(inputs.boxes, inputs.targets)
@@ -94,10 +90,6 @@ class ROIMaskHead(ROIHead):
             logits = self.predictor(features.encoded)[rois, labels]
         masks = logits.sigmoid()[:, None]
         return logits, MaskPrediction(features.pooled, masks, labels, targets)
-
-    def _attach(self, boxes: list[BoxList], logits: Tensor) -> list[BoxList]:
-        detections = attach_masks(boxes, logits)
-        return paste_attached_masks(detections, self.masker) if self.masker else detections
 
 
 @ROI_HEADS.register("mask")
