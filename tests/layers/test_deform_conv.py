@@ -141,9 +141,9 @@ def test_half_precision_returns_its_own_type():
         ({"stride": 0}, r"stride: .*at least 1, got \(0, 0\)"),
         ({"padding": (0, -1)}, r"padding: .*at least 0, got \(0, -1\)"),
         ({"dilation": 0}, r"dilation: .*at least 1"),
-        ({"dilation": 5}, r"at least one output, got \(7, 6\), which gives \(-1, -2\)"),
-        ({"groups": 3}, r"groups: .*divisor of 4 input and 6 output channels, got 3"),
-        ({"deformable_groups": 3}, r"deformable_groups: .*divisor of 4 .*got 3"),
+        ({"dilation": 5}, r"input: .*\(7, 6\).*\(-1, -2\)"),
+        ({"groups": 3}, r"^groups: .*4.*6.*got 3"),
+        ({"deformable_groups": 3}, r"deformable_groups: .*4.*got 3"),
         ({"deformable_groups": 2}, r"offset: .*\(2, 36, 7, 6\), got \(2, 18, 7, 6\)"),
     ],
 )

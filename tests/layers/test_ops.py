@@ -77,7 +77,7 @@ def test_autocast_computes_in_float32(dtype):
     [
         ("nms_keep", (torch.zeros(3, 5), None, 0.5), r"boxes: .*\[ \* 4 \], got \(3, 5\)"),
         ("nms_keep", (torch.zeros(3, 4).half(), None, 0.5), r"boxes: .*float64, got Half"),
-        ("nms_keep", (torch.zeros(3, 4), torch.zeros(3), 0.5), r"labels: expected Long, got Float"),
+        ("nms_keep", (torch.zeros(3, 4), torch.zeros(3), 0.5), r"labels: .*Long, got Float"),
         ("nms_keep", (torch.zeros(3, 4), torch.zeros(2).long(), 0.5), r"labels: .*got \(2\)"),
         ("roi_align", (torch.zeros(1, 1, 2), torch.zeros(0, 5), 1.0, 2, 2, 2), r"input: .*got"),
         ("roi_align", (torch.zeros(1, 1, 2, 2), torch.zeros(1, 4), 1.0, 2, 2, 2), r"rois: .*got"),

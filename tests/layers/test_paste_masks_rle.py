@@ -172,11 +172,11 @@ def test_nothing_to_paste(operator):
     [
         ({"masks": torch.zeros(2, 1, 28, 28)}, r"masks: .*\(N, M, M\), got \(2, 1, 28, 28\)"),
         ({"masks": torch.zeros(2, 28, 14)}, r"masks: .*got \(2, 28, 14\)"),
-        ({"boxes": torch.zeros(3, 4)}, r"boxes: expected shape \(2, 4\), got \(3, 4\)"),
-        ({"boxes": torch.full((2, 4), NAN)}, "boxes: expected finite"),
-        ({"threshold": -0.1}, "threshold: expected at least 0, got -0.1"),
-        ({"threshold": NAN}, "threshold: expected at least 0, got nan"),
-        ({"padding": -1}, "padding: expected at least 0, got -1"),
+        ({"boxes": torch.zeros(3, 4)}, r"boxes: .*\(2, 4\).*got \(3, 4\)"),
+        ({"boxes": torch.full((2, 4), NAN)}, r"^boxes: "),
+        ({"threshold": -0.1}, r"threshold: .*got -0\.1"),
+        ({"threshold": NAN}, r"threshold: .*got nan"),
+        ({"padding": -1}, r"padding: .*got -1"),
     ],
 )
 def test_wrong_inputs_are_named(arguments, message):

@@ -166,14 +166,14 @@ def test_boxes_of_other_types_and_strides():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"instances": torch.tensor([1])}, r"instances: expected indices in \[0, 1\), got 1"),
-        ({"instances": torch.tensor([-1])}, r"instances: expected indices in \[0, 1\), got -1"),
-        ({"points": torch.full((4, 2), NAN)}, "points: expected finite"),
-        ({"boxes": torch.full((1, 4), NAN)}, "boxes: expected finite"),
-        ({"polygon_begins": torch.tensor([0, 3])}, "polygon_begins: expected numbers from 0 to 4"),
-        ({"polygon_begins": torch.tensor([0, 5, 4])}, "polygon_begins: expected ascending"),
-        ({"instance_begins": torch.zeros(0).long()}, "instance_begins: expected numbers from 0"),
-        ({"side": 0}, "side: expected 1 to"),
+        ({"instances": torch.tensor([1])}, r"instances: .*\[0, 1\), got 1"),
+        ({"instances": torch.tensor([-1])}, r"instances: .*\[0, 1\), got -1"),
+        ({"points": torch.full((4, 2), NAN)}, r"\bpoints: "),
+        ({"boxes": torch.full((1, 4), NAN)}, r"\bboxes: "),
+        ({"polygon_begins": torch.tensor([0, 3])}, r"\bpolygon_begins: .*4"),
+        ({"polygon_begins": torch.tensor([0, 5, 4])}, r"\bpolygon_begins: "),
+        ({"instance_begins": torch.zeros(0).long()}, r"\binstance_begins: "),
+        ({"side": 0}, r"\bside: "),
     ],
 )
 def test_wrong_values_are_named(change, message):

@@ -190,7 +190,7 @@ def test_half_precision_sum_does_not_overflow():
     [
         (torch.zeros(3), torch.zeros(3).long(), r"logits: .*\(L, C\), got \(3,\)"),
         (torch.zeros(3, 2), torch.zeros(4).long(), r"targets: .*\(3,\).*got \(4,\)"),
-        (torch.zeros(3, 2), torch.zeros(3), r"targets: expected integers, got torch.float32"),
+        (torch.zeros(3, 2), torch.zeros(3), r"targets: .*got torch\.float32"),
     ],
 )
 def test_wrong_inputs_are_named(logits, targets, message):

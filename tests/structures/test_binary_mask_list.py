@@ -94,8 +94,8 @@ def test_rle_of_each_kind(kind):
 @pytest.mark.parametrize(
     ("rle", "message"),
     [
-        ({"size": [4, 3], "counts": COUNTS}, r"\[4, 3\] in an image of \[3, 4\]"),
-        ({"size": [3, 4], "counts": [3, 2]}, "sum to 5, not to 3"),
+        ({"size": [4, 3], "counts": COUNTS}, r"\[4, 3\].*\[3, 4\]"),
+        ({"size": [3, 4], "counts": [3, 2]}, r"\b5\b.*\b3\b"),
     ],
 )
 def test_an_rle_of_another_size_is_refused(rle, message):

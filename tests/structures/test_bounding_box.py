@@ -172,6 +172,14 @@ def test_fields_with_geometry_follow():
         )
 
 
+def test_with_field_leaves_the_boxes_as_they_were():
+    boxes = boxlist()
+    more = boxes.with_field("labels", torch.arange(len(boxes)))
+    assert not boxes.has_field("labels")
+    assert more.fields() == [*boxes.fields(), "labels"]
+    assert torch.equal(more.bbox, boxes.bbox)
+
+
 def test_copy_with_fields():
     boxes = random_boxlist(2)
     assert boxes.copy_with_fields("labels").fields() == ["labels"]

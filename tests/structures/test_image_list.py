@@ -82,9 +82,9 @@ def test_to_takes_what_a_tensor_takes():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([], "no image"),
-        ([torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)], "one channel count"),
-        ([torch.zeros(2, 2)], "one channel count"),
+        ([], "image"),
+        ([torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)], "channel"),
+        ([torch.zeros(2, 2)], "channel"),
         (torch.zeros(2, 2), r"\(C, H, W\) or"),
     ],
 )

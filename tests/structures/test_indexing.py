@@ -26,9 +26,9 @@ def test_an_empty_list_is_an_index():
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ([True, False], r"mask of shape \(2,\)"),
-        (torch.zeros(2, dtype=torch.uint8), r"mask of shape \(2,\)"),
-        (torch.zeros(2, 1).long(), "one dimension"),
+        ([True, False], r"mask .*\(2,\)"),
+        (torch.zeros(2, dtype=torch.uint8), r"mask .*\(2,\)"),
+        (torch.zeros(2, 1).long(), "dimension"),
     ],
 )
 def test_other_shapes_are_refused(item, message):

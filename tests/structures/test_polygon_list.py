@@ -56,11 +56,11 @@ def test_points_are_float32_pairs():
 @pytest.mark.parametrize(
     ("polygon", "message"),
     [
-        ([0, 0, 1, 1], "at least 6 coordinates, not 4"),
+        ([0, 0, 1, 1], r"\b6\b.*\b4\b"),
         ([0, 0, 1, 1, 2, 2, 3], "not 7"),
         ([], "not 0"),
         (3.0, "not 1"),
-        ([0, 0, 1, 1, 2, float("nan")], "not finite"),
+        ([0, 0, 1, 1, 2, float("nan")], "finite"),
     ],
 )
 def test_malformed_polygons_are_refused(polygon, message):

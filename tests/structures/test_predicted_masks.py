@@ -231,9 +231,9 @@ def test_masks_of_another_image_are_refused():
         (lambda: BoxMasks(torch.ones(1, 28, 28), BOXES[:1], SIZE), r"\(K, 1, M, M\)"),
         (lambda: BoxMasks(torch.ones(1, 2, 28, 28), BOXES[:1], SIZE), r"\(K, 1, M, M\)"),
         (lambda: BoxMasks((torch.ones(1, 4, 5),), BOXES[:1], SIZE), r"K of \(1, M, M\)"),
-        (lambda: BoxMasks(torch.ones(2, 1, 4, 4), BOXES[:1], SIZE), r"boxes must be \(2, 4\)"),
+        (lambda: BoxMasks(torch.ones(2, 1, 4, 4), BOXES[:1], SIZE), r"boxes .*\(2, 4\)"),
         (lambda: ImageMasks(torch.ones(2, 1, 40, 60), SIZE), r"\(K, 40, 60\)"),
-        (lambda: ImageMasks(torch.ones(2, 9, 9).byte(), SIZE), r"not torch.uint8 \(2, 9, 9\)"),
+        (lambda: ImageMasks(torch.ones(2, 9, 9).byte(), SIZE), r"uint8 \(2, 9, 9\)"),
     ],
 )
 def test_masks_of_other_shapes_are_refused(make, message):
