@@ -76,3 +76,45 @@ def found(dataset):
 
 SCENE = {"a.png": [("cat", CAT, 16)], "b.png": [("dog", DOG, 20)]}
 ONE_CLASS = {"a.png": [("object", CAT, 16)], "b.png": [("object", DOG, 20)]}
+
+
+COCO_CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+
+
+def coco_content(names=("a.png", "b.png"), categories=COCO_CATEGORIES, prefix=""):
+    """A COCO file of some photos, whose names begin with ``prefix``."""
+    ids = {category["name"]: category["id"] for category in categories}
+    images, annotations = [], []
+    for number, name in enumerate(names, start=1):
+        width, height = SIZES[name]
+        images.append({"id": number, "file_name": prefix + name, "width": width, "height": height})
+        label, corners = CORNERS[name]
+        x1, y1, x2, y2 = corners
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": ids[label],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "segmentation": [polygon(corners)],
+            }
+        )
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def labelme_shape(label, kind, coordinates, **more):
+    """One of "shapes"."""
+    return {"label": label, "shape_type": kind, "points": coordinates, "group_id": None, **more}
+
+
+def labelme_document(name, *shapes, **more):
+    """The content of the file of a photo."""
+    width, height = SIZES[name]
+    size = {"imageWidth": width, "imageHeight": height}
+    return {"version": "5.4.1", "shapes": list(shapes), "imagePath": name, **size, **more}
+
+
+def write_labelme(folder, name, *shapes, **more):
+    """A photo and the file beside it."""
+    write_photos(folder, [name])
+    write_json((folder / name).with_suffix(".json"), labelme_document(name, *shapes, **more))

@@ -2,30 +2,14 @@ import pytest
 
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.formats import recognise
-from tests.data.formats import scenes
-from tests.data.formats.scenes import SCENE, found, polygon, read, write_json, write_photos
-
-CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-
-
-def content(names=("a.png", "b.png"), categories=CATEGORIES, prefix=""):
-    ids = {category["name"]: category["id"] for category in categories}
-    images, annotations = [], []
-    for number, name in enumerate(names, start=1):
-        width, height = scenes.SIZES[name]
-        images.append({"id": number, "file_name": prefix + name, "width": width, "height": height})
-        label, corners = scenes.CORNERS[name]
-        x1, y1, x2, y2 = corners
-        annotations.append(
-            {
-                "id": number,
-                "image_id": number,
-                "category_id": ids[label],
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "segmentation": [polygon(corners)],
-            }
-        )
-    return {"images": images, "annotations": annotations, "categories": categories}
+from tests.data.formats.scenes import (
+    SCENE,
+    coco_content,
+    found,
+    read,
+    write_json,
+    write_photos,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +26,7 @@ def content(names=("a.png", "b.png"), categories=CATEGORIES, prefix=""):
 )
 def test_photos_are_found_where_tools_put_them(tmp_path, file, photos, prefix):
     write_photos(tmp_path / photos)
-    write_json(tmp_path / file, content(prefix=prefix))
+    write_json(tmp_path / file, coco_content(prefix=prefix))
     data = recognise(tmp_path)
     assert (data.format.name, list(data.parts)) == ("coco", ["all"])
     seen = found(read(data.parts["all"]))
@@ -51,7 +35,7 @@ def test_photos_are_found_where_tools_put_them(tmp_path, file, photos, prefix):
 
 def test_a_file_alone_is_enough(tmp_path):
     write_photos(tmp_path / "images")
-    file = write_json(tmp_path / "labels.json", content())
+    file = write_json(tmp_path / "labels.json", coco_content())
     assert found(read(recognise(file).parts["all"])) == SCENE
 
 
@@ -63,7 +47,7 @@ def test_roboflow_splits_without_the_category_that_only_groups_the_others(tmp_pa
     ]
     for split, name in (("train", "a.png"), ("valid", "b.png")):
         write_photos(tmp_path / split, [name])
-        write_json(tmp_path / split / "_annotations.coco.json", content([name], categories))
+        write_json(tmp_path / split / "_annotations.coco.json", coco_content([name], categories))
     parts = recognise(tmp_path).parts
     assert set(parts) == {"train", "val"}
     for split, name in (("train", "a.png"), ("val", "b.png")):
@@ -78,7 +62,7 @@ def test_a_category_0_that_is_used_stays(tmp_path):
         {"id": 1, "name": "dog", "supercategory": "cat"},
     ]
     write_photos(tmp_path)
-    write_json(tmp_path / "a.json", content(categories=categories))
+    write_json(tmp_path / "a.json", coco_content(categories=categories))
     dataset = read(recognise(tmp_path).parts["all"])
     assert found(dataset) == SCENE
     assert dataset.contiguous_category_id_to_json_id == {1: 0, 2: 1}
@@ -88,8 +72,8 @@ def test_coco_layout_takes_instances_and_photos_of_the_same_split(tmp_path):
     for split, names in (("train", ["a.png"]), ("val", ["a.png", "b.png"])):
         write_photos(tmp_path / f"{split}2017", names)
         file = tmp_path / "annotations" / f"instances_{split}2017.json"
-        write_json(file, content(names))
-        write_json(file.with_name(f"person_keypoints_{split}2017.json"), content(names))
+        write_json(file, coco_content(names))
+        write_json(file.with_name(f"person_keypoints_{split}2017.json"), coco_content(names))
     parts = recognise(tmp_path).parts
     assert parts["train"].images == tmp_path / "train2017"
     assert parts["val"].images == tmp_path / "val2017"
@@ -99,12 +83,12 @@ def test_coco_layout_takes_instances_and_photos_of_the_same_split(tmp_path):
 def test_two_files_of_one_part_are_not_guessed_between(tmp_path):
     write_photos(tmp_path)
     for name in ("one.json", "two.json"):
-        write_json(tmp_path / name, content())
+        write_json(tmp_path / name, coco_content())
     with pytest.raises(DatasetError, match=r"one\.json.*two\.json"):
         recognise(tmp_path)
 
 
 def test_photos_that_are_nowhere_are_named(tmp_path):
-    write_json(tmp_path / "annotations.json", content())
+    write_json(tmp_path / "annotations.json", coco_content())
     with pytest.raises(DatasetError, match=r"a\.png"):
         recognise(tmp_path)

@@ -4,8 +4,16 @@ import pytest
 
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.formats import FORMATS, TRAIN, VAL, part_of_content, recognise
-from tests.data.formats import test_coco, test_labelme
-from tests.data.formats.scenes import CAT, found, points, read, write_json
+from tests.data.formats.scenes import (
+    CAT,
+    coco_content,
+    found,
+    labelme_shape,
+    points,
+    read,
+    write_json,
+    write_labelme,
+)
 
 
 def test_nothing_known_is_answered_with_what_is(tmp_path):
@@ -19,9 +27,9 @@ def test_nothing_known_is_answered_with_what_is(tmp_path):
 
 
 def test_of_two_formats_one_must_be_said(tmp_path):
-    shape = test_labelme.shape("cat", "polygon", points(CAT))
-    test_labelme.write(tmp_path, "a.png", shape)
-    write_json(tmp_path / "annotations.json", test_coco.content(["a.png"]))
+    shape = labelme_shape("cat", "polygon", points(CAT))
+    write_labelme(tmp_path, "a.png", shape)
+    write_json(tmp_path / "annotations.json", coco_content(["a.png"]))
     with pytest.raises(DatasetError, match="coco, labelme"):
         recognise(tmp_path)
     for name in ("coco", "labelme"):
