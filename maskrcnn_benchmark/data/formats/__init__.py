@@ -9,7 +9,13 @@ from maskrcnn_benchmark.data.formats.format import (
     ContentBuilder,
     Part,
 )
-from maskrcnn_benchmark.data.formats.recognise import FORMATS, FoundData, part_of_content, recognise
+from maskrcnn_benchmark.data.formats.recognise import (
+    FORMATS,
+    FoundData,
+    find_format,
+    part_of_content,
+    recognise,
+)
 
 __all__ = [
     "FORMATS",
@@ -21,6 +27,7 @@ __all__ = [
     "ContentBuilder",
     "FoundData",
     "Part",
+    "find_format",
     "part_of_content",
     "recognise",
 ]

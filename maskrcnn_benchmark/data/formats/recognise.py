@@ -49,10 +49,7 @@ def recognise(path: AnyPath, format_name: str = "") -> FoundData:
     place = Path(path).expanduser()
     if not place.exists():
         raise DatasetError(f"no such file or folder of annotated photos: {place}")
-    known = {one.name: one for one in FORMATS}
-    if format_name and format_name not in known:
-        raise DatasetError(f"unknown format {format_name!r}; known: {', '.join(known)}")
-    candidates = [known[format_name]] if format_name else FORMATS
+    candidates = [find_format(format_name)] if format_name else FORMATS
     found = [FoundData(one, parts) for one in candidates if (parts := one.find(place))]
     found = [one for one in found if one.format.has_classes] or found
     if len(found) > 1:
@@ -62,6 +59,18 @@ def recognise(path: AnyPath, format_name: str = "") -> FoundData:
         listed = "".join(f"\n  {one.name}: {one.title}" for one in candidates)
         raise DatasetError(f"{place} holds no annotated photos of a known format:{listed}")
     return found[0]
+
+
+def find_format(name: str) -> AnnotationFormat:
+    """The format of that name.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    known = {one.name: one for one in FORMATS}
+    if name not in known:
+        raise DatasetError(f"unknown format {name!r} of annotations; known: {', '.join(known)}")
+    return known[name]
 
 
 def part_of_content(content: Mapping[str, Any], split: str, seed: int = 0) -> dict[str, Any]:

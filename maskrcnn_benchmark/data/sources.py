@@ -1,0 +1,156 @@
+"""Data sets that are named by their path: a folder or file of annotated photos, in any format.
+
+``PATH``, ``FILE@FOLDER`` (annotations and the folder of their photos), either with ``#train``,
+``#val``, ``#test`` or ``#all`` behind it for a certain part.
+"""
+
+import logging
+import os
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.data.formats import (
+    TEST,
+    TRAIN,
+    VAL,
+    WHOLE,
+    Part,
+    find_format,
+    part_of_content,
+    recognise,
+)
+from maskrcnn_benchmark.data.formats.format import AnyPath, Reader
+
+logger = logging.getLogger(__name__)
+
+_SPLITS: Final = (TRAIN, VAL, TEST, WHOLE)
+
+
+class Source(NamedTuple):
+    """A data set's name, taken apart.
+
+    Attributes:
+        path: of the annotations, or of everything.
+        images: folder of the photos; None looks for it.
+        split: the part that is wanted; "" leaves it to the use.
+    """
+
+    path: Path
+    images: Path | None
+    split: str
+
+    @classmethod
+    def parse(cls, name: str) -> "Source | None":
+        """What a name says; None if it names no file or folder that is here."""
+        place, _, split = name.rpartition("#")
+        if split not in _SPLITS or not place:
+            place, split = name, ""
+        if os.path.exists(os.path.expanduser(place)):
+            return cls(Path(place).expanduser(), None, split)
+        path, at, images = place.rpartition("@")
+        if at and os.path.exists(os.path.expanduser(path)):
+            return cls(Path(path).expanduser(), Path(images).expanduser(), split)
+        return None
+
+    def same_data(self, other: "Source") -> bool:
+        """Whether both are of the same files."""
+        return (self.path, self.images) == (other.path, other.images)
+
+
+def find_part(source: Source, *, is_train: bool, is_shared: bool, format_name: str = "") -> Part:
+    """The part of a source that is trained on, or tested on.
+
+    Data without a validation part are divided by photo where both uses name them: a fifth of the
+    photos is kept for validation, always the same.
+
+    Args:
+        source: which data, and perhaps which part of them.
+        is_train: the use.
+        is_shared: whether the other use names the same data.
+        format_name: as in ``recognise``.
+
+    Raises:
+        DatasetError: the data are of no known format, or have no such part.
+    """
+    parts = _parts(source, format_name)
+    if source.split:
+        return _named_part(source, parts)
+    wanted = TRAIN if is_train else VAL
+    base = parts.get(TRAIN, parts.get(WHOLE))
+    if VAL not in parts and is_shared and base is not None:
+        return _divided(source, base, wanted)
+    order = (TRAIN, WHOLE) if is_train else (VAL, TEST, WHOLE)
+    for split in order:
+        if split in parts:
+            return parts[split]
+    raise DatasetError(
+        f"{source.path} has no {wanted} part, only {', '.join(parts)}; name one: "
+        f"{source.path}#{next(iter(parts))}"
+    )
+
+
+def _parts(source: Source, format_name: str) -> Mapping[str, Part]:
+    if source.images is None:
+        return recognise(source.path, format_name).parts
+    if not source.images.is_dir():
+        raise DatasetError(f"no such folder of photos: {source.images}")
+    name = format_name or _format_of(source.path)
+    return {WHOLE: Part(source.path, source.images, find_format(name).read)}
+
+
+def _format_of(path: Path) -> str:
+    """The format of annotations whose photos lie elsewhere, by name."""
+    return "coco" if path.suffix.lower() == ".json" else recognise(path).format.name
+
+
+def _named_part(source: Source, parts: Mapping[str, Part]) -> Part:
+    if source.split in parts:
+        return parts[source.split]
+    if source.split in (TRAIN, VAL) and WHOLE in parts:
+        return _divided(source, parts[WHOLE], source.split)
+    if source.split == WHOLE and len(parts) == 1:
+        return next(iter(parts.values()))
+    raise DatasetError(f"{source.path} has no part {source.split!r}, only {', '.join(parts)}")
+
+
+def _divided(source: Source, base: Part, split: str) -> Part:
+    logger.info(
+        "%s has no validation part: a fifth of its photos is kept for validation, chosen by their "
+        "names; this is the %s part",
+        source.path,
+        split,
+    )
+    return base._replace(reader=partial(_read_divided, base.reader, split))
+
+
+def _read_divided(
+    reader: Reader, split: str, annotations: AnyPath, images: AnyPath
+) -> Mapping[str, Any]:
+    return part_of_content(reader(annotations, images), split)
+
+
+def catalog_entry(
+    name: str, others: Collection[str], *, is_train: bool, format_name: str = ""
+) -> dict[str, Any] | None:
+    """What a catalog would say of a data set that is named by its path; None if no such path.
+
+    Args:
+        name: as in DATASETS.TRAIN or DATASETS.TEST.
+        others: the names of the other list.
+        is_train: whether it is of DATASETS.TRAIN.
+        format_name: as in ``recognise``.
+
+    Raises:
+        DatasetError: the data are of no known format, or have no such part.
+    """
+    source = Source.parse(name)
+    if source is None:
+        return None
+    elsewhere = [found for other in others if (found := Source.parse(other)) is not None]
+    is_shared = any(source.same_data(other) and not other.split for other in elsewhere)
+    part = find_part(source, is_train=is_train, is_shared=is_shared, format_name=format_name)
+    args = {"root": str(part.images), "ann_file": str(part.annotations), "reader": part.reader}
+    return {"factory": "COCODataset", "args": args}

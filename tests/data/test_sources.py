@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_benchmark.data.datasets import COCODataset
+from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.data.sources import Source, catalog_entry
+from tests.data.formats.scenes import coco_content, write_json, write_photos
+
+NAMES = ("a.png", "b.png")
+
+
+def names_of(entry):
+    """The photos of a catalog entry."""
+    arguments = entry["args"]
+    content = arguments["reader"](arguments["ann_file"], arguments["root"])
+    dataset = COCODataset.from_content(content, arguments["root"])
+    return {dataset.get_img_info(index)["file_name"] for index in range(len(dataset))}
+
+
+def whole(folder):
+    write_photos(folder / "images")
+    write_json(folder / "labels.json", coco_content())
+    return str(folder)
+
+
+def in_splits(folder, *splits):
+    for split, name in zip(splits, NAMES, strict=False):
+        write_photos(folder / split, [name])
+        write_json(folder / split / "_annotations.coco.json", coco_content([name]))
+    return str(folder)
+
+
+def photos(name, others=(), **options):
+    return names_of(catalog_entry(name, others, **options))
+
+
+def test_names_are_taken_apart(tmp_path):
+    (tmp_path / "a@b#c").mkdir()
+    (tmp_path / "labels.json").touch()
+    base = str(tmp_path)
+    assert Source.parse("coco_2017_train") is None
+    assert Source.parse(base) == Source(tmp_path, None, "")
+    assert Source.parse(f"{base}#val") == Source(tmp_path, None, "val")
+    assert Source.parse(f"{base}/a@b#c") == Source(tmp_path / "a@b#c", None, "")
+    assert Source.parse(f"{base}/labels.json@my/photos#test") == Source(
+        tmp_path / "labels.json", Path("my/photos"), "test"
+    )
+
+
+def test_parts_follow_the_use(tmp_path):
+    name = in_splits(tmp_path, "train", "valid")
+    assert photos(name, [name], is_train=True) == {"a.png"}
+    assert photos(name, [name], is_train=False) == {"b.png"}
+    assert photos(f"{name}#train", [name], is_train=False) == {"a.png"}
+
+
+def test_data_in_one_part_are_divided_only_if_both_uses_name_them(tmp_path):
+    name = whole(tmp_path)
+    assert photos(name, [], is_train=True) == set(NAMES)
+    assert photos(name, [], is_train=False) == set(NAMES)
+    train = photos(name, [name], is_train=True)
+    val = photos(name, [name], is_train=False)
+    assert len(train) == len(val) == 1
+    assert train | val == set(NAMES)
+    assert photos(f"{name}#val", [], is_train=False) == val
+    assert photos(f"{name}#all", [name], is_train=True) == set(NAMES)
+
+
+def test_a_test_part_is_not_for_choosing_models(tmp_path):
+    """With training and test parts alone, validation photos come from the training part."""
+    for split, names in (("train", NAMES), ("test", NAMES[:1])):
+        write_photos(tmp_path / split, names)
+        write_json(tmp_path / split / "_annotations.coco.json", coco_content(names))
+    name = str(tmp_path)
+    train = photos(name, [name], is_train=True)
+    assert train | photos(name, [name], is_train=False) == set(NAMES)
+    assert photos(name, [], is_train=False) == {"a.png"}
+
+
+def test_annotations_and_photos_in_places_of_their_own(tmp_path):
+    whole(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    name = f"{tmp_path}/labels.json@{tmp_path}/elsewhere"
+    assert photos(name, is_train=False) == set(NAMES)
+    with pytest.raises(DatasetError, match="nowhere"):
+        catalog_entry(f"{tmp_path}/labels.json@nowhere", [], is_train=True)
+
+
+@pytest.mark.parametrize(("part", "is_train"), [("", True), ("#train", True), ("#all", False)])
+def test_missing_parts_are_named(tmp_path, part, is_train):
+    name = in_splits(tmp_path, "val", "test")
+    with pytest.raises(DatasetError, match="test, val"):
+        catalog_entry(name + part, [], is_train=is_train)
