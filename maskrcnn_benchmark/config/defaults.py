@@ -32,10 +32,12 @@ _C.INPUT.TO_BGR255 = True
 _C.INPUT.FLIP_PROB_TRAIN = 0.5
 
 _C.DATASETS = CfgNode()
-# Names of the data sets to train on, as in `paths_catalog.DatasetCatalog`.
+# The data sets to train on: names in `paths_catalog.DatasetCatalog`, or paths (docs/datasets.md).
 _C.DATASETS.TRAIN = ()
-# Names of the data sets to evaluate on.
+# The data sets to evaluate on.
 _C.DATASETS.TEST = ()
+# The format of those named by their path: a name in `data.formats.FORMATS`; "": look.
+_C.DATASETS.FORMAT = ""
 
 _C.DATALOADER = CfgNode()
 # Processes that read images; 0: the main process reads them.

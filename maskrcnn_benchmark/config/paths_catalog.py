@@ -107,7 +107,10 @@ class DatasetCatalog:
         """
         if name not in cls.DATASETS:
             known = ", ".join(sorted(cls.DATASETS))
-            raise ConfigError(f"unknown data set {name!r} in DATASETS; known: {known}")
+            raise ConfigError(
+                f"unknown data set {name!r} in DATASETS: it is no file or folder that is here, and "
+                f"not one of {known}"
+            )
         entry = dict(cls.DATASETS[name])
         factory = entry.pop("factory", "COCODataset")
         if factory == "COCODataset":

@@ -32,6 +32,7 @@ from maskrcnn_benchmark.data.samplers import (
     KeyedBatchSampler,
     mix_seed,
 )
+from maskrcnn_benchmark.data.sources import catalog_entry
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.utils.catalogs import import_catalog
@@ -74,18 +75,19 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
     transforms = build_transforms(cfg, is_train=False)
     wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
     wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
-    entries = {name: catalog.get(name) for name, _ in wanted}
+    entries = {one: _make_entry(cfg, catalog, *one) for one in wanted}
     read = lru_cache(maxsize=1)(read_content)
     made: dict[tuple[str, bool], DetectionDataset] = {}
 
     def source(one: tuple[str, bool]) -> str:
-        arguments = entries[one[0]]["args"]
+        arguments = entries[one]["args"]
         return str(arguments.get("ann_file", arguments))
 
     # Those of one source come one after the other: the content of one is kept at a time.
     for name, is_train in sorted(wanted, key=source):
         own = None if is_train else transforms
-        dataset = _dataset(name, entries[name], is_train, own, spec.num_classes, read)
+        entry = entries[name, is_train]
+        dataset = _dataset(name, entry, is_train, own, spec.num_classes, read)
         _check_fit(spec, dataset, is_train)
         made[name, is_train] = dataset
     return Datasets(
@@ -99,8 +101,9 @@ def make_known_categories(cfg: CfgNode, name: str) -> Mapping[int, str]:
 
     The name need not be in the catalog of the settings.
     """
+    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
     try:
-        entry = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog.get(name)
+        entry = _make_entry(cfg, catalog, name, name in cfg.DATASETS.TRAIN)
     except ConfigError:
         return {}
     known = getattr(_factory(name, entry), "known_categories", AdaptedDataset.known_categories)
@@ -227,6 +230,16 @@ def aspect_ratio_groups(dataset: DetectionDataset) -> list[int]:
     """For each image 0 if it is wider than high, else 1."""
     infos = (dataset.get_img_info(index) for index in range(len(dataset)))
     return [bisect_right(_ASPECT_RATIO_BINS, info["height"] / info["width"]) for info in infos]
+
+
+def _make_entry(cfg: CfgNode, catalog: Any, name: str, is_train: bool) -> Mapping[str, Any]:  # noqa: ANN401 - a user's class
+    """What the catalog says of a data set, or else the file or folder of that name."""
+    if name not in getattr(catalog, "DATASETS", ()):
+        others = cfg.DATASETS.TEST if is_train else cfg.DATASETS.TRAIN
+        entry = catalog_entry(name, others, is_train=is_train, format_name=cfg.DATASETS.FORMAT)
+        if entry is not None:
+            return entry
+    return cast("Mapping[str, Any]", catalog.get(name))
 
 
 def _dataset(

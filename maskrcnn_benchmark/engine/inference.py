@@ -19,6 +19,7 @@ from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
 from maskrcnn_benchmark.evaluation import EvaluationResult, Evaluator, check_expected_results
 from maskrcnn_benchmark.utils.comm import get_world_size, is_main_process, synchronize
+from maskrcnn_benchmark.utils.files import as_file_name
 from maskrcnn_benchmark.utils.logger import progress_extra
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def make_evaluation(
         iou_types=spec.iou_types,
         box_only=spec.box_only,
         device=runner.device,
-        output_folder=Path(cfg.OUTPUT_DIR) / "inference" / dataset_name,
+        output_folder=Path(cfg.OUTPUT_DIR) / "inference" / as_file_name(dataset_name),
         backend=cfg.TEST.COCO_BACKEND,
         mode=cfg.TEST.INFERENCE_MODE,
     )

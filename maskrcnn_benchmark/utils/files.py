@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,3 +66,9 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def as_file_name(text: str) -> str:
+    """A text, such as a path, as the name of a file or folder: its last two parts, plainly."""
+    parts = [part for part in re.split(r"[/\\]", text) if part.strip(".")]
+    return re.sub(r"[^\w.@#+-]+", "_", "_".join(parts[-2:])) or "_"

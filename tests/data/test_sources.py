@@ -2,6 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.data import make_datasets
+from maskrcnn_benchmark.data.build import make_known_categories
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.sources import Source, catalog_entry
@@ -92,3 +96,24 @@ def test_missing_parts_are_named(tmp_path, part, is_train):
     name = in_splits(tmp_path, "val", "test")
     with pytest.raises(DatasetError, match="test, val"):
         catalog_entry(name + part, [], is_train=is_train)
+
+
+def test_paths_work_as_names_of_data_sets(tmp_path):
+    cfg = get_default_config()
+    cfg.MODEL.NUM_CLASSES = cfg.MODEL.FCOS.NUM_CLASSES = 3
+    cfg.MODEL.MASK_ON = True
+    name = whole(tmp_path)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (name,), (name,)
+    datasets = make_datasets(cfg)
+    (train,), (test,) = datasets
+    shown = [one.get_img_info(0)["file_name"] for one in (train, test)]
+    assert sorted(shown) == ["a.png", "b.png"]
+    assert train.categories == test.categories == {1: "cat", 2: "dog"}
+    assert make_known_categories(cfg, name) == train.categories
+
+
+def test_a_name_that_is_neither_known_nor_a_path(tmp_path):
+    cfg = get_default_config()
+    cfg.DATASETS.TRAIN = (str(tmp_path / "nothing"),)
+    with pytest.raises(ConfigError, match="nothing"):
+        make_datasets(cfg)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
+from maskrcnn_benchmark.utils.files import as_file_name, atomic_write, remove_unfinished
 
 
 def test_text_and_bytes_arrive_and_nothing_else_is_left(tmp_path):
@@ -70,3 +70,17 @@ with atomic_write(sys.argv[1]) as file:
 def test_other_modes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="got 'a'"), atomic_write(tmp_path / "file", "a"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("coco_2017_val", "coco_2017_val"),
+        ("/home/me/my photos/#val", "my_photos_#val"),
+        ("..\\data\\a.json@b/", "data_a.json@b"),
+        ("../..", "_"),
+        ("données/été", "données_été"),
+    ],
+)
+def test_texts_become_names_in_one_folder(text, name):
+    assert as_file_name(text) == name
