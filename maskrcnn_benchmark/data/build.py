@@ -33,7 +33,7 @@ from maskrcnn_benchmark.data.samplers import (
     mix_seed,
 )
 from maskrcnn_benchmark.data.sources import catalog_entry
-from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
@@ -72,7 +72,7 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
         raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
     spec = ArchitectureSpec.from_config(cfg)
     catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
-    transforms = build_transforms(cfg, is_train=False)
+    transforms = build_pixel_transforms(cfg, is_train=False)
     wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
     wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
     entries = {one: _make_entry(cfg, catalog, *one) for one in wanted}
@@ -175,7 +175,8 @@ def make_train_loader(
     """
     whole = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
     num_replicas, rank = _place(is_distributed)
-    seeded = SeededDataset(whole, build_transforms(cfg, is_train=True), seed=cfg.SEED, rank=rank)
+    transforms = build_pixel_transforms(cfg, is_train=True)
+    seeded = SeededDataset(whole, transforms, seed=cfg.SEED, rank=rank)
     sampler = DistributedSampler(seeded, num_replicas, rank, shuffle=True, seed=cfg.SEED)
     batches = _make_batches(cfg, sampler, whole, "SOLVER", num_replicas)
     iterations = IterationBasedBatchSampler(batches, cfg.SOLVER.MAX_ITER, start_iter)
@@ -320,8 +321,10 @@ def _make_loader(
         dataset,
         batch_sampler=batches,
         num_workers=_useful_workers(cfg.DATALOADER.NUM_WORKERS),
-        collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY),
+        collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY, build_pixel_normalizer(cfg)),
         worker_init_fn=_start_worker,
+        # A GPU copies from pinned memory while it computes.
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),
         # Its own generator, so that starting a loader leaves the global one, which is saved with
         # checkpoints, as it was.
         generator=torch.Generator().manual_seed(mix_seed(cfg.SEED)),

@@ -65,7 +65,8 @@ class ModelRunner:
         """Scalar losses by name of a batch, with their graph; the model is in training mode."""
         images, targets, _ = batch
         losses: dict[str, Tensor] = self.model(
-            images.to(self.device), [target.to(self.device) for target in targets]
+            images.to(self.device, non_blocking=True),
+            [target.to(self.device) for target in targets],
         )
         return losses
 
@@ -90,7 +91,7 @@ class ModelRunner:
 
     def _detections(self, images: ImageList) -> list[BoxList]:
         assert self._detect is not None  # ``evaluating`` has set it
-        return [boxes.to(_CPU) for boxes in self._detect(images.to(self.device))]
+        return [boxes.to(_CPU) for boxes in self._detect(images.to(self.device, non_blocking=True))]
 
 
 def build_model(cfg: CfgNode, device: torch.device) -> nn.Module:

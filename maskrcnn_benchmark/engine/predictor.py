@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.data.collate_batch import pad_together
+from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
 from maskrcnn_benchmark.engine.forward import ModelRunner, build_pretrained_model
 from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 
 
 class Predictor:
@@ -21,8 +22,10 @@ class Predictor:
 
     Args:
         runner: of the model.
-        transform: ``transform(photo, None)`` returns the (3, H, W) input and ``None``.
+        transform: ``transform(photo, None)`` returns a (3, H, W) tensor and ``None``: the input,
+            or with a normalizer 8-bit pixels.
         size_divisible: input sides are padded to multiples of this; 0 leaves them.
+        normalizer: what the model wants done with 8-bit pixels.
     """
 
     def __init__(
@@ -31,10 +34,12 @@ class Predictor:
         runner: ModelRunner,
         transform: Callable[[Image.Image, None], tuple[Any, Any]],
         size_divisible: int = 0,
+        normalizer: PixelNormalizer | None = None,
     ) -> None:
         self.runner = runner
         self.transform = transform
         self.size_divisible = size_divisible
+        self.normalizer = normalizer
 
     @classmethod
     def from_config(
@@ -56,8 +61,9 @@ class Predictor:
             model = build_pretrained_model(cfg, device, weights)
         return cls(
             runner=ModelRunner.from_config(cfg, model, device),
-            transform=build_transforms(cfg, is_train=False),
+            transform=build_pixel_transforms(cfg, is_train=False),
             size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
+            normalizer=build_pixel_normalizer(cfg),
         )
 
     def __call__(self, image: Image.Image) -> BoxList:
@@ -68,8 +74,8 @@ class Predictor:
             ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``, of one with a
             keypoint head, ``keypoints``.
         """
-        tensor: Tensor = self.transform(image.convert("RGB"), None)[0]
-        images = to_image_list([tensor], self.size_divisible)
+        tensor = self.transform(image.convert("RGB"), None)[0]
+        images = pad_together([tensor], self.size_divisible, self.normalizer)
         with self.runner.evaluating() as detect:
             (detections,) = detect(images)
         return detections.resize(image.size)

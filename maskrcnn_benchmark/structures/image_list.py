@@ -1,4 +1,4 @@
-"""A batch of images of different sizes in one padded tensor.
+"""A batch of images of different sizes in one padded tensor, as pixels or normalised.
 
 Shapes: N images of C channels; H, W the common padded height and width.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_MAX_8_BIT: Final = 255.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,115 @@ class ImageList:
     def to(self, *args: Any, **kwargs: Any) -> ImageList:
         """The same batch after ``Tensor.to`` with these arguments (device, dtype, ...)."""
         return ImageList(self.tensors.to(*args, **kwargs), self.image_sizes)
+
+    def pin_memory(self) -> ImageList:
+        """The same batch in memory that a GPU can copy from by itself."""
+        return ImageList(self.tensors.pin_memory(), self.image_sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelNormalizer:
+    """What turns 8-bit pixels into a model's input.
+
+    Attributes:
+        mean: subtracted, one value a channel, in the scale and channel order after conversion.
+        std: divides what is left, likewise; positive.
+        to_bgr255: convert to BGR in [0, 255] first, which Caffe2's weights expect; otherwise to RGB
+            in [0, 1].
+
+    Raises:
+        ValueError: not three values each, or a ``std`` that is not positive.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    to_bgr255: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                "mean and std must be three values, std positive, not "
+                f"{list(self.mean)} and {list(self.std)}"
+            )
+
+    def __call__(self, pixels: Tensor, image_sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """The normalised images, (N, 3, H, W) float32; 0 where padded.
+
+        The numbers are, bit by bit, those of ``ToTensor`` and ``Normalize``.
+
+        Args:
+            pixels: (N, 3, H, W) uint8 RGB.
+            image_sizes: true (height, width) of each image.
+        """
+        result = torch.zeros(pixels.shape, device=pixels.device)
+        # Divisors on the device: CUDA multiplies with the reciprocal of a number from elsewhere.
+        whole, *stds = (
+            torch.full((), value, device=pixels.device) for value in (_MAX_8_BIT, *self.std)
+        )
+        order = (2, 1, 0) if self.to_bgr255 else (0, 1, 2)
+        for image, planes, (height, width) in zip(result, pixels, image_sizes, strict=True):
+            for channel, source in enumerate(order):
+                plane = image[channel, :height, :width]
+                plane.copy_(planes[source, :height, :width])
+                # Of a whole number, / 255 * 255 is that number again, in float32 too.
+                if not self.to_bgr255:
+                    plane.div_(whole)
+                plane.sub_(self.mean[channel])
+                if self.std[channel] != 1:
+                    plane.div_(stds[channel])
+        return result
+
+
+class PixelImageList(ImageList):
+    """Images kept as 8-bit pixels, a quarter of the bytes, and normalised where they are used.
+
+    ``to`` gives an ordinary ImageList, normalised after the pixels were moved.
+
+    Args:
+        pixels: (N, 3, H, W) uint8 RGB.
+        image_sizes: true (height, width) of each image.
+        normalizer: what makes a model's input of them.
+
+    Raises:
+        ValueError: the number of sizes differs from the number of images.
+    """
+
+    __slots__ = ("normalizer", "pixels")
+
+    pixels: Tensor
+    normalizer: PixelNormalizer
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        image_sizes: Sequence[tuple[int, int]],
+        normalizer: PixelNormalizer,
+    ) -> None:
+        if len(pixels) != len(image_sizes):
+            raise ValueError(f"{len(pixels)} images, but {len(image_sizes)} image_sizes")
+        # The class is frozen, as its base is.
+        object.__setattr__(self, "pixels", pixels)
+        object.__setattr__(self, "image_sizes", image_sizes)
+        object.__setattr__(self, "normalizer", normalizer)
+
+    @property
+    def tensors(self) -> Tensor:
+        """(N, 3, H, W) float32 normalised images, computed anew each time they are asked for."""
+        return self.normalizer(self.pixels, self.image_sizes)
+
+    def to(self, *args: Any, **kwargs: Any) -> ImageList:
+        """The normalised batch (float32, unless another dtype is asked for) after ``Tensor.to``."""
+        asked = torch.empty(0, device=self.pixels.device).to(*args, **kwargs)
+        pixels = self.pixels.to(asked.device, non_blocking=kwargs.get("non_blocking", False))
+        images = self.normalizer(pixels, self.image_sizes)
+        return ImageList(images.to(*args, **kwargs), self.image_sizes)
+
+    def pin_memory(self) -> ImageList:
+        """The same batch with its pixels in memory that a GPU can copy from by itself."""
+        return PixelImageList(self.pixels.pin_memory(), self.image_sizes, self.normalizer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PixelImageList, (self.pixels, self.image_sizes, self.normalizer)
 
 
 def to_image_list(

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.data.collate_batch import Batch, BatchCollator, _ByValue
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList, PixelImageList, PixelNormalizer
 from tests.factories import target_with_masks
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -39,6 +40,36 @@ def test_images_without_boxes():
     batch = BatchCollator(4)([sample(num_boxes=0)])
     assert len(batch.targets[0]) == 0
     assert len(batch.targets[0].get_field("masks")) == 0
+
+
+def pixel_sample(height=8, width=10, image_id=1, num_boxes=2):
+    image, target, image_id = sample(height, width, image_id, num_boxes)
+    return image.to(torch.uint8), target, image_id
+
+
+def test_pixels_stay_pixels_until_they_are_used():
+    normalizer = PixelNormalizer((1.0, 1.0, 1.0), (2.0, 2.0, 2.0))
+    samples = [pixel_sample(8, 10, 5), pixel_sample(40, 6, 7)]
+    (images, *_) = BatchCollator(32, normalizer)(samples)
+    assert isinstance(images, PixelImageList)
+    assert images.pixels.dtype == torch.uint8
+    assert list(images.image_sizes) == [(8, 10), (40, 6)]
+    assert (images.tensors[1, :, :40, :6] == 3).all()  # (7 - 1) / 2
+    assert images.tensors[1].sum() == 3 * 3 * 240
+    loader = DataLoader(
+        samples, batch_size=2, num_workers=1, collate_fn=BatchCollator(32, normalizer)
+    )
+    (batch,) = loader
+    assert torch.equal(batch.images.pixels, images.pixels)
+    assert torch.equal(batch.images.to("cpu").tensors, images.tensors)
+
+
+def test_normalised_images_are_left_alone():
+    normalizer = PixelNormalizer((1.0, 1.0, 1.0), (2.0, 2.0, 2.0))
+    images = BatchCollator(32, normalizer)([sample(8, 10, 5)]).images
+    assert type(images) is ImageList
+    assert (images.tensors[..., :8, :10] == 5).all()
+    assert BatchCollator(32)([pixel_sample()]).images.tensors.dtype == torch.uint8
 
 
 def test_by_value_comes_back_as_the_thing_itself():

@@ -6,6 +6,7 @@ from PIL import Image
 from torch import nn
 
 from maskrcnn_benchmark.config import ConfigError
+from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.engine.forward import (
     ModelRunner,
     build_model,
@@ -125,7 +126,7 @@ def test_a_mode_from_outside_predicts(cfg, modes):
     cfg.TEST.INFERENCE_MODE = "double"
     predictor = Predictor.from_config(cfg, model=model)
     found = predictor(photo)
-    images = to_image_list([predictor.transform(photo.convert("RGB"), None)[0]], 32)
+    images = to_image_list([build_transforms(cfg, False)(photo.convert("RGB"))[0]], 32)
     (expected,) = detections_of(model.double(), images.to(torch.float64))
     assert torch.equal(found.bbox, expected.resize(photo.size).bbox)
     # The types round differently.

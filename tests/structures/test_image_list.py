@@ -1,8 +1,15 @@
+import pickle
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+from maskrcnn_benchmark.structures.image_list import (
+    ImageList,
+    PixelImageList,
+    PixelNormalizer,
+    to_image_list,
+)
 from tests.golden_data import golden_npz
 
 
@@ -101,3 +108,105 @@ def test_something_else_is_refused():
 def test_sizes_match_images():
     with pytest.raises(ValueError, match=r"2.*1"):
         ImageList(torch.zeros(2, 3, 4, 4), [(4, 4)])
+
+
+def every_pixel():
+    """All 256 values in all channels, in one image of 16 x 16."""
+    plane = torch.arange(256, dtype=torch.uint8).reshape(16, 16)
+    planes = torch.stack([plane, plane.T, plane.flip(0)])
+    return planes[None]
+
+
+@pytest.mark.parametrize("to_bgr255", [False, True])
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0)),
+        ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395)),
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+        ((0.0, 0.0, 0.0), (1.0, 255.0, 1 / 255)),
+    ],
+)
+def test_normalised_pixels_have_the_bits_of_the_original_steps(mean, std, to_bgr255):
+    pixels = every_pixel()
+    floats = pixels[0].to(torch.float32).div(255)
+    if to_bgr255:
+        floats = floats[[2, 1, 0]] * 255
+    floats = floats - torch.tensor(mean)[:, None, None]
+    expected = floats / torch.tensor(std)[:, None, None]
+    normalized = PixelNormalizer(mean, std, to_bgr255)(pixels, [(16, 16)])
+    assert normalized.dtype == torch.float32
+    assert torch.equal(normalized[0], expected)
+
+
+NORMALIZER = PixelNormalizer((1.0, 2.0, 3.0), (1.0, 2.0, 4.0))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_what_is_padded_is_zero(layout):
+    pixels = every_pixel().contiguous(memory_format=layout)
+    whole = NORMALIZER(pixels, [(16, 16)])
+    assert whole.is_contiguous()
+    part = NORMALIZER(pixels, [(7, 5)])
+    assert torch.equal(part[..., :7, :5], whole[..., :7, :5])
+    assert part[..., 7:, :].eq(0).all()
+    assert part[..., 5:].eq(0).all()
+
+
+@pytest.mark.parametrize("size_hw", [(0, 0), (1, 1)])
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_pixels_are_normalised(count, size_hw):
+    pixels = torch.full((count, 3, *size_hw), 5, dtype=torch.uint8)
+    normalized = NORMALIZER(pixels, [size_hw] * count)
+    expected = torch.tensor([4.0, 1.5, 0.5])[:, None, None]  # (5 - mean) / std
+    assert torch.equal(normalized, expected.expand(count, 3, *size_hw))
+
+
+@pytest.mark.parametrize("std", [(1.0, 0.0, 1.0), (1.0, 1.0)])
+def test_impossible_deviations_are_refused(std):
+    with pytest.raises(ValueError, match="std positive"):
+        PixelNormalizer((0.0, 0.0, 0.0), std)
+
+
+def test_pixels_are_an_image_list_of_normalised_images():
+    pixels = every_pixel()
+    images = PixelImageList(pixels, [(16, 9)], NORMALIZER)
+    expected = NORMALIZER(pixels, [(16, 9)])
+    assert isinstance(images, ImageList)
+    assert len(images) == 1
+    assert to_image_list(images) is images
+    assert torch.equal(images.tensors, expected)
+    copy = pickle.loads(pickle.dumps(images))
+    assert torch.equal(copy.pixels, pixels)
+    assert torch.equal(copy.tensors, expected)
+    assert copy.image_sizes == [(16, 9)]
+    with pytest.raises(ValueError, match="1 images, but 2 image_sizes"):
+        PixelImageList(pixels, [(16, 9)] * 2, NORMALIZER)
+
+
+@pytest.mark.parametrize(
+    ("where", "dtype"),
+    [
+        (("cpu",), torch.float32),
+        ((torch.float64,), torch.float64),
+        (("cpu", torch.float16), torch.float16),
+    ],
+)
+def test_pixels_arrive_normalised(where, dtype):
+    images = PixelImageList(every_pixel(), [(16, 9)], NORMALIZER)
+    arrived = images.to(*where)
+    assert type(arrived) is ImageList
+    assert arrived.image_sizes == [(16, 9)]
+    assert torch.equal(arrived.tensors, images.tensors.to(dtype))
+    assert arrived.tensors.dtype == dtype
+
+
+@pytest.mark.gpu
+def test_pixels_are_normalised_on_the_gpu_with_the_same_bits():
+    for to_bgr255 in (False, True):
+        normalizer = PixelNormalizer((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), to_bgr255)
+        images = PixelImageList(every_pixel(), [(16, 9)], normalizer)
+        arrived = images.pin_memory().to("cuda", non_blocking=True)
+        assert arrived.tensors.is_cuda
+        assert torch.equal(arrived.tensors.cpu(), images.tensors)

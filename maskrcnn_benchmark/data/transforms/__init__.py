@@ -1,23 +1,33 @@
 """Changes of images together with their targets."""
 
-from maskrcnn_benchmark.data.transforms.build import build_transforms
+from maskrcnn_benchmark.data.transforms.build import (
+    build_pixel_normalizer,
+    build_pixel_transforms,
+    build_transforms,
+)
 from maskrcnn_benchmark.data.transforms.transforms import (
+    RESIZE_BACKENDS,
     Compose,
     Normalize,
     RandomHorizontalFlip,
     RandomTransform,
     Resize,
+    ToPixels,
     ToTensor,
     resized_hw,
 )
 
 __all__ = [
+    "RESIZE_BACKENDS",
     "Compose",
     "Normalize",
     "RandomHorizontalFlip",
     "RandomTransform",
     "Resize",
+    "ToPixels",
     "ToTensor",
+    "build_pixel_normalizer",
+    "build_pixel_transforms",
     "build_transforms",
     "resized_hw",
 ]

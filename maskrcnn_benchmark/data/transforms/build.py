@@ -9,8 +9,11 @@ from maskrcnn_benchmark.data.transforms.transforms import (
     Normalize,
     RandomHorizontalFlip,
     Resize,
+    ToPixels,
     ToTensor,
+    Transform,
 )
+from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 
 
 def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
@@ -23,6 +26,42 @@ def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
     Raises:
         ConfigError: a value of INPUT that makes no sense.
     """
+    normalizer = build_pixel_normalizer(cfg)
+    normalize = Normalize(normalizer.mean, normalizer.std, normalizer.to_bgr255)
+    return Compose([*_make_geometric(cfg, is_train), ToTensor(), normalize])
+
+
+def build_pixel_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
+    """The transforms that turn a photo into 8-bit pixels, which ``build_pixel_normalizer`` follows.
+
+    Together they give the numbers of ``build_transforms``.
+
+    Args:
+        cfg: settings; the keys under INPUT are read.
+        is_train: with random sizes and flips.
+
+    Raises:
+        ConfigError: a value of INPUT that makes no sense.
+    """
+    return Compose([*_make_geometric(cfg, is_train), ToPixels()])
+
+
+def build_pixel_normalizer(cfg: CfgNode) -> PixelNormalizer:
+    """What turns 8-bit pixels into the model's input, as ``cfg.INPUT`` says.
+
+    Raises:
+        ConfigError: INPUT.PIXEL_MEAN or PIXEL_STD makes no sense.
+    """
+    settings = cfg.INPUT
+    mean, std = tuple(settings.PIXEL_MEAN), tuple(settings.PIXEL_STD)
+    try:
+        return PixelNormalizer(mean, std, settings.TO_BGR255)
+    except ValueError as error:
+        raise ConfigError(f"INPUT (one of PIXEL_MEAN, PIXEL_STD): {error}") from error
+
+
+def _make_geometric(cfg: CfgNode, is_train: bool) -> list[Transform]:
+    """The transforms of image and boxes alike."""
     settings = cfg.INPUT
     min_sizes: Sequence[int] = (settings.MIN_SIZE_TEST,)
     max_size, flip_prob = settings.MAX_SIZE_TEST, 0.0
@@ -30,21 +69,17 @@ def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
         min_sizes = _train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN)
         max_size, flip_prob = settings.MAX_SIZE_TRAIN, settings.FLIP_PROB_TRAIN
     try:
-        return Compose(
-            [
-                Resize(min_sizes, max_size),
-                # UPSTREAM(flip-probability): data/transforms/build.py fixed it at 0.5 and left
-                # the key INPUT.FLIP_PROB_TRAIN commented out; here the key works.
-                RandomHorizontalFlip(flip_prob),
-                ToTensor(),
-                Normalize(settings.PIXEL_MEAN, settings.PIXEL_STD, settings.TO_BGR255),
-            ]
-        )
+        # UPSTREAM(flip-probability): data/transforms/build.py fixed it at 0.5 and left the key
+        # INPUT.FLIP_PROB_TRAIN commented out; here the key works.
+        return [
+            Resize(min_sizes, max_size, settings.RESIZE_BACKEND),
+            RandomHorizontalFlip(flip_prob),
+        ]
     except ValueError as error:
         split = "TRAIN" if is_train else "TEST"
         raise ConfigError(
-            f"INPUT (one of MIN_SIZE_{split}, MAX_SIZE_{split}, FLIP_PROB_TRAIN, PIXEL_MEAN, "
-            f"PIXEL_STD): {error}"
+            f"INPUT (one of MIN_SIZE_{split}, MAX_SIZE_{split}, RESIZE_BACKEND, FLIP_PROB_TRAIN): "
+            f"{error}"
         ) from error
 
 

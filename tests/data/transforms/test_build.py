@@ -1,9 +1,17 @@
 """build_transforms: which settings reach which transform."""
 
+import random
+
 import pytest
+import torch
+from PIL import Image
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.data.transforms import (
+    build_pixel_normalizer,
+    build_pixel_transforms,
+    build_transforms,
+)
 
 
 def stages(is_train, *options):
@@ -51,6 +59,27 @@ def test_a_range_means_every_integer_in_it_and_wins_over_the_list():
 def test_flip_probability_is_read():
     """upstream: flip-probability. The original ignored INPUT.FLIP_PROB_TRAIN."""
     assert stages(True, "INPUT.FLIP_PROB_TRAIN", 0.0)[1].prob == 0.0
+
+
+@pytest.mark.parametrize("backend", ["pil", "fast"])
+@pytest.mark.parametrize("to_bgr255", [False, True])
+def test_both_ways_to_the_input_have_the_same_bits(backend, to_bgr255):
+    cfg = get_default_config()
+    cfg.merge_from_list(["INPUT.RESIZE_BACKEND", backend, "INPUT.TO_BGR255", to_bgr255])
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TRAIN", (20, 30), "INPUT.PIXEL_STD", [3.0, 2.0, 1.0]])
+    photo = Image.effect_noise((24, 18), 90).convert("RGB")
+    for seed in range(4):
+        expected, _ = build_transforms(cfg)(photo, None, random.Random(seed))
+        pixels, _ = build_pixel_transforms(cfg)(photo, None, random.Random(seed))
+        normalized = build_pixel_normalizer(cfg)(pixels[None], [tuple(pixels.shape[1:])])
+        assert torch.equal(normalized[0], expected)
+
+
+def test_the_way_to_resize_is_read():
+    assert stages(True)[0].backend == "pil"
+    assert stages(False, "INPUT.RESIZE_BACKEND", "fast")[0].backend == "fast"
+    with pytest.raises(ConfigError, match=r"INPUT.*RESIZE_BACKEND.*'pil', 'fast'.*not 'quick'"):
+        stages(True, "INPUT.RESIZE_BACKEND", "quick")
 
 
 def test_rgb_input():

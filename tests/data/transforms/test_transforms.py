@@ -14,10 +14,12 @@ from maskrcnn_benchmark.data.transforms import (
     Normalize,
     RandomHorizontalFlip,
     Resize,
+    ToPixels,
     ToTensor,
     resized_hw,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 from tests.golden_data import GOLDEN_DIR, golden_json, golden_npz
 
 MEAN_BGR = (102.9801, 115.9465, 122.7717)
@@ -97,6 +99,37 @@ def test_resize_draws_every_size_and_only_those():
     assert heights == {5, 6, 7, 8}
 
 
+def test_an_unknown_way_to_resize_is_named():
+    with pytest.raises(ValueError, match=r"one of \('pil', 'fast'\), not 'slow'"):
+        Resize(8, 100, "slow")
+
+
+@pytest.mark.parametrize("min_size", [5, 10, 37, 80])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_the_fast_resize_keeps_sizes_boxes_and_a_single_colour(mode, min_size):
+    image = Image.new("RGB", (60, 40), (255, 0, 255)).convert(mode)
+    expected, expected_target = Resize(min_size, 100)(image, boxes(image))
+    resized, target = Resize(min_size, 100, "fast")(image, boxes(image))
+    assert resized.size == expected.size
+    assert torch.equal(target.bbox, expected_target.bbox)
+    np.testing.assert_array_equal(
+        np.asarray(resized.convert("RGB")), np.asarray(expected.convert("RGB"))
+    )
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("image_id", [5001, 166918])
+@pytest.mark.parametrize("min_size", [50, 320, 480, 490, 800])
+def test_the_fast_resize_is_one_step_off_at_most(image_id, min_size):
+    with Image.open(GOLDEN_DIR / "images" / f"{image_id:012d}.jpg") as photo:
+        image = photo.convert("RGB")
+    expected, resized = (
+        np.asarray(Resize(min_size, 1333, backend)(image)[0]).astype(int)
+        for backend in ("pil", "fast")
+    )
+    assert np.abs(resized - expected).max() <= 1
+
+
 @pytest.mark.parametrize("arguments", [(0, 10), (8, 0), ((), 10), ((4, -1), 10)])
 def test_resize_refuses_impossible_sizes(arguments):
     with pytest.raises(ValueError, match="at least 1 px"):
@@ -146,6 +179,18 @@ def test_to_tensor_equals_torchvision(mode):
     assert torch.equal(tensor, expected)
     assert tensor.is_contiguous()
     assert tensor.dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_pixels_and_their_normalizer_give_the_bits_of_tensor_and_normalize(mode):
+    image = Image.effect_noise((13, 7), 90).convert(mode)
+    pixels, target = ToPixels()(image, "anything")
+    assert target == "anything"
+    assert pixels.dtype == torch.uint8
+    assert pixels.is_contiguous()
+    for settings in ((MEAN_BGR, (1.0, 1.0, 1.0)), ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), False)):
+        expected, _ = Compose([ToTensor(), Normalize(*settings)])(image)
+        assert torch.equal(PixelNormalizer(*settings)(pixels[None], [(7, 13)])[0], expected)
 
 
 def test_normalize_in_both_scales():
