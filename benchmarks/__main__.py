@@ -1,5 +1,10 @@
-"""``python -m benchmarks``: the operators."""
+"""``python -m benchmarks [ops | loading]``: the operators, or what is named."""
 
-from benchmarks.ops import main
+import sys
 
-main()
+from benchmarks import loading, ops
+
+BENCHMARKS = {"ops": ops.main, "loading": loading.main}
+
+named = len(sys.argv) > 1 and sys.argv[1] in BENCHMARKS
+BENCHMARKS[sys.argv.pop(1) if named else "ops"]()

@@ -1,9 +1,12 @@
 """Times of things that are compared, and what this machine could do at best."""
 
+import datetime
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,3 +74,13 @@ def processor() -> str:
         lines = []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def circumstances() -> str:
+    """Machine, versions and date."""
+    return (
+        f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, {processor()}, "
+        f"{os.cpu_count()} processors; Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "pycocotools"))
+        + "."
+    )

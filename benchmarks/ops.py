@@ -1,18 +1,15 @@
 """Time the operators beside those of others: ``python -m benchmarks.ops [--write]``."""
 
 import argparse
-import datetime
 import os
-import platform
 import re
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from benchmarks.mask_workloads import paste_case, polygon_case
-from benchmarks.measure import medians, processor, roofline
+from benchmarks.measure import circumstances, medians, roofline
 from benchmarks.workloads import (
     Case,
     deform_conv_case,
@@ -96,16 +93,6 @@ def table(rows: list[Row]) -> str:
             f"| **{row.ratio:.1f}x**{mark} | {case.goal:g}x | {bound} |"
         )
     return "\n".join(lines)
-
-
-def circumstances() -> str:
-    """Machine, versions and date."""
-    return (
-        f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, {processor()}, "
-        f"{os.cpu_count()} processors; Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "pycocotools"))
-        + "."
-    )
 
 
 def draw(rows: list[Row], path: Path) -> None:
