@@ -191,7 +191,9 @@ def measure_training(device: torch.device, sizes: Sizes, notes: Notebook) -> Non
     plain = None
     for layout, amp in _ways_of_training(load_settings()):
         cfg = read_settings(scene.config, device)
-        cfg.merge_from_list(["MODEL.CHANNELS_LAST", layout, *amp])
+        # Random weights diverge at the rate of a training that starts from good ones.
+        options = ["MODEL.CHANNELS_LAST", layout, "SOLVER.BASE_LR", 1e-5, *amp]
+        cfg.merge_from_list(options)
         work = f"{title(scene)}, a step, {amp[-1] if amp else 'float32'}"
         work += ", channels last" if layout else ""
         try:
