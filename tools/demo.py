@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> list[Path]:
 
     make_settings_final(cfg)
     predictor = Predictor.from_config(cfg, args.weights)
-    class_names = build_class_names(cfg)
+    class_names = predictor.class_names or build_class_names(cfg)
     shown = tqdm(photos, unit="photo", disable=len(photos) == 1 or not sys.stderr.isatty())
     unreadable = draw_photos(shown, predictor, class_names, args.score_threshold)
     logger.info("Drew on %d of %d photos", len(photos) - len(unreadable), len(photos))

@@ -4,16 +4,21 @@ import logging
 import os
 import struct
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from maskrcnn_benchmark.data.errors import ImageReadError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ImageReadError", "read_image"]
+__all__ = ["ImageReadError", "Photo", "as_image", "read_image"]
+
+Photo: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor"
+"""What ``as_image`` takes."""
 
 _EXIF_ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = 1
@@ -127,3 +132,60 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
         raise ValueError(f"pixels must lie in 0..{_MAX_16_BIT}, not {values.min()}..{values.max()}")
     rounded = (values + _STEPS_16_TO_8_BIT // 2) // _STEPS_16_TO_8_BIT
     return Image.fromarray(rounded.astype(np.uint8))
+
+
+def as_image(photo: Photo) -> Image.Image:
+    """A photo of any kind as an 8-bit RGB image.
+
+    Args:
+        photo: the path of a file, read and turned upright by ``read_image``; a Pillow image, as it
+            is; an array (H, W), (H, W, 3) or (H, W, 4), gray, RGB or RGBA, uint8 or uint16; or a
+            tensor (3, H, W), RGB, uint8, or float in 0..1.
+
+    Raises:
+        ImageReadError: a file that cannot be read.
+        TypeError: another kind of object.
+        ValueError: an array or tensor of another shape or type.
+    """
+    if isinstance(photo, (str, os.PathLike)):
+        return read_image(photo)
+    if isinstance(photo, Image.Image):
+        return _to_rgb(photo)
+    if isinstance(photo, Tensor):
+        return Image.fromarray(_pixels_of_tensor(photo))
+    if isinstance(photo, np.ndarray):
+        return _to_rgb(_image_of_array(photo))
+    raise TypeError(
+        f"photo: expected a path, a Pillow image, a NumPy array or a tensor, got a "
+        f"{type(photo).__name__}"
+    )
+
+
+def _pixels_of_tensor(photo: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(H, W, 3)."""
+    is_known = photo.dtype == torch.uint8 or photo.is_floating_point()
+    if photo.ndim != 3 or photo.shape[0] != 3 or not is_known:
+        raise ValueError(
+            "photo: expected a tensor (3, H, W) of RGB, uint8 or float, got "
+            f"{tuple(photo.shape)} {photo.dtype}"
+        )
+    values = photo.detach().cpu().permute(1, 2, 0)
+    if values.is_floating_point():
+        if values.numel() and not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError("photo: expected a float tensor with values in 0..1")
+        values = (values * 255).round().to(torch.uint8)
+    return values.contiguous().numpy()
+
+
+def _image_of_array(photo: np.ndarray[Any, Any]) -> Image.Image:
+    is_gray = photo.ndim == 2
+    is_colour = photo.ndim == 3 and photo.shape[2] in (3, 4)
+    if not (is_gray or is_colour) or photo.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            "photo: expected an array (H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16, got "
+            f"{photo.shape} {photo.dtype}"
+        )
+    if photo.dtype == np.uint16:
+        half = _STEPS_16_TO_8_BIT // 2
+        photo = ((photo.astype(np.uint32) + half) // _STEPS_16_TO_8_BIT).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(photo))

@@ -25,6 +25,7 @@ from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
 from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.description import Category
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,13 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
     optimizer = make_optimizer(cfg, model)
     scheduler = make_lr_scheduler(cfg, optimizer)
     checkpointer = DetectronCheckpointer(
-        cfg, model, optimizer, scheduler, cfg.OUTPUT_DIR, save_to_disk=is_main_process()
+        cfg,
+        model,
+        optimizer,
+        scheduler,
+        cfg.OUTPUT_DIR,
+        save_to_disk=is_main_process(),
+        categories=_categories(datasets.train[0]),
     )
     entries: dict[str, Any] = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
     distributed = run.place.is_distributed
@@ -66,6 +73,11 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
         arguments=entries,
     )
     return model
+
+
+def _categories(dataset: DetectionDataset) -> list[Category]:
+    ids = dataset.contiguous_category_id_to_json_id
+    return [Category(int(ids[label]), name) for label, name in sorted(dataset.categories.items())]
 
 
 def _tidy_output_dir(folder: Path, settings: str) -> None:

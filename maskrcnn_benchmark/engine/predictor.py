@@ -1,20 +1,25 @@
-"""One photo in, what a model finds on it out."""
+"""Photos in, what a model finds on them out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, overload
 
+import torch
 from PIL import Image
 from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import pad_together
+from maskrcnn_benchmark.data.image_io import Photo, as_image
 from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
 from maskrcnn_benchmark.engine.forward import ModelRunner, build_pretrained_model
 from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
+from maskrcnn_benchmark.weights.description import find_description, read_description
 
 
 class Predictor:
@@ -26,6 +31,7 @@ class Predictor:
             or with a normalizer 8-bit pixels.
         size_divisible: input sides are padded to multiples of this; 0 leaves them.
         normalizer: what the model wants done with 8-bit pixels.
+        class_names: label to name, as far as the checkpoint says.
     """
 
     def __init__(
@@ -35,11 +41,37 @@ class Predictor:
         transform: Callable[[Image.Image, None], tuple[Any, Any]],
         size_divisible: int = 0,
         normalizer: PixelNormalizer | None = None,
+        class_names: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self.runner = runner
         self.transform = transform
         self.size_divisible = size_divisible
         self.normalizer = normalizer
+        self.class_names = class_names
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | os.PathLike[str],
+        device: str | None = None,
+        opts: Sequence[object] = (),
+    ) -> Predictor:
+        """The predictor of the model in a checkpoint, which needs no other file.
+
+        Args:
+            path: of a checkpoint that a training of this package has written.
+            device: "cpu", "cuda" or "cuda:N"; None takes a GPU if there is one.
+            opts: names and values of settings in turn, over those in the checkpoint.
+
+        Raises:
+            CheckpointError: it is absent, damaged, or does not say which model it is of.
+            ConfigError: a setting is unknown or does not fit.
+        """
+        cfg = read_description(path).settings()
+        cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        cfg.merge_from_list(list(opts))
+        cfg.freeze()
+        return cls.from_config(cfg, os.fspath(path))
 
     @classmethod
     def from_config(
@@ -59,23 +91,43 @@ class Predictor:
         device = select_device(cfg.MODEL.DEVICE, ProcessPlace.from_environment(None))
         if model is None:
             model = build_pretrained_model(cfg, device, weights)
+        description = find_description(weights or cfg.MODEL.WEIGHT)
         return cls(
             runner=ModelRunner.from_config(cfg, model, device),
             transform=build_pixel_transforms(cfg, is_train=False),
             size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
             normalizer=build_pixel_normalizer(cfg),
+            class_names=description.class_names() if description else {},
         )
 
-    def __call__(self, image: Image.Image) -> BoxList:
-        """The detections on an RGB photo of any size, in px of the photo, on the CPU.
+    @overload
+    def __call__(self, image: Photo) -> BoxList: ...
+
+    @overload
+    def __call__(self, image: list[Any]) -> list[BoxList]: ...
+
+    def __call__(self, image: Photo | list[Any]) -> BoxList | list[BoxList]:
+        """The detections on a photo, in px of the photo, on the CPU; a list of them for a list.
+
+        The photos of a list go through the model together.
+
+        Args:
+            image: a path, a Pillow image, an array or a tensor, see ``as_image``; or a list.
 
         Returns:
             K boxes (xyxy) with ``labels``, ``scores`` and, of a model with a mask head, ``mask``
             ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``, of one with a
             keypoint head, ``keypoints``.
         """
-        tensor = self.transform(image.convert("RGB"), None)[0]
-        images = pad_together([tensor], self.size_divisible, self.normalizer)
+        if isinstance(image, list):
+            return self._detect([as_image(photo) for photo in image])
+        return self._detect([as_image(image)])[0]
+
+    def _detect(self, photos: Sequence[Image.Image]) -> list[BoxList]:
+        if not photos:
+            return []
+        tensors = [self.transform(photo, None)[0] for photo in photos]
+        images = pad_together(tensors, self.size_divisible, self.normalizer)
         with self.runner.evaluating() as detect:
-            (detections,) = detect(images)
-        return detections.resize(image.size)
+            found = detect(images)
+        return [boxes.resize(photo.size) for boxes, photo in zip(found, photos, strict=True)]

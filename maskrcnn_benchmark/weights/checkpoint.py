@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.weights.description import (
+    DESCRIPTION_ENTRY,
+    Category,
+    ModelDescription,
+)
 from maskrcnn_benchmark.weights.download import cache_url
 from maskrcnn_benchmark.weights.files import read_torch_file, read_weight_file, write_torch_file
 from maskrcnn_benchmark.weights.imagenet import convert_backbone
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
 _POINTER = "last_checkpoint"
 _STATES = ("optimizer", "scheduler")
 # What is left of a checkpoint that is given to others.
-_SHARED = ("model", SETTINGS_ENTRY)
+_SHARED = ("model", SETTINGS_ENTRY, DESCRIPTION_ENTRY)
 
 
 class Checkpointer:
@@ -247,6 +252,8 @@ class DetectronCheckpointer(Checkpointer):
         cfg: the configuration; PATHS_CATALOG is read, and what weights depend on without showing
             it (``WeightSettings``), which is written into every checkpoint.
         model: see ``Checkpointer``, and so for all that follow.
+        categories: the classes by label, from 1. With them every checkpoint is whole: it holds a
+            ``ModelDescription``.
     """
 
     def __init__(
@@ -258,14 +265,19 @@ class DetectronCheckpointer(Checkpointer):
         save_dir: str | os.PathLike[str] = "",
         save_to_disk: bool | None = None,
         logger: logging.Logger | None = None,
+        *,
+        categories: Sequence[Category] = (),
     ) -> None:
         super().__init__(model, optimizer, scheduler, save_dir, save_to_disk, logger)
         self._paths_catalog: str = cfg.PATHS_CATALOG
         self._settings = WeightSettings.from_config(cfg)
+        self._description = ModelDescription.from_config(cfg, categories) if categories else None
 
     def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
-        """As ``Checkpointer.save``, with an entry more: the settings that the weights depend on."""
+        """As ``Checkpointer.save``, with what ``DetectronCheckpointer`` says of the model."""
         extra[SETTINGS_ENTRY] = self._settings.by_key()
+        if self._description is not None:
+            extra[DESCRIPTION_ENTRY] = self._description.as_entry()
         super().save(name, is_latest=is_latest, **extra)
 
     def _read(self, f: str | os.PathLike[str], strict: bool) -> WeightFile:
@@ -276,6 +288,7 @@ class DetectronCheckpointer(Checkpointer):
         is_url = "://" in source.address
         file = super()._read(cache_url(source.address) if is_url else source.address, strict)
         recorded = WeightSettings.from_keys(file.entries.pop(SETTINGS_ENTRY, None))
+        file.entries.pop(DESCRIPTION_ENTRY, None)
         if recorded is not None:
             source = replace(source, settings=recorded, authority="should")
         elif source.settings is None:

@@ -107,6 +107,20 @@ def read_torch_file(path: Path) -> object:
         raise CheckpointError(f"{path}: {_damage(path)} ({error})") from error
 
 
+def read_mapped(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """The entries of a checkpoint, whose tensors stay on the disk; none of all other files.
+
+    A file that is damaged, or would run code, has none: whoever loads it is told of that.
+    """
+    if not (os.path.isfile(path) and zipfile.is_zipfile(path)):
+        return {}
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_torch_file(content: Mapping[str, Any], path: Path) -> None:
     """Write what ``read_torch_file`` reads, atomically.
 

@@ -1,27 +1,20 @@
 """What MODEL.WEIGHT stands for, and the settings that these weights need."""
 
 import logging
-import os
-import pickle
-import zipfile
 from dataclasses import dataclass, replace
 from typing import Literal
-
-import torch
 
 from maskrcnn_benchmark.config import CfgNode, paths_catalog
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings, assign, is_given
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.weights.download import cache_url
-from maskrcnn_benchmark.weights.files import read_weight_file
+from maskrcnn_benchmark.weights.files import read_mapped, read_weight_file
 from maskrcnn_benchmark.weights.library import LibraryWeights, find_library_weights
 
 # Entry of a checkpoint: full name of each of its ``WeightSettings`` -> value.
 SETTINGS_ENTRY = "settings"
 _CATALOG = "catalog://"
-
-_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError)
 
 Authority = Literal["must", "should", "may"]
 
@@ -79,15 +72,7 @@ def _find_in_catalog(name: str, paths_to_catalog: str) -> WeightSource:
 
 def _recorded_settings(path: str) -> WeightSettings | None:
     """What a checkpoint of ours says of itself; None for all other files and none at all."""
-    if not (os.path.isfile(path) and zipfile.is_zipfile(path)):
-        return None
-    try:
-        # Mapped, so that the tensors are not read.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except _UNREADABLE:
-        # The load that follows names the damage.
-        return None
-    return WeightSettings.from_keys(content.get(SETTINGS_ENTRY) if isinstance(content, dict) else 0)
+    return WeightSettings.from_keys(read_mapped(path).get(SETTINGS_ENTRY))
 
 
 def make_settings_match_weights(cfg: CfgNode, *, by_names: bool = False) -> tuple[str, ...]:

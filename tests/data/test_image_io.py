@@ -5,10 +5,11 @@ import io
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.data.image_io import as_image, read_image
 from tests.golden_data import GOLDEN_DIR
 
 ORIENTATION = 0x0112
@@ -189,3 +190,46 @@ def test_golden_photo_needs_no_conversion():
     path = GOLDEN_DIR / "images" / "000000005001.jpg"
     with Image.open(path) as image:
         np.testing.assert_array_equal(pixels(path, expected_wh=(640, 480)), np.asarray(image))
+
+
+def test_photos_of_every_kind_are_the_same_image(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "photo.png")
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    opaque = np.dstack([pixels, np.full((5, 7), 255, np.uint8)])
+    kinds = [
+        *(tmp_path / "photo.png", str(tmp_path / "photo.png"), image, pixels, opaque),
+        *(pixels.astype(np.uint16) * 257, tensor, tensor.float() / 255),
+    ]
+    for photo in kinds:
+        np.testing.assert_array_equal(np.asarray(as_image(photo)), pixels)
+
+
+def test_gray_arrays_and_images_of_16_bits(tmp_path):
+    steps = np.array([[0, 257, 65535]], dtype=np.uint16)
+    expected = np.array([[[0] * 3, [1] * 3, [255] * 3]])
+    for photo in (steps, Image.fromarray(steps), np.array([[0, 1, 255]], np.uint8)):
+        np.testing.assert_array_equal(np.asarray(as_image(photo)), expected)
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        np.zeros((2, 3, 5), np.uint8),
+        np.zeros((2, 3, 3), np.float64),
+        torch.zeros(4, 2, 2),
+        torch.full((3, 2, 2), 200.0),
+        torch.full((3, 2, 2), float("nan")),
+        torch.zeros(3, 2, 2, dtype=torch.int64),
+    ],
+    ids=["shape", "dtype", "channels", "range", "nan", "tensor-dtype"],
+)
+def test_arrays_and_tensors_that_are_no_photos(photo):
+    with pytest.raises(ValueError, match="photo"):
+        as_image(photo)
+
+
+def test_objects_that_are_no_photos():
+    with pytest.raises(TypeError, match="int"):
+        as_image(3)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -7,6 +8,8 @@ from maskrcnn_benchmark.engine.forward import ModelRunner
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.description import Category
 from maskrcnn_benchmark.weights.load_report import CheckpointError
 
 
@@ -92,3 +95,36 @@ def test_a_config_makes_the_predictor_of_its_checkpoint(cfg, tmp_path):
 def test_weights_that_are_not_there_are_an_error(cfg, tmp_path):
     with pytest.raises(CheckpointError, match=r"absent\.pth"):
         Predictor.from_config(cfg, weights=str(tmp_path / "absent.pth"))
+
+
+def test_lists_go_through_the_model_together(predictor):
+    photos = [Image.new("RGB", (100, 60)), np.zeros((40, 30, 3), np.uint8)]
+    first, second = predictor(photos)
+    assert predictor.runner.model.seen.tensors.shape == (2, 3, 32, 64)
+    assert (first.size, second.size) == ((100, 60), (30, 40))
+    assert predictor([]) == []
+
+
+def test_a_whole_checkpoint_needs_no_settings(cfg, tmp_path):
+    torch.manual_seed(0)
+    cfg = cfg.clone()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 3, "MODEL.FCOS.NUM_CLASSES", 3])
+    model = build_detection_model(cfg)
+    categories = (Category(5, "cat"), Category(9, "dog"))
+    checkpointer = DetectronCheckpointer(cfg, model, save_dir=tmp_path, categories=categories)
+    checkpointer.save("model_final")
+    photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    loaded = Predictor.from_checkpoint(tmp_path / "model_final.pth", device="cpu")
+    assert loaded.class_names == {1: "cat", 2: "dog"}
+    torch.testing.assert_close(
+        loaded(photo).bbox, Predictor.from_config(cfg, model=model)(photo).bbox
+    )
+    options = ["INPUT.MIN_SIZE_TEST", 32]
+    small = Predictor.from_checkpoint(tmp_path / "model_final.pth", "cpu", options)
+    assert small.transform(Image.fromarray(photo), None)[0].shape[1] == 32
+
+
+def test_a_checkpoint_that_is_not_whole_says_so(tmp_path):
+    torch.save({"model": {}}, tmp_path / "bare.pth")
+    with pytest.raises(CheckpointError, match=r"bare\.pth"):
+        Predictor.from_checkpoint(tmp_path / "bare.pth")

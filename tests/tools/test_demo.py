@@ -1,5 +1,7 @@
 import logging
 import re
+from types import MappingProxyType
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ CONFIG = "configs/quickstart/centermask_lite_M_v2_FPN_quickstart.yaml"
 
 class FakePredictor:
     """Finds a person (0.9) in the middle and a bicycle (0.4) in the corner of every photo."""
+
+    class_names = MappingProxyType({})
 
     def __call__(self, image):
         width, height = image.size
@@ -63,7 +67,9 @@ def test_a_photo_is_drawn_on(fake_model, tmp_path):
 def test_proposals_without_classes_are_drawn(monkeypatch, tmp_path, capsys):
     found = BoxList([[0, 0, 5, 5], [20, 15, 60, 45]], (80, 60))
     found.add_field("objectness", torch.tensor([0.4, 0.9]))
-    monkeypatch.setattr(Predictor, "from_config", lambda *_: lambda _image: found)
+    monkeypatch.setattr(
+        Predictor, "from_config", lambda *_: Mock(return_value=found, class_names={})
+    )
     photo = save_photo(tmp_path / "a.png")
     options = ["MODEL.FCOS_ON", "False", "MODEL.MASK_ON", "False", "MODEL.FCOS_MASK", "False"]
     assert call(photo, tmp_path / "out", *options) == 0
@@ -168,3 +174,10 @@ def test_a_file_is_no_place_for_drawings(tmp_path):
     Image.new("RGB", (4, 4)).save(photo)
     with pytest.raises(ConfigError, match=r"a\.png"):
         demo.find_photos(photo, photo)
+
+
+def test_classes_are_called_as_the_checkpoint_says(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(FakePredictor, "class_names", {1: "my own class", 2: "another"})
+    monkeypatch.setattr(Predictor, "from_config", lambda *_: FakePredictor())
+    assert call(save_photo(tmp_path / "a.png"), tmp_path / "out") == 0
+    assert "my own class" in capsys.readouterr().out
