@@ -1,10 +1,12 @@
 """Models, images and ground truths to measure on; no file but a configuration is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import Batch
@@ -54,27 +56,35 @@ def make_images(scene: Scene, device: torch.device) -> ImageList:
 
 
 def make_model(cfg: CfgNode, images: ImageList, device: torch.device) -> nn.Module:
-    """A model with random weights whose norms fit its maps, in training mode.
+    """A model with random weights whose norms fit its maps, in training mode."""
+    torch.manual_seed(0)
+    model = build_model(cfg, device)
+    with torch.no_grad(), fitting_norms(model):
+        model.backbone(images.tensors[:1])
+    return model
+
+
+@contextmanager
+def fitting_norms(model: nn.Module) -> Iterator[None]:
+    """A block in which the statistics of all batch norms become those of what they are given.
 
     Frozen batch norms that do nothing let the maps of a deep network grow without bounds.
     """
-    torch.manual_seed(0)
-    model = build_model(cfg, device)
     hooks = [
         module.register_forward_pre_hook(_fit_norm)
         for module in model.modules()
-        if isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d)
+        if isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d | TorchvisionFrozenNorm)
     ]
-    with torch.no_grad():
-        model.backbone(images.tensors[:1])
-    for hook in hooks:
-        hook.remove()
-    return model
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _fit_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3))
-    assert isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d)
+    assert isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d | TorchvisionFrozenNorm)
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance + 1e-3)
 
