@@ -23,7 +23,8 @@ _C.INPUT.MIN_SIZE_TEST = 800
 # Greatest length of the longer image side in evaluation, px.
 _C.INPUT.MAX_SIZE_TEST = 1333
 # How photos are resized: "pil", with the pixels of the original program, or "fast", one step of
-# 255 off at most.
+# 255 off at most; but JPEG files of twice the size that is needed, or more, are read at a half,
+# quarter or eighth of theirs.
 _C.INPUT.RESIZE_BACKEND = "pil"
 # Subtracted from the channels: in the order B, G, R on 0..255 if TO_BGR255, else R, G, B on 0..1.
 _C.INPUT.PIXEL_MEAN = [102.9801, 115.9465, 122.7717]

@@ -33,7 +33,11 @@ from maskrcnn_benchmark.data.samplers import (
     mix_seed,
 )
 from maskrcnn_benchmark.data.sources import catalog_entry
-from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
+from maskrcnn_benchmark.data.transforms import (
+    build_pixel_normalizer,
+    build_pixel_transforms,
+    make_needed_side,
+)
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
@@ -89,6 +93,7 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
         entry = entries[name, is_train]
         dataset = _dataset(name, entry, is_train, own, spec.num_classes, read)
         _check_fit(spec, dataset, is_train)
+        dataset.needed_side = make_needed_side(cfg, is_train)
         made[name, is_train] = dataset
     return Datasets(
         train=tuple(made[name, True] for name in cfg.DATASETS.TRAIN if train),

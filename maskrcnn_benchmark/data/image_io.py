@@ -34,6 +34,7 @@ _TRANSPOSE_OF_ORIENTATION: Final = MappingProxyType(
     }
 )
 """What makes an image upright, by its EXIF orientation."""
+_ON_THE_SIDE: Final = frozenset({5, 6, 7, 8})
 
 _MAX_16_BIT: Final = 65535
 _STEPS_16_TO_8_BIT: Final = 257
@@ -44,7 +45,9 @@ _BACKGROUND_RGBA: Final = (255, 255, 255, 255)
 
 
 def read_image(
-    path: str | os.PathLike[str], expected_wh: tuple[int, int] | None = None
+    path: str | os.PathLike[str],
+    expected_wh: tuple[int, int] | None = None,
+    needed_side: int | None = None,
 ) -> Image.Image:
     """The image in a file as an 8-bit RGB image, upright.
 
@@ -57,6 +60,8 @@ def read_image(
         expected_wh: (width, height) that annotations were drawn on. Where the stored pixels have
             that size, they are taken as they are (COCO's annotations ignore the EXIF
             orientation); else the turned image must have it.
+        needed_side: px of the shorter side that are enough: a larger JPEG is read at the smallest
+            half, quarter or eighth of its size that has them. None: all of it.
 
     Raises:
         ImageReadError: the file is missing, corrupt, cut off, suspiciously large (Pillow's
@@ -66,6 +71,9 @@ def read_image(
     name = os.fspath(path)
     try:
         with Image.open(name) as image:
+            full_wh = image.size
+            if needed_side is not None:
+                image.draft(None, _reduced(full_wh, needed_side))
             image.load()
             orientation = _orientation(image, name)
             rgb = _to_rgb(image)
@@ -79,19 +87,31 @@ def read_image(
     except Exception as error:
         reason = str(error).replace(name, "").strip() or type(error).__name__
         raise ImageReadError(f"cannot read the image {name}: {reason}") from error
-    return _orient(rgb, orientation, expected_wh, name)
+    return _orient(rgb, full_wh, orientation, expected_wh, name)
+
+
+def _reduced(size_wh: tuple[int, int], needed_side: int) -> tuple[int, int]:
+    """The (width, height) of an image made smaller until its shorter side is just long enough."""
+    shorter = max(min(size_wh), needed_side)
+    width, height = (-(-side * needed_side // shorter) for side in size_wh)
+    return width, height
 
 
 def _orient(
-    image: Image.Image, orientation: int, expected_wh: tuple[int, int] | None, name: str
+    image: Image.Image,
+    full_wh: tuple[int, int],
+    orientation: int,
+    expected_wh: tuple[int, int] | None,
+    name: str,
 ) -> Image.Image:
-    if expected_wh is not None and image.size == tuple(expected_wh):
+    """The image, which may be a reduced one of a file of ``full_wh``, as annotations have it."""
+    if expected_wh is not None and full_wh == tuple(expected_wh):
         return image
-    upright = _turn(image, orientation)
-    if expected_wh is None or upright.size == tuple(expected_wh):
-        return upright
+    upright_wh = full_wh[::-1] if orientation in _ON_THE_SIDE else full_wh
+    if expected_wh is None or upright_wh == tuple(expected_wh):
+        return _turn(image, orientation)
     raise ImageReadError(
-        f"the image {name} is {image.width} x {image.height} px (width x height), but its "
+        f"the image {name} is {full_wh[0]} x {full_wh[1]} px (width x height), but its "
         f"annotations say {expected_wh[0]} x {expected_wh[1]}"
     )
 

@@ -345,6 +345,33 @@ def test_aspect_ratio_groups():
 
 
 @pytest.mark.golden
+@pytest.mark.parametrize("is_train", [False, True])
+def test_large_photos_are_read_reduced_where_exactness_is_not_asked_for(
+    monkeypatch, tmp_path, is_train
+):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    images = [image(1, width=500, height=331, file_name="1.jpg")]
+    objects = [annotation(bbox=(200, 100, 150, 90), segmentation=[[200, 100, 350, 100, 350, 190]])]
+    catalog_entry(monkeypatch, folder, content(images, objects), "large")
+    (root,) = {path.parent for path in folder.rglob("1.jpg")}
+    Image.radial_gradient("L").resize((500, 331)).convert("RGB").save(root / "1.jpg")
+    batches = []
+    for backend in ("pil", "fast"):
+        names = ("DATASETS.TRAIN", ("large",), "DATASETS.TEST", ("large",))
+        cfg = settings(*names, "INPUT.RESIZE_BACKEND", backend, "SOLVER.IMS_PER_BATCH", 1)
+        loader = make_data_loader(cfg, is_train)
+        loader = loader if is_train else loader[0]
+        dataset = loader.dataset.dataset if is_train else loader.dataset
+        assert dataset.needed_side == (None if backend == "pil" else 16)
+        assert dataset.read_image(0).size == (500, 331)
+        batches.append(next(iter(loader)))
+    exact, reduced = batches
+    assert reduced.images.image_sizes == exact.images.image_sizes
+    assert torch.equal(reduced.targets[0].bbox, exact.targets[0].bbox)
+    assert (reduced.images.tensors - exact.images.tensors).abs().max() <= 20
+
+
 def test_the_batch_of_the_reference_outputs(monkeypatch):
     entry = {
         "img_dir": str(GOLDEN_DIR / "images"),

@@ -144,6 +144,41 @@ def test_a_damaged_exif_block_does_not_hide_the_pixels(tmp_path, caplog):
     assert "a.png: the EXIF block is damaged" in caplog.text
 
 
+def smooth_jpeg(path, width=400, height=304, **options):
+    Image.radial_gradient("L").resize((width, height)).convert("RGB").save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("needed_side", "size"),
+    [(38, (50, 38)), (39, (100, 76)), (152, (200, 152)), (153, (400, 304)), (999, (400, 304))],
+)
+def test_a_jpeg_is_read_as_small_as_is_enough(tmp_path, needed_side, size):
+    path = smooth_jpeg(tmp_path / "a.jpg")
+    image = read_image(path, expected_wh=(400, 304), needed_side=needed_side)
+    assert image.size == size
+    whole = read_image(path).resize(size, Image.Resampling.BOX)
+    difference = np.abs(np.asarray(image).astype(int) - np.asarray(whole).astype(int))
+    assert difference.max() <= 8
+
+
+def test_a_reduced_jpeg_is_turned_and_measured_like_the_whole(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = smooth_jpeg(tmp_path / "a.jpg", exif=exif)
+    assert read_image(path, needed_side=100).size == (152, 200)
+    assert read_image(path, expected_wh=(304, 400), needed_side=100).size == (152, 200)
+    assert read_image(path, expected_wh=(400, 304), needed_side=100).size == (200, 152)
+    with pytest.raises(ImageReadError, match="400 x 304 px"):
+        read_image(path, expected_wh=(200, 152), needed_side=100)
+
+
+def test_other_files_are_read_whole(tmp_path):
+    path = tmp_path / "a.png"
+    save(path, gradient(300, 500))
+    assert read_image(path, needed_side=10).size == (500, 300)
+
+
 def test_another_size_than_annotated_is_an_error(tmp_path):
     path = save(tmp_path / "a.png", gradient(3, 5))
     with pytest.raises(ImageReadError, match=r"a\.png.*5 x 3.*6 x 3"):

@@ -160,10 +160,17 @@ class COCODataset(DetectionDataset):
         Raises:
             ImageReadError: it cannot be read; the text names file and image id.
         """
+        return self._read(index, None)
+
+    def read_reduced_image(self, index: int, needed_side: int) -> Image.Image:
+        """The same, or a smaller version of it whose shorter side has ``needed_side`` px."""
+        return self._read(index, needed_side)
+
+    def _read(self, index: int, needed_side: int | None) -> Image.Image:
         info = self.get_img_info(index)
         path = os.path.join(self.root, info["file_name"])
         try:
-            return read_image(path, expected_wh=(info["width"], info["height"]))
+            return read_image(path, (info["width"], info["height"]), needed_side)
         except ImageReadError as error:
             raise ImageReadError(f"{error} (image id {info['id']} of {self.ann_file})") from error
 

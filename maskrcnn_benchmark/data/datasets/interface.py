@@ -36,6 +36,8 @@ class DetectionDataset(Dataset[Sample]):
         has_masks: whether targets have the field "masks".
         has_keypoints: whether targets have the field "keypoints" (of persons).
         num_damaged: annotations that are left out everywhere, because they make no sense.
+        needed_side: px of the shorter side that are enough for ``transforms``: photos may be read
+            at a fraction of their size, as ``read_image`` in ``data.image_io`` says. None: never.
     """
 
     name: str
@@ -46,6 +48,7 @@ class DetectionDataset(Dataset[Sample]):
     has_masks: bool = False
     has_keypoints: bool = False
     num_damaged: int = 0
+    needed_side: int | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -56,7 +59,11 @@ class DetectionDataset(Dataset[Sample]):
         Raises:
             ImageReadError: the image cannot be read.
         """
-        image, target = self.read_image(index), self.get_target(index)
+        if self.needed_side is None:
+            image = self.read_image(index)
+        else:
+            image = self.read_reduced_image(index, self.needed_side)
+        target = self.get_target(index)
         if self.transforms is not None:
             image, target = self.transforms(image, target)
         # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
@@ -85,6 +92,10 @@ class DetectionDataset(Dataset[Sample]):
     def read_image(self, index: int) -> Image.Image:
         """The image at a position as RGB, unchanged."""
         raise self._lacks(f"read_image({index})")
+
+    def read_reduced_image(self, index: int, needed_side: int) -> Image.Image:  # noqa: ARG002 - see below
+        """The same, or a smaller version of it whose shorter side has ``needed_side`` px."""
+        return self.read_image(index)
 
     def get_target(self, index: int) -> BoxList:
         """What to train on in the image at a position, in px of the original image.

@@ -4,6 +4,7 @@ from maskrcnn_benchmark.data.transforms.build import (
     build_pixel_normalizer,
     build_pixel_transforms,
     build_transforms,
+    make_needed_side,
 )
 from maskrcnn_benchmark.data.transforms.transforms import (
     RESIZE_BACKENDS,
@@ -29,5 +30,6 @@ __all__ = [
     "build_pixel_normalizer",
     "build_pixel_transforms",
     "build_transforms",
+    "make_needed_side",
     "resized_hw",
 ]

@@ -1,6 +1,7 @@
 """From settings to transforms."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
@@ -58,6 +59,20 @@ def build_pixel_normalizer(cfg: CfgNode) -> PixelNormalizer:
         return PixelNormalizer(mean, std, settings.TO_BGR255)
     except ValueError as error:
         raise ConfigError(f"INPUT (one of PIXEL_MEAN, PIXEL_STD): {error}") from error
+
+
+def make_needed_side(cfg: CfgNode, is_train: bool) -> int | None:
+    """The shorter side, px, that suffices for ``build_pixel_transforms``; None: read all there is.
+
+    Raises:
+        ConfigError: a value of INPUT that makes no sense.
+    """
+    if cfg.INPUT.RESIZE_BACKEND == "pil":
+        return None
+    settings = cfg.INPUT
+    if is_train:
+        return max(_train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN))
+    return cast("int", settings.MIN_SIZE_TEST)
 
 
 def _make_geometric(cfg: CfgNode, is_train: bool) -> list[Transform]:

@@ -110,7 +110,9 @@ class Resize(RandomTransform):
     ) -> ImageAndTarget:
         """The resized (image, target); arguments as in ``RandomTransform``."""
         min_size = (rng or random).choice(self.min_size)
-        height, width = resized_hw(image.size, min_size, self.max_size)
+        # A photo that was read at a fraction of its size becomes as large as the whole would.
+        size_wh = image.size if target is None else target.size
+        height, width = resized_hw(size_wh, min_size, self.max_size)
         if self.backend == "pil":
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         else:
