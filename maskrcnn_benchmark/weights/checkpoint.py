@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.weights.classes import with_own_classes
 from maskrcnn_benchmark.weights.description import (
     DESCRIPTION_ENTRY,
     Category,
@@ -288,13 +289,24 @@ class DetectronCheckpointer(Checkpointer):
         is_url = "://" in source.address
         file = super()._read(cache_url(source.address) if is_url else source.address, strict)
         recorded = WeightSettings.from_keys(file.entries.pop(SETTINGS_ENTRY, None))
-        file.entries.pop(DESCRIPTION_ENTRY, None)
+        theirs = ModelDescription.from_entry(file.entries.pop(DESCRIPTION_ENTRY, None))
+        if theirs is not None and not strict:
+            file = self._with_own_classes(file, theirs)
         if recorded is not None:
             source = replace(source, settings=recorded, authority="should")
         elif source.settings is None:
             source = replace(source, settings=file.settings, authority="may")
         check_settings(source, self._settings, strict=strict and recorded is not None)
         return file
+
+    def _with_own_classes(self, file: WeightFile, theirs: ModelDescription) -> WeightFile:
+        if self._description is None:
+            return file
+        names = [tuple(one.class_names().values()) for one in (theirs, self._description)]
+        if names[0] == names[1]:
+            return file
+        own = plain_names(unwrap(self.model).state_dict())
+        return replace(file, tensors=with_own_classes(file.tensors, own, *names))
 
 
 def remove_solver_states(source: Path, target: Path) -> list[str]:
