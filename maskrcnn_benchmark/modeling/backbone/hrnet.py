@@ -73,20 +73,17 @@ class FusionModule(nn.Module):
         """Maps of the shapes of the given ones."""
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         fused = []
-        for paths, target in zip(self.fuse_layers, features, strict=True):
+        for number, (paths, target) in enumerate(zip(self.fuse_layers, features, strict=True)):
             assert isinstance(paths, nn.ModuleList)
-            terms = [
-                _resize_to(path(source), target)
-                for path, source in zip(paths, features, strict=True)
-            ]
+            terms = [path(source) for path, source in zip(paths, features, strict=True)]
+            coarser = slice(number + 1, None)
+            terms[coarser] = [_repeated(term, target) for term in terms[coarser]]
             fused.append(torch.relu(torch.stack(terms).sum(dim=0)))
         return fused
 
 
-def _resize_to(x: Tensor, target: Tensor) -> Tensor:
-    """The map, repeated where it comes from a coarser branch than the target."""
-    if x.shape[-2:] == target.shape[-2:]:
-        return x
+def _repeated(x: Tensor, target: Tensor) -> Tensor:
+    """The map of a coarser branch, repeated to the size of the target."""
     return F.interpolate(x, size=target.shape[-2:], mode="nearest")
 
 

@@ -8,25 +8,9 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from tests.factories import elliptic_masks, random_boxlist
+from tests.modeling.detector.narrow import NARROW
 
 SIZE_WH = (96, 64)
-NARROW = {
-    "MODEL.WEIGHT": "",
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 8,
-    "MODEL.RESNETS.WIDTH_PER_GROUP": 4,
-    "MODEL.RESNETS.BACKBONE_OUT_CHANNELS": 16,
-    "MODEL.RPN.PRE_NMS_TOP_N_TEST": 50,
-    "MODEL.RPN.POST_NMS_TOP_N_TEST": 20,
-    "MODEL.RPN.FPN_POST_NMS_TOP_N_TEST": 20,
-    "MODEL.RPN.POST_NMS_TOP_N_TRAIN": 20,
-    "MODEL.RPN.FPN_POST_NMS_TOP_N_TRAIN": 20,
-    "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM": 16,
-    "MODEL.ROI_MASK_HEAD.CONV_LAYERS": (8,),
-    "MODEL.ROI_KEYPOINT_HEAD.CONV_LAYERS": (8,),
-    "MODEL.ROI_HEADS.SCORE_THRESH": 0.0,
-    "MODEL.ROI_HEADS.DETECTIONS_PER_IMG": 5,
-}
 RPN_AND_BOX = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
 CASES = {
     "e2e_faster_rcnn_R_50_FPN_1x": (set(), set()),

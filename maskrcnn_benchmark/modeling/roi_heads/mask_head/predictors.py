@@ -82,7 +82,7 @@ def _class_logits(conv: nn.Conv2d, hidden: Tensor, labels: Tensor | None) -> Ten
     logits = torch.bmm(kernels.to(hidden), hidden.flatten(2))  # (R, 1, M * M)
     assert conv.bias is not None
     biases = conv.bias[labels].to(logits)
-    return logits.view(-1, *hidden.shape[2:]) + biases[:, None, None]
+    return logits.view(-1, hidden.shape[2], hidden.shape[3]) + biases[:, None, None]
 
 
 @ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")
