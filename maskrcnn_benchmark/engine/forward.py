@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from maskrcnn_benchmark.weights.model_serialization import undistributed
 if TYPE_CHECKING:
     from maskrcnn_benchmark.data.collate_batch import Batch
 
+Weights: TypeAlias = tuple[tuple[int, int], ...]
+"""The place of each tensor of a model, and how often it was written to."""
+
 _CPU = torch.device("cpu")
 
 
@@ -32,7 +36,7 @@ class ModelRunner:
         device: where the model and its inputs go.
         channels_last: whether feature maps lie in memory as NHWC.
         mode: name in ``INFERENCE_MODES``: how detections are computed. It is applied to the
-            weights that the model has when ``evaluating`` is first entered.
+            weights that the model has when ``evaluating`` is entered.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class ModelRunner:
         self.device = device
         self._make_detect = INFERENCE_MODES[mode]
         self._detect: Detect | None = None
+        self._weights_of_detect: Weights = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: nn.Module, device: torch.device) -> ModelRunner:
@@ -83,8 +88,10 @@ class ModelRunner:
         model.eval()
         try:
             with torch.no_grad():
-                if self._detect is None:
+                weights = _weights_now(model)
+                if self._detect is None or weights != self._weights_of_detect:
                     self._detect = self._make_detect(model, self.device)
+                    self._weights_of_detect = weights
                 yield self._detections
         finally:
             model.train(was_training)
@@ -92,6 +99,11 @@ class ModelRunner:
     def _detections(self, images: ImageList) -> list[BoxList]:
         assert self._detect is not None  # ``evaluating`` has set it
         return [boxes.to(_CPU) for boxes in self._detect(images.to(self.device, non_blocking=True))]
+
+
+def _weights_now(model: nn.Module) -> Weights:
+    tensors = chain(model.parameters(), model.buffers())
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
 
 
 def build_model(cfg: CfgNode, device: torch.device) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The ways of computing detections with a trained model."""
+"""What a way of computing detections is, and where it is found by its name."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -16,9 +16,3 @@ Detect: TypeAlias = Callable[[ImageList], Sequence[BoxList]]
 InferenceMode: TypeAlias = Callable[[nn.Module, torch.device], Detect]
 
 INFERENCE_MODES: Registry[InferenceMode] = Registry("inference mode (TEST.INFERENCE_MODE)")
-
-
-@INFERENCE_MODES.register("plain")
-def detect_plainly(model: nn.Module, device: torch.device) -> Detect:  # noqa: ARG001 - of every mode
-    """The model itself: it computes in the type of its weights."""
-    return model

@@ -1,0 +1,236 @@
+"""Convolutions that do what follows them, too: normalisation, a sum, an activation.
+
+Shapes: N images, C input and O output channels, H x W cells before, H' x W' after.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+
+# What the processor's library, oneDNN, computes in.
+_PACKED_TYPES = (torch.float32, torch.bfloat16)
+
+
+class Activation(Enum):
+    """What follows a convolution, by its name in oneDNN."""
+
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "hardtanh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedConv:
+    """Weights of a convolution with the normalisation behind it worked in, and its sizes.
+
+    Args:
+        weight: (O, C / groups, kernel height, kernel width).
+        bias: (O,).
+        stride, padding, dilation, groups: as in ``nn.Conv2d``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d, norm: nn.Module | None = None) -> "FoldedConv":
+        """The convolution, followed by a batch norm in evaluation mode where there is one."""
+        weight = conv.weight.detach()
+        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
+        if norm is not None:
+            # In double precision, so that nothing but the result is rounded.
+            scale, shift = _scale_and_shift(norm)
+            folded_bias = bias.double() * scale + shift
+            folded_weight = weight.double() * scale[:, None, None, None]
+            weight, bias = folded_weight.to(weight.dtype), folded_bias.to(bias.dtype)
+        assert isinstance(conv.padding, tuple)  # ``can_be_fused``
+        return cls(
+            weight=weight,
+            bias=bias,
+            stride=_pair(conv.stride),
+            padding=_pair(conv.padding),
+            dilation=_pair(conv.dilation),
+            groups=conv.groups,
+        )
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    height, width = sizes
+    return height, width
+
+
+def can_be_fused(module: nn.Module) -> bool:
+    """Whether it is a convolution that pads with zeros and has no forward of its own."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and type(module).forward is nn.Conv2d.forward
+        and module.padding_mode == "zeros"
+        and isinstance(module.padding, tuple)
+    )
+
+
+def can_be_folded(module: nn.Module) -> bool:
+    """Whether it is a batch norm with fixed statistics."""
+    if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+        return module.track_running_stats and not module.training
+    return isinstance(module, FrozenBatchNorm2d)
+
+
+def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """(O,) float64 each: the norm computes x * scale + shift."""
+    assert isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d | nn.SyncBatchNorm)
+    epsilon = 0.0 if isinstance(norm, FrozenBatchNorm2d) else norm.eps
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.running_var.double() + epsilon).rsqrt()
+    if norm.weight is not None:
+        scale = norm.weight.detach().double() * scale
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.detach().double()
+    return scale, shift
+
+
+class FusedConv2d(nn.Module):
+    """activation(conv(x) + bias), or activation(conv(x) + bias + addend), for evaluation.
+
+    Results lie in memory as NHWC. On a CPU with oneDNN one pass computes all of it, with weights
+    in the order that the processor likes best.
+
+    Args:
+        conv: weights and sizes.
+        activation: what follows.
+        dtype: what it computes in and returns, whatever comes in.
+        overwrites: the result takes the place of the addend, which nobody needs any longer.
+    """
+
+    def __init__(
+        self,
+        conv: FoldedConv,
+        *,
+        activation: Activation,
+        dtype: torch.dtype,
+        overwrites: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = conv
+        self.activation = activation
+        self.dtype = dtype
+        self.overwrites = overwrites
+        self.is_packed = (
+            torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+            and dtype in _PACKED_TYPES
+            and conv.weight.device.type == "cpu"
+        )
+        self.bias = conv.bias.to(dtype)
+        self.weight = self._arranged(conv.weight.to(dtype))
+
+    def _arranged(self, weight: Tensor) -> Tensor:
+        conv = self.conv
+        if not self.is_packed:
+            return weight.contiguous(memory_format=torch.channels_last)
+        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+            weight.contiguous(), conv.padding, conv.stride, conv.dilation, conv.groups
+        )
+        return packed
+
+    def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
+        """(N, O, H', W') of maps (N, C, H, W) and, where there is one, an addend of its shape."""
+        x = x.to(self.dtype)
+        if not self.is_packed:
+            return self._in_steps(x, addend)
+        if addend is None:
+            return self._packed(x)
+        return self._packed_sum(x, addend.to(self.dtype))
+
+    def _in_steps(self, x: Tensor, addend: Tensor | None) -> Tensor:
+        conv = self.conv
+        x = x.contiguous(memory_format=torch.channels_last)
+        sizes = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        y = F.conv2d(x, self.weight, self.bias, *sizes)
+        if addend is not None:
+            y += addend
+        if self.activation is Activation.NONE:
+            return y
+        return F.relu_(y) if self.activation is Activation.RELU else F.relu6(y, inplace=True)
+
+    def _packed(self, x: Tensor) -> Tensor:
+        conv, activation = self.conv, self.activation
+        limits = [0.0, 6.0] if activation is Activation.RELU6 else []
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x,
+            self.weight,
+            self.bias,
+            conv.padding,
+            conv.stride,
+            conv.dilation,
+            conv.groups,
+            activation.value,
+            limits,
+            "",
+        )
+        return y
+
+    def _packed_sum(self, x: Tensor, addend: Tensor) -> Tensor:
+        conv, operators = self.conv, torch.ops.mkldnn
+        activation = None if self.activation is Activation.NONE else self.activation.value
+        options = (self.weight, self.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
+        if self.overwrites:
+            operators._convolution_pointwise_(addend, x, *options, "add", 1.0, activation, [], None)
+            return addend
+        y: Tensor = operators._convolution_pointwise(
+            x, addend, *options, "add", 1.0, activation, [], None
+        )
+        return y
+
+    def extra_repr(self) -> str:
+        """What it computes, for printing the module."""
+        return f"{self.activation.name}, {self.dtype}, overwrites={self.overwrites}"
+
+
+class FusedConvTranspose2d(nn.Module):
+    """A transposed convolution that computes in a type of its own.
+
+    Args:
+        conv: the convolution.
+        dtype: what it computes in and returns, whatever comes in.
+    """
+
+    def __init__(self, conv: nn.ConvTranspose2d, *, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv = conv.to(dtype).to(memory_format=torch.channels_last)
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, O, H', W') of maps (N, C, H, W)."""
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        y: Tensor = self.conv(x)
+        return y
+
+
+class TypedModule(nn.Module):
+    """A module that computes in a type of its own.
+
+    Args:
+        module: takes floating tensors.
+        dtype: of its parameters and of what it gets, whatever comes in.
+    """
+
+    def __init__(self, module: nn.Module, *, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module = module.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the module returns."""
+        y: Tensor = self.module(*(x.to(self.dtype) for x in inputs))
+        return y

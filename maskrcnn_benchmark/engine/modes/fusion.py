@@ -1,0 +1,231 @@
+"""Layers of a graph put together: convolution, normalisation, sum and activation in one pass."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import TensorMetadata
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.engine.modes.fused_layers import (
+    Activation,
+    FoldedConv,
+    FusedConv2d,
+    FusedConvTranspose2d,
+    TypedModule,
+    can_be_folded,
+    can_be_fused,
+)
+from maskrcnn_benchmark.engine.modes.tracing import has_convolutions
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+
+_RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, F.relu_)
+# Layers with weights of one type and maps of another.
+_OF_ANY_TYPE = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.GroupNorm)
+_SUMS = (operator.add, operator.iadd, torch.add)
+
+
+@dataclass(slots=True)
+class _Chain:
+    """What one pass can compute: a convolution's node and those behind it, and what they do."""
+
+    nodes: list[fx.Node]
+    norm: fx.Node | None = None
+    addend: fx.Node | None = None
+    activation: Activation = Activation.NONE
+
+    @property
+    def conv(self) -> fx.Node:
+        return self.nodes[0]
+
+    @property
+    def last(self) -> fx.Node:
+        return self.nodes[-1]
+
+
+class _Fusion:
+    """Puts together the layers of one traced module.
+
+    Args:
+        traced: the graph with the shapes of its values; it is changed.
+        dtype: what convolutions compute in.
+        last_dtype: what those compute in whose results leave the graph.
+    """
+
+    def __init__(
+        self, traced: fx.GraphModule, *, dtype: torch.dtype, last_dtype: torch.dtype
+    ) -> None:
+        self.traced = traced
+        self.graph = traced.graph
+        self.layers = dict(traced.named_modules(remove_duplicate=False))
+        self.dtype = dtype
+        self.last_dtype = last_dtype
+        self.last_convs = _without_later(self.graph.nodes, self._is_any_conv)
+        # Layers that are called several times, once a level, stay one.
+        self.made: dict[tuple[Any, ...], str] = {}
+
+    def run(self) -> None:
+        for node in list(self.graph.nodes):
+            if self._is_layer(node, can_be_fused):
+                self._replace(self._chain(node))
+            elif node.op == "call_module":
+                self._replace_other_layer(node)
+        self.traced.delete_all_unused_submodules()
+        self.traced.recompile()
+
+    def _is_layer(self, node: fx.Node, has_kind: Callable[[nn.Module], bool]) -> bool:
+        return node.op == "call_module" and has_kind(self.layers[str(node.target)])
+
+    def _is_any_conv(self, node: fx.Node) -> bool:
+        return self._is_layer(node, has_convolutions)
+
+    def _chain(self, conv: fx.Node) -> _Chain:
+        chain = _Chain([conv])
+        user = _only_user(conv)
+        if user is not None and self._is_layer(user, can_be_folded):
+            chain.norm = user
+            chain.nodes.append(user)
+            user = _only_user(user)
+        if user is not None:
+            addend = _addend(user, chain.last)
+            if addend is not None:
+                chain.addend = addend
+                chain.nodes.append(user)
+                user = _only_user(user)
+        if user is not None:
+            activation = self._activation(user)
+            # oneDNN puts no other activation behind a sum.
+            if activation is Activation.RELU or (activation and chain.addend is None):
+                chain.activation = activation
+                chain.nodes.append(user)
+        return chain
+
+    def _activation(self, node: fx.Node) -> Activation | None:
+        if node.op == "call_module":
+            layer = self.layers[str(node.target)]
+            if isinstance(layer, nn.ReLU6):
+                return Activation.RELU6
+            return Activation.RELU if isinstance(layer, nn.ReLU) else None
+        is_function = node.op == "call_function" and node.target in _RELU_FUNCTIONS
+        is_method = node.op == "call_method" and node.target in ("relu", "relu_")
+        return Activation.RELU if is_function or is_method else None
+
+    def _replace(self, chain: _Chain) -> None:
+        conv = self.layers[str(chain.conv.target)]
+        assert isinstance(conv, nn.Conv2d)
+        dtype = self.last_dtype if chain.conv in self.last_convs else self.dtype
+        norm = None if chain.norm is None else str(chain.norm.target)
+        overwrites = self._is_free(chain)
+        key = (str(chain.conv.target), norm, chain.activation, dtype, overwrites)
+        if key not in self.made:
+            folded = FoldedConv.of(conv, None if norm is None else self.layers[norm])
+            fused = FusedConv2d(
+                folded, activation=chain.activation, dtype=dtype, overwrites=overwrites
+            )
+            self._add(key, fused)
+        inputs = [chain.conv.args[0], *([] if chain.addend is None else [chain.addend])]
+        self._put(chain.nodes, self.made[key], inputs)
+
+    def _replace_other_layer(self, node: fx.Node) -> None:
+        layer, key = self.layers[str(node.target)], (str(node.target),)
+        if key not in self.made:
+            replacement = self._other_layer(layer)
+            if replacement is None:
+                return
+            self._add(key, replacement)
+        self._put([node], self.made[key], list(node.args))
+
+    def _other_layer(self, layer: nn.Module) -> nn.Module | None:
+        if isinstance(layer, nn.ConvTranspose2d):
+            return FusedConvTranspose2d(layer, dtype=self.dtype)
+        if self.dtype is not torch.bfloat16 or isinstance(layer, _OF_ANY_TYPE):
+            return None
+        if isinstance(layer, nn.Linear):
+            return TypedModule(layer, dtype=self.dtype)
+        has_weights = next(layer.parameters(), None) is not None
+        return TypedModule(layer, dtype=torch.float32) if has_weights else None
+
+    def _add(self, key: tuple[Any, ...], layer: nn.Module) -> None:
+        name = f"fused_{len(self.made)}"
+        self.traced.add_submodule(name, layer)
+        self.layers[name] = layer
+        self.made[key] = name
+
+    def _put(self, nodes: list[fx.Node], layer: str, inputs: list[Any]) -> None:
+        """The layer in the place of nodes that follow one another."""
+        *_, last = nodes
+        with self.graph.inserting_before(last):
+            new = self.graph.call_module(layer, tuple(inputs))
+        new.meta = dict(last.meta)
+        last.replace_all_uses_with(new)
+        for node in reversed(nodes):
+            self.graph.erase_node(node)
+
+    def _is_free(self, chain: _Chain) -> bool:
+        """Whether nothing needs the addend once the sum is there, and nothing else shares it."""
+        addend = chain.addend
+        if addend is None or not self._is_fresh(addend):
+            return False
+        order = {node: index for index, node in enumerate(self.graph.nodes)}
+        others = [user for user in addend.users if user not in chain.nodes]
+        return addend is not chain.conv.args[0] and all(
+            order[user] < order[chain.last] and self._makes_own_result(user) for user in others
+        )
+
+    def _is_fresh(self, node: fx.Node) -> bool:
+        is_enlarged = node.op == "call_function" and node.target is F.interpolate
+        return is_enlarged or self._is_layer(node, lambda layer: isinstance(layer, FusedConv2d))
+
+    def _makes_own_result(self, node: fx.Node) -> bool:
+        return self._is_layer(
+            node, lambda layer: can_be_fused(layer) or isinstance(layer, FusedConv2d)
+        )
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _shape(node: object) -> torch.Size | None:
+    meta = node.meta.get("tensor_meta") if isinstance(node, fx.Node) else None
+    return meta.shape if isinstance(meta, TensorMetadata) else None
+
+
+def _addend(node: fx.Node, term: fx.Node) -> fx.Node | None:
+    """What the node adds to ``term``, of the same shape, or None if it does anything else."""
+    is_sum = node.op == "call_function" and node.target in _SUMS and len(node.args) == 2
+    if not is_sum or node.kwargs:
+        return None
+    others = [arg for arg in node.args if arg is not term]
+    if len(others) != 1 or _shape(others[0]) != _shape(term):
+        return None
+    (other,) = others
+    return other if isinstance(other, fx.Node) else None
+
+
+def _without_later(nodes: Iterable[fx.Node], is_conv: Callable[[fx.Node], bool]) -> set[fx.Node]:
+    """The convolutions on whose results no other convolution depends."""
+    leads_on: set[fx.Node] = set()
+    last = set()
+    for node in reversed(list(nodes)):
+        if any(user in leads_on or is_conv(user) for user in node.users):
+            leads_on.add(node)
+        elif is_conv(node):
+            last.add(node)
+    return last
+
+
+def fuse(traced: fx.GraphModule, *, dtype: torch.dtype, last_dtype: torch.dtype) -> None:
+    """Put the layers of a traced part together; it returns what it did, in these types.
+
+    Args:
+        traced: the part, in evaluation mode, with the shapes of its values.
+        dtype: what convolutions and linear layers compute in, float32 or bfloat16.
+        last_dtype: what those convolutions compute in that no other one follows.
+    """
+    _Fusion(traced, dtype=dtype, last_dtype=last_dtype).run()

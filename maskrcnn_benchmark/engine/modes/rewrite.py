@@ -1,0 +1,218 @@
+"""Copies of models for evaluation, whose parts are put together from fewer and faster layers."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.utils import _pytree as pytree
+
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.engine.modes.fusion import fuse
+from maskrcnn_benchmark.engine.modes.tracing import has_convolutions, is_layer, trace
+from maskrcnn_benchmark.layers import at_least_float32
+from maskrcnn_benchmark.modeling.dense.stage import DenseStage
+from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor, RoiFeatures
+from maskrcnn_benchmark.modeling.roi_heads.head import ROIHead, RoiOutput
+from maskrcnn_benchmark.modeling.stage import StageOutput
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList
+
+Inputs: TypeAlias = tuple[Any, ...]
+_Stage = TypeVar("_Stage", StageOutput, RoiOutput)
+
+_PROBE_HW = (256, 320)
+_NUM_PROBE_ROIS = 3
+# Greatest difference between a part and its copy, of the size of the results, both as Euclidean
+# norms. Sums in another order differ by parts of a million, which norms over the few cells of the
+# coarsest maps make larger; mistakes differ by the whole.
+_TOLERANCE = 1e-2
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs")
+
+
+class _Extraction(nn.Module):
+    """The method ``extract`` of a feature extractor as a module, which can be traced."""
+
+    def __init__(self, extractor: ROIFeatureExtractor) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, features: Sequence[Tensor], boxes: list[BoxList]) -> RoiFeatures:
+        """Features of all boxes, and the maps that they come from."""
+        return self.extractor.extract(features, boxes)
+
+
+class _Rewriting:
+    """Replaces the parts of one model.
+
+    Args:
+        inputs: what each part was called with.
+        dtype: what convolutions and linear layers compute in.
+    """
+
+    def __init__(self, inputs: dict[nn.Module, Inputs], dtype: torch.dtype) -> None:
+        self.inputs = inputs
+        self.dtype = dtype
+        # Heads may share a part.
+        self.done: dict[nn.Module, nn.Module] = {}
+
+    def replace_parts(self, whole: nn.Module) -> None:
+        """Put the largest parts that can be traced in place of those that the module has."""
+        last_dtype = torch.float32 if isinstance(whole, DenseStage) else self.dtype
+        for name, part in list(whole._modules.items()):
+            if part is not None and has_convolutions(part):
+                if part not in self.done:
+                    self.done[part] = self._faster(part, last_dtype)
+                setattr(whole, name, self.done[part])
+
+    def _faster(self, part: nn.Module, last_dtype: torch.dtype) -> nn.Module:
+        if is_layer(part):
+            # What it stands in may read its weights.
+            return part.to(memory_format=torch.channels_last)
+        inputs = self.inputs.get(part)
+        fused = None if inputs is None else self._fused(part, inputs, last_dtype)
+        if fused is None:
+            self.replace_parts(part)
+            return part
+        return fused
+
+    def _fused(self, part: nn.Module, inputs: Inputs, last_dtype: torch.dtype) -> nn.Module | None:
+        traced = trace(part, inputs)
+        if traced is None:
+            return None
+        expected = ShapeProp(traced).propagate(*_copied(inputs))
+        fused = fx.GraphModule(traced, copy.deepcopy(traced.graph), type(part).__name__)
+        fuse(fused, dtype=torch.float32, last_dtype=torch.float32)
+        _check(part, fused(*_copied(inputs)), expected)
+        if self.dtype is not torch.float32:
+            fused = traced
+            fuse(fused, dtype=self.dtype, last_dtype=last_dtype)
+            fused.register_forward_hook(_leave_half_precision)
+        for hooks in _HOOKS:
+            getattr(fused, hooks).update(getattr(part, hooks))
+        return fused
+
+
+def _leave_half_precision(_part: nn.Module, _inputs: Inputs, outputs: object) -> object:
+    """What a part returns, with float32 for half precision; a forward hook."""
+
+    def in_full(value: object) -> object:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return at_least_float32(value)
+        return value
+
+    return pytree.tree_map(in_full, outputs)
+
+
+def _copied(inputs: Inputs) -> Inputs:
+    """The inputs, whose tensors may be changed in place."""
+    copied: Inputs = pytree.tree_map(
+        lambda value: value.clone() if isinstance(value, Tensor) else value, inputs
+    )
+    return copied
+
+
+def _pass_on_few(_stage: nn.Module, _inputs: object, output: _Stage) -> _Stage:
+    """What a stage returns, but some boxes where it has none or many; a forward hook."""
+    return output._replace(boxes=[_few(boxes) for boxes in output.boxes])
+
+
+def _few(boxes: BoxList) -> BoxList:
+    if len(boxes) > 0:
+        return boxes[:_NUM_PROBE_ROIS]
+    width, height = boxes.size
+    corners = [[0, 0, width / (2 + i), height / (1 + i)] for i in range(_NUM_PROBE_ROIS)]
+    few = BoxList(torch.tensor(corners).to(boxes.bbox), boxes.size)
+    for name in boxes.fields():
+        field = boxes.get_field(name)
+        if isinstance(field, Tensor):
+            few.add_field(name, field.new_ones(_NUM_PROBE_ROIS, *field.shape[1:]))
+    return few
+
+
+def _check(part: nn.Module, found: object, expected: object) -> None:
+    """Raise ConfigError unless the two are equal up to rounding."""
+    pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True)
+    for mine, reference in pairs:
+        if not isinstance(reference, Tensor) or not reference.is_floating_point():
+            continue
+        is_finite = reference.isfinite()
+        difference = float((mine - reference)[is_finite].double().norm())
+        size = float(reference[is_finite].double().norm())
+        if difference > _TOLERANCE * max(size, 1e-6):
+            raise ConfigError(
+                f"TEST.INFERENCE_MODE: the fast copy of {type(part).__name__} computes something "
+                f"else than the part itself (they differ by {difference:.2g} where the results "
+                f'are {size:.2g}); use "plain"'
+            )
+
+
+@contextmanager
+def _few_boxes(model: nn.Module) -> Iterator[None]:
+    """While the block runs, stages pass on few boxes, and never none."""
+    with ExitStack() as stack:
+        for part in model.modules():
+            if isinstance(part, DenseStage | ROIHead):
+                stack.callback(part.register_forward_hook(_pass_on_few).remove)
+        yield
+
+
+@contextmanager
+def _recorded_inputs(model: nn.Module) -> Iterator[dict[nn.Module, Inputs]]:
+    """What the first call of each part with convolutions in it gets, while the block runs."""
+    recorded: dict[nn.Module, Inputs] = {}
+
+    def record(part: nn.Module, args: Inputs) -> None:
+        if part not in recorded:
+            recorded[part] = _copied(args)
+
+    with ExitStack() as stack:
+        for part in model.modules():
+            if has_convolutions(part):
+                stack.callback(part.register_forward_pre_hook(record).remove)
+        yield recorded
+
+
+def _make_probe(device: torch.device) -> ImageList:
+    """One small image of noise."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = 50 * torch.randn(1, 3, *_PROBE_HW, generator=generator).to(device)
+    return ImageList(pixels, [_PROBE_HW])
+
+
+@torch.no_grad()
+def rewrite(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy of the model for evaluation with fewer and faster layers, which detects the same.
+
+    Convolutions take up what follows them; maps lie in memory as NHWC. Each part that is replaced
+    was compared with the part itself, in float32. Layers of parts that cannot be traced
+    stay what they are.
+
+    Args:
+        model: in evaluation mode, on ``device``.
+        device: of the model.
+        dtype: what convolutions and linear layers compute in, float32 or bfloat16; what leaves
+            a part is never in half precision.
+
+    Raises:
+        ConfigError: the copy computes something else.
+    """
+    twin = copy.deepcopy(getattr(model, "_orig_mod", model)).eval().requires_grad_(False)
+    if not has_convolutions(twin):
+        return twin
+    extractions: dict[nn.Module, _Extraction] = {}
+    for head in twin.modules():
+        if isinstance(head, ROIHead) and isinstance(head.feature_extractor, ROIFeatureExtractor):
+            extractor = head.feature_extractor
+            extractions.setdefault(extractor, _Extraction(extractor))
+            head.feature_extractor = extractions[extractor]
+    probe = _make_probe(device)
+    with _few_boxes(twin):
+        with _recorded_inputs(twin) as inputs:
+            twin(probe)
+        _Rewriting(inputs, dtype).replace_parts(twin)
+        twin(probe)
+    return twin

@@ -1,0 +1,78 @@
+"""The graph of a part of a model: which layers it calls, on what.
+
+A traced part computes what the part computes for inputs of any size. A part whose ``forward``
+depends on more than the layers' results, on sizes or on boxes, cannot be traced.
+"""
+
+import inspect
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d, at_least_float32, deform_conv_modules
+
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+
+
+def has_convolutions(module: nn.Module) -> bool:
+    """Whether there is a convolution in it, or it is one."""
+    return any(isinstance(part, _CONVOLUTIONS) for part in module.modules())
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether the module stays one node of a graph: convolutions, norms, and what has none."""
+    is_deformable = type(module).__module__ == deform_conv_modules.__name__
+    of_torch = type(module).__module__.startswith("torch.nn") and not any(module.children())
+    return (
+        of_torch
+        or is_deformable
+        or isinstance(module, FrozenBatchNorm2d)
+        or not has_convolutions(module)
+    )
+
+
+class _Tracer(fx.Tracer):
+    """Follows a module down to its layers, and through sequences of maps that it is given.
+
+    Args:
+        lengths: number of items of each argument that is a sequence, by its name.
+    """
+
+    def __init__(self, lengths: dict[str, int]) -> None:
+        super().__init__(autowrap_functions=(at_least_float32,))
+        self.lengths = lengths
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002 - of every tracer
+        return is_layer(m)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        name = str(obj.node.target)
+        if obj.node.op != "placeholder" or name not in self.lengths:
+            return super().iter(obj)
+        return iter([operator.getitem(obj, index) for index in range(self.lengths[name])])
+
+
+def trace(module: nn.Module, inputs: Sequence[Any]) -> fx.GraphModule | None:
+    """The module as a graph; None if it cannot be.
+
+    Args:
+        module: in evaluation mode.
+        inputs: what it is called with: tensors and sequences of tensors.
+    """
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    if len(parameters) < len(inputs):
+        return None
+    lengths = {
+        parameter.name: len(value)
+        for parameter, value in zip(parameters, inputs, strict=False)
+        if isinstance(value, Sequence)
+    }
+    defaults = {parameter.name: parameter.default for parameter in parameters[len(inputs) :]}
+    tracer = _Tracer(lengths)
+    try:
+        graph = tracer.trace(module, concrete_args=defaults or None)
+    except Exception:  # noqa: BLE001 - a forward that gets no tensors may raise anything
+        return None
+    return fx.GraphModule(tracer.root, graph, type(module).__name__)
