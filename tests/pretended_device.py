@@ -122,6 +122,13 @@ def _autocast(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
 @contextmanager
 def pretended_device() -> Iterator[torch.device]:
     """A block in which the device exists."""
-    # PyTorch knows what it computes in which type for devices of its own alone.
-    with DeviceMode(), NumberMode(), patch.object(torch, "autocast", _autocast):
-        yield DEVICE
+    # Parameters are replaced by others when they are moved or converted: what is behind one of
+    # these tensors cannot be exchanged.
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        # PyTorch knows what it computes in which type for devices of its own alone.
+        with DeviceMode(), NumberMode(), patch.object(torch, "autocast", _autocast):
+            yield DEVICE
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)

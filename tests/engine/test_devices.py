@@ -76,9 +76,9 @@ def settings(config):
     return cfg
 
 
-def detect(cfg, device, mode="plain"):
+def detect(cfg, device):
     images = make_images(Scene("", IMAGE_HW, batch=2), CPU)
-    cfg.TEST.INFERENCE_MODE = mode
+    cfg.TEST.INFERENCE_MODE = "plain"
     # Made on the CPU, so that it is the same everywhere.
     model = make_model(cfg, images, CPU)
     with ModelRunner.from_config(cfg, model, device).evaluating() as found:
@@ -112,21 +112,29 @@ def test_detections_are_those_of_the_cpu(name, config):
             assert (planes != others).float().mean() < 0.01
 
 
+def dense_outputs(model, images):
+    """All logits and all distances."""
+    predicted = model.rpn.head(model.backbone(images.tensors))
+    return [torch.cat([level.flatten() for level in kind]).cpu() for kind in (*predicted,)[:2]]
+
+
 @devices
 @pytest.mark.parametrize("mode", INFERENCE_MODES.names())
-def test_every_mode_finds_what_the_plain_one_finds_there(name, mode):
+@torch.no_grad()
+def test_every_mode_computes_nearly_what_the_model_computes_there(name, mode):
+    cfg, images = settings(CENTERMASK), make_images(Scene("", IMAGE_HW, batch=2), CPU)
+    model = make_model(cfg, images, CPU).eval()
     with made(name) as device:
-        plain = detect(settings(CENTERMASK), device)
+        model, images = model.to(device), images.to(device)
         try:
-            found = detect(settings(CENTERMASK), device, mode)
+            detect = INFERENCE_MODES[mode](model, device)
         except ConfigError as error:
             pytest.skip(f"{mode} refuses this machine: {error}")
-    for expected, boxes in zip(plain, found, strict=True):
-        overlap, partner = matches(expected, boxes)
-        like = overlap > 0.9
-        assert like.float().mean() > 0.8
-        scores = boxes.scores[partner][like]
-        torch.testing.assert_close(scores, expected.scores[like], rtol=0.05, atol=0.02)
+        assert [len(boxes) for boxes in detect(images)] == [20, 20]
+        expected, found = dense_outputs(model, images), dense_outputs(detect, images)
+    # With random weights 16 bits are far from 32: as far on the CPU.
+    for wanted, got, near in zip(expected, found, (0.05, 0.25), strict=True):
+        assert (got - wanted).norm() <= near * wanted.norm()
 
 
 def losses_of_two_steps(cfg, device):
