@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.utils.files import atomic_write
+from maskrcnn_benchmark.utils.processor import prepare_process
 
 # Imported where it is used, as PyTorch takes a second: wrong arguments are reported at once.
 if TYPE_CHECKING:
@@ -86,5 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     with plain_errors():
         main()

@@ -17,6 +17,7 @@ from pathlib import Path
 from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
+from maskrcnn_benchmark.utils.processor import prepare_process
 from maskrcnn_benchmark.weights.load_report import CheckpointError
 
 
@@ -58,5 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     with plain_errors():
         main()

@@ -22,6 +22,7 @@ from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
+from maskrcnn_benchmark.utils.processor import prepare_process
 
 logger = logging.getLogger(f"{PACKAGE_LOGGER}.tools.demo")
 
@@ -161,4 +162,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    prepare_process()
     sys.exit(main())

@@ -15,6 +15,7 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
+from maskrcnn_benchmark.utils.processor import prepare_process
 
 DEFAULT_CONFIG = (
     Path(__file__).resolve().parents[1]
@@ -77,5 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     with plain_errors():
         main()

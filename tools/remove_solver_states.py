@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.engine.exits import plain_errors
+from maskrcnn_benchmark.utils.processor import prepare_process
 from maskrcnn_benchmark.weights.load_report import CheckpointError
 
 _SUFFIX = "_wo_solver_states"
@@ -52,5 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     with plain_errors():
         main()

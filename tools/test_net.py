@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.engine.settings import load_settings
+from maskrcnn_benchmark.utils.processor import prepare_process
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,5 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     with plain_errors():
         main()

@@ -39,6 +39,18 @@ def test_help_needs_nothing_slow(tool):
     assert not imported & SLOW
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_prepares_its_process_before_it_imports_pytorch(tool):
+    path = str(ROOT / "tools" / tool)
+    code = (
+        f"import os, runpy, sys; sys.argv = [{path!r}, '--help']\n"
+        "os.environ.pop('GOMP_SPINCOUNT', None); os.environ.pop('OMP_NUM_THREADS', None)\n"
+        f"try: runpy.run_path({path!r}, run_name='__main__')\n"
+        "except SystemExit: print('spins', os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    )
+    assert "spins 1000 False" in run("-c", code)[1]
+
+
 @pytest.mark.parametrize("tool", ["train_net.py", "test_net.py"])
 @pytest.mark.parametrize(
     ("words", "message"),
