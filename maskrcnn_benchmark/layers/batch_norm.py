@@ -34,8 +34,9 @@ class FrozenBatchNorm2d(nn.Module):
         shift = self.bias - self.running_mean * scale
         scale, shift = scale.to(x.dtype)[:, None, None], shift.to(x.dtype)[:, None, None]
         # Rounded twice, as in the original: deep networks amplify a fused product and sum so much
-        # that gradients of the first layers would differ by parts of a percent.
-        return x * scale + shift
+        # that gradients of the first layers would differ by parts of a percent. In place, because
+        # a second map of this size costs more than the sum.
+        return (x * scale).add_(shift)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

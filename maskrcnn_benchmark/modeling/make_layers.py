@@ -147,5 +147,5 @@ def make_tower(
     for _ in range(num_convs):
         conv = nn.Conv2d(channels, channels, 3, padding=1)
         init_normal(conv, std)
-        layers += [conv, *([norm(channels)] if norm else []), nn.ReLU()]
+        layers += [conv, *([norm(channels)] if norm else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -46,8 +46,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Block output, the shape of the input."""
-        out = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(x + self.bn2(self.conv2(out)))
+        out = torch.relu_(self.bn1(self.conv1(x)))
+        return torch.relu_(self.bn2(self.conv2(out)).add_(x))
 
 
 class FusionModule(nn.Module):
@@ -139,8 +139,8 @@ class HRNet(Body):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps of the four branches of an image batch (N, 3, H, W)."""
-        x = torch.relu(self.bn1(self.conv1(images)))
-        x = torch.relu(self.bn2(self.conv2(x)))
+        x = torch.relu_(self.bn1(self.conv1(images)))
+        x = torch.relu_(self.bn2(self.conv2(x)))
         features = [self.layer1(x)]
         for index in range(len(_FUSIONS_PER_STAGE)):
             features = _branch_off(self.get_submodule(f"transition{index + 1}"), features)

@@ -135,9 +135,10 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Block output (N, out_channels, H / stride, W / stride)."""
         identity = x if self.downsample is None else self.downsample(x)
-        out = torch.relu(self.bn1(self.conv1(x)))
-        out = torch.relu(self.bn2(self.conv2(out)))
-        return torch.relu(self.bn3(self.conv3(out)) + identity)
+        # In place where nobody needs what was there: large maps cost more than their arithmetic.
+        out = torch.relu_(self.bn1(self.conv1(x)))
+        out = torch.relu_(self.bn2(self.conv2(out)))
+        return torch.relu_(self.bn3(self.conv3(out)).add_(identity))
 
 
 class Stem(nn.Module):
@@ -151,7 +152,7 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, out_channels, H / 4, W / 4) of an image batch (N, 3, H, W)."""
-        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu_(self.bn1(self.conv1(x)))
         return nn.functional.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 

@@ -50,7 +50,7 @@ class SingleConvRPNHead(nn.Module):
         """Predictions on feature maps (N, F, Hi, Wi), finest first."""
         outputs = RPNOutputs([], [])
         for feature in features:
-            hidden = self.conv(feature).relu()
+            hidden = self.conv(feature).relu_()
             outputs.logits.append(self.cls_logits(hidden))
             outputs.deltas.append(self.bbox_pred(hidden))
         return outputs

@@ -50,8 +50,8 @@ class FPN2MLPFeatureExtractor(ROIFeatureExtractor):
 
     def encode(self, pooled: Tensor) -> Tensor:
         """Features (R, D) of pooled maps (R, F, M, M)."""
-        hidden = self.fc6(pooled.flatten(1)).relu()
-        features: Tensor = self.fc7(hidden).relu()
+        hidden = self.fc6(pooled.flatten(1)).relu_()
+        features: Tensor = self.fc7(hidden).relu_()
         return features
 
 
@@ -106,7 +106,7 @@ class FPNXconv1fcFeatureExtractor(ROIFeatureExtractor):
 
     def encode(self, pooled: Tensor) -> Tensor:
         """Features (R, D) of pooled maps (R, F, M, M)."""
-        features: Tensor = self.fc6(self.xconvs(pooled).flatten(1)).relu()
+        features: Tensor = self.fc6(self.xconvs(pooled).flatten(1)).relu_()
         return features
 
 

@@ -70,7 +70,7 @@ class MaskRCNNFPNFeatureExtractor(ROIFeatureExtractor):
         """Features (R, D, M, M), after convolutions and attention, of maps (R, F, M, M)."""
         x = pooled
         for name in self.conv_names:
-            x = self.get_submodule(name)(x).relu()
+            x = self.get_submodule(name)(x).relu_()
         features: Tensor = self.spatialAtt(x)
         return features
 

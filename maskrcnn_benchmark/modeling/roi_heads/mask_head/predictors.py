@@ -44,7 +44,7 @@ class MaskRCNNC4Predictor(nn.Module):
             features: (R, D, M / 2, M / 2).
             labels: (R,) int64 in [0, C); None gives the maps of all classes, (R, C, M, M).
         """
-        return _class_logits(self.mask_fcn_logits, self.conv5_mask(features).relu(), labels)
+        return _class_logits(self.mask_fcn_logits, self.conv5_mask(features).relu_(), labels)
 
 
 class MaskRCNNConv1x1Predictor(nn.Module):

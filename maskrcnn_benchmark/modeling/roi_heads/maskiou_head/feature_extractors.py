@@ -45,9 +45,9 @@ class MaskIoUFeatureExtractor(nn.Module):
         """(R, 1024) of roi features (R, F, M / 2, M / 2) and masks (R, 1, M, M)."""
         x = torch.cat([pooled, F.max_pool2d(masks, kernel_size=2, stride=2)], dim=1)
         for name in self.conv_names:
-            x = self.get_submodule(name)(x).relu()
-        x = self.maskiou_fc1(x.flatten(1)).relu()
-        features: Tensor = self.maskiou_fc2(x).relu()
+            x = self.get_submodule(name)(x).relu_()
+        x = self.maskiou_fc1(x.flatten(1)).relu_()
+        features: Tensor = self.maskiou_fc2(x).relu_()
         return features
 
 
