@@ -3,6 +3,7 @@
 Shapes: G ground truths, K predictions.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import torch
@@ -57,26 +58,44 @@ class Matcher:
             ``BETWEEN_THRESHOLDS`` (-2) for a prediction to ignore. Of equal qualities the first
             ground truth wins.
         """
-        num_gt, num_predictions = match_quality_matrix.shape
-        if num_gt == 0:
-            return torch.full(
-                (num_predictions,), self.BELOW_LOW_THRESHOLD, device=match_quality_matrix.device
-            )
-        quality, best_gt = match_quality_matrix.max(dim=0)
+        return self.match_parts(lambda: (match_quality_matrix,))
+
+    def match_parts(self, make_parts: Callable[[], Iterable[Tensor]]) -> Tensor:
+        """What a call with all parts side by side returns, of which one need exist at a time.
+
+        Args:
+            make_parts: gives one or more matrices (G, Ki), the same whenever it is called.
+        """
+        of_predictions, of_gts = [], []
+        for part in make_parts():
+            of_predictions.append(_highest(part, dim=0))
+            of_gts.append(_highest(part, dim=1)[0])
+        quality, best_gt = (torch.cat(values) for values in zip(*of_predictions, strict=True))
         matches = best_gt.masked_fill(quality < self.high_threshold, self.BETWEEN_THRESHOLDS)
         matches = matches.masked_fill(quality < self.low_threshold, self.BELOW_LOW_THRESHOLD)
-        if self.allow_low_quality_matches and num_predictions > 0:
-            is_best = _best_of_some_gt(match_quality_matrix, self.low_quality_threshold)
-            matches = torch.where(is_best, best_gt, matches)
+        if self.allow_low_quality_matches:
+            best_quality = torch.stack(of_gts).amax(dim=0)[:, None]
+            is_best = [
+                _is_best(part, best_quality, self.low_quality_threshold) for part in make_parts()
+            ]
+            matches = torch.where(torch.cat(is_best), best_gt, matches)
         return matches
 
 
-def _best_of_some_gt(match_quality_matrix: Tensor, threshold: float) -> Tensor:
+def _highest(matrix: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Maxima along ``dim`` and their indices; -1, below every quality, and 0 of an empty one."""
+    if matrix.shape[dim] > 0:
+        values, indices = matrix.max(dim)
+        return values, indices
+    others = matrix.shape[1 - dim]
+    return matrix.new_full((others,), -1.0), matrix.new_zeros(others, dtype=torch.int64)
+
+
+def _is_best(match_quality_matrix: Tensor, best_quality: Tensor, threshold: float) -> Tensor:
     """(K,) bool: predictions of at least that quality that none beats on some ground truth.
 
     Such a prediction gets *its own* best ground truth, which may be another one.
     """
-    best_quality = match_quality_matrix.max(dim=1, keepdim=True).values  # (G, 1)
     # UPSTREAM(gt-without-overlap): matcher.py took a ground truth that overlaps nothing as tied
     # with every prediction of quality 0, and so made positives of all of them. It gets no match
     # here.

@@ -14,15 +14,29 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 
 
-def match_anchors(anchors: Tensor, targets: Sequence[BoxList], matcher: Matcher) -> list[Tensor]:
+def match_anchors(
+    anchors: Tensor, targets: Sequence[BoxList], matcher: Matcher, *, pairs_at_once: int = 2**22
+) -> list[Tensor]:
     """For each image (L,) int64: index of each anchor's ground truth, or the matcher's codes.
 
     Args:
         anchors: (L, 4) xyxy.
         targets: ground truth of each image.
         matcher: IoUs (G, L) -> indices.
+        pairs_at_once: IoUs that exist together at most, which bounds the memory that is needed.
     """
-    return [matcher(boxlist_iou(target, BoxList(anchors, target.size))) for target in targets]
+    return [_match(anchors, target, matcher, pairs_at_once) for target in targets]
+
+
+def _match(anchors: Tensor, target: BoxList, matcher: Matcher, pairs_at_once: int) -> Tensor:
+    parts = anchors.split(max(1, pairs_at_once // max(1, len(target))))
+
+    def qualities(part: Tensor) -> Tensor:
+        return boxlist_iou(target, BoxList(part, target.size))
+
+    if len(parts) == 1:
+        return matcher(qualities(anchors))
+    return matcher.match_parts(lambda: map(qualities, parts))
 
 
 def encode_matched(

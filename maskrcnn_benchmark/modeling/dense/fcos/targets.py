@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
-_NO_BOX_AREA = float("inf")
+_NO_BOX, _NO_BOX_AREA = -1, float("inf")
 
 
 class FCOSTargets(NamedTuple):
@@ -64,10 +64,17 @@ def compute_centerness_targets(ltrb: Tensor) -> Tensor:
 
 
 class FCOSTargetAssigner:
-    """Assigns ground-truth boxes to locations; of several boxes the smallest one wins."""
+    """Assigns ground-truth boxes to locations; of several boxes the smallest one wins.
 
-    def __init__(self, settings: FCOSTargetSettings) -> None:
+    Args:
+        settings: how.
+        pairs_at_once: pairs of a location and a box that are looked at together at most, which
+            bounds the memory that is needed.
+    """
+
+    def __init__(self, settings: FCOSTargetSettings, *, pairs_at_once: int = 2**18) -> None:
         self.settings = settings
+        self.pairs_at_once = pairs_at_once
 
     def __call__(self, locations: Sequence[Tensor], targets: Sequence[BoxList]) -> FCOSTargets:
         """Targets of a batch.
@@ -106,17 +113,26 @@ class FCOSTargetAssigner:
                 torch.zeros(len(locations), dtype=torch.int64, device=locations.device),
                 locations.new_zeros(len(locations), 4),
             )
-        boxes = target.bbox.to(locations.dtype)
+        boxes, areas = target.bbox.to(locations.dtype), target.area().to(locations.dtype)
+        rows = max(1, self.pairs_at_once // len(target))
+        parts = zip(*(values.split(rows) for values in (locations, low_high, radii)), strict=True)
+        found = [self._assign_part(*part, boxes, areas) for part in parts]
+        inds, ltrb = (torch.cat(values) for values in zip(*found, strict=True))
+        labels = target.get_field("labels")[inds].to(torch.int64)
+        return labels.masked_fill(inds == _NO_BOX, 0), ltrb
+
+    def _assign_part(
+        self, locations: Tensor, low_high: Tensor, radii: Tensor, boxes: Tensor, areas: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """For some locations (L,) int64 index of the box or ``_NO_BOX``, and (L, 4) distances."""
         ltrb = box_distances(locations, boxes)
         largest = ltrb.amax(dim=-1)
         candidates = (largest >= low_high[:, :1]) & (largest <= low_high[:, 1:])
         candidates &= self._is_inside(locations, radii, boxes, ltrb)
-        areas = target.area().to(locations.dtype).expand(candidates.shape)
         # argmin returns the first of equal areas on the CPU only; see first_argmin.
         smallest, box_inds = first_argmin(torch.where(candidates, areas, _NO_BOX_AREA))
-        labels = target.get_field("labels")[box_inds].to(torch.int64)
-        labels = torch.where(torch.isinf(smallest), torch.zeros_like(labels), labels)
-        return labels, ltrb[torch.arange(len(locations), device=locations.device), box_inds]
+        own = ltrb[torch.arange(len(locations), device=locations.device), box_inds]
+        return box_inds.masked_fill(torch.isinf(smallest), _NO_BOX), own
 
     def _is_inside(self, locations: Tensor, radii: Tensor, boxes: Tensor, ltrb: Tensor) -> Tensor:
         """(L, G) bool: the location lies strictly inside the box, or its centre square."""
