@@ -19,6 +19,10 @@ KEYS_OF_ONE_OR_MORE = frozenset({"INPUT.MIN_SIZE_TRAIN"})
 KEYS_OF_NESTED_NUMBERS = frozenset({"MODEL.RPN.ANCHOR_SIZES"})
 
 
+# Flags that may also be left to the program.
+KEYS_OF_FLAG_OR_AUTO = frozenset({"MODEL.CHANNELS_LAST"})
+
+
 def decode(raw: object) -> object:
     """The Python literal that a string spells, or the string itself; other values unchanged."""
     if not isinstance(raw, str):
@@ -39,9 +43,11 @@ def coerce(raw: object, default: object, key: str) -> object:
     Raises:
         ConfigError: when the type does not fit; the message names the ``key`` and both types.
     """
+    value = decode(raw)
+    if key in KEYS_OF_FLAG_OR_AUTO:
+        return value if value == "auto" else _to_bool(value, key, "True, False or 'auto'")
     if isinstance(default, str):
         return _to_str(raw, key)
-    value = decode(raw)
     if isinstance(default, bool):
         return _to_bool(value, key)
     if isinstance(default, (int, float)):
@@ -64,11 +70,11 @@ def _to_str(raw: object, key: str) -> str:
     return unquoted if isinstance(unquoted, str) else raw
 
 
-def _to_bool(value: object, key: str) -> bool:
+def _to_bool(value: object, key: str, expected: str = "True or False") -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
-        raise _mismatch(key, "True or False", value)
+        raise _mismatch(key, expected, value)
     return value
 
 

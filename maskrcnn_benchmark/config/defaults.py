@@ -87,6 +87,9 @@ _C.SOLVER.OPTIMIZER = "SGD"
 _C.SOLVER.LR_SCHEDULE = "multistep"
 # Gradients are scaled down to this norm over all parameters; 0: off.
 _C.SOLVER.CLIP_GRAD_NORM = 0.0
+# Type in which layers are trained where that is safe: "off" (float32, as published), "bf16",
+# "fp16" (CUDA only; the loss is scaled), or "auto": bf16 where the device has instructions for it.
+_C.SOLVER.AMP = "off"
 # Iterations between two lines of the log; 0: only the first and the last one have a line.
 _C.SOLVER.LOG_PERIOD = 20
 

@@ -14,13 +14,14 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data import Datasets, make_test_loader, make_train_loader
 from maskrcnn_benchmark.data.datasets import DetectionDataset
-from maskrcnn_benchmark.engine.forward import ModelRunner, build_model
+from maskrcnn_benchmark.engine.forward import ModelRunner, make_training_runner
 from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.evaluation import EvaluationResult, Expectations, check_entries
 from maskrcnn_benchmark.evaluation.coco_backends import check_backend
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
 from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
@@ -38,7 +39,7 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
     """
     if is_main_process():
         _tidy_output_dir(Path(cfg.OUTPUT_DIR), cfg.dump())
-    model = build_model(cfg, run.device)
+    model = make_training_runner(cfg, build_detection_model(cfg), run.device).model
     optimizer = make_optimizer(cfg, model)
     scheduler = make_lr_scheduler(cfg, optimizer)
     checkpointer = DetectronCheckpointer(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.engine.mixed_precision import training_dtype
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -37,6 +38,7 @@ class ModelRunner:
         channels_last: whether feature maps lie in memory as NHWC.
         mode: name in ``INFERENCE_MODES``: how detections are computed. It is applied to the
             weights that the model has when ``evaluating`` is entered.
+        dtype: type in which ``losses`` computes what is safe in it.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class ModelRunner:
         device: torch.device,
         channels_last: bool = False,
         mode: str = "plain",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.model = model.to(device)
         if channels_last:
             # The layout of the weights decides that of the maps, whatever that of the images.
             self.model = self.model.to(memory_format=torch.channels_last)
         self.device = device
+        self.dtype = dtype
         self._make_detect = INFERENCE_MODES[mode]
         self._detect: Detect | None = None
         self._weights_of_detect: Weights = ()
@@ -59,20 +63,23 @@ class ModelRunner:
     @classmethod
     def from_config(cls, cfg: CfgNode, model: nn.Module, device: torch.device) -> ModelRunner:
         """A runner of ``model`` as MODEL.CHANNELS_LAST and TEST.INFERENCE_MODE say."""
+        # Left to itself the layout is the original's, whose results are equal to the last bit.
         return cls(
             model,
             device=device,
-            channels_last=cfg.MODEL.CHANNELS_LAST,
+            channels_last=cfg.MODEL.CHANNELS_LAST is True,
             mode=cfg.TEST.INFERENCE_MODE,
         )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalar losses by name of a batch, with their graph; the model is in training mode."""
         images, targets, _ = batch
-        losses: dict[str, Tensor] = self.model(
-            images.to(self.device, non_blocking=True),
-            [target.to(self.device) for target in targets],
-        )
+        is_mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=is_mixed):
+            losses: dict[str, Tensor] = self.model(
+                images.to(self.device, non_blocking=True),
+                [target.to(self.device) for target in targets],
+            )
         return losses
 
     @contextmanager
@@ -104,6 +111,24 @@ class ModelRunner:
 def _weights_now(model: nn.Module) -> Weights:
     tensors = chain(model.parameters(), model.buffers())
     return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+
+
+def make_training_runner(cfg: CfgNode, model: nn.Module, device: torch.device) -> ModelRunner:
+    """A runner that trains as SOLVER.AMP says, and evaluates as ``ModelRunner.from_config``'s does.
+
+    Where MODEL.CHANNELS_LAST is "auto", maps lie as NHWC on a CPU.
+
+    Raises:
+        ConfigError: the device cannot be trained on so.
+    """
+    channels_last = cfg.MODEL.CHANNELS_LAST
+    return ModelRunner(
+        model,
+        device=device,
+        channels_last=device.type == "cpu" if channels_last == "auto" else channels_last,
+        mode=cfg.TEST.INFERENCE_MODE,
+        dtype=training_dtype(cfg.SOLVER.AMP, device),
+    )
 
 
 def build_model(cfg: CfgNode, device: torch.device) -> nn.Module:

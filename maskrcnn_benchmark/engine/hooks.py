@@ -17,6 +17,8 @@ from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 logger = logging.getLogger(__name__)
 
 FINAL_CHECKPOINT = "model_final"
+SCALER_ENTRY = "grad_scaler"
+"""Of a checkpoint: the state of ``Training.scaler``, where that is in use."""
 
 
 class StepRecord(NamedTuple):
@@ -39,12 +41,14 @@ class Training(Protocol):
     """What hooks may look at of the ``Trainer`` that calls them.
 
     ``start_iter`` iterations were done before it began; it ends after iteration ``max_iter``.
+    ``scaler`` is in use in float16 only.
     """
 
     model: nn.Module
     device: torch.device
     start_iter: int
     max_iter: int
+    scaler: torch.amp.GradScaler
 
 
 class Hook:
@@ -71,7 +75,7 @@ class CheckpointHook(Hook):
     Args:
         checkpointer: saves, on the main process.
         period: iterations between two checkpoints; 0 saves only the last.
-        entries: go into every checkpoint beside ``iteration`` and ``rng_state``.
+        entries: go into every checkpoint beside ``iteration``, ``rng_state`` and ``grad_scaler``.
     """
 
     def __init__(
@@ -80,6 +84,8 @@ class CheckpointHook(Hook):
         self._checkpointer = checkpointer
         self._period = period
         self._entries = dict(entries or {})
+        # Of the run that wrote it; this one may compute in another type.
+        self._entries.pop(SCALER_ENTRY, None)
 
     def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Save when it is time.
@@ -89,18 +95,22 @@ class CheckpointHook(Hook):
         """
         is_last = record.iteration == trainer.max_iter
         if is_last:
-            self._save(FINAL_CHECKPOINT, trainer.model, record.iteration)
+            self._save(FINAL_CHECKPOINT, trainer, record.iteration)
         if self._period > 0 and record.iteration % self._period == 0:
             name = f"model_{record.iteration:07d}"
-            self._save(name, trainer.model, record.iteration, is_latest=not is_last)
+            self._save(name, trainer, record.iteration, is_latest=not is_last)
 
-    def _save(self, name: str, model: nn.Module, iteration: int, *, is_latest: bool = True) -> None:
-        require_finite_parameters(model, iteration)
+    def _save(
+        self, name: str, trainer: Training, iteration: int, *, is_latest: bool = True
+    ) -> None:
+        require_finite_parameters(trainer.model, iteration)
         entries = {
             **self._entries,
             "iteration": iteration,
             "rng_state": all_gather(capture_random_state()),
         }
+        if trainer.scaler.is_enabled():
+            entries[SCALER_ENTRY] = trainer.scaler.state_dict()
         self._checkpointer.save(name, is_latest=is_latest, **entries)
 
 

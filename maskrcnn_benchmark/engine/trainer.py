@@ -17,9 +17,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.engine.forward import ModelRunner
+from maskrcnn_benchmark.engine.forward import ModelRunner, make_training_runner
 from maskrcnn_benchmark.engine.hooks import (
     FINAL_CHECKPOINT,
+    SCALER_ENTRY,
     CheckpointHook,
     EvaluationHook,
     Hook,
@@ -66,6 +67,12 @@ class Trainer:
         hooks: called in this order; closed in the opposite one.
         clip_grad_norm: largest L2 norm of all gradients together; 0 does not clip.
         random_state: of the checkpoint that this training goes on from, if it does.
+        scaler_state: of that checkpoint, if it was trained in float16.
+
+    Attributes:
+        scaler: multiplies the loss, if the runner computes in float16, by what keeps its gradients
+            in range; a step in which they are not is left out, and the factor falls.
+        skipped_steps: number of such steps.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Trainer:
         hooks: Sequence[Hook] = (),
         clip_grad_norm: float = 0.0,
         random_state: RandomState | None = None,
+        scaler_state: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = runner.model
         self.device = runner.device
@@ -88,6 +96,12 @@ class Trainer:
         self.max_iter = max_iter
         self.start_iter = start_iter
         self.iteration = start_iter
+        self.scaler = torch.amp.GradScaler(
+            runner.device.type, enabled=runner.dtype == torch.float16
+        )
+        if scaler_state is not None:
+            self.scaler.load_state_dict(dict(scaler_state))
+        self.skipped_steps = 0
         self._runner = runner
         self._data_loader = data_loader
         self._hooks = tuple(hooks)
@@ -143,7 +157,7 @@ class Trainer:
         """The losses of one optimizer step on ``batch``, and the norm of its gradient.
 
         Losses are means over the processes; "loss" is their sum. The norm, before it was clipped,
-        is None without clipping.
+        is None without clipping, and where the step was left out (see ``scaler``).
 
         Raises:
             FloatingPointError: a loss, or the norm, is not finite; no parameter was changed.
@@ -151,13 +165,31 @@ class Trainer:
         losses = self._runner.losses(batch)
         _, _, image_ids = batch
         self.optimizer.zero_grad()
-        reduce(torch.add, losses.values()).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(reduce(torch.add, losses.values())).backward()  # type: ignore[no-untyped-call]
         # After backward, so that a GPU is not kept waiting for the numbers.
         means = self._finite_means(losses, image_ids)
+        self.scaler.unscale_(self.optimizer)
         grad_norm = self._clip_gradients(image_ids)
-        self.optimizer.step()
+        grad_norm = None if self._step_optimizer() else grad_norm
         self.scheduler.step()
         return means, grad_norm
+
+    def _step_optimizer(self) -> bool:
+        """Whether the step was left out, because a gradient was out of the range of float16."""
+        factor = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        is_skipped = self.scaler.get_scale() < factor
+        if is_skipped:
+            self.skipped_steps += 1
+            logger.info(
+                "iteration %d: gradients out of the range of float16, no step was done (%d so far "
+                "in this process); the loss is multiplied by %g from here on",
+                self.iteration + 1,
+                self.skipped_steps,
+                self.scaler.get_scale(),
+            )
+        return is_skipped
 
     def _finite_means(
         self, losses: Mapping[str, Tensor], image_ids: Sequence[int]
@@ -191,7 +223,8 @@ class Trainer:
             return None
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(parameters, self._clip_grad_norm))
-        if not math.isfinite(norm):
+        # With a scaler that happens now and then; it leaves such steps out.
+        if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise FloatingPointError(
                 f"the gradient norm is {norm} at iteration {self.iteration + 1} although the "
                 f"losses are finite; images {comm.all_gather(list(image_ids))}. {_ADVICE}"
@@ -228,7 +261,8 @@ def do_train(
         logger.info(_NOTHING_TO_TRAIN, start_iter, max_iter, cfg.OUTPUT_DIR)
         _complete(checkpointer, Path(cfg.OUTPUT_DIR), arguments)
         return
-    runner = ModelRunner.from_config(cfg, model, torch.device(device))
+    runner = make_training_runner(cfg, model, torch.device(device))
+    logger.info("SOLVER.AMP %s: layers compute in %s where they may", cfg.SOLVER.AMP, runner.dtype)
     hooks: list[Hook] = [
         # First, so that a checkpoint is never ahead of the metrics on the disk.
         ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
@@ -247,6 +281,7 @@ def do_train(
         hooks=hooks,
         clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         random_state=random_state_of_this_process(arguments.get("rng_state")),
+        scaler_state=arguments.get(SCALER_ENTRY),
     )
     _train_with_log(trainer)
 

@@ -122,3 +122,16 @@ def test_a_forgotten_comma_is_pointed_out():
 def test_numbers_whose_default_happens_to_be_whole_take_fractions(name):
     assert coerce("0.0001", 0, f"SECTION.{name}") == 0.0001
     assert type(coerce(2.0, 2, f"SECTION.{name}")) is int
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [("auto", "auto"), ("True", True), (False, False), ("true", True)],
+)
+def test_some_flags_may_be_left_to_the_program(raw, expected):
+    assert coerce(raw, "auto", "MODEL.CHANNELS_LAST") == expected
+
+
+def test_such_a_flag_is_nothing_else():
+    with pytest.raises(ConfigError, match=r"MODEL\.CHANNELS_LAST.*True, False or 'auto'.*'NHWC'"):
+        coerce("NHWC", True, "MODEL.CHANNELS_LAST")

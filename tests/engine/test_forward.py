@@ -11,6 +11,7 @@ from maskrcnn_benchmark.engine.forward import (
     ModelRunner,
     build_model,
     build_pretrained_model,
+    make_training_runner,
 )
 from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
@@ -106,11 +107,27 @@ def test_losses_are_those_of_the_model_with_their_graph():
     assert all(loss.requires_grad for loss in losses.values())
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_the_layout_is_that_of_the_settings(cfg, channels_last):
-    cfg.MODEL.CHANNELS_LAST = channels_last
-    conv = build_model(cfg, CPU).backbone.body.features[0][0]
-    assert conv.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+@pytest.mark.parametrize("how", [False, True, "auto"])
+def test_the_layout_is_that_of_the_settings(cfg, how):
+    """Left to itself, only a training turns maps round."""
+    cfg.MODEL.CHANNELS_LAST = how
+
+    def turned(model):
+        weight = model.backbone.body.features[0][0].weight
+        return weight.is_contiguous(memory_format=torch.channels_last)
+
+    assert turned(build_model(cfg, CPU)) is (how is True)
+    assert turned(make_training_runner(cfg, build_model(cfg, CPU), CPU).model) is bool(how)
+
+
+def test_a_training_computes_in_the_type_of_the_settings(cfg):
+    model = nn.Linear(3, 3)
+    model.forward = lambda images, targets: {"loss": nn.Linear(3, 3)(torch.ones(1, 3)).sum()}
+    batch = next(iter(tiny_loader(0, 1)))
+    cfg.SOLVER.AMP = "bf16"
+    assert make_training_runner(cfg, model, CPU).losses(batch)["loss"].dtype == torch.bfloat16
+    # Evaluation has settings of its own.
+    assert ModelRunner.from_config(cfg, model, CPU).losses(batch)["loss"].dtype == torch.float32
 
 
 def test_an_unknown_mode_is_named(cfg):

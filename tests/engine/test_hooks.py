@@ -13,8 +13,13 @@ from maskrcnn_benchmark.engine.random_state import preserved_random_state, resto
 from tests.engine.standins import RecordingSaver
 
 
-def run_hook(hook, max_iter, start_iter=0, model=None):
-    trainer = SimpleNamespace(max_iter=max_iter, start_iter=start_iter, model=model or nn.ReLU())
+def run_hook(hook, max_iter, start_iter=0, model=None, *, scales=False):
+    trainer = SimpleNamespace(
+        max_iter=max_iter,
+        start_iter=start_iter,
+        model=model or nn.ReLU(),
+        scaler=torch.amp.GradScaler("cpu", enabled=scales),
+    )
     hook.before_train(trainer)
     for iteration in range(start_iter + 1, max_iter + 1):
         hook.after_step(trainer, StepRecord(iteration, {"loss": 1.0}, 0.1, None, 0.0, 0.0))
@@ -40,6 +45,17 @@ def test_the_final_checkpoint_is_the_latest(period):
     saver = RecordingSaver()
     run_hook(CheckpointHook(checkpointer=saver, period=period), 4)
     assert saver.latest == "model_final"
+
+
+def test_a_checkpoint_has_the_state_of_a_scaler_in_use():
+    for scales in (True, False):
+        saver = RecordingSaver()
+        # As a run that was in use of one wrote it.
+        hook = CheckpointHook(checkpointer=saver, period=0, entries={"grad_scaler": {"scale": 7}})
+        trainer = run_hook(hook, 1, scales=scales)
+        ((_, entries),) = saver.saved
+        expected = trainer.scaler.state_dict() if scales else None
+        assert entries.get("grad_scaler") == expected
 
 
 def test_a_checkpoint_has_iteration_random_states_and_extra_entries():

@@ -28,10 +28,10 @@ class Scale(nn.Module):
         }
 
 
-def make_trainer(model, max_iter=3, lr=0.5, gamma=0.1, loader=None, **kwargs):
+def make_trainer(model, max_iter=3, lr=0.5, gamma=0.1, loader=None, dtype=torch.float32, **kwargs):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     return Trainer(
-        runner=ModelRunner(model, device=CPU),
+        runner=ModelRunner(model, device=CPU, dtype=dtype),
         data_loader=tiny_loader(0, max_iter) if loader is None else loader,
         optimizer=optimizer,
         scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma),
@@ -85,6 +85,45 @@ def test_clipping_bounds_the_step_and_reports_the_norm_before_it():
     assert recorder.records[0].grad_norm == pytest.approx(norm)
     assert trainer.model.weight.item() == pytest.approx(3 - 0.25 * (x + 2) / norm, rel=1e-5)
     assert trainer.model.bias.item() == pytest.approx(1 - 0.25 / norm, rel=1e-5)
+
+
+def test_in_float16_gradients_and_their_norm_are_those_of_the_loss_itself():
+    """65536, by which the loss is multiplied and the gradients are divided, rounds nothing."""
+    records = []
+    for dtype in (torch.float16, torch.float32):
+        recorder = Recorder()
+        trainer = make_trainer(Scale(), dtype=dtype, hooks=[recorder], clip_grad_norm=0.25)
+        trainer.train()
+        records.append([(record.losses, record.grad_norm) for record in recorder.records])
+        assert trainer.scaler.is_enabled() == (dtype == torch.float16)
+    assert records[0] == records[1]
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")  # no step before it
+def test_a_step_beyond_the_range_of_numbers_is_left_out_and_counted(caplog):
+    """The gradient of the weight, x + 2, is representable 2**126 times, not 2**127 times."""
+    state = torch.amp.GradScaler("cpu").state_dict() | {"scale": 2.0**127}
+    settings = {"dtype": torch.float16, "scaler_state": state, "clip_grad_norm": 100.0}
+    trainer = make_trainer(Scale(), **settings)
+    first, second = tiny_loader(0, 2)
+    with caplog.at_level(logging.INFO):
+        losses, norm = trainer.run_step(first)
+    assert losses["loss_reg"] == 6
+    assert norm is None
+    assert (trainer.model.weight.item(), trainer.model.bias.item()) == (3, 1)
+    assert "iteration 1: gradients out of the range" in caplog.text
+    _, norm = trainer.run_step(second)
+    assert norm == pytest.approx(math.hypot(second[0].tensors.mean().item() + 2, 1))
+    assert trainer.model.bias.item() == pytest.approx(1 - 0.05)
+    assert trainer.skipped_steps == 1
+
+
+def test_the_scaler_goes_on_from_its_state():
+    state = torch.amp.GradScaler("cpu").state_dict() | {"scale": 8.0}
+    trainer = make_trainer(Scale(), dtype=torch.float16, scaler_state=state)
+    assert trainer.scaler.get_scale() == 8
+    # A training in another type leaves it alone.
+    assert make_trainer(Scale(), scaler_state=state).scaler.state_dict() == {}
 
 
 def test_hooks_are_called_in_order_and_closed_in_reverse():
