@@ -1,13 +1,21 @@
-"""``python -m benchmarks [ops | loading | inference]``: the operators, or what is named."""
+"""``python -m benchmarks [ops | loading | inference | training]``: operators, or what is named."""
 
 import sys
+from importlib import import_module
 
-from benchmarks import loading, ops
-from benchmarks.inference import run
+from maskrcnn_benchmark.utils.processor import prepare_process
 
-BENCHMARKS = {"ops": ops.main, "loading": loading.main, "inference": run.main}
+MODULES = {
+    "ops": "benchmarks.ops",
+    "loading": "benchmarks.loading",
+    "inference": "benchmarks.inference.run",
+    "training": "benchmarks.training",
+}
 
 # Processes that are spawned import this file, too.
 if __name__ == "__main__":
-    named = len(sys.argv) > 1 and sys.argv[1] in BENCHMARKS
-    BENCHMARKS[sys.argv.pop(1) if named else "ops"]()
+    name = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in MODULES else "ops"
+    if name == "training":
+        # As the tools do, before it imports PyTorch.
+        prepare_process()
+    import_module(MODULES[name]).main()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.engine.mixed_precision import training_dtype
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
@@ -116,16 +117,21 @@ def _weights_now(model: nn.Module) -> Weights:
 def make_training_runner(cfg: CfgNode, model: nn.Module, device: torch.device) -> ModelRunner:
     """A runner that trains as SOLVER.AMP says, and evaluates as ``ModelRunner.from_config``'s does.
 
-    Where MODEL.CHANNELS_LAST is "auto", maps lie as NHWC on a CPU.
+    Where MODEL.CHANNELS_LAST is "auto", maps lie as NHWC on a CPU. With such maps frozen norms are
+    folded into convolutions in training, which like the layout changes results by rounding alone.
 
     Raises:
         ConfigError: the device cannot be trained on so.
     """
-    channels_last = cfg.MODEL.CHANNELS_LAST
+    choice = cfg.MODEL.CHANNELS_LAST
+    channels_last = device.type == "cpu" if choice == "auto" else choice
+    for module in model.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.may_fold = channels_last
     return ModelRunner(
         model,
         device=device,
-        channels_last=device.type == "cpu" if channels_last == "auto" else channels_last,
+        channels_last=channels_last,
         mode=cfg.TEST.INFERENCE_MODE,
         dtype=training_dtype(cfg.SOLVER.AMP, device),
     )

@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 from maskrcnn_benchmark.layers._ops import ops_status
 from maskrcnn_benchmark.layers._ops.library import BuildRecord, OpsStatus
 from maskrcnn_benchmark.layers.attention import EffectiveSqueezeExcitation, SpatialAttention
-from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d, NormSequential, conv_norm
 from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
 from maskrcnn_benchmark.layers.deform_conv_modules import (
     DeformConv,
@@ -47,6 +47,7 @@ __all__ = [
     "ModulatedDeformConv",
     "ModulatedDeformConvPack",
     "ModulatedDeformRoIPoolingPack",
+    "NormSequential",
     "OpsStatus",
     "PolygonGroups",
     "ROIAlign",
@@ -57,6 +58,7 @@ __all__ = [
     "SpatialAttention",
     "at_least_float32",
     "batched_nms",
+    "conv_norm",
     "deform_conv",
     "deform_roi_pooling",
     "interpolate",

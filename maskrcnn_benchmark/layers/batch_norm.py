@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -13,6 +14,9 @@ class FrozenBatchNorm2d(nn.Module):
 
     Args:
         n: number of channels C.
+
+    Attributes:
+        may_fold: see ``conv_norm``.
     """
 
     weight: Tensor
@@ -22,17 +26,21 @@ class FrozenBatchNorm2d(nn.Module):
 
     def __init__(self, n: int) -> None:
         super().__init__()
+        self.may_fold = False
         self.register_buffer("weight", torch.ones(n))
         self.register_buffer("bias", torch.zeros(n))
         self.register_buffer("running_mean", torch.zeros(n))
         self.register_buffer("running_var", torch.ones(n))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised features, the shape (N, C, H, W) and type of the input."""
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """(C,) each: the norm computes x * scale + shift."""
         # UPSTREAM(frozen-bn-no-epsilon): no epsilon in the root, unlike nn.BatchNorm2d.
         scale = self.weight * self.running_var.rsqrt()
-        shift = self.bias - self.running_mean * scale
-        scale, shift = scale.to(x.dtype)[:, None, None], shift.to(x.dtype)[:, None, None]
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised features, the shape (N, C, H, W) and type of the input."""
+        scale, shift = (values.to(x.dtype)[:, None, None] for values in self.scale_and_shift())
         # Rounded twice, as in the original: deep networks amplify a fused product and sum so much
         # that gradients of the first layers would differ by parts of a percent. In place, because
         # a second map of this size costs more than the sum.
@@ -48,3 +56,34 @@ class FrozenBatchNorm2d(nn.Module):
     def extra_repr(self) -> str:
         """Number of channels, for printing the module."""
         return f"{len(self.weight)}"
+
+
+def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """``norm(conv(x))``, in training by one convolution where the norm is frozen and ``may_fold``.
+
+    The norm is then worked into the weights, which rounds otherwise: two maps less are written.
+    """
+    is_plain = isinstance(conv, nn.Conv2d) and type(conv).forward is nn.Conv2d.forward
+    may_fold = isinstance(norm, FrozenBatchNorm2d) and norm.may_fold and norm.training
+    if not (is_plain and may_fold):
+        normalised: Tensor = norm(conv(x))
+        return normalised
+    scale, shift = norm.scale_and_shift()
+    weight = conv.weight * scale[:, None, None, None]
+    bias = shift if conv.bias is None else shift + conv.bias * scale
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class NormSequential(nn.Sequential):
+    """Layers in a row, in which every convolution with a norm behind it is a ``conv_norm``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the last layer returns."""
+        layers = list(self)
+        while layers:
+            layer = layers.pop(0)
+            if layers and isinstance(layers[0], FrozenBatchNorm2d):
+                x = conv_norm(layer, layers.pop(0), x)
+            else:
+                x = layer(x)
+        return x

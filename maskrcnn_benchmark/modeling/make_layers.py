@@ -7,7 +7,7 @@ from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.layers import Conv2d
+from maskrcnn_benchmark.layers import Conv2d, NormSequential
 
 NormFactory = Callable[[int], nn.Module]
 
@@ -118,7 +118,7 @@ def make_conv(
         layers.append(norm(out_channels))
     if relu:
         layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers) if len(layers) > 1 else conv
+    return NormSequential(*layers) if len(layers) > 1 else conv
 
 
 def make_fc(in_features: int, out_features: int, norm: NormFactory | None = None) -> nn.Module:

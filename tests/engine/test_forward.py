@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.training import make_batch
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.engine.forward import (
@@ -17,6 +18,7 @@ from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.engine.settings import load_settings
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.weights.load_report import CheckpointError
 from maskrcnn_benchmark.weights.model_serialization import undistributed
@@ -117,7 +119,25 @@ def test_the_layout_is_that_of_the_settings(cfg, how):
         return weight.is_contiguous(memory_format=torch.channels_last)
 
     assert turned(build_model(cfg, CPU)) is (how is True)
-    assert turned(make_training_runner(cfg, build_model(cfg, CPU), CPU).model) is bool(how)
+    model = make_training_runner(cfg, build_model(cfg, CPU), CPU).model
+    assert turned(model) is bool(how)
+    norms = [module for module in model.modules() if isinstance(module, FrozenBatchNorm2d)]
+    assert {norm.may_fold for norm in norms} == {bool(how)}
+
+
+@pytest.mark.parametrize("how", ["auto", True])
+def test_a_layout_changes_losses_by_rounding_alone(cfg, how):
+    cfg.INPUT.MIN_SIZE_TRAIN = (64,)
+    torch.manual_seed(0)
+    original = build_model(cfg, CPU)
+    batch = make_batch((64, 96), 2, 3)
+    losses = []
+    for choice in (False, how):
+        cfg.MODEL.CHANNELS_LAST = choice
+        torch.manual_seed(1)
+        runner = make_training_runner(cfg, copy.deepcopy(original), CPU)
+        losses.append(runner.losses(batch))
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_training_computes_in_the_type_of_the_settings(cfg):

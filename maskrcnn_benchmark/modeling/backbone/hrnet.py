@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d, conv_norm
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.resnet import Bottleneck
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_uniform, make_conv
@@ -46,8 +46,10 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Block output, the shape of the input."""
-        out = torch.relu_(self.bn1(self.conv1(x)))
-        return torch.relu_(self.bn2(self.conv2(out)).add_(x))
+        out = torch.relu_(conv_norm(self.conv1, self.bn1, x))
+        out = conv_norm(self.conv2, self.bn2, out)
+        out += x
+        return torch.relu_(out)
 
 
 class FusionModule(nn.Module):
@@ -139,8 +141,8 @@ class HRNet(Body):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps of the four branches of an image batch (N, 3, H, W)."""
-        x = torch.relu_(self.bn1(self.conv1(images)))
-        x = torch.relu_(self.bn2(self.conv2(x)))
+        x = torch.relu_(conv_norm(self.conv1, self.bn1, images))
+        x = torch.relu_(conv_norm(self.conv2, self.bn2, x))
         features = [self.layer1(x)]
         for index in range(len(_FUSIONS_PER_STAGE)):
             features = _branch_off(self.get_submodule(f"transition{index + 1}"), features)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d, NormSequential
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, make_conv
 
@@ -52,7 +52,7 @@ def _inverted_bottleneck(
     depthwise = _conv_norm(hidden, hidden, 3, stride=stride, groups=hidden)
     layers += [*depthwise.children(), nn.ReLU6(inplace=True)]
     layers += _conv_norm(hidden, out_channels, 1).children()
-    return nn.Sequential(OrderedDict(conv=nn.Sequential(*layers)))
+    return nn.Sequential(OrderedDict(conv=NormSequential(*layers)))
 
 
 class MobileNetV2(Body):
@@ -67,7 +67,7 @@ class MobileNetV2(Body):
     def __init__(self, *, freeze_at: int = 0) -> None:
         super().__init__()
         stem = _conv_norm(3, STEM_CHANNELS, 3, stride=2)
-        blocks: list[nn.Module] = [nn.Sequential(*stem.children(), nn.ReLU6(inplace=True))]
+        blocks: list[nn.Module] = [NormSequential(*stem.children(), nn.ReLU6(inplace=True))]
         self.residual_blocks: set[int] = set()
         in_channels = STEM_CHANNELS
         for spec in INVERTED_RESIDUALS:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d, NormSequential, conv_norm
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.deformable import NOT_DEFORMABLE, DeformableSettings
 from maskrcnn_benchmark.modeling.make_layers import (
@@ -113,7 +113,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.downsample: nn.Module | None = None
         if in_channels != out_channels:
-            self.downsample = nn.Sequential(
+            self.downsample = NormSequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
                 norm(out_channels),
             )
@@ -136,9 +136,11 @@ class Bottleneck(nn.Module):
         """Block output (N, out_channels, H / stride, W / stride)."""
         identity = x if self.downsample is None else self.downsample(x)
         # In place where nobody needs what was there: large maps cost more than their arithmetic.
-        out = torch.relu_(self.bn1(self.conv1(x)))
-        out = torch.relu_(self.bn2(self.conv2(out)))
-        return torch.relu_(self.bn3(self.conv3(out)).add_(identity))
+        out = torch.relu_(conv_norm(self.conv1, self.bn1, x))
+        out = torch.relu_(conv_norm(self.conv2, self.bn2, out))
+        out = conv_norm(self.conv3, self.bn3, out)
+        out += identity
+        return torch.relu_(out)
 
 
 class Stem(nn.Module):
@@ -152,7 +154,7 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, out_channels, H / 4, W / 4) of an image batch (N, 3, H, W)."""
-        x = torch.relu_(self.bn1(self.conv1(x)))
+        x = torch.relu_(conv_norm(self.conv1, self.bn1, x))
         return nn.functional.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 

@@ -12,7 +12,11 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.layers import EffectiveSqueezeExcitation, FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import (
+    EffectiveSqueezeExcitation,
+    FrozenBatchNorm2d,
+    NormSequential,
+)
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.deformable import NOT_DEFORMABLE, DeformableSettings
 from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, NormFactory
@@ -113,7 +117,7 @@ class _LayerFactory:
 
 def _named(name: str, **layers: nn.Module) -> nn.Sequential:
     """The layers in order, under the names of the original: "<name>/<key>"."""
-    return nn.Sequential(OrderedDict((f"{name}/{key}", layer) for key, layer in layers.items()))
+    return NormSequential(OrderedDict((f"{name}/{key}", layer) for key, layer in layers.items()))
 
 
 class OSABlock(nn.Module):
@@ -251,7 +255,7 @@ def _make_stem(spec: VoVNetSpec, factory: _LayerFactory) -> nn.Sequential:
         factory.layer("stem_2", first, second),
         factory.layer("stem_3", second, third, stride=2),
     )
-    return nn.Sequential(OrderedDict(item for group in groups for item in group.named_children()))
+    return NormSequential(OrderedDict(item for group in groups for item in group.named_children()))
 
 
 def _make_stage(
