@@ -95,7 +95,8 @@ def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if name == "SGD":
         return torch.optim.SGD(groups, lr=cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM)
     if name == "AdamW":
-        return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR)
+        # One kernel a parameter instead of a dozen operations; a group has but one.
+        return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=True)
     raise ConfigError(f"SOLVER.OPTIMIZER: expected 'SGD' or 'AdamW', got {name!r}")
 
 

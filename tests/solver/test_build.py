@@ -99,6 +99,22 @@ def test_one_sgd_step_by_hand():
     torch.testing.assert_close(model.bias.item(), 1.0 - 1.0 * 1.0)
 
 
+def test_adamw_steps_by_hand():
+    """Decay by lr * decay, then lr * mean / (root of mean square + 1e-8), both bias-corrected."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    cfg = solver_config(OPTIMIZER="AdamW", BASE_LR=0.5, WEIGHT_DECAY=0.1)
+    optimizer = make_optimizer(cfg, model)
+    weight, mean, square = 2.0, 0.0, 0.0
+    for step, gradient in enumerate((3.0, -1.0), start=1):
+        model.weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        root = (square / (1 - 0.999**step)) ** 0.5
+        weight -= 0.5 * 0.1 * weight + 0.5 * mean / (1 - 0.9**step) / (root + 1e-8)
+        assert model.weight.item() == pytest.approx(weight, rel=1e-5)
+
+
 def test_schedules():
     optimizer = make_optimizer(solver_config(), nn.Linear(1, 1))
     multistep = make_lr_scheduler(solver_config(STEPS=(3, 5), GAMMA=0.2), optimizer)
