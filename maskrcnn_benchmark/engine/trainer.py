@@ -91,6 +91,7 @@ class Trainer:
     ) -> None:
         self.model = runner.model
         self.device = runner.device
+        self.dtype = runner.dtype
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.max_iter = max_iter
@@ -250,8 +251,7 @@ def do_train(
     ``model`` is on ``device``, in distributed training wrapped by ``DistributedDataParallel``.
     ``data_loader`` gives the batches that are left, ``data_loader_val`` those of the first test set
     (None: no evaluation). Periods are iterations, 0 is never; the last one has a checkpoint anyway.
-    ``arguments`` are those of the checkpoint that this goes on from: ``iteration``, perhaps
-    ``rng_state``, and what else the next checkpoints should keep.
+    ``arguments`` are the entries of the checkpoint that this goes on from; ``iteration`` is needed.
 
     Raises:
         FloatingPointError: a loss, the gradient norm or a parameter was not finite.
@@ -262,7 +262,6 @@ def do_train(
         _complete(checkpointer, Path(cfg.OUTPUT_DIR), arguments)
         return
     runner = make_training_runner(cfg, model, torch.device(device))
-    logger.info("SOLVER.AMP %s: layers compute in %s where they may", cfg.SOLVER.AMP, runner.dtype)
     hooks: list[Hook] = [
         # First, so that a checkpoint is never ahead of the metrics on the disk.
         ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
@@ -309,7 +308,12 @@ def random_state_of_this_process(saved: Sequence[RandomState] | None) -> RandomS
 
 def _train_with_log(trainer: Trainer) -> None:
     """Train; log how long it took, or where it was stopped."""
-    logger.info("Start training: iterations %d to %d", trainer.start_iter + 1, trainer.max_iter)
+    logger.info(
+        "Start training: iterations %d to %d, layers in %s where they may",
+        trainer.start_iter + 1,
+        trainer.max_iter,
+        trainer.dtype,
+    )
     start = time.perf_counter()
     try:
         trainer.train()
