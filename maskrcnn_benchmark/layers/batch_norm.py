@@ -63,11 +63,19 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
 
     The norm is then worked into the weights, which rounds otherwise: two maps less are written.
     """
-    is_plain = isinstance(conv, nn.Conv2d) and type(conv).forward is nn.Conv2d.forward
-    may_fold = isinstance(norm, FrozenBatchNorm2d) and norm.may_fold and norm.training
-    if not (is_plain and may_fold):
-        normalised: Tensor = norm(conv(x))
-        return normalised
+    if (
+        isinstance(conv, nn.Conv2d)
+        and type(conv).forward is nn.Conv2d.forward
+        and isinstance(norm, FrozenBatchNorm2d)
+        and norm.may_fold
+        and norm.training
+    ):
+        return _folded(conv, norm, x)
+    normalised: Tensor = norm(conv(x))
+    return normalised
+
+
+def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
     scale, shift = norm.scale_and_shift()
     weight = conv.weight * scale[:, None, None, None]
     bias = shift if conv.bias is None else shift + conv.bias * scale

@@ -29,7 +29,7 @@ def match_anchors(
 
 
 def _match(anchors: Tensor, target: BoxList, matcher: Matcher, pairs_at_once: int) -> Tensor:
-    parts = anchors.split(max(1, pairs_at_once // max(1, len(target))))
+    parts = torch.split(anchors, max(1, pairs_at_once // max(1, len(target))))
 
     def qualities(part: Tensor) -> Tensor:
         return boxlist_iou(target, BoxList(part, target.size))

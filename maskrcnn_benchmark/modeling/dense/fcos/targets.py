@@ -115,8 +115,16 @@ class FCOSTargetAssigner:
             )
         boxes, areas = target.bbox.to(locations.dtype), target.area().to(locations.dtype)
         rows = max(1, self.pairs_at_once // len(target))
-        parts = zip(*(values.split(rows) for values in (locations, low_high, radii)), strict=True)
-        found = [self._assign_part(*part, boxes, areas) for part in parts]
+        parts = zip(
+            torch.split(locations, rows),
+            torch.split(low_high, rows),
+            torch.split(radii, rows),
+            strict=True,
+        )
+        found = [
+            self._assign_part(points, ranges, halves, boxes, areas)
+            for points, ranges, halves in parts
+        ]
         inds, ltrb = (torch.cat(values) for values in zip(*found, strict=True))
         labels = target.get_field("labels")[inds].to(torch.int64)
         return labels.masked_fill(inds == _NO_BOX, 0), ltrb
