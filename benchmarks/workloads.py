@@ -129,6 +129,25 @@ def roi_pool_case(count: int, side: int) -> Case:
     )
 
 
+def group_norm_cases(channels: int, height: int, width: int) -> list[Case]:
+    """The norm of a tower, channels last; the map is read twice and written."""
+    maps = torch.randn(1, channels, height, width).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.rand(2, channels)
+
+    def case(of: Tensor, name: str) -> Case:
+        parameters = weight.to(of), bias.to(of)
+        return Case(
+            title=f"group norm and relu, {channels} x {height} x {width}, {name}",
+            ours=lambda: layers.group_norm_relu(of, 32, weight, bias),
+            theirs=lambda: torch.group_norm(of, 32, *parameters).relu_(),
+            peer="PyTorch",
+            goal=1,
+            num_bytes=3 * of.nbytes,
+        )
+
+    return [case(maps, "float32"), case(maps.bfloat16(), "bfloat16")]
+
+
 def focal_case(num_locations: int, num_classes: int) -> Case:
     """Summed loss and its gradient, one location in a hundred positive."""
     logits = (torch.randn(num_locations, num_classes) * 2 - 4).requires_grad_()

@@ -30,6 +30,9 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
       "deform_psroi_pooling_backward(Tensor grad, Tensor input, Tensor rois, Tensor? offset, "
       "float spatial_scale, SymInt output_channels, SymInt pooled_size, int group_size, "
       "SymInt part_size, int samples_per_part, float offset_scale) -> (Tensor, Tensor)");
+  m.def(
+      "group_norm_relu(Tensor input, int num_groups, Tensor weight, Tensor bias, float eps, "
+      "bool relu=True) -> Tensor");
   m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "

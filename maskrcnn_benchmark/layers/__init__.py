@@ -20,6 +20,7 @@ from maskrcnn_benchmark.layers.deform_roi_pooling import (
     ModulatedDeformRoIPoolingPack,
     deform_roi_pooling,
 )
+from maskrcnn_benchmark.layers.group_norm_relu import group_norm_relu
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
@@ -61,6 +62,7 @@ __all__ = [
     "conv_norm",
     "deform_conv",
     "deform_roi_pooling",
+    "group_norm_relu",
     "interpolate",
     "ml_nms",
     "modulated_deform_conv",

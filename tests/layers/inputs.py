@@ -75,6 +75,10 @@ def example_inputs():
             (parts[0].clone().requires_grad_(), parts[1], None, *parts[3:]),
         ],
         "deform_psroi_pooling_backward": [(OPS.deform_psroi_pooling(*parts).cos(), *parts)],
+        "group_norm_relu": [
+            (maps.to(memory_format=layout), 2, *torch.rand(2, 2).to(maps), 1e-5, relu)
+            for layout, relu in ((torch.channels_last, True), (torch.contiguous_format, False))
+        ],
         "nms_keep": [(boxes, None, 0.5), (boxes, labels, 0.5), (boxes[:0], None, 0.5)],
         "paste_masks_rle": [
             (torch.rand(20, 5, 5), boxes.float(), 40, 30, 0.5, 1),

@@ -126,6 +126,18 @@ def deform_psroi_pooling_backward(source: Source) -> list[Any]:
     return [source.floats(rois, outputs, pooled, pooled), *arguments]
 
 
+def group_norm_relu(source: Source) -> list[Any]:
+    """Arguments of ``group_norm_relu``."""
+    source.special = TAME
+    groups = source.size(1, 3)
+    n, c, h, w = source.size(0, 2), groups * source.size(1, 3), source.size(0, 9), source.size(0, 9)
+    maps = source.floats(n, c, h, w)
+    if source.choice(True, False):
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    parameters = source.floats(c, scale=1.0), source.floats(c, scale=1.0)
+    return [maps, groups, *parameters, 1e-3, source.choice(True, False)]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -223,6 +235,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         roi_pool_backward,
         deform_psroi_pooling,
         deform_psroi_pooling_backward,
+        group_norm_relu,
         sigmoid_focal_loss,
         sigmoid_focal_loss_sum,
         sigmoid_focal_loss_backward,

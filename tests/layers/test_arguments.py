@@ -11,6 +11,7 @@ from maskrcnn_benchmark.layers import (
     batched_nms,
     deform_conv,
     deform_roi_pooling,
+    group_norm_relu,
     ml_nms,
     modulated_deform_conv,
     nms,
@@ -37,6 +38,12 @@ POOLING = {
 GOOD = {
     roi_align: {**POOLING, "sampling_ratio": 2},
     roi_pool: POOLING,
+    group_norm_relu: {
+        "input": torch.rand(1, 4, 3, 3),
+        "num_groups": 2,
+        "weight": torch.rand(4),
+        "bias": torch.rand(4),
+    },
     nms: {"boxes": BOXES, "scores": torch.rand(2), "threshold": 0.5},
     ml_nms: {"boxes": BOXES, "scores": torch.rand(2), "labels": torch.ones(2), "threshold": 0.5},
     batched_nms: {
@@ -94,6 +101,9 @@ WRONG = [
     *((each, "rois", x) for each in (roi_align, roi_pool) for x in (META, COMPLEX, "a list")),
     *((roi_align, "output_size", x) for x in (2.0, (2,), (2, 2, 2), (2.5, 2), (0, 2), -1)),
     *((roi_align, "spatial_scale", x) for x in (0.0, NAN, float("inf"))),
+    *((group_norm_relu, n, x) for n in ("weight", "bias") for x in (META, LONG, torch.ones(3))),
+    *((group_norm_relu, "input", x) for x in (LONG, COMPLEX, "a list")),
+    *((group_norm_relu, "num_groups", x) for x in (0, 3, -2)),
     *((each, "boxes", META) for each in (paste_masks_rle, rasterize_polygons)),
     *((each, "scores", META) for each in (nms, ml_nms, batched_nms)),
     *((each, "scores", COMPLEX) for each in (nms, ml_nms, batched_nms)),

@@ -51,7 +51,14 @@ def large_calls():
     logits = torch.randn(500, 80, generator=seeded(3)) * 6 - 3
     targets = torch.randint(-1, 81, (500,), generator=seeded(4))
     masks = torch.rand(70, 28, 28, generator=seeded(5))
+    scales, shifts = torch.rand(2, 83, generator=seeded(6))
+    norms = [
+        (maps.contiguous(memory_format=layout), 1, scales, shifts, 1e-5)
+        for maps in (numbers, numbers.bfloat16())
+        for layout in (torch.channels_last, torch.contiguous_format)
+    ]
     return [
+        *(("group_norm_relu", arguments) for arguments in norms),
         ("nms_keep", (boxes.repeat(20, 1) + torch.arange(1400)[:, None], None, 0.5)),
         ("paste_masks_rle", (masks, boxes, 300, 400, 0.5, 1)),
         ("roi_align", (numbers, rois, 1 / 8, 7, 7, 2)),
@@ -65,7 +72,11 @@ def large_calls():
 
 def bits(result):
     """Results as whole numbers, so that zeros keep their signs and NaN, whatever its, is equal."""
-    as_integers = {torch.float32: torch.int32, torch.float64: torch.int64}
+    as_integers = {
+        torch.bfloat16: torch.int16,
+        torch.float32: torch.int32,
+        torch.float64: torch.int64,
+    }
     return [
         torch.where(each.isnan(), torch.nan, each).view(as_integers[each.dtype])
         if each.dtype in as_integers

@@ -17,6 +17,7 @@ import torch
 
 from maskrcnn_benchmark.layers._ops import (
     deform_conv,
+    group_norm_relu,
     nms,
     paste_masks_rle,
     polygons,
@@ -30,6 +31,7 @@ from maskrcnn_benchmark.layers.contrib._ops import deform_psroi_pooling, roi_poo
 OPERATORS: tuple[Operator, ...] = (
     *deform_conv.OPERATORS,
     *deform_psroi_pooling.OPERATORS,
+    *group_norm_relu.OPERATORS,
     *nms.OPERATORS,
     *paste_masks_rle.OPERATORS,
     *polygons.OPERATORS,

@@ -153,11 +153,19 @@ def _alert_not_deterministic(what: str) -> None:
     warnings.warn(text, stacklevel=2)
 
 
+def no_derivative(name: str) -> Callable[..., Gradients]:
+    """The ``backward`` of the operator ``name``, which is for inference alone."""
+    return _refusing(f"{name} has no derivative")
+
+
 def no_second_derivative(name: str) -> Callable[..., Gradients]:
     """The ``backward`` of the backward pass of ``name``, which cannot be differentiated again."""
+    return _refusing(f"{name} has no second derivative")
 
+
+def _refusing(text: str) -> Callable[..., Gradients]:
     def refuse(ctx: Context, *grads: Tensor) -> Gradients:
         del ctx, grads
-        raise NotImplementedError(f"{name} has no second derivative")
+        raise NotImplementedError(text)
 
     return refuse

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.layers.op_cases import (
     deform_conv,
     deform_psroi_pooling,
+    group_norm_relu,
     nms,
     paste_masks_rle,
     polygons,
@@ -25,6 +26,7 @@ CSRC = Path(__file__).parents[3] / "csrc"
 FAMILIES = {
     "deform_conv": deform_conv,
     "deform_psroi_pooling": deform_psroi_pooling,
+    "group_norm_relu": group_norm_relu,
     "nms": nms,
     "paste_masks_rle": paste_masks_rle,
     "polygons": polygons,
