@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "platform.h"
+#include "storage.h"
 
 namespace centermask {
 
@@ -49,12 +50,27 @@ struct ChannelBlocks {
   }
 };
 
+// One vector of numbers as kernels compute with them, from memory that need not be aligned.
+template <typename T>
+CM_ALWAYS_INLINE void load_vector(const T* values, typename VectorOf<T>::type& vector) {
+  std::memcpy(&vector, values, sizeof(vector));
+}
+
+CM_ALWAYS_INLINE void load_vector(const BFloat16* values, VectorOf<float>::type& vector) {
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  Halves halves;
+  std::memcpy(&halves, values, sizeof(halves));
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+  std::memcpy(&vector, &words, sizeof(vector));
+}
+
 // V vectors of sums += weight * values, where `values` need not be aligned.
-template <typename T, int V>
-CM_ALWAYS_INLINE void add_scaled(typename VectorOf<T>::type (&sums)[V], const T* values, T weight) {
+template <typename T, int V, typename E>
+CM_ALWAYS_INLINE void add_scaled(typename VectorOf<T>::type (&sums)[V], const E* values, T weight) {
   for (int v = 0; v < V; ++v) {
     typename VectorOf<T>::type part;
-    std::memcpy(&part, values + v * kLanes<T>, sizeof(part));
+    load_vector(values + v * kLanes<T>, part);
     sums[v] += weight * part;
   }
 }

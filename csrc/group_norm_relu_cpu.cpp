@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "bfloat16.h"
 #include "stable_util.h"
+#include "storage.h"
 
 namespace centermask {
 namespace {
@@ -254,40 +254,15 @@ void normalize(const Layout& map, const T* weight, const T* bias, double eps, bo
                               });
 }
 
-// Whether values follow each other in the order of these axes.
-bool is_dense(const Tensor& tensor, const std::array<int64_t, 4>& axes) {
-  int64_t stride = 1;
-  for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
-    if (tensor.size(*axis) != 1 && tensor.stride(*axis) != stride) return false;
-    stride *= tensor.size(*axis);
-  }
-  return true;
-}
-
-// Calls f with a zero of the element type, and one of the type that it is computed in.
-template <typename F>
-void for_element(const Tensor& tensor, const char* name, const F& f) {
-  if (tensor.scalar_type() == ScalarType::BFloat16) {
-    f(BFloat16{}, float{});
-  } else if (tensor.scalar_type() == ScalarType::Double) {
-    f(double{}, double{});
-  } else {
-    STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Float, name,
-                    ": expected bfloat16, float32 or float64, got ",
-                    toString(tensor.scalar_type()));
-    f(float{}, float{});
-  }
-}
-
 void check_parameter(const Tensor& parameter, const char* name, const Tensor& input) {
-  const bool precise = input.scalar_type() == ScalarType::Double;
   check_shape(parameter, name, {input.size(1)});
-  check_dtype(parameter, name, precise ? ScalarType::Double : ScalarType::Float);
+  check_dtype(parameter, name, precise_type(input));
 }
 
 Tensor group_norm_relu(const Tensor& input, int64_t num_groups, const Tensor& weight,
                        const Tensor& bias, double eps, bool relu) {
   check_shape(input, "input", {-1, -1, -1, -1});
+  check_element(input, "input");
   check_parameter(weight, "weight", input);
   check_parameter(bias, "bias", input);
   STD_TORCH_CHECK(num_groups > 0 && input.size(1) % num_groups == 0,

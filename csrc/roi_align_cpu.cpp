@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "channel_blocks.h"
 #include "pooling_checks.h"
+#include "roi_align_block.h"
 #include "roi_align_taps.h"
 #include "stable_util.h"
 
@@ -27,52 +29,20 @@ CM_ALWAYS_INLINE void add_scaled_to(T* target, const T* values, T weight) {
   std::memcpy(target, sums, sizeof(sums));
 }
 
-// One block of channels of one roi; `features` points at the first of them in cell (0, 0).
-template <typename T>
-struct PoolBlock {
-  const RoiTaps<T>& taps;
-  int64_t pooled_height, pooled_width, row_stride, column_stride, num_valid;
-  const T* features;
-  T* row_sums;
-  T* tile;
-  T* output;
-};
-
-template <typename T, int V>
-CM_ALWAYS_INLINE void pool(const PoolBlock<T>& b) {
-  using Vector = typename VectorOf<T>::type;
-  constexpr int64_t kWidth = V * kLanes<T>;
-  const auto& rows = b.taps.rows;
-  const auto& columns = b.taps.columns;
-  for (int64_t slot = 0; slot < static_cast<int64_t>(rows.cells.size()); ++slot) {
-    const T* row = b.features + rows.cells[slot] * b.row_stride;
-    for (int64_t q = 0; q < b.pooled_width; ++q) {
-      Vector sums[V] = {};
-      for (const Tap<T>* tap = columns.begin(q); tap != columns.end(q); ++tap) {
-        add_scaled<T, V>(sums, row + tap->cell * b.column_stride, tap->weight);
-      }
-      std::memcpy(b.row_sums + (slot * b.pooled_width + q) * kWidth, sums, sizeof(sums));
-    }
-  }
-  for (int64_t p = 0; p < b.pooled_height; ++p) {
-    for (int64_t q = 0; q < b.pooled_width; ++q) {
-      Vector sums[V] = {};
-      for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
-        add_scaled<T, V>(sums, b.row_sums + (tap->slot * b.pooled_width + q) * kWidth, tap->weight);
-      }
-      std::memcpy(b.tile + (p * b.pooled_width + q) * kWidth, sums, sizeof(sums));
-    }
-  }
-  const int64_t num_bins = b.pooled_height * b.pooled_width;
-  transpose(b.tile, kWidth, num_bins, b.num_valid, b.output, num_bins);
+CM_TARGET_CLONES void pool_block(const PoolBlock<float, float, float>& b, bool wide) {
+  wide ? pool<kWideBlock>(b) : pool<1>(b);
 }
 
-CM_TARGET_CLONES void pool_block(const PoolBlock<float>& b, bool wide) {
-  wide ? pool<float, kWideBlock>(b) : pool<float, 1>(b);
+CM_TARGET_CLONES void pool_block(const PoolBlock<double, double, double>& b, bool wide) {
+  wide ? pool<kWideBlock>(b) : pool<1>(b);
 }
 
-CM_TARGET_CLONES void pool_block(const PoolBlock<double>& b, bool wide) {
-  wide ? pool<double, kWideBlock>(b) : pool<double, 1>(b);
+CM_TARGET_CLONES void pool_block(const PoolBlock<float, BFloat16, BFloat16>& b, bool wide) {
+  wide ? pool<kWideBlock>(b) : pool<1>(b);
+}
+
+CM_TARGET_CLONES void pool_block(const PoolBlock<float, float, BFloat16>& b, bool wide) {
+  wide ? pool<kWideBlock>(b) : pool<1>(b);
 }
 
 // The transpose of PoolBlock: `grad` is read, `map` (cells x channels of this block) is added to.
@@ -149,18 +119,24 @@ Span reach(const RoiAxis<T>& axis, int64_t num_bins, int64_t length) {
   return {begin, end};
 }
 
+// Whether kernels can read the channels of cells as they lie in memory.
+template <typename T>
+bool can_read(const Tensor& input) {
+  return input.stride(1) == 1 && input.size(1) % kLanes<T> == 0;
+}
+
 // Features with contiguous channels: the input itself, or a copy of one block of channels at a time
 // of what rois read, padded with zeros: small enough to stay in the cache.
-template <typename T>
+template <typename T, typename E>
 class ChannelsLast {
  public:
-  const T* data = nullptr;
+  const E* data = nullptr;
   int64_t image_stride = 0, row_stride = 0, column_stride = 0;
 
   ChannelsLast(const Tensor& input, const Geometry<T>& g)
       : g_(g), blocks_(input.size(1), false), input_(input) {
-    if (input.stride(1) == 1 && blocks_.channels % kLanes<T> == 0) {
-      data = input.const_data_ptr<T>();
+    if (can_read<T>(input)) {
+      data = static_cast<const E*>(input.const_data_ptr());
       image_stride = input.stride(0);
       row_stride = input.stride(2);
       column_stride = input.stride(3);
@@ -168,7 +144,7 @@ class ChannelsLast {
     }
     if (input.stride(3) != 1) input_ = torch::stable::contiguous(input);
     spans_ = spans_of_rows(g);
-    copy_.reset(new T[g.num_images * g.height * g.width * blocks_.width(0)]);
+    copy_.reset(new E[g.num_images * g.height * g.width * blocks_.width(0)]);
   }
 
   const ChannelBlocks<T>& blocks() const { return blocks_; }
@@ -200,14 +176,15 @@ class ChannelsLast {
 
   void pack(int64_t block) {
     const int64_t channel_stride = input_.stride(1), num_valid = blocks_.num_valid(block);
-    const T* source = input_.const_data_ptr<T>() + blocks_.first_channel(block) * channel_stride;
+    const E* source = static_cast<const E*>(input_.const_data_ptr()) +
+                      blocks_.first_channel(block) * channel_stride;
     const int64_t from_image = input_.stride(0), from_row = input_.stride(2);
     const int64_t num_rows = static_cast<int64_t>(spans_.size());
     torch::stable::parallel_for(0, num_rows, kRowsPerThread, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Span span = spans_[i];
-        const T* from = source + i / g_.height * from_image + i % g_.height * from_row + span.begin;
-        T* to = copy_.get() + i * row_stride + span.begin * column_stride;
+        const E* from = source + i / g_.height * from_image + i % g_.height * from_row + span.begin;
+        E* to = copy_.get() + i * row_stride + span.begin * column_stride;
         pack_channels(from, channel_stride, num_valid, span.end - span.begin, to, column_stride);
       }
     });
@@ -217,13 +194,13 @@ class ChannelsLast {
   ChannelBlocks<T> blocks_;
   Tensor input_;
   std::vector<Span> spans_;
-  std::unique_ptr<T[]> copy_;
+  std::unique_ptr<E[]> copy_;
 };
 
 // The blocks of channels that `features` holds, from this one on.
-template <typename T>
-void pool_held(const ChannelsLast<T>& features, const Geometry<T>& g,
-               const std::vector<int64_t>& order, int64_t first_block, T* output) {
+template <typename T, typename E, typename O>
+void pool_held(const ChannelsLast<T, E>& features, const Geometry<T>& g,
+               const std::vector<int64_t>& order, int64_t first_block, O* output) {
   const ChannelBlocks<T>& blocks = features.blocks();
   const int64_t held = features.blocks_held(), first = blocks.first_channel(first_block);
   torch::stable::parallel_for(
@@ -233,20 +210,22 @@ void pool_held(const ChannelsLast<T>& features, const Geometry<T>& g,
         for (int64_t task = begin; task < end; ++task) {
           const int64_t roi = order[task / held], block = first_block + task % held;
           taps.move_to(g, roi);
-          row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
+          const int64_t num_sums = std::max<int64_t>(taps.rows.cells.size(), g.pooled_height);
+          row_sums.resize(num_sums * g.pooled_width * blocks.width(block));
           const int64_t channel = blocks.first_channel(block);
-          const T* image = features.data + g.image_of(roi) * features.image_stride;
-          T* to = output + (roi * blocks.channels + channel) * g.num_bins();
-          pool_block({taps, g.pooled_height, g.pooled_width, features.row_stride,
-                      features.column_stride, blocks.num_valid(block), image + (channel - first),
-                      row_sums.data(), tile.data(), to},
-                     blocks.is_wide(block));
+          const E* image = features.data + g.image_of(roi) * features.image_stride;
+          O* to = output + (roi * blocks.channels + channel) * g.num_bins();
+          pool_block(
+              PoolBlock<T, E, O>{taps, g.pooled_height, g.pooled_width, features.row_stride,
+                                 features.column_stride, blocks.num_valid(block),
+                                 image + (channel - first), row_sums.data(), tile.data(), to},
+              blocks.is_wide(block));
         }
       });
 }
 
-template <typename T>
-void forward_kernel(ChannelsLast<T> features, const Geometry<T>& g, T* output) {
+template <typename T, typename E, typename O>
+void forward_kernel(ChannelsLast<T, E> features, const Geometry<T>& g, O* output) {
   const std::vector<int64_t> order = neighbours_together(g);
   const int64_t num_blocks = features.blocks().num_blocks;
   for (int64_t block = 0; block < num_blocks; block += features.blocks_held()) {
@@ -327,24 +306,35 @@ Geometry<T> checked_geometry(const Tensor& rois, double spatial_scale, int64_t n
   return g;
 }
 
+// Features of 16 bits are read as they are, or in a copy of 32 bits if they lie otherwise.
+template <typename T, typename E>
+void pool_all(const Tensor& input, const Geometry<T>& g, Tensor& output) {
+  E* to = static_cast<E*>(output.mutable_data_ptr());
+  if (std::is_same_v<T, E> || can_read<T>(input)) {
+    forward_kernel(ChannelsLast<T, E>(input, g), g, to);
+  } else {
+    forward_kernel(ChannelsLast<T, T>(torch::stable::to(input, ScalarType::Float), g), g, to);
+  }
+}
+
 Tensor roi_align(const Tensor& input, const Tensor& rois, double spatial_scale,
                  int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio,
                  bool aligned) {
   check_shape(input, "input", {-1, -1, -1, -1});
   check_shape(rois, "rois", {-1, 5});
-  check_dtype(rois, "rois", input.scalar_type());
+  check_dtype(rois, "rois", precise_type(input));
   check_pooled_size(rois.size(0), input.size(1), pooled_height, pooled_width);
   const Tensor dense_rois = torch::stable::contiguous(rois);
-  const int64_t channels = input.size(1);
   Tensor output;
-  for_floating(input, "input", [&](auto zero) {
+  for_element(input, "input", [&](auto element, auto zero) {
+    using E = decltype(element);
     using T = decltype(zero);
     const auto g =
         checked_geometry<T>(dense_rois, spatial_scale, input.size(0), input.size(2), input.size(3),
                             pooled_height, pooled_width, sampling_ratio, aligned);
-    output = torch::stable::new_empty(input, {g.num_rois, channels, pooled_height, pooled_width});
-    if (output.numel() == 0) return;
-    forward_kernel(ChannelsLast<T>(input, g), g, output.mutable_data_ptr<T>());
+    output =
+        torch::stable::new_empty(input, {g.num_rois, input.size(1), pooled_height, pooled_width});
+    if (output.numel() > 0) pool_all<T, E>(input, g, output);
   });
   return output;
 }

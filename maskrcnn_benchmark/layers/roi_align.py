@@ -43,7 +43,8 @@ def roi_align(
     map count as zero. Differentiable (twice) in ``input``; deterministic on the CPU.
 
     Args:
-        input: (N, C, H, W) floating. Half precision and autocast compute in float32.
+        input: (N, C, H, W) floating, in any layout. Half precision and autocast compute in
+            float32; channels-last maps of bfloat16 are not copied for that on the CPU.
         rois: (R, 5): image index in [0, N), then x1, y1, x2, y2 in px of the padded batch.
             Not differentiable.
         output_size: side, or (P, Q) = height and width, of the pooled map.
@@ -63,10 +64,15 @@ def roi_align(
     """
     height, width = as_pair(output_size, "output_size")
     check_rois(input, rois, (height, width), spatial_scale)
+    settings = (spatial_scale, height, width, sampling_ratio, aligned)
+    pool = torch.ops.centermask.roi_align
+    pooled: Tensor
+    if input.dtype == torch.bfloat16 and input.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):  # it would copy what the kernel reads as it is
+            pooled = pool(input, rois.float(), *settings)
+            return pooled
     precise = input if input.dtype == torch.float64 else input.float()
-    pooled: Tensor = torch.ops.centermask.roi_align(
-        precise, rois.to(precise.dtype), spatial_scale, height, width, sampling_ratio, aligned
-    )
+    pooled = pool(precise, rois.to(precise.dtype), *settings)
     return pooled.to(input.dtype)
 
 

@@ -155,6 +155,30 @@ def test_half_precision_returns_its_own_type():
     assert torch.equal(pooled, expected.half())
 
 
+@pytest.mark.parametrize("num_channels", [5, 16, 80])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bfloat16_is_computed_in_float32_and_rounded_once(num_channels, layout, autocast):
+    features, rois = random_rois(num_channels, dtype=torch.float32)
+    halves = features.bfloat16().contiguous(memory_format=layout)
+    expected = roi_align(halves.float(), rois, 7, 0.25, 2).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        pooled = roi_align(halves, rois, 7, 0.25, 2)
+    assert pooled.dtype == torch.bfloat16
+    assert torch.equal(pooled, expected)
+
+
+def test_gradients_of_bfloat16():
+    features, rois = random_rois(num_channels=16, dtype=torch.float32)
+    gradients = []
+    for leaf in (features.bfloat16(), features.bfloat16().float()):
+        leaf.requires_grad_()
+        roi_align(leaf, rois, 4, 0.25, 2).float().sum().backward()
+        gradients.append(leaf.grad)
+    assert gradients[0].dtype == torch.bfloat16
+    assert torch.equal(gradients[0], gradients[1].bfloat16())
+
+
 def test_module_is_the_function():
     features, rois = random_rois()
     module = ROIAlign((4, 3), 0.25, 2)

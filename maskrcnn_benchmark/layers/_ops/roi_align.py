@@ -91,18 +91,19 @@ def roi_align(
     aligned: bool = False,
 ) -> Tensor:
     """Pooled features (R, C, P, Q); arguments as in ``layers.roi_align``."""
-    check_pooling(input, rois, pooled_height, pooled_width)
+    precise = input.float() if input.dtype == torch.bfloat16 else input
+    check_pooling(precise, rois, pooled_height, pooled_width)
     check_sampling_ratio(sampling_ratio)
     num_images, num_channels, height, width = input.shape
     pooled_hw = (pooled_height, pooled_width)
     rows, columns = _roi_weights(
         rois, spatial_scale, pooled_hw, (height, width), sampling_ratio, aligned
     )
-    output = input.new_zeros(len(rois), num_channels, *pooled_hw)
+    output = precise.new_zeros(len(rois), num_channels, *pooled_hw)
     for image, members in _chunks_by_image(rois, num_images):
-        partial = torch.einsum("rph,chw->rcpw", rows[members], input[image])
+        partial = torch.einsum("rph,chw->rcpw", rows[members], precise[image])
         output[members] = torch.einsum("rcpw,rqw->rcpq", partial, columns[members])
-    return output
+    return output.to(input.dtype)
 
 
 def roi_align_backward(
@@ -154,8 +155,10 @@ def _save_forward(ctx: Context, inputs: Inputs, output: Tensor) -> None:
 def _differentiate_forward(ctx: Context, grad: Tensor) -> Gradients:
     (rois,) = ctx.saved_tensors
     scale, shape, ratio, aligned = ctx.settings
-    grad_input = torch.ops.centermask.roi_align_backward(grad, rois, scale, *shape, ratio, aligned)
-    return grad_input, None, None, None, None, None, None
+    grad_input = torch.ops.centermask.roi_align_backward(
+        grad.to(rois.dtype), rois, scale, *shape, ratio, aligned
+    )
+    return grad_input.to(grad.dtype), None, None, None, None, None, None
 
 
 def _save_backward(ctx: Context, inputs: Inputs, output: Tensor) -> None:
