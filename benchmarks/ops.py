@@ -18,6 +18,7 @@ from benchmarks.workloads import (
     nms_cases,
     roi_align_cases,
     roi_pool_case,
+    scores_case,
 )
 from maskrcnn_benchmark.layers import ops_status
 
@@ -56,6 +57,7 @@ def all_cases() -> list[Case]:
         roi_pool_case(512, 7),
         focal_case(45000, 80),
         *group_norm_cases(256, 100, 168),
+        scores_case(80, 100, 168),
         deform_conv_case(128, 50, 84),
         paste_case(100),
         polygon_case(100, 10),

@@ -148,6 +148,26 @@ def group_norm_cases(channels: int, height: int, width: int) -> list[Case]:
     return [case(maps, "float32"), case(maps.bfloat16(), "bfloat16")]
 
 
+def scores_case(num_classes: int, height: int, width: int) -> Case:
+    """A trained detector's finest level, channels last; the logits are read once."""
+    maps = torch.randn(1, num_classes, height, width) - 6
+    logits = maps.contiguous(memory_format=torch.channels_last)
+
+    def theirs() -> tuple[Tensor, Tensor]:
+        scores = logits.permute(0, 2, 3, 1).reshape(-1, num_classes).sigmoid()
+        places = torch.nonzero(scores > 0.05, as_tuple=True)
+        return places[0], scores[places]
+
+    return Case(
+        title=f"scores above 0.05, {num_classes} x {height} x {width}",
+        ours=lambda: layers.scores_above(logits, num_classes, 0.05),
+        theirs=theirs,
+        peer="sigmoid, nonzero",
+        goal=1,
+        num_bytes=logits.nbytes,
+    )
+
+
 def focal_case(num_locations: int, num_classes: int) -> Case:
     """Summed loss and its gradient, one location in a hundred positive."""
     logits = (torch.randn(num_locations, num_classes) * 2 - 4).requires_grad_()

@@ -47,6 +47,7 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def(
       "roi_pool_backward(Tensor grad, Tensor rois, Tensor argmax, SymInt batch_size, "
       "SymInt height, SymInt width) -> Tensor");
+  m.def("scores_above(Tensor logits, int width, float threshold) -> (Tensor, Tensor)");
   m.def("sigmoid_focal_loss(Tensor logits, Tensor targets, float gamma, float alpha) -> Tensor");
   m.def(
       "sigmoid_focal_loss_sum(Tensor logits, Tensor targets, float gamma, float alpha) "

@@ -29,6 +29,7 @@ from maskrcnn_benchmark.layers.precision import at_least_float32
 from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
 from maskrcnn_benchmark.layers.roi_pool import ROIPool, roi_pool
 from maskrcnn_benchmark.layers.scale import Scale
+from maskrcnn_benchmark.layers.scores_above import ScoresAbove, scores_above
 from maskrcnn_benchmark.layers.self_adjusting_smooth_l1_loss import SelfAdjustingSmoothL1Loss
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
 from maskrcnn_benchmark.layers.smooth_l1_loss import smooth_l1_loss
@@ -54,6 +55,7 @@ __all__ = [
     "ROIAlign",
     "ROIPool",
     "Scale",
+    "ScoresAbove",
     "SelfAdjustingSmoothL1Loss",
     "SigmoidFocalLoss",
     "SpatialAttention",
@@ -73,6 +75,7 @@ __all__ = [
     "rasterize_polygons",
     "roi_align",
     "roi_pool",
+    "scores_above",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
 ]

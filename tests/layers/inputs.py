@@ -51,6 +51,17 @@ def random_deformation(
     return features, offset, draw(2, maps, *output_hw), weight
 
 
+def _inference_inputs(maps):
+    layouts = ((torch.channels_last, True), (torch.contiguous_format, False))
+    return {
+        "group_norm_relu": [
+            (maps.to(memory_format=layout), 2, *torch.rand(2, 2).to(maps), 1e-5, relu)
+            for layout, relu in layouts
+        ],
+        "scores_above": [(maps, 2, 0.4), (maps[:0], 2, 0.4)],
+    }
+
+
 # Arguments of one call or more of every operator, with and without gradients.
 def example_inputs():
     boxes, _, labels = random_boxes(20)
@@ -63,7 +74,7 @@ def example_inputs():
     points, begins = torch.rand(8, 2) * 9, torch.tensor([0, 3, 8])
     groups = (points, begins, torch.tensor([0, 2]), torch.tensor([0, 0, 0]))
     parts = deform_psroi_pooling.call(torch.float64, 3)
-    return {
+    return _inference_inputs(maps) | {
         "deform_conv": [
             (*(x.clone().requires_grad_() for x in deform[:4]), *deform[4:]),
             (maps.clone().requires_grad_(), offset, None, *deform[3:]),
@@ -75,10 +86,6 @@ def example_inputs():
             (parts[0].clone().requires_grad_(), parts[1], None, *parts[3:]),
         ],
         "deform_psroi_pooling_backward": [(OPS.deform_psroi_pooling(*parts).cos(), *parts)],
-        "group_norm_relu": [
-            (maps.to(memory_format=layout), 2, *torch.rand(2, 2).to(maps), 1e-5, relu)
-            for layout, relu in ((torch.channels_last, True), (torch.contiguous_format, False))
-        ],
         "nms_keep": [(boxes, None, 0.5), (boxes, labels, 0.5), (boxes[:0], None, 0.5)],
         "paste_masks_rle": [
             (torch.rand(20, 5, 5), boxes.float(), 40, 30, 0.5, 1),

@@ -138,6 +138,18 @@ def group_norm_relu(source: Source) -> list[Any]:
     return [maps, groups, *parameters, 1e-3, source.choice(True, False)]
 
 
+def scores_above(source: Source) -> list[Any]:
+    """Arguments of ``scores_above``."""
+    width = source.size(1, 3)
+    n, c, h, w = source.size(0, 2), width * source.size(0, 3), source.size(0, 9), source.size(0, 9)
+    logits = source.floats(n, c, h, w, scale=3.0)
+    if source.choice(True, False):
+        logits = logits.contiguous(memory_format=torch.channels_last)
+    # Nothing that a sigmoid of these numbers could be.
+    source.special = (0.0, 1.0, -1.0, 2.0, *NO_NUMBERS)
+    return [logits, width, source.choice(0.05, 0.3, *source.special)]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -236,6 +248,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         deform_psroi_pooling,
         deform_psroi_pooling_backward,
         group_norm_relu,
+        scores_above,
         sigmoid_focal_loss,
         sigmoid_focal_loss_sum,
         sigmoid_focal_loss_backward,

@@ -20,6 +20,7 @@ from maskrcnn_benchmark.layers import (
     rasterize_polygons,
     roi_align,
     roi_pool,
+    scores_above,
     sigmoid_focal_loss,
 )
 from maskrcnn_benchmark.layers.arguments import as_pair
@@ -52,6 +53,7 @@ GOOD = {
         "idxs": torch.ones(2),
         "iou_threshold": 0.5,
     },
+    scores_above: {"logits": torch.rand(1, 4, 3, 3), "num_classes": 2, "threshold": 0.5},
     sigmoid_focal_loss: {
         "logits": torch.rand(2, 3),
         "targets": torch.tensor([0, 3]),
@@ -112,6 +114,8 @@ WRONG = [
     (ml_nms, "labels", META),
     (batched_nms, "idxs", META),
     (batched_nms, "idxs", torch.ones(3)),
+    *((scores_above, "logits", x) for x in (LONG, COMPLEX, "a list", torch.rand(4))),
+    *((scores_above, "num_classes", x) for x in (0, 3, -2)),
     (sigmoid_focal_loss, "logits", LONG),
     (sigmoid_focal_loss, "logits", COMPLEX),
     (sigmoid_focal_loss, "targets", META),

@@ -63,6 +63,7 @@ def large_calls():
         ("paste_masks_rle", (masks, boxes, 300, 400, 0.5, 1)),
         ("roi_align", (numbers, rois, 1 / 8, 7, 7, 2)),
         ("roi_align_backward", (pooled, rois, 1 / 8, *numbers.shape, 0)),
+        *(("scores_above", (8 * x - 6, 83, 0.05)) for x in (numbers, norms[0][0])),
         ("sigmoid_focal_loss", (logits, targets, 2.0, 0.25)),
         ("sigmoid_focal_loss", (logits, targets, 1.5, 0.25)),
         ("sigmoid_focal_loss_sum", (logits, targets, 2.0, 0.25)),

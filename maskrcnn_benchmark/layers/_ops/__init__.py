@@ -22,6 +22,7 @@ from maskrcnn_benchmark.layers._ops import (
     paste_masks_rle,
     polygons,
     roi_align,
+    scores_above,
     sigmoid_focal_loss,
 )
 from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
@@ -37,6 +38,7 @@ OPERATORS: tuple[Operator, ...] = (
     *polygons.OPERATORS,
     *roi_align.OPERATORS,
     *roi_pool.OPERATORS,
+    *scores_above.OPERATORS,
     *sigmoid_focal_loss.OPERATORS,
 )
 """Every operator of the package."""

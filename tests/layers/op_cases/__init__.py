@@ -3,7 +3,8 @@
 The CPU kernels, the CUDA kernels under emulation (tests/emu), both with sanitizers, and the CUDA
 kernels on a device (pytest -m gpu) compute the same cases; the plain PyTorch twin says what is
 expected. A new operator adds a module with CASES and REFUSALS and a line to FAMILIES; its module
-may also have CUDA_CASES, of arguments that the CPU kernel refuses and a CUDA kernel answers.
+may also have CUDA_CASES, of arguments that the CPU kernel refuses and a CUDA kernel answers, and
+CPU_CASES, the other way round.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.layers.op_cases import (
     polygons,
     roi_align,
     roi_pool,
+    scores_above,
     sigmoid_focal_loss,
 )
 from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
@@ -32,6 +34,7 @@ FAMILIES = {
     "polygons": polygons,
     "roi_align": roi_align,
     "roi_pool": roi_pool,
+    "scores_above": scores_above,
     "sigmoid_focal_loss": sigmoid_focal_loss,
 }
 """Name of the source file, without _cpu.cpp or .cu -> its module of cases."""
@@ -40,9 +43,9 @@ EMULATED = tuple(family for family in FAMILIES if any(CSRC.rglob(f"{family}.cu")
 
 
 def cases_of(family: str, *, on_cuda: bool) -> tuple[OpCase, ...]:
-    """Cases of one family, with or without those that only CUDA kernels answer."""
+    """Cases of one family, with those that only CUDA kernels, or only CPU kernels, answer."""
     module = FAMILIES[family]
-    return (*module.CASES, *(getattr(module, "CUDA_CASES", ()) if on_cuda else ()))
+    return (*module.CASES, *getattr(module, "CUDA_CASES" if on_cuda else "CPU_CASES", ()))
 
 
 CUDA_CASES: tuple[OpCase, ...] = tuple(
@@ -52,7 +55,9 @@ CUDA_REFUSALS: tuple[Refusal, ...] = tuple(
     refusal for family in EMULATED for refusal in FAMILIES[family].REFUSALS
 )
 
-CASES: tuple[OpCase, ...] = tuple(case for family in FAMILIES.values() for case in family.CASES)
+CASES: tuple[OpCase, ...] = tuple(
+    case for family in FAMILIES for case in cases_of(family, on_cuda=False)
+)
 REFUSALS: tuple[Refusal, ...] = tuple(
     refusal for family in FAMILIES.values() for refusal in family.REFUSALS
 )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers import scores_above
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.modeling.dense.selection import Candidates, SelectionSettings
 
@@ -32,15 +33,15 @@ def decode_level(
     """
     logits, ltrb, centerness = level
     num_foreground = logits.shape[1] // centerness.shape[1]
-    probs = flatten_levels([logits], num_foreground).sigmoid()
     distances = flatten_levels([ltrb], 4)
     center_probs = flatten_levels([centerness], 1).sigmoid()
-    # UPSTREAM(threshold-before-centerness): it is not the final score that must exceed it.
-    is_candidate = probs > settings.score_threshold
     found = []
     for image in range(len(logits)):
-        location_inds, class_inds = torch.nonzero(is_candidate[image], as_tuple=True)
-        scores = probs[image, location_inds, class_inds] * center_probs[image, location_inds, 0]
+        # UPSTREAM(threshold-before-centerness): it is not the final score that must exceed it.
+        _, location_inds, class_inds, probs = scores_above(
+            logits[image : image + 1], num_foreground, settings.score_threshold
+        )
+        scores = probs * center_probs[image, location_inds, 0]
         top_n = min(settings.pre_nms_top_n, len(scores))
         scores, best = scores.topk(top_n, sorted=False)
         location_inds, class_inds = location_inds[best], class_inds[best]
