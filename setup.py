@@ -12,6 +12,7 @@ What was built, and why not more, is written to maskrcnn_benchmark/_build.json b
 
 import json
 import os
+import shutil
 import sys
 import sysconfig
 import warnings
@@ -32,6 +33,8 @@ import toolchain  # noqa: E402 - lies in csrc/
 MODES = ("auto", "cpu", "cuda", "none")
 PACKAGE = "maskrcnn_benchmark"
 RECORD = "_build.json"
+# Found again by maskrcnn_benchmark.config.shipped.
+SHIPPED = ("configs/**/*.yaml", "MODEL_ZOO.json", "datasets/quickstart/*.npz")
 NO_CUDA_TOOLS = "built without CUDA kernels"
 
 T = TypeVar("T")
@@ -156,6 +159,15 @@ class Builder:
         (folder / RECORD).write_text(json.dumps(asdict(self.plan), indent=2) + "\n")
 
 
+def copy_shipped(target: Path) -> None:
+    """Copy what the package takes along from the repository, where it has its own places."""
+    for pattern in SHIPPED:
+        for path in ROOT.glob(pattern):
+            copy = target / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+
+
 def commands(builder: Builder) -> dict[str, Any]:
     """The setuptools commands that build with ``builder``."""
 
@@ -182,6 +194,8 @@ def commands(builder: Builder) -> dict[str, Any]:
             super().run()
             folder = ROOT if self.editable_mode else Path(self.build_lib)
             builder.write_record(folder / PACKAGE)
+            if not self.editable_mode:
+                copy_shipped(folder / PACKAGE / "shipped")
 
     class Wheel(bdist_wheel):
         def run_command(self, command: str) -> None:

@@ -6,14 +6,14 @@ A configuration can point to a file of its own with the same two classes (PATHS_
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.shipped import SHIPPED
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 
-# The quickstart photos and weights travel with the source, wherever the other data sets are.
-_QUICKSTART = Path(__file__).resolve().parents[2] / "datasets" / "quickstart"
+# The quickstart weights travel with the package, the photos with the source alone.
+_QUICKSTART = SHIPPED / "datasets" / "quickstart"
 _QUICKSTART_WEIGHTS = _QUICKSTART / "mobilenet_v2_imagenet_u8_features.npz"
 
 _QUICKSTART_SETTINGS = WeightSettings(True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
