@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.engine.exits import plain_errors
-from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
+from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
 from maskrcnn_benchmark.utils.processor import prepare_process
-from maskrcnn_benchmark.weights.load_report import CheckpointError
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,19 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
     args = parse_args(arguments)
     setup_logger(PACKAGE_LOGGER, None, 0)
-    target: Path = args.output
-    if target.exists() and not args.overwrite:
-        raise CheckpointError(f"{target} exists; name another OUTPUT, or say --overwrite")
     fixed = ["MODEL.WEIGHT", args.input, "MODEL.DEVICE", "cpu"]
     cfg = load_settings(args.config_file, [*args.opts, *fixed])
     # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
-    from maskrcnn_benchmark.engine.conversion import make_checkpoint, make_library_file
+    from maskrcnn_benchmark.engine.conversion import make_conversion
 
-    make_settings_final(cfg, by_names=True)
-    if args.to:
-        make_library_file(cfg, args.to, target)
-    else:
-        make_checkpoint(cfg, target)
+    make_conversion(cfg, args.output, library=args.to, overwrite=args.overwrite)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from PIL import Image
 from tqdm import tqdm
 
 from maskrcnn_benchmark.config.errors import ConfigError, UserError
@@ -22,18 +20,10 @@ from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.engine.settings import load_settings, make_settings_final
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
+from maskrcnn_benchmark.utils.photo_files import find_photos
 from maskrcnn_benchmark.utils.processor import prepare_process
 
 logger = logging.getLogger(f"{PACKAGE_LOGGER}.tools.demo")
-
-_WRITTEN_SUFFIXES = {".png", ".jpg", ".jpeg"}
-
-
-class Photo(NamedTuple):
-    """A file to draw on and where the drawing goes."""
-
-    source: Path
-    target: Path
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -66,59 +56,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def find_photos(source: Path, output: Path) -> list[Photo]:
-    """The photos of a file or folder, in order of their paths, with the places of their drawings.
-
-    Args:
-        source: a file, or a folder that is searched with its subfolders for image files.
-        output: folder of the drawings; photos in it are left out of the search.
-
-    Raises:
-        ConfigError: there is no such path, no photo in it, or a drawing would replace its photo.
-    """
-    if not source.exists():
-        raise ConfigError(f"--input: no such file or folder: {source}")
-    if source.is_file():
-        photos = [Photo(source, output / _drawing_name(Path(source.name)))]
-    else:
-        suffixes = set(Image.registered_extensions())
-        photos = [
-            Photo(path, output / _drawing_name(path.relative_to(source)))
-            for path in sorted(source.rglob("*"))
-            if path.suffix.lower() in suffixes and path.is_file()
-        ]
-        if source.resolve() != output.resolve():
-            photos = [one for one in photos if output.resolve() not in one.source.resolve().parents]
-        if not photos:
-            raise ConfigError(f"--input: no image files in {source} or its subfolders")
-    _check_targets(photos, output)
-    return photos
-
-
-def _check_targets(photos: Sequence[Photo], output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"--output: {output} is a file; name a folder")
-    taken: dict[Path, Path] = {}
-    for photo in photos:
-        if photo.target in taken:
-            raise ConfigError(
-                f"--output: the drawings of {taken[photo.target]} and {photo.source} would both be "
-                f"{photo.target}; rename one of them"
-            )
-        taken[photo.target] = photo.source
-        if photo.source.resolve() == photo.target.resolve():
-            raise ConfigError(
-                f"--output: {photo.target} would replace the photo; choose another folder"
-            )
-
-
-def _drawing_name(name: Path) -> Path:
-    """The photo's own name if PNG or JPEG, which can be written; else with .png after it."""
-    if name.suffix.lower() in _WRITTEN_SUFFIXES:
-        return name
-    return name.with_name(f"{name.name}.png")
-
-
 def run(args: argparse.Namespace) -> list[Path]:
     """The files that could not be read, after drawing on all others.
 
@@ -127,7 +64,7 @@ def run(args: argparse.Namespace) -> list[Path]:
     """
     if not 0.0 <= args.score_threshold <= 1.0:
         raise ConfigError(f"--score-threshold: expected 0 to 1, got {args.score_threshold}")
-    photos = find_photos(args.input, args.output)
+    photos = find_photos([args.input], args.output)
     cfg = load_settings(args.config_file, args.opts)
     if args.weights:
         cfg.MODEL.WEIGHT = args.weights

@@ -45,13 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     cfg = load_settings(args.config_file, args.opts)
     # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
-    from maskrcnn_benchmark.data import make_datasets
     from maskrcnn_benchmark.engine.build import (
-        make_evaluations,
         make_expectation_checks,
         make_expectations,
+        make_test,
     )
-    from maskrcnn_benchmark.engine.forward import build_pretrained_model
     from maskrcnn_benchmark.engine.launch import make_run
     from maskrcnn_benchmark.evaluation import missed_expectations
 
@@ -61,9 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # to the weights that were asked for, without a word.
     weights = cfg.MODEL.WEIGHT if "MODEL.WEIGHT" in args.opts[::2] else None
     with make_run(cfg, args.local_rank) as run:
-        model = build_pretrained_model(cfg, run.device, weights or None)
-        datasets = make_datasets(cfg, train=False)
-        results = make_evaluations(cfg, model, run, datasets.test)
+        results = make_test(cfg, run, weights or None)
     if args.check and missed_expectations(make_expectations(cfg), results):
         sys.exit(1)
 

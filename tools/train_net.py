@@ -39,22 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     cfg = load_settings(args.config_file, args.opts)
     # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
-    from maskrcnn_benchmark.data import make_datasets
-    from maskrcnn_benchmark.engine.build import (
-        build_trained_model,
-        make_evaluation_checks,
-        make_evaluations,
-    )
+    from maskrcnn_benchmark.engine.build import make_training
     from maskrcnn_benchmark.engine.launch import make_run
 
     with make_run(cfg, args.local_rank) as run:
-        tests = not args.skip_test
-        datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0)
-        if tests:
-            make_evaluation_checks(cfg, run, datasets)
-        model = build_trained_model(cfg, run, datasets)
-        if tests:
-            make_evaluations(cfg, model, run, datasets.test)
+        make_training(cfg, run, tests=not args.skip_test)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.data import Datasets, make_test_loader, make_train_loader
+from maskrcnn_benchmark.data import (
+    Datasets,
+    make_datasets,
+    make_test_loader,
+    make_train_loader,
+)
 from maskrcnn_benchmark.data.datasets import DetectionDataset
-from maskrcnn_benchmark.engine.forward import ModelRunner, make_training_runner
+from maskrcnn_benchmark.engine.forward import (
+    ModelRunner,
+    build_pretrained_model,
+    make_training_runner,
+)
 from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
@@ -29,6 +38,45 @@ from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.description import Category
 
 logger = logging.getLogger(__name__)
+
+
+def make_training(
+    cfg: CfgNode, run: Run, *, tests: bool = True
+) -> dict[str, EvaluationResult | None]:
+    """The scores of a model on DATASETS.TEST after its training; none without ``tests``.
+
+    What the evaluation would complain about is raised before the training. Every process of ``run``
+    must call this.
+
+    Raises:
+        ConfigError: settings cannot be used, or do not fit the data.
+        DatasetError: a data set cannot be used.
+    """
+    datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0)
+    if tests:
+        make_evaluation_checks(cfg, run, datasets)
+    model = build_trained_model(cfg, run, datasets)
+    return make_evaluations(cfg, model, run, datasets.test) if tests else {}
+
+
+def make_test(
+    cfg: CfgNode, run: Run, weights: str | None = None
+) -> dict[str, EvaluationResult | None]:
+    """The scores of a trained model on DATASETS.TEST.
+
+    Args:
+        cfg: settings.
+        run: whose every process must call this.
+        weights: as in ``build_pretrained_model``.
+
+    Raises:
+        CheckpointError: the weights are absent, damaged, or do not fit.
+        ConfigError: settings cannot be used, or do not fit the data.
+        DatasetError: a data set cannot be used.
+    """
+    model = build_pretrained_model(cfg, run.device, weights)
+    datasets = make_datasets(cfg, train=False)
+    return make_evaluations(cfg, model, run, datasets.test)
 
 
 def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module:

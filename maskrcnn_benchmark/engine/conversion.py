@@ -14,6 +14,7 @@ from maskrcnn_benchmark.config.weight_settings import (
     WeightSettings,
 )
 from maskrcnn_benchmark.engine.forward import build_model
+from maskrcnn_benchmark.engine.settings import make_settings_final
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.export import export_body
 from maskrcnn_benchmark.weights.files import write_safetensors, write_torch_file
@@ -40,6 +41,30 @@ def _build_loaded_model(cfg: CfgNode) -> tuple[nn.Module, LoadReport]:
     if report is None:
         raise CheckpointError("INPUT: expected a file, URL or catalog://NAME, got nothing")
     return model, report
+
+
+def make_conversion(
+    cfg: CfgNode, target: Path, *, library: str | None = None, overwrite: bool = False
+) -> None:
+    """Write MODEL.WEIGHT as a checkpoint of ours, or its body for a network of a library.
+
+    Args:
+        cfg: settings of the model; those that the weights need are set, and all are frozen.
+        target: the file.
+        library: "torchvision/MODEL" or "timm/MODEL"; None writes a checkpoint of ours.
+        overwrite: replace the file if there is one.
+
+    Raises:
+        CheckpointError: the file exists, or the weights are absent, damaged, or do not fit.
+        ConfigError: given settings contradict the weights.
+    """
+    if target.exists() and not overwrite:
+        raise CheckpointError(f"{target} exists; name another OUTPUT, or say --overwrite")
+    make_settings_final(cfg, by_names=True)
+    if library:
+        make_library_file(cfg, library, target)
+    else:
+        make_checkpoint(cfg, target)
 
 
 def make_checkpoint(cfg: CfgNode, target: Path) -> None:

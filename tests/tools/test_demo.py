@@ -11,6 +11,7 @@ from PIL import Image
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.engine.predictor import Predictor
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.utils.photo_files import find_photos
 from tools import demo
 
 CONFIG = "configs/quickstart/centermask_lite_M_v2_FPN_quickstart.yaml"
@@ -142,19 +143,19 @@ def test_weights_that_are_not_there_are_one_clear_line(tmp_path, capsys):
 
 def test_a_missing_input_is_named(tmp_path):
     with pytest.raises(ConfigError, match="absent"):
-        demo.find_photos(tmp_path / "absent", tmp_path / "out")
+        find_photos([tmp_path / "absent"], tmp_path / "out")
 
 
 def test_a_folder_without_photos_is_named(tmp_path):
     with pytest.raises(ConfigError, match=re.escape(str(tmp_path))):
-        demo.find_photos(tmp_path, tmp_path / "out")
+        find_photos([tmp_path], tmp_path / "out")
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
 def test_photos_are_never_replaced(tmp_path, is_folder):
     photo = save_photo(tmp_path / "a.png")
     with pytest.raises(ConfigError, match=r"a\.png"):
-        demo.find_photos(tmp_path if is_folder else photo, tmp_path)
+        find_photos([tmp_path if is_folder else photo], tmp_path)
 
 
 def test_the_logger_is_closed_afterwards(fake_model, tmp_path):
@@ -166,14 +167,14 @@ def test_drawings_never_replace_each_other(tmp_path):
     for name in ("a.gif", "a.gif.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     with pytest.raises(ConfigError, match=r"a\.gif .*a\.gif\.png"):
-        demo.find_photos(tmp_path, tmp_path / "drawn")
+        find_photos([tmp_path], tmp_path / "drawn")
 
 
 def test_a_file_is_no_place_for_drawings(tmp_path):
     photo = tmp_path / "a.png"
     Image.new("RGB", (4, 4)).save(photo)
     with pytest.raises(ConfigError, match=r"a\.png"):
-        demo.find_photos(photo, photo)
+        find_photos([photo], photo)
 
 
 def test_classes_are_called_as_the_checkpoint_says(monkeypatch, tmp_path, capsys):

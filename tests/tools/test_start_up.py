@@ -1,34 +1,15 @@
 """What is imported before it is needed: PyTorch alone takes over a second."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from tests.contract.source_tree import ROOT
 from tests.tools.small_run import CONFIG
+from tests.tools.start_up import SLOW, run
 
 TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
-SLOW = {"torch", "torchvision", "numpy", "matplotlib", "cv2", "pycocotools", "hotcoco", "scipy"}
-# Found in ``-X importtime``'s lines, which also prove that it was told anything at all.
-_IMPORTED = re.compile(r"^import time:.*\| +(\S+)$", re.MULTILINE)
-
-
-def run(*words):
-    """Exit code, output and imported modules of a Python process."""
-    process = subprocess.run(
-        [sys.executable, "-X", "importtime", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    imported = set(_IMPORTED.findall(process.stderr))
-    assert "argparse" in imported or "yacs.config" in imported
-    return process.returncode, process.stdout + process.stderr, imported
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -1,0 +1,39 @@
+import json
+from pathlib import Path
+
+import torch
+
+from maskrcnn_benchmark.engine.results import ResultCollector
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+
+def found(num_boxes, *, masks=False):
+    boxes = BoxList(torch.tensor([[2.0, 1.0, 5.0, 6.0]]).repeat(num_boxes, 1), (12, 10))
+    boxes.add_field("labels", torch.full((num_boxes,), 2))
+    boxes.add_field("scores", torch.full((num_boxes,), 0.75))
+    if masks:
+        boxes.add_field("mask", torch.ones(num_boxes, 1, 28, 28))
+    return boxes
+
+
+def test_results_name_photo_and_class(tmp_path):
+    results = ResultCollector({1: "cat", 2: "dog"}, {1: 7, 2: 9})
+    results.add(Path("a.jpg"), found(0))
+    results.add(Path("b.jpg"), found(1))
+    results.write(tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text()) == [
+        {
+            "file_name": "b.jpg",
+            "category_name": "dog",
+            "image_id": 2,
+            "category_id": 9,
+            "bbox": [2.0, 1.0, 4.0, 6.0],
+            "score": 0.75,
+        }
+    ]
+
+
+def test_masks_are_run_lengths_of_the_photo():
+    results = ResultCollector({2: "dog"}, {2: 2})
+    results.add(Path("a.jpg"), found(2, masks=True))
+    assert [result["segmentation"]["size"] for result in results.results] == [[10, 12]] * 2
