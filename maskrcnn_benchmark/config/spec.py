@@ -111,10 +111,33 @@ def _roi_heads(cfg: CfgNode, proposal: str, family: Family) -> tuple[str, ...]:
     return tuple(heads)
 
 
-def _num_classes(cfg: CfgNode, family: Family, roi_heads: tuple[str, ...]) -> int:
+def class_keys(cfg: CfgNode) -> tuple[str, ...]:
+    """Full names of the settings that say how many classes a model has, MODEL.NUM_CLASSES first."""
+    proposal = cfg.MODEL.DENSE.FAMILY or _proposal_of_flags(cfg)
+    family = FAMILIES[proposal]
+    keys = _class_keys(family, _roi_heads(cfg, proposal, family))
+    return tuple(dict.fromkeys(("MODEL.NUM_CLASSES", *keys)))
+
+
+def options_without_masks(cfg: CfgNode) -> tuple[str, ...]:
+    """What makes a model of ``cfg`` one of boxes alone: names and values of settings in turn.
+
+    Empty if the masks come from the dense detector itself, which cannot do without.
+    """
+    flags = ("MASK_ON", "MASKIOU_ON", "FCOS_MASK")
+    on = [flag for flag in flags if cfg.MODEL[flag]]
+    return tuple(word for flag in on for word in (f"MODEL.{flag}", "False"))
+
+
+def _class_keys(family: Family, roi_heads: tuple[str, ...]) -> tuple[str, ...]:
     keys = family.class_keys
     if not keys or any(ROI_HEAD_TRAITS[name].has_classes for name in roi_heads):
         keys = (*keys, _HEADS_CLASS_KEY)
+    return keys
+
+
+def _num_classes(cfg: CfgNode, family: Family, roi_heads: tuple[str, ...]) -> int:
+    keys = _class_keys(family, roi_heads)
     # UPSTREAM(one-class-count): there every part read a key of its own, and keys that differed
     # made parts that did not fit one another.
     counts: dict[str, int] = {key: cfg.lookup(key) for key in keys}

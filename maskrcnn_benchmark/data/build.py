@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.spec import options_without_masks
 from maskrcnn_benchmark.data import datasets
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
@@ -92,13 +93,28 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
         own = None if is_train else transforms
         entry = entries[name, is_train]
         dataset = _dataset(name, entry, is_train, own, spec.num_classes, read)
-        _check_fit(spec, dataset, is_train)
+        _check_fit(spec, dataset, is_train, options_without_masks(cfg))
         dataset.needed_side = make_needed_side(cfg, is_train)
         made[name, is_train] = dataset
     return Datasets(
         train=tuple(made[name, True] for name in cfg.DATASETS.TRAIN if train),
         test=tuple(made[name, False] for name in cfg.DATASETS.TEST if test),
     )
+
+
+def make_training_data(cfg: CfgNode) -> DetectionDataset:
+    """The data sets of DATASETS.TRAIN as one, whatever model they are for, without transforms.
+
+    Raises:
+        ConfigError: there is none, or no such name.
+        DatasetError: a data set cannot be used.
+    """
+    if not cfg.DATASETS.TRAIN:
+        raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
+    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
+    names = cfg.DATASETS.TRAIN
+    made = [_dataset(name, _make_entry(cfg, catalog, name, True), True) for name in names]
+    return made[0] if len(made) == 1 else ConcatDataset(made)
 
 
 def make_known_categories(cfg: CfgNode, name: str) -> Mapping[int, str]:
@@ -277,15 +293,24 @@ def _factory(name: str, entry: Mapping[str, Any]) -> Callable[..., object]:
     return cast("Callable[..., object]", getattr(datasets, factory))
 
 
-def _check_fit(spec: ArchitectureSpec, dataset: DetectionDataset, with_targets: bool) -> None:
-    """Raise if the model cannot be trained or tested on the data set."""
+def _check_fit(
+    spec: ArchitectureSpec,
+    dataset: DetectionDataset,
+    with_targets: bool,
+    without_masks: Sequence[str],
+) -> None:
+    """Raise if the model cannot be trained or tested on the data set.
+
+    ``without_masks`` are the settings that make the model one of boxes.
+    """
     if not spec.box_only:
         check_class_count(dataset, spec.num_classes)
     needed = spec.target_fields if with_targets else {}
     if "masks" in needed and not dataset.has_masks:
+        advice = " ".join(without_masks) or "another MODEL.DENSE.FAMILY"
         raise ConfigError(
             f"the data set {dataset.name} has boxes but no outlines, which {needed['masks']} asks "
-            "for"
+            f"for; to find boxes alone, set {advice}"
         )
     if "keypoints" in needed and not dataset.has_keypoints:
         raise ConfigError(

@@ -16,6 +16,7 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.build import load_dataset
 from maskrcnn_benchmark.data.datasets import COCODataset, DetectionDataset
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
+from maskrcnn_benchmark.data.sources import find_parts
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,19 @@ class DatasetReport(NamedTuple):
         num_without_targets: images that have nothing to train on.
         instances: category name -> training targets.
         unreadable: what is wrong with each image that cannot be read.
+        num_damaged: annotations that make no sense and are left out.
     """
 
     num_images: int
     num_without_targets: int
     instances: dict[str, int]
     unreadable: list[str]
+    num_damaged: int = 0
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether every image and annotation can be used."""
+        return not self.unreadable and not self.num_damaged
 
     def __str__(self) -> str:
         num_targets, num_categories = sum(self.instances.values()), len(self.instances)
@@ -65,7 +73,29 @@ def check_dataset(dataset: DetectionDataset) -> DatasetReport:
         except ImageReadError as error:
             unreadable.append(str(error))
     instances = {name: labels[label] for label, name in dataset.categories.items()}
-    return DatasetReport(len(dataset), num_without_targets, instances, unreadable)
+    return DatasetReport(
+        len(dataset), num_without_targets, instances, unreadable, dataset.num_damaged
+    )
+
+
+def check_source(name: str, format_name: str = "") -> dict[str, DatasetReport]:
+    """What there is in each part of annotated photos; reads all of them.
+
+    Args:
+        name: a path, as in DATASETS.TRAIN: "my_photos", "labels.json@photos", "my_photos#val".
+        format_name: a name in ``data.formats.FORMATS``; "" looks.
+
+    Raises:
+        DatasetError: there is no such path, or the data are of no known format.
+    """
+    return {
+        split: check_dataset(
+            COCODataset.from_content(
+                part.reader(part.annotations, part.images), part.images, name=f"{name}#{split}"
+            )
+        )
+        for split, part in find_parts(name, format_name).items()
+    }
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -98,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _SOMETHING_WRONG
     report = check_dataset(dataset)
     logger.info("%s", report)
-    return _SOMETHING_WRONG if report.unreadable or dataset.num_damaged else _OK
+    return _OK if report.is_fine else _SOMETHING_WRONG
 
 
 if __name__ == "__main__":

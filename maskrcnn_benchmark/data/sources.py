@@ -92,6 +92,19 @@ def find_part(source: Source, *, is_train: bool, is_shared: bool, format_name: s
     )
 
 
+def find_parts(name: str, format_name: str = "") -> Mapping[str, Part]:
+    """All parts of the data that a name stands for, by split; the one it names if it names one.
+
+    Raises:
+        DatasetError: there is no such path, or the data are of no known format.
+    """
+    source = Source.parse(name)
+    if source is None:
+        raise DatasetError(f"no such file or folder of annotated photos: {name}")
+    parts = _parts(source, format_name)
+    return {source.split: _named_part(source, parts)} if source.split else parts
+
+
 def _parts(source: Source, format_name: str) -> Mapping[str, Part]:
     if source.images is None:
         return recognise(source.path, format_name).parts
