@@ -1,4 +1,4 @@
-"""Imports point one way: structures, layers -> modeling -> detector -> engine -> tools."""
+"""Imports point one way: structures, layers -> modeling -> detector -> engine -> cli, tools."""
 
 import ast
 from pathlib import Path
@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "modeling": _BASE | {"config", "layers", "structures"},
     "modeling.detector": _BASE | {"config", "layers", "structures", "modeling"},
     "visualization": _BASE | {"config", "data", "evaluation", "structures", "utils"},
+    "cli": _BASE | {"config", "data", "engine", "utils", "visualization", "weights"},
     "engine": _BASE
     | {
         "config",
