@@ -4,15 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pycocotools.mask as mask_utils
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
-from torchvision.transforms.functional import to_tensor
 
-from benchmarks.gpu.scenes import fitting_norms, make_model, set_threshold
+from benchmarks.gpu.scenes import make_model, set_threshold
 from benchmarks.inference.stages import StageTimes
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import pad_together
@@ -37,20 +33,27 @@ class Subject(NamedTuple):
     Attributes:
         title: what the tables call it.
         config: name under configs/.
+        short_side: of its input, px.
+        long_side: at most, px.
     """
 
     title: str
     config: str
+    short_side: int
+    long_side: int
 
 
 SUBJECTS = {
-    "R-50": Subject("CenterMask R-50, 800/1333", "centermask/centermask_R_50_FPN_1x"),
+    "R-50": Subject("CenterMask R-50, 800/1333", "centermask/centermask_R_50_FPN_1x", 800, 1333),
     "V2-39": Subject(
         "CenterMask-Lite V2-39, 600/1000",
         "centermask/centermask_V_39_eSE_FPN_lite_res600_ms_bs16_4x",
+        *(600, 1000),
     ),
     "MV2": Subject(
-        "CenterMask-Lite MV2, 600/1000", "centermask/centermask_M_v2_FPN_lite_res600_ms_bs16_4x"
+        "CenterMask-Lite MV2, 600/1000",
+        "centermask/centermask_M_v2_FPN_lite_res600_ms_bs16_4x",
+        *(600, 1000),
     ),
 }
 
@@ -111,51 +114,6 @@ class OurDetector:
     def dense(self, images: Tensor) -> object:
         """The outputs of backbone, pyramid and head for a batch of images."""
         return self.detect.rpn.head(self.detect.backbone(images))  # type: ignore[attr-defined]
-
-
-class TorchvisionDetector:
-    """Torchvision's Mask R-CNN with random weights, as it comes: float32, images as they are."""
-
-    def __init__(self, paths: Photos) -> None:
-        torch.manual_seed(0)
-        self.model: MaskRCNN = maskrcnn_resnet50_fpn(
-            weights=None, weights_backbone=None, box_detections_per_img=DETECTIONS
-        ).eval()
-        self.times = StageTimes()
-        self.times.watch(self.model)
-        with torch.no_grad():
-            images = [to_tensor(read_image(path)) for path in paths]
-            with fitting_norms(self.model):
-                self.model.backbone(self.model.transform(images[:1])[0].tensors)
-            self.model.roi_heads.score_thresh = self._threshold(images)
-
-    def _threshold(self, images: list[Tensor]) -> float:
-        """The score that CANDIDATES class scores exceed in the first image."""
-        seen: list[Tensor] = []
-        hook = self.model.roi_heads.box_predictor.register_forward_hook(
-            lambda _module, _inputs, outputs: seen.append(outputs[0])
-        )
-        self.model.roi_heads.score_thresh = 1.0
-        self.model(images[:1])
-        hook.remove()
-        return float(seen[0].softmax(-1)[:, 1:].flatten().topk(CANDIDATES).values[-1])
-
-    def __call__(self, paths: Photos) -> list[Any]:
-        """The run lengths of the masks in each photo."""
-        times = self.times
-        times.clear()
-        with torch.no_grad():
-            with times.stage("decode"):
-                images = [to_tensor(read_image(path)) for path in paths]
-            with times.stage("network"):
-                found = self.model(images)
-            with times.stage("paste, RLE"):
-                return [_encoded(each["masks"]) for each in found]
-
-
-def _encoded(masks: Tensor) -> list[Any]:
-    planes = (masks[:, 0] > 0.5).to(torch.uint8).numpy()
-    return [mask_utils.encode(np.asfortranarray(plane)) for plane in planes]
 
 
 def make_subject(

@@ -18,10 +18,9 @@ from benchmarks.inference.contenders import (
     SUBJECTS,
     Inputs,
     OurDetector,
-    TorchvisionDetector,
     make_subject,
 )
-from benchmarks.inference.peers import dense_peers
+from benchmarks.inference.peers import dense_peers, whole_peers
 from maskrcnn_benchmark.data.image_io import read_image
 
 GEMM_SIDE = 2048
@@ -69,8 +68,7 @@ def whole(key: str, plan: Plan) -> Result:
     """JPEG to run lengths: every mode, and torchvision for comparison."""
     cfg, model = make_subject(SUBJECTS[key], plan.photos)
     detectors: dict[str, Any] = {mode: OurDetector(cfg, model, mode) for mode in plan.modes}
-    if key == "R-50":
-        detectors["torchvision"] = TorchvisionDetector(plan.photos)
+    detectors |= whole_peers(SUBJECTS[key], plan.photos)
     stages: dict[str, dict[str, list[float]]] = {name: {} for name in detectors}
     found: dict[str, list[int]] = {}
 

@@ -1,16 +1,128 @@
-"""The dense part of a model in other programs, as far as they are installed."""
+"""Other detectors, and the dense part of ours in other programs, as far as they are installed."""
 
 import io
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
+import numpy as np
+import pycocotools.mask as mask_utils
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
+from torchvision.transforms.functional import to_tensor
 
+from benchmarks.gpu.scenes import fitting_norms
+from benchmarks.inference.contenders import CANDIDATES, DETECTIONS, Photos, Subject
+from benchmarks.inference.stages import StageTimes
+from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 
 Dense = Callable[[], object]
+
+
+class TorchvisionDetector:
+    """Torchvision's Mask R-CNN with random weights, as it comes: float32, images as they are.
+
+    Args:
+        subject: what it is compared with, at the same size.
+        paths: photos whose first the weights and the threshold are fitted to.
+    """
+
+    def __init__(self, subject: Subject, paths: Photos) -> None:
+        torch.manual_seed(0)
+        self.model: MaskRCNN = maskrcnn_resnet50_fpn(
+            weights=None,
+            weights_backbone=None,
+            box_detections_per_img=DETECTIONS,
+            min_size=subject.short_side,
+            max_size=subject.long_side,
+        ).eval()
+        self.times = StageTimes()
+        with torch.no_grad():
+            images = [to_tensor(read_image(paths[0]))]
+            with fitting_norms(self.model):
+                self.model.backbone(self.model.transform(images)[0].tensors)
+            self.model.roi_heads.score_thresh = self._threshold(images)
+
+    def _threshold(self, images: list[Tensor]) -> float:
+        """The score that CANDIDATES class scores exceed."""
+        seen: list[Tensor] = []
+        hook = self.model.roi_heads.box_predictor.register_forward_hook(
+            lambda _module, _inputs, outputs: seen.append(outputs[0])
+        )
+        self.model.roi_heads.score_thresh = 1.0
+        self.model(images)
+        hook.remove()
+        return float(seen[0].softmax(-1)[:, 1:].flatten().topk(CANDIDATES).values[-1])
+
+    def __call__(self, paths: Photos) -> list[Any]:
+        """The run lengths of the masks in each photo."""
+        times = self.times
+        times.clear()
+        with torch.no_grad():
+            with times.stage("decode"):
+                images = [to_tensor(read_image(path)) for path in paths]
+            with times.stage("network"):
+                found = self.model(images)
+            with times.stage("paste, RLE"):
+                return [_encoded(each["masks"][:, 0] > 0.5) for each in found]
+
+
+class YoloDetector:
+    """YOLO11s-seg of ultralytics with random weights, at 640 px, masks at the size of the photo.
+
+    Args:
+        paths: photos whose first the weights and the threshold are fitted to.
+    """
+
+    def __init__(self, paths: Photos) -> None:
+        from ultralytics import YOLO
+
+        torch.manual_seed(0)
+        self.model = YOLO("yolo11s-seg.yaml")
+        network, threads = self.model.model.eval(), torch.get_num_threads()
+        photo = to_tensor(read_image(paths[0]).resize((640, 480)))[None]
+        with torch.no_grad():
+            with fitting_norms(network):
+                network(photo)
+            scores = network(photo)[0][0][:, 4:84].amax(1).flatten()
+        self.threshold = float(scores.topk(CANDIDATES).values[-1])
+        self.times = StageTimes()
+        self(paths)
+        # Its first call sets the number of threads of the whole process.
+        torch.set_num_threads(threads)
+
+    def __call__(self, paths: Photos) -> list[Any]:
+        """The run lengths of the masks in each photo."""
+        self.times.clear()
+        with self.times.stage("network"):
+            found = self.model.predict(
+                [str(path) for path in paths],
+                imgsz=640,
+                conf=self.threshold,
+                max_det=DETECTIONS,
+                retina_masks=True,
+                device="cpu",
+                verbose=False,
+            )
+        with self.times.stage("paste, RLE"):
+            return [_encoded(each.masks.data) if each.masks else [] for each in found]
+
+
+def _encoded(masks: Tensor) -> list[Any]:
+    planes = masks.to(torch.uint8).numpy()
+    return [mask_utils.encode(np.asfortranarray(plane)) for plane in planes]
+
+
+def whole_peers(subject: Subject, paths: Photos) -> dict[str, Any]:
+    """Detectors of others by name."""
+    makers: dict[str, Callable[[], Any]] = {
+        "torchvision Mask R-CNN R-50": lambda: TorchvisionDetector(subject, paths),
+        "YOLO11s-seg, 640": lambda: YoloDetector(paths),
+    }
+    return _made(makers)
 
 
 class DensePart(nn.Module):
@@ -28,16 +140,21 @@ class DensePart(nn.Module):
 
 def dense_peers(model: GeneralizedRCNN, images: Tensor, threads: int) -> dict[str, Dense]:
     """What computes the dense part of a model for some images, by the name of the program."""
-    makers = {
+    makers: dict[str, Callable[[], Any]] = {
         "OpenVINO, float32": lambda: _openvino(model, images, threads, "f32"),
         "OpenVINO, bfloat16": lambda: _openvino(model, images, threads, "bf16"),
         "ONNX Runtime, float32": lambda: _onnx_runtime(model, images, threads),
     }
+    return _made(makers)
+
+
+def _made(makers: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """What could be made, by name."""
     made = {name: _try(name, make) for name, make in makers.items()}
-    return {name: dense for name, dense in made.items() if dense is not None}
+    return {name: one for name, one in made.items() if one is not None}
 
 
-def _try(name: str, make: Callable[[], Dense]) -> Dense | None:
+def _try(name: str, make: Callable[[], Any]) -> Any | None:
     try:
         return make()
     # Programs of others fail in ways of their own; the rest of the table does without them.

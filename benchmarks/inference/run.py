@@ -31,7 +31,7 @@ PARTS = ("whole", "dense", "memory")
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    modes = sorted(INFERENCE_MODES, key=lambda name: (name != "plain", name))
+    modes = sorted(INFERENCE_MODES, key=lambda name: (name != "plain", name != "fast", name))
     parser.add_argument("--models", nargs="*", default=list(SUBJECTS), choices=SUBJECTS)
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--modes", nargs="*", default=modes, help=f"of: {', '.join(modes)}")

@@ -16,7 +16,9 @@ PARTS = {
     "rpn": "selection",
     "roi_heads": "mask heads",
 }
-STAGES = ("decode", "resize", "network", *PARTS.values(), "paste, RLE")
+WHOLE_BACKBONE = "backbone, pyramid"
+"""The stage of a backbone whose body is not a module of its own any longer."""
+STAGES = ("decode", "resize", "network", WHOLE_BACKBONE, *PARTS.values(), "paste, RLE")
 """All of them, in the order in which they come; the network of others is one."""
 
 
@@ -59,7 +61,8 @@ class StageTimes:
         if not isinstance(detect, nn.Module):
             return
         modules = dict(detect.named_modules())
-        for path, stage in PARTS.items():
+        inner = {} if "backbone.body" in modules else {"backbone": WHOLE_BACKBONE}
+        for path, stage in {**PARTS, **inner}.items():
             if path in modules:
                 modules[path].register_forward_pre_hook(lambda *_: self.begin())
                 modules[path].register_forward_hook(lambda *_, stage=stage: self.end(stage))

@@ -57,6 +57,14 @@ def test_the_parts_of_a_detector_are_stages(clock):
     times.watch(lambda images: images)  # nothing to watch
 
 
+def test_a_backbone_without_a_body_is_one_stage(clock):
+    times, detector = stages.StageTimes(), Detector()
+    del detector.backbone.body
+    times.watch(detector)
+    detector(1)
+    assert times.seconds == {"backbone, pyramid": 1.0, "head": 1.0, "selection": 2.0}
+
+
 def test_contenders_take_turns_after_one_to_warm_up():
     calls = []
     works = {name: lambda name=name: calls.append(name) for name in "ab"}
