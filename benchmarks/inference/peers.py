@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -119,8 +120,8 @@ def _encoded(masks: Tensor) -> list[Any]:
 def whole_peers(subject: Subject, paths: Photos) -> dict[str, Any]:
     """Detectors of others by name."""
     makers: dict[str, Callable[[], Any]] = {
-        "torchvision Mask R-CNN R-50": lambda: TorchvisionDetector(subject, paths),
-        "YOLO11s-seg, 640": lambda: YoloDetector(paths),
+        _name("torchvision", "Mask R-CNN R-50"): lambda: TorchvisionDetector(subject, paths),
+        _name("ultralytics", "YOLO11s-seg, 640 px"): lambda: YoloDetector(paths),
     }
     return _made(makers)
 
@@ -141,11 +142,17 @@ class DensePart(nn.Module):
 def dense_peers(model: GeneralizedRCNN, images: Tensor, threads: int) -> dict[str, Dense]:
     """What computes the dense part of a model for some images, by the name of the program."""
     makers: dict[str, Callable[[], Any]] = {
-        "OpenVINO, float32": lambda: _openvino(model, images, threads, "f32"),
-        "OpenVINO, bfloat16": lambda: _openvino(model, images, threads, "bf16"),
-        "ONNX Runtime, float32": lambda: _onnx_runtime(model, images, threads),
+        _name("openvino", "float32"): lambda: _openvino(model, images, threads, "f32"),
+        _name("openvino", "bfloat16"): lambda: _openvino(model, images, threads, "bf16"),
+        _name("onnxruntime", "float32"): lambda: _onnx_runtime(model, images, threads),
     }
     return _made(makers)
+
+
+def _name(package: str, work: str) -> str:
+    """The package with its version, and what it does."""
+    installed = f" {version(package)}" if find_spec(package) else ""
+    return f"{package}{installed}, {work}"
 
 
 def _made(makers: dict[str, Callable[[], Any]]) -> dict[str, Any]:
