@@ -26,9 +26,8 @@ from benchmarks.workloads import (
 )
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.data.collate_batch import Batch
-from maskrcnn_benchmark.engine.forward import ModelRunner
+from maskrcnn_benchmark.engine.forward import ModelRunner, make_training_runner
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
-from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.engine.trainer import Trainer
 from maskrcnn_benchmark.layers import ops_status
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
@@ -185,16 +184,16 @@ def likeness(expected: Sequence[BoxList], found: Sequence[BoxList]) -> str:
 
 
 def measure_training(device: torch.device, sizes: Sizes, notes: Notebook) -> None:
-    """Optimizer steps in every precision that SOLVER.AMP knows."""
+    """Optimizer steps in every type that SOLVER.AMP knows."""
     scene = sizes.train
     batch = make_batch(scene)
     plain = None
-    for layout, amp in _ways_of_training(load_settings()):
+    for layout, amp in _ways_of_training(device):
         cfg = read_settings(scene.config, device)
         # Random weights diverge at the rate of a training that starts from good ones.
-        options = ["MODEL.CHANNELS_LAST", layout, "SOLVER.BASE_LR", 1e-5, *amp]
+        options = ["MODEL.CHANNELS_LAST", layout, "SOLVER.BASE_LR", 1e-5, "SOLVER.AMP", amp]
         cfg.merge_from_list(options)
-        work = f"{title(scene)}, a step, {amp[-1] if amp else 'float32'}"
+        work = f"{title(scene)}, a step, SOLVER.AMP {amp}"
         work += ", channels last" if layout else ""
         try:
             time, loss = _train(cfg, batch, device, sizes.steps)
@@ -206,11 +205,10 @@ def measure_training(device: torch.device, sizes: Sizes, notes: Notebook) -> Non
         notes.add(work, value, note=f"{time / plain:.2f} of the first's time")
 
 
-def _ways_of_training(cfg: CfgNode) -> list[tuple[bool, list[object]]]:
-    ways: list[tuple[bool, list[object]]] = [(False, []), (True, [])]
-    if "AMP" in cfg.SOLVER:
-        ways += [(True, ["SOLVER.AMP", kind]) for kind in ("bf16", "fp16")]
-    return ways
+def _ways_of_training(device: torch.device) -> list[tuple[bool, str]]:
+    ways = [(False, "off"), (True, "off"), (True, "bf16")]
+    # A CPU does not train in float16.
+    return [*ways, (True, "fp16")] if device.type == "cuda" else ways
 
 
 def _train(cfg: CfgNode, batch: Batch, device: torch.device, steps: int) -> tuple[float, float]:
@@ -218,7 +216,7 @@ def _train(cfg: CfgNode, batch: Batch, device: torch.device, steps: int) -> tupl
     model = make_model(cfg, batch.images.to(device), device)
     optimizer = make_optimizer(cfg, model)
     trainer = Trainer(
-        runner=ModelRunner.from_config(cfg, model, device),
+        runner=make_training_runner(cfg, model, device),
         data_loader=(),
         optimizer=optimizer,
         scheduler=make_lr_scheduler(cfg, optimizer),

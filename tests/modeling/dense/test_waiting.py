@@ -5,6 +5,7 @@ import torch
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.image_list import ImageList
 from tests.waits import counted, counted_by_pytorch
 
@@ -59,6 +60,14 @@ def test_a_batch_waits_so_often(family, num_images):
     for_batch, for_image = MOST_WAITS[family]
     waits = counted(make_work(family, num_images))
     assert waits.total() <= for_batch + num_images * for_image, waits
+
+
+@torch.no_grad()
+def test_backbone_pyramid_and_head_wait_for_nothing():
+    cfg = get_default_config()
+    cfg.merge_from_file("configs/quickstart/centermask_lite_M_v2_FPN_quickstart.yaml")
+    model, images = build_detection_model(cfg).eval(), torch.zeros(2, 3, 64, 96)
+    assert not counted(lambda: model.rpn.head(model.backbone(images)))
 
 
 @families
