@@ -26,6 +26,7 @@ DATA_DEPENDENT = {
     "masked_select",
     "nonzero",
     "repeat_interleave",
+    "scores_above",
     "unique_consecutive",
     "unique_dim",
 }

@@ -51,6 +51,9 @@ def as_index(
         index = index.bool() if index.ndim else index.long()
     if index.dtype == torch.bool and index.shape != (length,):
         raise IndexError(f"a mask of shape {tuple(index.shape)} cannot index {length} instances")
-    if index.numel() == 0 and index.dtype != torch.bool:
+    if index.dtype == torch.bool:
+        # Here, and not in every field that is indexed: on a GPU each time waits for the count.
+        return index.nonzero().squeeze(1)
+    if index.numel() == 0:
         index = index.long()
     return index.reshape(-1)

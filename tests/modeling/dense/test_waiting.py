@@ -28,7 +28,7 @@ FAMILIES = {
 }
 # Family -> waits for a batch of five levels, and for each of its images. Fewer are welcome: an
 # image's boxes are as many as its predictions pass, which a GPU says once.
-MOST_WAITS = {"fcos": (5, 11), "retinanet": (0, 21), "rpn": (5, 20)}
+MOST_WAITS = {"fcos": (5, 9), "retinanet": (0, 14), "rpn": (5, 15)}
 
 families = pytest.mark.parametrize("family", FAMILIES)
 
