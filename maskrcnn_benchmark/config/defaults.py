@@ -109,7 +109,7 @@ _C.TEST.DETECTIONS_PER_IMG = 50
 _C.TEST.COCO_BACKEND = "hotcoco"
 # How a trained model computes its detections, a key of `engine.modes.INFERENCE_MODES`: "plain" as
 # it is trained; "fast" from fewer and faster layers, the same up to rounding; "bf16" the same in 16
-# bits, less exactly.
+# bits, less exactly; "auto" the faster one of these, if a probe finds the same boxes.
 _C.TEST.INFERENCE_MODE = "fast"
 
 # Folder of logs, checkpoints and results.

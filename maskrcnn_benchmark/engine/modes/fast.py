@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.modes.registry import INFERENCE_MODES, Detect
 from maskrcnn_benchmark.engine.modes.rewrite import rewrite
 
@@ -15,5 +16,21 @@ def detect_fast(model: nn.Module, device: torch.device) -> Detect:
 
 @INFERENCE_MODES.register("bf16")
 def detect_in_bfloat16(model: nn.Module, device: torch.device) -> Detect:
-    """The copy of ``fast`` with weights and maps of 16 bits."""
+    """The copy of ``fast`` with weights and maps of 16 bits.
+
+    Raises:
+        ConfigError: the device does not compute in bfloat16.
+    """
+    if not _computes_in_bfloat16(device):
+        raise ConfigError(
+            f"TEST.INFERENCE_MODE: 'bf16' needs a device that computes in bfloat16, which {device} "
+            "is not; use 'fast' or 'plain'"
+        )
     return rewrite(model, device, torch.bfloat16)
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import pytest
 import torch
 
 from maskrcnn_benchmark.config import get_default_config
@@ -29,6 +30,14 @@ _GN = {
     "MODEL.RESNETS.STEM_OUT_CHANNELS": 32,
     "MODEL.GROUP_NORM.NUM_GROUPS": 8,
 }
+
+
+IN_16_BITS = pytest.param(
+    "bf16",
+    marks=pytest.mark.skipif(
+        not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
+    ),
+)
 
 
 class Case(NamedTuple):

@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
 from maskrcnn_benchmark.structures.image_list import to_image_list
-from tests.engine.modes.families import CASES, differences, make_images, make_model
+from tests.engine.modes.families import CASES, IN_16_BITS, differences, make_images, make_model
 
 CPU = torch.device("cpu")
 
@@ -33,12 +33,13 @@ def test_fast_detections_are_the_plain_ones(case):
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("mode", [IN_16_BITS])
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_maps_in_16_bits_are_as_close_as_under_autocast_and_leave_in_32(case):
+def test_maps_in_16_bits_are_as_close_as_under_autocast_and_leave_in_32(case, mode):
     """Before anything is ranked: deep networks of random weights make roundings grow."""
     model, images = make_model(case), make_images()
-    twin = INFERENCE_MODES["bf16"](model, CPU)
+    twin = INFERENCE_MODES[mode](model, CPU)
     features, plain = twin.backbone(images.tensors), model.backbone(images.tensors)
     with torch.autocast("cpu", torch.bfloat16):
         automatic = model.backbone(images.tensors)
@@ -51,7 +52,7 @@ def test_maps_in_16_bits_are_as_close_as_under_autocast_and_leave_in_32(case):
         assert detections.bbox.dtype == scores.dtype == torch.float32
 
 
-@pytest.mark.parametrize("mode", ["fast", "bf16"])
+@pytest.mark.parametrize("mode", ["fast", IN_16_BITS])
 @pytest.mark.parametrize("case", ["CenterMask", "RetinaMask", "Mask R-CNN", "keypoints"])
 @torch.no_grad()
 def test_nothing_found(case, mode):
@@ -68,7 +69,7 @@ def test_nothing_found(case, mode):
         assert found.fields() == expected.fields()
 
 
-@pytest.mark.parametrize("mode", ["fast", "bf16"])
+@pytest.mark.parametrize("mode", ["fast", IN_16_BITS])
 @torch.no_grad()
 def test_other_sizes_and_no_images(mode):
     model = make_model("CenterMask")
