@@ -32,7 +32,7 @@ _C.MODEL.WEIGHT = ""
 # True: batch norm layers that are trained share their statistics over all processes.
 _C.MODEL.USE_SYNCBN = False
 # True: feature maps lie in memory as NHWC, which PyTorch calls channels_last. The same numbers up
-# to rounding; a CPU trains two thirds faster so. "auto": in training on a CPU.
+# to rounding; a step on a CPU takes less time so. "auto": in training on a CPU.
 _C.MODEL.CHANNELS_LAST = "auto"
 # FCOS hands its detections to a mask head. True needs MASK_ON; with MASK_ON it is implied.
 _C.MODEL.FCOS_MASK = False
