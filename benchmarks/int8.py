@@ -208,7 +208,8 @@ def put_in(model: nn.Module, dense: Callable[[Tensor], Sequence[Tensor]]) -> Non
 
 def measure_scores(cfg: CfgNode) -> None:
     """Print AP of a trained model as it is, in OpenVINO with 32 and 16 bits, and with 8."""
-    cfg.TEST.IMS_PER_BATCH = 1
+    # Other modes compute with a copy of the model.
+    cfg.TEST.IMS_PER_BATCH, cfg.TEST.INFERENCE_MODE = 1, "plain"
     (calibration, *_), (name, *_) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     # Photos to calibrate on are prepared as those that are evaluated.
     cfg.DATASETS.TEST = (calibration, name)
