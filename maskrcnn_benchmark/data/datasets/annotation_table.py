@@ -1,20 +1,21 @@
-"""The annotations of a whole data set in a few arrays.
+"""The images and annotations of a whole data set in a few arrays.
 
 A data set with a million annotations as Python objects takes gigabytes, once more in each worker
 process (counting references copies shared pages). Arrays take a tenth and stay shared.
 
-Shapes: I images, A annotations, P polygons, X numbers of all polygons together.
+Shapes: I images, A annotations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from maskrcnn_benchmark.data.datasets.keypoints import num_labelled
 from maskrcnn_benchmark.data.datasets.outlines import Outline
@@ -22,94 +23,99 @@ from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotationTable:
-    """Boxes, labels and outlines of all images, annotation by annotation, exactly as they came.
+class ImageTable:
+    """What is known of images without reading them, in ascending order of their ids.
 
     Attributes:
-        first_row: (I + 1,) int64; the rows of image i are ``first_row[i]:first_row[i + 1]``.
+        ids: (I,) int64.
+        sizes_hw: (I, 2) int64 px.
+        names: the names of their files in UTF-8, one after the other.
+        first_letter: (I + 1,) int64; where each name starts in ``names``.
+    """
+
+    ids: NDArray[np.int64]
+    sizes_hw: NDArray[np.int64]
+    names: bytes
+    first_letter: NDArray[np.int64]
+
+    @classmethod
+    def from_columns(
+        cls, ids: ArrayLike, sizes_hw: ArrayLike, file_names: Sequence[str]
+    ) -> ImageTable:
+        """The table of I images in any order."""
+        ids = np.array(ids, dtype=np.int64)
+        order = ids.argsort()
+        # File names that JSON escaped may hold halves of pairs, which UTF-8 has no place for.
+        names = [file_names[i].encode("utf-8", "surrogatepass") for i in order.tolist()]
+        sizes = np.array(sizes_hw, dtype=np.int64).reshape(-1, 2)
+        return cls(ids[order], sizes[order], b"".join(names), starts(map(len, names)))
+
+    def places(self, image_ids: ArrayLike) -> NDArray[np.int64]:
+        """The place in this table of each image id, -1 of an unknown one."""
+        wanted = np.asarray(image_ids, dtype=np.int64)
+        found = np.searchsorted(self.ids, wanted).clip(max=len(self.ids) - 1)
+        return np.where(self.ids[found] == wanted, found, -1)
+
+    def info(self, place: int) -> dict[str, Any]:
+        """The "id", "file_name", "height" and "width" of an image by its place."""
+        name = self.names[self.first_letter[place] : self.first_letter[place + 1]]
+        height, width = self.sizes_hw[place].tolist()
+        return {
+            "id": int(self.ids[place]),
+            "file_name": name.decode("utf-8", "surrogatepass"),
+            "height": height,
+            "width": width,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationTable:
+    """Boxes, labels and outlines of annotations in the order of the file, exactly as they came.
+
+    Attributes:
+        image_places: (A,) int64 place of the image of each in the ``ImageTable``, -1 of those that
+            are left out.
+        first_row: (I + 1,) int64; ``rows_by_image[first_row[i]:first_row[i + 1]]`` are of image i.
+        rows_by_image: rows image by image, without those that are left out.
         ids: (A,) int64.
         boxes_xywh: (A, 4) float64 px of the image.
         labels: (A,) int64 contiguous category ids, from 1.
         areas: (A,) float64 px^2.
         is_crowd: (A,) bool.
-        is_target: (A,) bool; neither a crowd nor without a box in the image.
-        first_polygon: (A + 1,) int64; polygons of a row, none where it has an RLE.
-        first_number: (P + 1,) int64; numbers of a polygon.
-        numbers: (X,) float64 px, x and y in turn.
-        rles: compressed RLE of the rows that have one.
+        is_target: (A,) bool; neither left out nor a crowd nor without a box in the image.
+        outlines: the outlines as JSON, one after the other: a text takes less than its numbers do.
+        first_letter: (A + 1,) int64; where each outline starts in ``outlines``.
         keypoints: (A, V) float64 x and y (px) and visibility of each point in turn; V is 0 without
             any.
     """
 
+    image_places: NDArray[np.int64]
     first_row: NDArray[np.int64]
+    rows_by_image: NDArray[np.int64]
     ids: NDArray[np.int64]
     boxes_xywh: NDArray[np.float64]
     labels: NDArray[np.int64]
     areas: NDArray[np.float64]
     is_crowd: NDArray[np.bool_]
     is_target: NDArray[np.bool_]
-    first_polygon: NDArray[np.int64]
-    first_number: NDArray[np.int64]
-    numbers: NDArray[np.float64]
-    rles: Mapping[int, dict[str, Any]]
+    outlines: bytearray
+    first_letter: NDArray[np.int64]
     keypoints: NDArray[np.float64]
 
-    @classmethod
-    def from_annotations(
-        cls,
-        per_image: Sequence[Sequence[Mapping[str, Any]]],
-        sizes_hw: Sequence[tuple[int, int]],
-        labels_of: Mapping[int, int],
-        *,
-        has_keypoints: bool = False,
-    ) -> AnnotationTable:
-        """The table of annotations, given image by image.
+    def rows(self, image_place: int) -> NDArray[np.int64]:
+        """The rows of an image by its place in the ``ImageTable``."""
+        return self.rows_by_image[self.first_row[image_place] : self.first_row[image_place + 1]]
 
-        Args:
-            per_image: for each image its annotations, as in ``CocoContent``.
-            sizes_hw: of each image, px.
-            labels_of: contiguous id of each category id.
-            has_keypoints: whether the annotations have keypoints to keep.
-        """
-        rows = list(chain.from_iterable(per_image))
-        outlines: list[Outline] = [row.get("segmentation") or [] for row in rows]
-        polygons = [[] if isinstance(outline, dict) else outline for outline in outlines]
-        flat = list(chain.from_iterable(polygons))
-        boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
-        lengths = [len(annotations) for annotations in per_image]
-        sizes = np.repeat(np.array(sizes_hw, dtype=np.int64).reshape(-1, 2), lengths, axis=0)
-        is_crowd = np.array([row["iscrowd"] for row in rows], dtype=np.bool_)
-        points = [row["keypoints"] if has_keypoints else () for row in rows]
-        return cls(
-            first_row=_starts(lengths),
-            ids=np.array([row["id"] for row in rows], dtype=np.int64),
-            boxes_xywh=boxes,
-            labels=np.array([labels_of[row["category_id"]] for row in rows], dtype=np.int64),
-            areas=np.array([row["area"] for row in rows], dtype=np.float64),
-            is_crowd=is_crowd,
-            is_target=~is_crowd & trainable_boxes(boxes, sizes),
-            first_polygon=_starts(len(group) for group in polygons),
-            first_number=_starts(len(polygon) for polygon in flat),
-            numbers=np.fromiter(chain.from_iterable(flat), dtype=np.float64),
-            rles={row: out for row, out in enumerate(outlines) if isinstance(out, dict)},
-            keypoints=np.array(points, dtype=np.float64),
-        )
+    def targets(self, image_place: int) -> NDArray[np.int64]:
+        """The rows of an image that are trained on, by its place in the ``ImageTable``."""
+        rows = self.rows(image_place)
+        return rows[self.is_target[rows]]
 
-    def rows(self, image_index: int) -> range:
-        """The rows of an image by its place in ``per_image``."""
-        return range(int(self.first_row[image_index]), int(self.first_row[image_index + 1]))
-
-    def targets(self, image_index: int) -> list[int]:
-        """The rows of an image that are trained on, by its place in ``per_image``."""
-        rows = self.rows(image_index)
-        return (rows.start + np.flatnonzero(self.is_target[rows.start : rows.stop])).tolist()
-
-    def outline(self, row: int) -> list[NDArray[np.float64]] | dict[str, Any]:
-        """The polygons of a row, each flat (views, not copies), or its RLE."""
-        if row in self.rles:
-            return self.rles[row]
-        polygons = range(self.first_polygon[row], self.first_polygon[row + 1])
-        return [self.numbers[self.first_number[p] : self.first_number[p + 1]] for p in polygons]
+    def outline(self, row: int) -> Outline:
+        """The polygons of a row, each flat, or its compressed RLE; an empty list without any."""
+        text = self.outlines[self.first_letter[row] : self.first_letter[row + 1]]
+        outline: Outline = msgspec.json.decode(text) if text else []
+        return outline
 
     def annotation(self, row: int) -> dict[str, Any]:
         """A new COCO entry of a row, without its image and category."""
@@ -120,10 +126,8 @@ class AnnotationTable:
             "area": float(self.areas[row]),
             "iscrowd": int(self.is_crowd[row]),
         }
-        if isinstance(outline, dict):
-            entry["segmentation"] = dict(outline)
-        elif outline:
-            entry["segmentation"] = [polygon.tolist() for polygon in outline]
+        if outline:
+            entry["segmentation"] = outline
         if self.keypoints.shape[-1]:
             entry["keypoints"] = keypoints = self.keypoints[row].tolist()
             entry["num_keypoints"] = num_labelled(keypoints)
@@ -150,6 +154,6 @@ def trainable_boxes(
     return is_longer[:, 0] & is_longer[:, 1]
 
 
-def _starts(lengths: Iterable[int]) -> NDArray[np.int64]:
+def starts(lengths: Iterable[int]) -> NDArray[np.int64]:
     """Where each of some consecutive stretches starts, and where the last one ends."""
     return np.cumsum(np.fromiter(chain([0], lengths), dtype=np.int64))

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from maskrcnn_benchmark.data.datasets.annotation_table import AnnotationTable
-from maskrcnn_benchmark.data.datasets.content import (
-    CocoContent,
-    Entry,
-    Skipped,
-    checked_content,
-    examples,
-    sorted_categories,
-)
+from maskrcnn_benchmark.data.datasets.collector import Skipped, examples
+from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content, sorted_categories
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
-from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE, num_labelled
+from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
 from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, find_reader, read_content
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
@@ -32,8 +26,6 @@ from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 logger = logging.getLogger(__name__)
-
-_IMAGE_KEYS: Final = ("id", "file_name", "height", "width")
 
 
 class COCODataset(DetectionDataset):
@@ -87,22 +79,17 @@ class COCODataset(DetectionDataset):
         self.num_damaged = len(checked.skipped)
         if checked.skipped:
             logger.warning("%s: annotations left out: %s", self.name, checked.skipped)
-        categories = sorted_categories(checked.content, checked.source)
-        self.categories = {i: category["name"] for i, category in enumerate(categories, start=1)}
-        self.contiguous_category_id_to_json_id = {
-            i: category["id"] for i, category in enumerate(categories, start=1)
-        }
+        self.categories = dict(enumerate(checked.categories.values(), start=1))
+        self.contiguous_category_id_to_json_id = dict(enumerate(checked.categories, start=1))
         self.json_category_id_to_contiguous_id = {
             json_id: i for i, json_id in self.contiguous_category_id_to_json_id.items()
         }
-        images = self._chosen_images(checked.content["images"], image_ids)
-        self._table = self._make_table(checked, images)
-        # Position -> place in the table.
-        self._places: Sequence[int] = range(len(images))
+        self._images, self._table = checked.images, checked.annotations
+        # Position -> place in the table of images.
+        self._places = self._chosen_places(image_ids)
         if remove_images_without_annotations:
             self._places = self._places_with_targets()
-        self._images = [tuple(images[place][key] for key in _IMAGE_KEYS) for place in self._places]
-        self.image_ids = [images[place]["id"] for place in self._places]
+        self.image_ids = self._images.ids[self._places].tolist()
 
     @classmethod
     def from_content(
@@ -152,7 +139,7 @@ class COCODataset(DetectionDataset):
 
     def get_img_info(self, index: int) -> dict[str, Any]:
         """The "id", "file_name", "height" and "width" (px) of the image at a position."""
-        return dict(zip(_IMAGE_KEYS, self._images[index], strict=True))
+        return self._images.info(self._places[index])
 
     def read_image(self, index: int) -> Image.Image:
         """The image at a position as RGB, unchanged.
@@ -204,7 +191,7 @@ class COCODataset(DetectionDataset):
             {
                 **self._table.annotation(row),
                 "image_id": image_id,
-                "category_id": self.contiguous_category_id_to_json_id[self._table.labels[row]],
+                "category_id": self.contiguous_category_id_to_json_id[int(self._table.labels[row])],
             }
             for place, image_id in zip(self._places, self.image_ids, strict=True)
             for row in self._table.rows(place)
@@ -219,10 +206,10 @@ class COCODataset(DetectionDataset):
             "annotations": annotations,
         }
 
-    def _target_rows(self, place: int) -> Sequence[int]:
+    def _target_rows(self, place: int) -> NDArray[np.int64]:
         return self._table.targets(place)
 
-    def _boxes(self, index: int, rows: Sequence[int]) -> BoxList:
+    def _boxes(self, index: int, rows: NDArray[np.int64]) -> BoxList:
         """Boxes xyxy of some rows of the table with their "labels"."""
         info = self.get_img_info(index)
         boxes_xywh = torch.from_numpy(self._table.boxes_xywh[rows].astype("float32"))
@@ -230,49 +217,40 @@ class COCODataset(DetectionDataset):
         boxes.add_field("labels", torch.from_numpy(self._table.labels[rows]))
         return boxes
 
-    def _chosen_images(
-        self, images: Sequence[Entry], image_ids: Collection[int] | None
-    ) -> list[Entry]:
-        """The images in ascending order of ids, those asked for."""
-        ordered = sorted(images, key=lambda image: int(image["id"]))
+    def _chosen_places(self, image_ids: Collection[int] | None) -> NDArray[np.int64]:
+        """The places in the table of the images asked for, in ascending order of their ids."""
         if image_ids is None:
-            return ordered
-        chosen = set(image_ids)
-        unknown = chosen - {image["id"] for image in ordered}
-        if unknown:
+            return np.arange(len(self._images.ids))
+        wanted = sorted(set(image_ids))
+        places = self._images.places(wanted)
+        if (places < 0).any():
+            unknown = [wanted[i] for i in np.flatnonzero(places < 0).tolist()]
             raise DatasetError(
-                f"{self.name}: image_ids {examples(sorted(unknown))} are not in {self.ann_file}"
+                f"{self.name}: image_ids {examples(unknown)} are not in {self.ann_file}"
             )
-        if not chosen:
+        if not wanted:
             raise DatasetError(f"{self.name}: image_ids is empty")
-        return [image for image in ordered if image["id"] in chosen]
+        return places
 
-    def _make_table(self, checked: CocoContent, images: Sequence[Entry]) -> AnnotationTable:
-        """All annotations of some images, image by image in the order of the file."""
-        by_image: dict[int, list[Entry]] = {image["id"]: [] for image in images}
-        for annotation in checked.content["annotations"]:
-            if annotation["image_id"] in by_image:
-                by_image[annotation["image_id"]].append(annotation)
-        return AnnotationTable.from_annotations(
-            list(by_image.values()),
-            [(image["height"], image["width"]) for image in images],
-            self.json_category_id_to_contiguous_id,
-            has_keypoints=checked.has_keypoints,
-        )
-
-    def _places_with_targets(self) -> Sequence[int]:
+    def _places_with_targets(self) -> NDArray[np.int64]:
         """The places in the table of images that can be trained on; what is left out is logged."""
-        table = self._table
+        table, num_images = self._table, len(self._images.ids)
         skipped = Skipped()
-        for row in np.flatnonzero(~table.is_target):
+        is_chosen = np.isin(table.image_places, self._places)
+        for row in np.flatnonzero(is_chosen & ~table.is_target):
             empty = "with an empty box or one outside of the image"
             skipped.add("of crowds" if table.is_crowd[row] else empty, int(table.ids[row]))
         if skipped:
             logger.warning("%s: annotations not trained on: %s", self.name, skipped)
         # UPSTREAM(crowd-only-images): coco.py kept images that have nothing but crowds, to be
         # trained on as background. COCO 2017 has no such image.
-        kept = [place for place in self._places if self._is_trained_on(table.targets(place))]
-        if not kept:
+        weights, needed = None, 1
+        if self.has_keypoints:
+            weights = (table.keypoints[table.is_target, 2::3] > 0).sum(axis=1)
+            needed = MIN_KEYPOINTS_PER_IMAGE
+        found = np.bincount(table.image_places[table.is_target], weights, num_images)
+        kept = self._places[found[self._places] >= needed]
+        if not len(kept):
             raise DatasetError(
                 f"{self.name}: none of the {len(self._places)} images of {self.ann_file} has an "
                 "annotation to train on"
@@ -285,8 +263,3 @@ class COCODataset(DetectionDataset):
                 len(self._places),
             )
         return kept
-
-    def _is_trained_on(self, rows: Sequence[int]) -> bool:
-        if not self.has_keypoints:
-            return len(rows) > 0
-        return num_labelled(self._table.keypoints[rows].ravel().tolist()) >= MIN_KEYPOINTS_PER_IMAGE

@@ -1,7 +1,7 @@
 """Keypoints of persons as COCO writes them: x, y and visibility of 17 points in one row."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from maskrcnn_benchmark.data.datasets.outlines import are_coordinates
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
@@ -13,9 +13,8 @@ MIN_KEYPOINTS_PER_IMAGE: Final = 10
 """Annotated points that an image needs to be trained on. Source: maskrcnn-benchmark."""
 
 
-def has_person_keypoints(annotation: Mapping[str, Any]) -> bool:
-    """Whether the entry has as many keypoint values as a person; other kinds are not read."""
-    keypoints = annotation.get("keypoints")
+def are_of_a_person(keypoints: object) -> bool:
+    """Whether there are as many values as a person has; other kinds are not read."""
     return isinstance(keypoints, list) and len(keypoints) == NUM_VALUES
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.data.datasets.coco_json import read_coco_json
+from maskrcnn_benchmark.data.datasets.coco_json import scan_coco_json
 from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content
 
 _Path: TypeAlias = "str | os.PathLike[str]"
@@ -14,7 +14,7 @@ Reader: TypeAlias = Callable[[_Path, _Path], Mapping[str, Any]]
 """(Annotation file or folder, folder of the images) -> content of COCO's structure."""
 
 COCO_JSON: Final = "coco_json"
-READERS: Final[Mapping[str, Reader]] = MappingProxyType({COCO_JSON: read_coco_json})
+READERS: Final[Mapping[str, Reader]] = MappingProxyType({COCO_JSON: scan_coco_json})
 """Name of a format, as "reader" of a catalog entry -> the function that reads it."""
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 from xml.etree import ElementTree
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.content import CocoContent, Entry
@@ -127,7 +129,7 @@ class PascalVOCDataset(COCODataset):
             return super().make_evaluator(iou_types, box_only=True, output_folder=output_folder)
         return VOCEvaluator(self, output_folder)
 
-    def _target_rows(self, place: int) -> Sequence[int]:
+    def _target_rows(self, place: int) -> NDArray[np.int64]:
         return self._table.rows(place) if self.use_difficult else super()._target_rows(place)
 
 

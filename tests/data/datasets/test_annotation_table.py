@@ -4,73 +4,77 @@ import numpy as np
 import pytest
 import torch
 
-from maskrcnn_benchmark.data.datasets.annotation_table import AnnotationTable, trainable_boxes
+from maskrcnn_benchmark.data.datasets.annotation_table import ImageTable, trainable_boxes
+from maskrcnn_benchmark.data.datasets.content import checked_content
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from tests.data.tiny_coco import SQUARE, annotation, without
+from tests.data.tiny_coco import SQUARE, annotation, content, image, without
 
-RLE = {"size": [8, 10], "counts": "l21"}
-LABELS = {3: 1, 7: 2}
+RLE = {"size": [8, 10], "counts": "X1X1"}
+
+
+def table_of(annotations, images=(1,)):
+    sections = {"images": [image(i) for i in images], "annotations": annotations}
+    return checked_content(content(**sections), "memory").annotations
+
+
+def entry_of(given):
+    """What a table says of an annotation."""
+    return without(without(given, "image_id"), "category_id")
 
 
 def test_round_trip():
     triangle = [0.25, 0.0, 4.0, 0.0, 0.0, 4.0]
-    table = AnnotationTable.from_annotations(
-        [
-            [annotation(1, bbox=(1, 2, 3, 4)), annotation(2, segmentation=[triangle, *SQUARE])],
-            [],
-            [annotation(3, category_id=7, segmentation=RLE, iscrowd=1), annotation(4, area=2.5)],
-        ],
-        [(8, 10), (3, 3), (8, 10)],
-        LABELS,
-    )
-    assert [list(table.rows(index)) for index in range(3)] == [[0, 1], [], [2, 3]]
-    np.testing.assert_array_equal(table.labels, [1, 1, 2, 1])
-    np.testing.assert_array_equal(table.boxes_xywh[0], [1, 2, 3, 4])
-    assert [polygon.tolist() for polygon in table.outline(0)] == SQUARE
-    assert [polygon.tolist() for polygon in table.outline(1)] == [triangle, *SQUARE]
-    assert table.outline(2) == RLE
-    assert [polygon.tolist() for polygon in table.outline(3)] == SQUARE
-    assert [table.targets(index) for index in range(3)] == [[0, 1], [], [3]]
-    assert table.annotation(2) == {
-        "id": 3,
-        "bbox": [2, 1, 4, 4],
-        "area": 16,
-        "iscrowd": 1,
-        "segmentation": RLE,
-    }
-    assert table.annotation(3)["area"] == 2.5
-    assert table.annotation(1)["segmentation"] == [triangle, *SQUARE]
+    annotations = [
+        annotation(3, image_id=9, category_id=7, segmentation=RLE, iscrowd=1),
+        annotation(1, bbox=(1, 2, 3, 4)),
+        annotation(4, image_id=9, area=2.5),
+        annotation(2, segmentation=[triangle, *SQUARE]),
+    ]
+    table = table_of(annotations, images=(9, 5, 1))
+    assert [table.rows(place).tolist() for place in range(3)] == [[1, 3], [], [0, 2]]
+    assert [table.targets(place).tolist() for place in range(3)] == [[1, 3], [], [2]]
+    assert table.image_places.tolist() == [2, 0, 2, 0]
+    assert table.labels.tolist() == [2, 1, 1, 1]
+    assert [table.annotation(row) for row in range(4)] == [entry_of(one) for one in annotations]
+    assert table.outline(0) == RLE
+    assert table.outline(3) == [triangle, *SQUARE]
+
+
+def test_images_by_ascending_ids():
+    """Names may hold what a JSON file escaped: half of a pair."""
+    names = ["b.png", "фото.png", "\ud800.png"]
+    table = ImageTable.from_columns([7, -2, 5], [(8, 10), (3, 4), (1, 1)], names)
+    assert [table.info(place) for place in range(3)] == [
+        {"id": -2, "file_name": "фото.png", "height": 3, "width": 4},
+        {"id": 5, "file_name": "\ud800.png", "height": 1, "width": 1},
+        {"id": 7, "file_name": "b.png", "height": 8, "width": 10},
+    ]
+    assert table.places([7, 6, -2, 99, -3]).tolist() == [2, -1, 0, -1, -1]
 
 
 def test_numbers_are_exact():
     """Rounded to float32, an outline might cover a pixel more or less in the evaluation."""
     outline = [[123.7, 0.1, 200.3, 0.1, 123.7, 99.9]]
-    entry = annotation(bbox=(123.7, 0.1, 76.6, 99.8), area=0.3, segmentation=outline)
-    table = AnnotationTable.from_annotations([[entry]], [(480, 640)], LABELS)
-    assert table.annotation(0) == without(without(entry, "image_id"), "category_id")
+    given = annotation(bbox=(123.7, 0.1, 76.6, 99.8), area=0.3, segmentation=outline)
+    assert table_of([given]).annotation(0) == entry_of(given)
 
 
 def test_keypoints_come_back():
     points = [1.5, 2.0, 2] * 16 + [0, 0, 0]
-    entries = [annotation(keypoints=points)]
-    kept = AnnotationTable.from_annotations([entries], [(8, 10)], LABELS, has_keypoints=True)
-    assert kept.annotation(0)["keypoints"] == points
-    assert kept.annotation(0)["num_keypoints"] == 16
-    left = AnnotationTable.from_annotations([entries], [(8, 10)], LABELS)
-    assert "keypoints" not in left.annotation(0)
+    entry = table_of([annotation(1), annotation(2, keypoints=points)]).annotation(1)
+    assert (entry["keypoints"], entry["num_keypoints"]) == (points, 16)
+    assert "keypoints" not in table_of([annotation(keypoints=[1, 1, 2])]).annotation(0)
 
 
 def test_nothing_at_all():
-    table = AnnotationTable.from_annotations([[], []], [(8, 10)] * 2, LABELS)
+    table = table_of([], images=(1, 2))
     assert table.boxes_xywh.shape == (0, 4)
     assert table.labels.dtype == np.int64
-    assert list(table.rows(1)) == []
+    assert [len(table.rows(place)) for place in range(2)] == [0, 0]
 
 
 def test_boxes_without_outlines():
-    entry = annotation()
-    del entry["segmentation"]
-    table = AnnotationTable.from_annotations([[entry]], [(8, 10)], LABELS)
+    table = table_of([without(annotation(), "segmentation")])
     assert table.outline(0) == []
     assert "segmentation" not in table.annotation(0)
 

@@ -14,13 +14,21 @@ def check(**sections):
     return checked_content(content(**sections), "memory")
 
 
+def kept(checked):
+    """The annotations that are left, image by image, as COCO writes them."""
+    return [checked.annotations.annotation(row) for row in checked.annotations.rows_by_image]
+
+
 def kept_ids(checked):
-    return [entry["id"] for entry in checked.content["annotations"]]
+    return [entry["id"] for entry in kept(checked)]
 
 
 def test_sound_content_comes_as_it_is():
     checked = check()
-    assert checked.content == content()
+    assert kept(checked) == [without(without(annotation(), "image_id"), "category_id")]
+    assert checked.annotations.labels.tolist() == [1]
+    assert checked.images.info(0) == image()
+    assert checked.categories == {3: "cat", 7: "dog"}
     assert checked.source == "memory"
     assert len(checked.skipped) == 0
     assert checked.has_outlines
@@ -125,7 +133,7 @@ def test_nothing_usable_is_an_error():
 
 def test_unusable_polygons_of_an_instance_are_left_out():
     checked = check(annotations=[annotation(segmentation=[[1, 1, 2, 2], *SQUARE])])
-    assert checked.content["annotations"][0]["segmentation"] == SQUARE
+    assert kept(checked)[0]["segmentation"] == SQUARE
 
 
 def test_boxes_without_any_outline_are_a_box_data_set():
@@ -137,21 +145,21 @@ def test_boxes_without_any_outline_are_a_box_data_set():
 
 def test_missing_crowd_flag_and_area_are_filled_in():
     entry = without(without(annotation(bbox=(2, 1, 5, 5)), "iscrowd"), "area")
-    filled = check(annotations=[entry]).content["annotations"][0]
+    (filled,) = kept(check(annotations=[entry]))
     assert (filled["iscrowd"], filled["area"]) == (0, 16.0)  # of the outline, not of the box
     entry = without(entry, "segmentation")
-    assert check(annotations=[entry]).content["annotations"][0]["area"] == 25
+    assert kept(check(annotations=[entry]))[0]["area"] == 25
 
 
 @pytest.mark.parametrize("area", [math.nan, -1, "16", None])
 def test_impossible_areas_are_computed_anew(area):
     checked = check(annotations=[annotation(area=area)])
-    assert checked.content["annotations"][0]["area"] == 16.0
+    assert kept(checked)[0]["area"] == 16.0
 
 
 def test_no_annotations_are_fine_for_a_test_set():
     data = without(content(), "annotations")
-    assert checked_content(data, "memory").content["annotations"] == []
+    assert kept(checked_content(data, "memory")) == []
     assert "annotations" not in data
 
 
