@@ -1,4 +1,4 @@
-"""``python -m benchmarks [ops | loading | inference | training]``: operators, or what is named."""
+"""``python -m benchmarks [NAME]``: the operators, or what is named in ``MODULES``."""
 
 import sys
 from importlib import import_module
@@ -7,6 +7,7 @@ from maskrcnn_benchmark.utils.processor import prepare_process
 
 MODULES = {
     "ops": "benchmarks.ops",
+    "annotations": "benchmarks.annotations",
     "loading": "benchmarks.loading",
     "inference": "benchmarks.inference.run",
     "training": "benchmarks.training",
