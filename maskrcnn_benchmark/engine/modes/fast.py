@@ -31,6 +31,5 @@ def detect_in_bfloat16(model: nn.Module, device: torch.device) -> Detect:
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return supported
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
