@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d, group_norm_relu
 
 # What the processor's library, oneDNN, computes in.
 _PACKED_TYPES = (torch.float32, torch.bfloat16)
@@ -195,6 +195,23 @@ class FusedConv2d(nn.Module):
     def extra_repr(self) -> str:
         """What it computes, for printing the module."""
         return f"{self.activation.name}, {self.dtype}, overwrites={self.overwrites}"
+
+
+class FusedGroupNorm(nn.Module):
+    """Group normalisation and ReLU, for evaluation, in the type and layout of the maps.
+
+    Args:
+        norm: with weights.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), none below 0, of maps (N, C, H, W)."""
+        norm = self.norm
+        return group_norm_relu(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
 
 class FusedConvTranspose2d(nn.Module):

@@ -17,6 +17,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     FoldedConv,
     FusedConv2d,
     FusedConvTranspose2d,
+    FusedGroupNorm,
     TypedModule,
     can_be_folded,
     can_be_fused,
@@ -73,6 +74,8 @@ class _Fusion:
         for node in list(self.graph.nodes):
             if self._is_layer(node, can_be_fused):
                 self._replace(self._chain(node))
+            elif self._is_layer(node, _is_group_norm):
+                self._replace_group_norm(node)
             elif node.op == "call_module":
                 self._replace_other_layer(node)
         self.traced.delete_all_unused_submodules()
@@ -131,6 +134,16 @@ class _Fusion:
         inputs = [chain.conv.args[0], *([] if chain.addend is None else [chain.addend])]
         self._put(chain.nodes, self.made[key], inputs)
 
+    def _replace_group_norm(self, node: fx.Node) -> None:
+        user = _only_user(node)
+        if user is None or self._activation(user) is not Activation.RELU:
+            return
+        norm, key = self.layers[str(node.target)], (str(node.target), Activation.RELU)
+        assert isinstance(norm, nn.GroupNorm)
+        if key not in self.made:
+            self._add(key, FusedGroupNorm(norm))
+        self._put([node, user], self.made[key], list(node.args))
+
     def _replace_other_layer(self, node: fx.Node) -> None:
         layer, key = self.layers[str(node.target)], (str(node.target),)
         if key not in self.made:
@@ -185,6 +198,10 @@ class _Fusion:
         return self._is_layer(
             node, lambda layer: can_be_fused(layer) or isinstance(layer, FusedConv2d)
         )
+
+
+def _is_group_norm(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.GroupNorm) and layer.affine
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

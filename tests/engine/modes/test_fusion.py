@@ -177,6 +177,8 @@ def test_the_input_is_not_overwritten():
 def test_a_layer_for_all_levels_stays_one():
     traced = fused(SharedTower(), [x(), x(3), x(1)])
     assert len(convolutions(traced)) == 2
+    # Two convolutions and the norm on each of three levels; the ReLU is the norm's.
+    assert len([node for node in layers(traced) if node.op == "call_module"]) == 9
 
 
 def test_the_last_convolutions_have_a_type_of_their_own():
