@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers import group_norm_relu
+from maskrcnn_benchmark.layers import group_norm_relu, ops_status
 from tests.layers.inputs import implementations
 from tests.layers.op_cases.group_norm_relu import call
 
@@ -56,6 +56,7 @@ def test_bfloat16_is_rounded_once(layout, relu):
     assert bool(((result.double() - expected).abs() <= expected.abs() * 2**-8 + 1e-5).all())
 
 
+@pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @layouts
 def test_thread_count_changes_no_bit(dtype, layout):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import scores_above
+from maskrcnn_benchmark.layers import ops_status, scores_above
 from tests.layers.inputs import implementations
 from tests.layers.op_cases.scores_above import LAYOUTS
 
@@ -27,6 +27,7 @@ def test_rows_then_columns_then_predictions_of_a_cell(compute, layout):
     torch.testing.assert_close(scores, torch.tensor(expected))
 
 
+@pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
 @layouts
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize("shape", [(2, 9, 40, 57), (1, 3, 50, 83)])
