@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import TensorMetadata
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.engine.modes.fused_layers import (
@@ -22,7 +21,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     can_be_folded,
     can_be_fused,
 )
-from maskrcnn_benchmark.engine.modes.tracing import has_convolutions
+from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 
 _RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, F.relu_)
@@ -209,8 +208,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _shape(node: object) -> torch.Size | None:
-    meta = node.meta.get("tensor_meta") if isinstance(node, fx.Node) else None
-    return meta.shape if isinstance(meta, TensorMetadata) else None
+    return node.meta.get(SHAPE) if isinstance(node, fx.Node) else None
 
 
 def _addend(node: fx.Node, term: fx.Node) -> fx.Node | None:

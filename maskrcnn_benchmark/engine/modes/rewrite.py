@@ -7,12 +7,16 @@ from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.utils import _pytree as pytree
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.modes.fusion import fuse
-from maskrcnn_benchmark.engine.modes.tracing import has_convolutions, is_layer, trace
+from maskrcnn_benchmark.engine.modes.tracing import (
+    has_convolutions,
+    is_layer,
+    run_with_shapes,
+    trace,
+)
 from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor, RoiFeatures
@@ -83,7 +87,7 @@ class _Rewriting:
         traced = trace(part, inputs)
         if traced is None:
             return None
-        expected = ShapeProp(traced).propagate(*_copied(inputs))
+        expected = run_with_shapes(traced, _copied(inputs))
         fused = fx.GraphModule(traced, copy.deepcopy(traced.graph), type(part).__name__)
         fuse(fused, dtype=torch.float32, last_dtype=torch.float32)
         _check(part, fused(*_copied(inputs)), expected)

@@ -9,9 +9,11 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d, at_least_float32, deform_conv_modules
+
+SHAPE = "shape"
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
@@ -76,3 +78,17 @@ def trace(module: nn.Module, inputs: Sequence[Any]) -> fx.GraphModule | None:
     except Exception:  # noqa: BLE001 - a forward that gets no tensors may raise anything
         return None
     return fx.GraphModule(tracer.root, graph, type(module).__name__)
+
+
+# PyTorch's own ``ShapeProp`` imports SymPy, which takes longer than a photo.
+class _ShapeNotes(fx.Interpreter):
+    def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - of any node
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta[SHAPE] = result.shape
+        return result
+
+
+def run_with_shapes(traced: fx.GraphModule, inputs: Sequence[Any]) -> object:
+    """What the graph returns; its nodes keep the shapes of their tensors, as ``meta[SHAPE]``."""
+    return _ShapeNotes(traced).run(*inputs)

@@ -103,7 +103,8 @@ def output_hw(input: Tensor, weight: Tensor, geometry: Sequence[Sequence[int]]) 
         raise ValueError(f"weight: expected {wanted}, got {tuple(weight.shape)}")
     sides = zip(input.shape[2:], kernel_hw, *geometry, strict=True)
     made = [(a + 2 * pad - by * (k - 1) - 1) // step + 1 for a, k, step, pad, by in sides]
-    if min(*made, *input.shape[2:]) < 1:
+    # One by one: the least of them would tie a traced graph to the order of its sides.
+    if any(side < 1 for side in (*made, *input.shape[2:])):
         got = f"{tuple(input.shape[2:])}, which gives {tuple(made)}"
         raise ValueError(f"input: expected a map that gives at least one output, got {got}")
     return made

@@ -36,6 +36,8 @@ def group_norm_relu(
 ) -> Tensor:
     """Normalised maps (N, C, H, W); arguments as in ``layers.group_norm_relu``."""
     _check(input, num_groups, weight, bias)
+    if not isinstance(relu, bool):
+        raise ValueError(f"relu: expected True or False, got {relu!r}")
     if input.numel() == 0:
         return torch.empty_like(input, memory_format=_memory_format(input))
     output = torch.group_norm(input.to(weight.dtype), num_groups, weight, bias, eps)

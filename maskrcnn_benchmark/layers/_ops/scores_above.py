@@ -29,7 +29,10 @@ def scores_above(logits: Tensor, width: int, threshold: float) -> tuple[Tensor, 
 
 def _fake(logits: Tensor, width: int, threshold: float) -> tuple[Tensor, Tensor]:
     del width, threshold
-    num_found = torch.library.get_ctx().new_dynamic_size()
+    try:
+        num_found = torch.library.get_ctx().new_dynamic_size()
+    except RuntimeError as error:
+        raise ValueError("logits: on the meta device there are no values to find") from error
     precise = torch.promote_types(logits.dtype, torch.float32)
     return (
         logits.new_empty(3, num_found, dtype=torch.int64),

@@ -5,12 +5,11 @@ import copy
 import pytest
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.engine.modes.fused_layers import FusedConv2d
 from maskrcnn_benchmark.engine.modes.fusion import fuse
-from maskrcnn_benchmark.engine.modes.tracing import trace
+from maskrcnn_benchmark.engine.modes.tracing import run_with_shapes, trace
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 
 
@@ -110,7 +109,7 @@ class DoubledInput(nn.Module):
 
 def fused(module, *inputs, dtype=torch.float32, last_dtype=torch.float32):
     traced = trace(module.eval(), inputs)
-    ShapeProp(traced).propagate(*copy.deepcopy(inputs))
+    run_with_shapes(traced, copy.deepcopy(inputs))
     fuse(traced, dtype=dtype, last_dtype=last_dtype)
     return traced
 
