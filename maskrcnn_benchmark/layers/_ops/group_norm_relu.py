@@ -36,7 +36,8 @@ def group_norm_relu(
 ) -> Tensor:
     """Normalised maps (N, C, H, W); arguments as in ``layers.group_norm_relu``."""
     _check(input, num_groups, weight, bias)
-    if not isinstance(relu, bool):
+    # The dispatcher takes numbers for their truth, and None for False.
+    if not (relu is None or isinstance(relu, (int, float))):
         raise ValueError(f"relu: expected True or False, got {relu!r}")
     if input.numel() == 0:
         return torch.empty_like(input, memory_format=_memory_format(input))
