@@ -111,8 +111,11 @@ def dense(key: str, plan: Plan) -> Result:
 
 
 def _product(dtype: torch.dtype) -> Callable[[], object]:
-    left = torch.rand(GEMM_SIDE, GEMM_SIDE).to(dtype)
-    return lambda: left @ left
+    """A product of two matrices, as a convolution: twice as fast as ``@`` on some machines."""
+    maps = torch.rand(1, GEMM_SIDE, 1, GEMM_SIDE).to(dtype)
+    weight = torch.rand(GEMM_SIDE, GEMM_SIDE, 1, 1).to(dtype)
+    maps, weight = (each.to(memory_format=torch.channels_last) for each in (maps, weight))
+    return lambda: torch.conv2d(maps, weight)
 
 
 def _flops(detector: OurDetector, images: Tensor) -> int:
