@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers import scores_above
-from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.modeling.dense.selection import Candidates, SelectionSettings
 
 
@@ -33,15 +32,16 @@ def decode_level(
     """
     logits, ltrb, centerness = level
     num_foreground = logits.shape[1] // centerness.shape[1]
-    distances = flatten_levels([ltrb], 4)
-    center_probs = flatten_levels([centerness], 1).sigmoid()
+    # Rows, then columns, then the points of a cell, as locations come.
+    center_probs = centerness.permute(0, 2, 3, 1).flatten(1).sigmoid()
+    distances = ltrb.permute(0, 2, 3, 1).reshape(*center_probs.shape, 4)
     found = []
     for image in range(len(logits)):
         # UPSTREAM(threshold-before-centerness): it is not the final score that must exceed it.
         _, location_inds, class_inds, probs = scores_above(
             logits[image : image + 1], num_foreground, settings.score_threshold
         )
-        scores = probs * center_probs[image, location_inds, 0]
+        scores = probs * center_probs[image, location_inds]
         top_n = min(settings.pre_nms_top_n, len(scores))
         scores, best = scores.topk(top_n, sorted=False)
         location_inds, class_inds = location_inds[best], class_inds[best]
