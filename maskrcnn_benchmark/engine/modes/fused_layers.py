@@ -5,6 +5,7 @@ Shapes: N images, C input and O output channels, H x W cells before, H' x W' aft
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +123,8 @@ class FusedConv2d(nn.Module):
         overwrites: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = conv
+        self.stride, self.padding = conv.stride, conv.padding
+        self.dilation, self.groups = conv.dilation, conv.groups
         self.activation = activation
         self.dtype = dtype
         self.overwrites = overwrites
@@ -132,14 +134,14 @@ class FusedConv2d(nn.Module):
             and conv.weight.device.type == "cpu"
         )
         self.bias = conv.bias.to(dtype)
+        # The only ones that are kept: plain ones beside them would double the copy's memory.
         self.weight = self._arranged(conv.weight.to(dtype))
 
     def _arranged(self, weight: Tensor) -> Tensor:
-        conv = self.conv
         if not self.is_packed:
             return weight.contiguous(memory_format=torch.channels_last)
         packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.contiguous(), conv.padding, conv.stride, conv.dilation, conv.groups
+            weight.contiguous(), self.padding, self.stride, self.dilation, self.groups
         )
         return packed
 
@@ -153,9 +155,8 @@ class FusedConv2d(nn.Module):
         return self._packed_sum(x, addend.to(self.dtype))
 
     def _in_steps(self, x: Tensor, addend: Tensor | None) -> Tensor:
-        conv = self.conv
         x = x.contiguous(memory_format=torch.channels_last)
-        sizes = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        sizes = (self.stride, self.padding, self.dilation, self.groups)
         y = F.conv2d(x, self.weight, self.bias, *sizes)
         if addend is not None:
             y += addend
@@ -164,26 +165,15 @@ class FusedConv2d(nn.Module):
         return F.relu_(y) if self.activation is Activation.RELU else F.relu6(y, inplace=True)
 
     def _packed(self, x: Tensor) -> Tensor:
-        conv, activation = self.conv, self.activation
-        limits = [0.0, 6.0] if activation is Activation.RELU6 else []
+        limits = [0.0, 6.0] if self.activation is Activation.RELU6 else []
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x,
-            self.weight,
-            self.bias,
-            conv.padding,
-            conv.stride,
-            conv.dilation,
-            conv.groups,
-            activation.value,
-            limits,
-            "",
+            x, *self._packed_options(), self.activation.value, limits, ""
         )
         return y
 
     def _packed_sum(self, x: Tensor, addend: Tensor) -> Tensor:
-        conv, operators = self.conv, torch.ops.mkldnn
+        operators, options = torch.ops.mkldnn, self._packed_options()
         activation = None if self.activation is Activation.NONE else self.activation.value
-        options = (self.weight, self.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
         if self.overwrites:
             operators._convolution_pointwise_(addend, x, *options, "add", 1.0, activation, [], None)
             return addend
@@ -191,6 +181,10 @@ class FusedConv2d(nn.Module):
             x, addend, *options, "add", 1.0, activation, [], None
         )
         return y
+
+    def _packed_options(self) -> tuple[Any, ...]:
+        """What oneDNN's operators take behind the maps."""
+        return self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
 
     def extra_repr(self) -> str:
         """What it computes, for printing the module."""

@@ -5,6 +5,7 @@ depends on more than the layers' results, on sizes or on boxes, cannot be traced
 """
 
 import inspect
+import logging
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d, at_least_float32, deform_conv_modules
+
+logger = logging.getLogger(__name__)
 
 SHAPE = "shape"
 
@@ -75,7 +78,8 @@ def trace(module: nn.Module, inputs: Sequence[Any]) -> fx.GraphModule | None:
     tracer = _Tracer(lengths)
     try:
         graph = tracer.trace(module, concrete_args=defaults or None)
-    except Exception:  # noqa: BLE001 - a forward that gets no tensors may raise anything
+    except Exception as error:  # noqa: BLE001 - a forward that gets no tensors may raise anything
+        logger.debug("%s cannot be traced: %s", type(module).__name__, error)
         return None
     return fx.GraphModule(tracer.root, graph, type(module).__name__)
 

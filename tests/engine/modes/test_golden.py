@@ -23,6 +23,7 @@ def test_detections(case):
         boxes, scores = data[f"det{index}_boxes"], data[f"det{index}_scores"]
         assert len(pairs) == len(detections) == len(boxes)
         ours, reference = (list(inds) for inds in zip(*pairs, strict=True))
-        # Measured: 0.0053 px at most; 2.3e-5, and in X-101 2.4e-4 of the score.
+        # Measured: 0.0053 px at most; 2.3e-5 of the score, but 2.4e-4 in X-101.
         np.testing.assert_allclose(detections.bbox[ours], boxes[reference], rtol=0, atol=0.02)
-        np.testing.assert_allclose(detections.scores[ours], scores[reference], rtol=0, atol=5e-4)
+        atol = 5e-4 if "X_101" in case else 1e-4
+        np.testing.assert_allclose(detections.scores[ours], scores[reference], rtol=0, atol=atol)
