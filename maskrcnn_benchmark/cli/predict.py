@@ -26,7 +26,9 @@ from maskrcnn_benchmark.cli.arguments import (
     split_settings,
 )
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.shipped import find_config
 from maskrcnn_benchmark.engine.exits import log_exit
+from maskrcnn_benchmark.engine.settings import load_checkpoint_settings, make_settings_final
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
 from maskrcnn_benchmark.utils.photo_files import find_photos
@@ -79,18 +81,20 @@ def _count(photos: Sequence[object], unreadable: Sequence[object]) -> tuple[int,
 def _draw(args: argparse.Namespace, photos: Sequence[tuple[Path, Path]]) -> list[Path]:
     """The photos that could not be read."""
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
-    from maskrcnn_benchmark.cli.checkpoints import checkpoint_settings, class_ids
     from maskrcnn_benchmark.engine.predictor import Predictor
     from maskrcnn_benchmark.engine.results import ResultCollector
-    from maskrcnn_benchmark.engine.settings import make_settings_final
     from maskrcnn_benchmark.visualization.class_names import build_class_names
     from maskrcnn_benchmark.visualization.photos import draw_photos
+    from maskrcnn_benchmark.weights.description import find_description
 
-    cfg = checkpoint_settings(args.checkpoint, args.config_file, args.device)
+    own_file = find_config(args.config_file) if args.config_file else ""
+    cfg = load_checkpoint_settings(args.checkpoint, own_file, args.device)
     cfg.merge_from_list(args.opts)
     predictor = Predictor.from_config(make_settings_final(cfg), args.checkpoint)
     names = predictor.class_names or build_class_names(cfg)
-    results = ResultCollector(names, class_ids(args.checkpoint, names))
+    description = find_description(args.checkpoint)
+    ids = description.class_ids() if description else {label: label for label in names}
+    results = ResultCollector(names, ids)
     shown = tqdm(photos, unit="photo", disable=len(photos) == 1 or not sys.stderr.isatty())
     unreadable = draw_photos(shown, predictor, names, args.threshold, results.add)
     if args.save_json:

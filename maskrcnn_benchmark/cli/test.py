@@ -14,6 +14,8 @@ from pathlib import Path
 
 from maskrcnn_benchmark.cli.arguments import add_device, add_settings, make_parser, parse
 from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.shipped import find_config
+from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
 
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
@@ -37,9 +39,8 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
         CheckpointError: there is no such file, or it does not say which model it is of.
         ConfigError: a setting cannot be used.
     """
-    from maskrcnn_benchmark.cli.checkpoints import checkpoint_settings
-
-    cfg = checkpoint_settings(args.checkpoint, args.config_file, args.device)
+    own_file = find_config(args.config_file) if args.config_file else ""
+    cfg = load_checkpoint_settings(args.checkpoint, own_file, args.device)
     cfg.OUTPUT_DIR = args.output or str(Path(args.checkpoint).parent)
     if args.data:
         cfg.DATASETS.TEST = (args.data,)

@@ -15,7 +15,7 @@ from maskrcnn_benchmark.data.errors import ImageReadError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ImageReadError", "Photo", "as_image", "read_image"]
+__all__ = ["ImageReadError", "Photo", "as_image", "read_image", "read_size"]
 
 Photo: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor"
 """What ``as_image`` takes."""
@@ -88,6 +88,21 @@ def read_image(
         reason = str(error).replace(name, "").strip() or type(error).__name__
         raise ImageReadError(f"cannot read the image {name}: {reason}") from error
     return _orient(rgb, full_wh, orientation, expected_wh, name)
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The (width, height) in px of the image that ``read_image`` reads; its pixels are not read.
+
+    Raises:
+        ImageReadError: the file is missing or no image.
+    """
+    name = os.fspath(path)
+    try:
+        with Image.open(name) as image:
+            width, height = image.size
+            return (height, width) if _orientation(image, name) in _ON_THE_SIDE else (width, height)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageReadError(f"cannot read the size of the image {name}: {error}") from error
 
 
 def _reduced(size_wh: tuple[int, int], needed_side: int) -> tuple[int, int]:

@@ -13,10 +13,12 @@ from typing import Any, Final, NamedTuple
 
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.formats import (
+    FORMATS,
     TEST,
     TRAIN,
     VAL,
     WHOLE,
+    AnnotationFormat,
     Part,
     find_format,
     part_of_content,
@@ -110,13 +112,14 @@ def _parts(source: Source, format_name: str) -> Mapping[str, Part]:
         return recognise(source.path, format_name).parts
     if not source.images.is_dir():
         raise DatasetError(f"no such folder of photos: {source.images}")
-    name = format_name or _format_of(source.path)
-    return {WHOLE: Part(source.path, source.images, find_format(name).read)}
+    form = find_format(format_name) if format_name else _format_of(source.path)
+    return {WHOLE: Part(source.path, source.images, form.read)}
 
 
-def _format_of(path: Path) -> str:
-    """The format of annotations whose photos lie elsewhere, by name."""
-    return "coco" if path.suffix.lower() == ".json" else recognise(path).format.name
+def _format_of(path: Path) -> AnnotationFormat:
+    """The format of annotations whose photos lie elsewhere."""
+    found = (form for form in FORMATS if form.is_file is not None and form.is_file(path))
+    return next(found, None) or recognise(path).format
 
 
 def _named_part(source: Source, parts: Mapping[str, Part]) -> Part:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, overload
 
-import torch
 from PIL import Image
 from torch import nn
 
@@ -17,9 +16,10 @@ from maskrcnn_benchmark.data.image_io import Photo, as_image
 from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
 from maskrcnn_benchmark.engine.forward import ModelRunner, build_pretrained_model
 from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
+from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
-from maskrcnn_benchmark.weights.description import find_description, read_description
+from maskrcnn_benchmark.weights.description import find_description
 
 
 class Predictor:
@@ -67,8 +67,7 @@ class Predictor:
             CheckpointError: it is absent, damaged, or does not say which model it is of.
             ConfigError: a setting is unknown or does not fit.
         """
-        cfg = read_description(path).settings()
-        cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        cfg = load_checkpoint_settings(os.fspath(path), device=device)
         cfg.merge_from_list(list(opts))
         cfg.freeze()
         return cls.from_config(cfg, os.fspath(path))

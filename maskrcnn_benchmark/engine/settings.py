@@ -22,6 +22,32 @@ def load_settings(config_file: str | Path = "", opts: Sequence[object] = ()) -> 
     return settings
 
 
+def load_checkpoint_settings(
+    checkpoint: str | Path, config_file: str | Path = "", device: str | None = None
+) -> CfgNode:
+    """The settings of the model in a checkpoint, for a device of this machine.
+
+    Args:
+        checkpoint: its file.
+        config_file: settings for checkpoints that have none; they win.
+        device: "cpu", "cuda" or "cuda:N"; None takes a GPU if there is one.
+
+    Raises:
+        CheckpointError: there is no such file, or it does not say which model it is of.
+        ConfigError: a setting cannot be used.
+    """
+    # Need PyTorch, to look into the checkpoint and for a GPU.
+    import torch
+
+    from maskrcnn_benchmark.weights.description import read_description
+
+    own = load_settings(config_file) if config_file else None
+    cfg = own or read_description(checkpoint).settings()
+    cfg.MODEL.WEIGHT = str(checkpoint)
+    cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return cfg
+
+
 def make_settings_final(cfg: CfgNode, *, by_names: bool = False) -> CfgNode:
     """The same settings, frozen, after those were set that MODEL.WEIGHT needs.
 

@@ -80,6 +80,10 @@ class ModelDescription:
         """Label to name."""
         return {label: one.name for label, one in enumerate(self.categories, start=1)}
 
+    def class_ids(self) -> dict[int, int]:
+        """Label to the class's id in annotations."""
+        return {label: one.id for label, one in enumerate(self.categories, start=1)}
+
     def settings(self) -> CfgNode:
         """The settings, without those of the machine that wrote them.
 

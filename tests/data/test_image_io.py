@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
-from maskrcnn_benchmark.data.image_io import as_image, read_image
+from maskrcnn_benchmark.data.image_io import as_image, read_image, read_size
 from tests.golden_data import GOLDEN_DIR
 
 ORIENTATION = 0x0112
@@ -268,3 +268,18 @@ def test_arrays_and_tensors_that_are_no_photos(photo):
 def test_objects_that_are_no_photos():
     with pytest.raises(TypeError, match="int"):
         as_image(3)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_is_that_of_the_image_that_is_read(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.new("RGB", (7, 4)).save(tmp_path / "photo.jpg", exif=exif)
+    assert read_size(tmp_path / "photo.jpg") == read_image(tmp_path / "photo.jpg").size
+
+
+def test_the_size_of_what_is_no_image(tmp_path):
+    (tmp_path / "text.jpg").write_text("hello")
+    for name in ("text.jpg", "absent.jpg"):
+        with pytest.raises(ImageReadError, match=name):
+            read_size(tmp_path / name)

@@ -91,6 +91,15 @@ def test_annotations_and_photos_in_places_of_their_own(tmp_path):
         catalog_entry(f"{tmp_path}/labels.json@nowhere", [], is_train=True)
 
 
+def test_a_file_of_another_tool_with_its_photos_elsewhere(tmp_path):
+    write_photos(tmp_path / "photos", ["a.png"])
+    shape = {"name": "rect", "x": 2, "y": 1, "width": 4, "height": 4}
+    region = {"shape_attributes": shape, "region_attributes": {"class": "cat"}}
+    entry = {"filename": "a.png", "size": 1, "regions": [region], "file_attributes": {}}
+    file = write_json(tmp_path / "via.json", {"a": entry})
+    assert photos(f"{file}@{tmp_path}/photos", is_train=True) == {"a.png"}
+
+
 @pytest.mark.parametrize(("part", "is_train"), [("", True), ("#train", True), ("#all", False)])
 def test_missing_parts_are_named(tmp_path, part, is_train):
     name = in_splits(tmp_path, "val", "test")

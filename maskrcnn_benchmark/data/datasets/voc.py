@@ -169,15 +169,29 @@ def _object(element: ElementTree.Element) -> Entry:
     name = (element.findtext("name") or "").strip().lower()
     if name not in _LABELS:
         raise ValueError(f"unknown class {name!r}")
+    return {
+        "category_id": _LABELS[name],
+        "bbox": object_box(element),
+        "iscrowd": int(is_difficult(element)),
+    }
+
+
+def object_box(element: ElementTree.Element) -> list[float]:
+    """The box [x, y, width, height] of an <object>, px counted from 0.
+
+    Raises:
+        ValueError: a corner is missing or no number.
+    """
     left, top, right, bottom = (
         _number(element, "bndbox", side) for side in ("xmin", "ymin", "xmax", "ymax")
     )
     width, height = right - left + 1, bottom - top + 1
-    return {
-        "category_id": _LABELS[name],
-        "bbox": [left - _FIRST_PIXEL, top - _FIRST_PIXEL, width, height],
-        "iscrowd": int((element.findtext("difficult") or "0").strip() == "1"),
-    }
+    return [left - _FIRST_PIXEL, top - _FIRST_PIXEL, width, height]
+
+
+def is_difficult(element: ElementTree.Element) -> bool:
+    """Whether an <object> is marked as hard to find."""
+    return (element.findtext("difficult") or "0").strip() == "1"
 
 
 def _number(element: ElementTree.Element, parent: str, tag: str) -> float:

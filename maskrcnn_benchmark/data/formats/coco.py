@@ -80,11 +80,15 @@ def find_coco(path: Path) -> dict[str, Part]:
             file for folder in (path, *subfolders(path)) for file in sorted(folder.glob("*.json"))
         ]
         base = path
-    files = [file for file in files if mentions(file, "images", "categories", "file_name")]
+    files = [file for file in files if _is_coco(file)]
     instances = [file for file in files if not file.name.startswith(_PLAIN_KINDS)]
     files = instances or files
     found = [(split_of(file, base), file, _images_of(file)) for file in files]
     return one_of_each_split(found, read_coco, "annotation files")
+
+
+def _is_coco(file: Path) -> bool:
+    return mentions(file, "images", "categories", "file_name")
 
 
 def _images_of(file: Path) -> Path:
@@ -122,4 +126,5 @@ COCO = AnnotationFormat(
     title="COCO JSON (COCO, Roboflow, CVAT, Label Studio, labelme2coco)",
     read=read_coco,
     find=find_coco,
+    is_file=_is_coco,
 )

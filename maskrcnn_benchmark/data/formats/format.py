@@ -59,6 +59,7 @@ class AnnotationFormat(NamedTuple):
         find: a file or folder -> its parts by split (``TRAIN``, ``VAL``, ``TEST``, or ``WHOLE`` for
             data that are not split); nothing unless it holds this format.
         has_classes: whether it says what objects are; one that does is preferred.
+        is_file: whether a file is of this format, if one file holds all annotations.
     """
 
     name: str
@@ -66,6 +67,7 @@ class AnnotationFormat(NamedTuple):
     read: Reader
     find: Callable[[Path], dict[str, Part]]
     has_classes: bool = True
+    is_file: Callable[[Path], bool] | None = None
 
 
 class ContentBuilder:
@@ -194,23 +196,6 @@ def is_photo(path: Path) -> bool:
 def photos_below(folder: Path) -> Iterator[Path]:
     """The photos in a folder and in the folders in it, sorted by path."""
     return iter(sorted(path for path in folder.rglob("*") if is_photo(path)))
-
-
-def photo_size(path: Path) -> tuple[int, int]:
-    """The (width, height) of a photo in px, turned upright; its pixels are not read.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # Annotations follow the EXIF orientation, as browsers and labelling tools do.
-            if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-                width, height = height, width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"cannot read the size of the photo {path}: {error}") from error
-    return width, height
 
 
 def find_photo(folders: Iterable[Path], written: str) -> Path | None:

@@ -19,11 +19,11 @@ from maskrcnn_benchmark.data.formats.format import (
     Part,
     ellipse_polygon,
     find_photo,
-    photo_size,
     rectangle_polygon,
     relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import mentions, read_json, split_folders
+from maskrcnn_benchmark.data.image_io import read_size
 
 _AREA_SHAPES: Final = ("polygon", "rectangle", "circle", "mask")
 """Those that have an area; points and lines are no objects."""
@@ -49,7 +49,7 @@ def read_labelme(annotations: AnyPath, images: AnyPath) -> Mapping[str, Any]:
         try:
             size_wh = (int(content["imageWidth"]), int(content["imageHeight"]))
         except (KeyError, TypeError, ValueError):
-            size_wh = photo_size(photo)
+            size_wh = read_size(photo)
         builder.add_image(relative_name(photo, root), size_wh)
         try:
             _add_shapes(builder, content["shapes"], size_wh)

@@ -13,12 +13,12 @@ from maskrcnn_benchmark.data.formats.format import (
     ContentBuilder,
     Part,
     is_photo,
-    photo_size,
     photos_below,
     read_index_map,
     relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import split_folders, subfolders
+from maskrcnn_benchmark.data.image_io import read_size
 
 _ONLY_CLASS: Final = "object"
 """Images of masks say nothing of classes."""
@@ -43,7 +43,7 @@ def read_instance_images(annotations: AnyPath, images: AnyPath) -> Mapping[str, 
     root, builder = Path(images), ContentBuilder([_ONLY_CLASS])
     masks = _masks_by_stem(Path(annotations))
     for photo in photos_below(root):
-        size_wh = photo_size(photo)
+        size_wh = read_size(photo)
         builder.add_image(relative_name(photo, root), size_wh)
         path = masks.get(photo.stem)
         for mask in _instances(path, size_wh) if path else ():
@@ -66,7 +66,7 @@ def read_object_images(annotations: AnyPath, images: AnyPath) -> Mapping[str, An
     root, builder = Path(images), ContentBuilder([_ONLY_CLASS])
     for folder in _object_folders(Path(annotations)):
         photo = next(photos_below(folder / "images"))
-        size_wh = photo_size(photo)
+        size_wh = read_size(photo)
         builder.add_image(relative_name(photo, root), size_wh)
         for path in photos_below(folder / "masks"):
             builder.add_mask(0, _index_map(path, size_wh) != 0)

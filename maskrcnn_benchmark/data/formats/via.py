@@ -13,7 +13,6 @@ from maskrcnn_benchmark.data.formats.format import (
     Part,
     ellipse_polygon,
     find_photo,
-    photo_size,
     rectangle_polygon,
     relative_name,
 )
@@ -24,6 +23,7 @@ from maskrcnn_benchmark.data.formats.sniff import (
     split_of,
     subfolders,
 )
+from maskrcnn_benchmark.data.image_io import read_size
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def read_via(annotations: AnyPath, images: AnyPath) -> Mapping[str, Any]:
         if photo is None:
             missing.append(str(entry.get("filename")))
             continue
-        builder.add_image(relative_name(photo, root), photo_size(photo))
+        builder.add_image(relative_name(photo, root), read_size(photo))
         for region in _regions(entry):
             try:
                 polygon = _polygon(region["shape_attributes"])
@@ -145,12 +145,12 @@ def find_via(path: Path) -> dict[str, Part]:
         folders = (path, *subfolders(path))
         files = [file for folder in folders for file in sorted(folder.glob("*.json"))]
         base = path
-    found = [
-        (split_of(file, base), file, _images_of(file))
-        for file in files
-        if mentions(file, "regions", "filename", "shape_attributes")
-    ]
+    found = [(split_of(file, base), file, _images_of(file)) for file in files if _is_via(file)]
     return one_of_each_split(found, read_via, "annotation files")
+
+
+def _is_via(file: Path) -> bool:
+    return mentions(file, "regions", "filename", "shape_attributes")
 
 
 def _images_of(file: Path) -> Path:
@@ -165,4 +165,5 @@ VIA = AnnotationFormat(
     title="VGG Image Annotator (a JSON project or export)",
     read=read_via,
     find=find_via,
+    is_file=_is_via,
 )

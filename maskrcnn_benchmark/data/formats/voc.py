@@ -1,15 +1,16 @@
 """PASCAL VOC's XML, as the challenges, LabelImg and exports lay it out.
 
-Source: the VOC2012 development kit: corners count pixels from 1; in SegmentationObject the pixels
-of the n-th object of the XML file have the value n, and 255 is undecided.
+Source: the VOC2012 development kit: in SegmentationObject the pixels of the n-th object of the XML
+file have the value n, and 255 is undecided.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from xml.etree import ElementTree
 
+from maskrcnn_benchmark.data.datasets.voc import is_difficult, object_box
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.formats.format import (
     SPLIT_OF_NAME,
@@ -19,13 +20,11 @@ from maskrcnn_benchmark.data.formats.format import (
     ContentBuilder,
     Part,
     find_photo,
-    photo_size,
     read_index_map,
     relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import split_folders
-
-_FIRST_PIXEL: Final = 1
+from maskrcnn_benchmark.data.image_io import read_size
 
 
 def read_voc(
@@ -55,7 +54,7 @@ def read_voc(
         photo = find_photo([root, path.parent], written) or find_photo([root], path.stem)
         if photo is None:
             raise DatasetError(f"{path}: its photo {written} is not in {root}")
-        builder.add_image(relative_name(photo, root), photo_size(photo))
+        builder.add_image(relative_name(photo, root), read_size(photo))
         try:
             _add_objects(builder, element, masks and masks / f"{path.stem}.png")
         except ValueError as error:
@@ -76,21 +75,11 @@ def _add_objects(builder: ContentBuilder, element: ElementTree.Element, masks: P
         name = (found.findtext("name") or "").strip()
         if not name:
             raise ValueError("an object without <name>")
-        is_crowd = (found.findtext("difficult") or "0").strip() == "1"
+        is_crowd = is_difficult(found)
         if owner is not None:
             builder.add_mask(name, owner == number, is_crowd=is_crowd)
         else:
-            x1, y1, x2, y2 = _corners(found)
-            box = (x1 - _FIRST_PIXEL, y1 - _FIRST_PIXEL, x2 - x1 + 1, y2 - y1 + 1)
-            builder.add_box(name, box, is_crowd=is_crowd)
-
-
-def _corners(element: ElementTree.Element) -> Iterator[float]:
-    for corner in ("xmin", "ymin", "xmax", "ymax"):
-        text = element.findtext(f"bndbox/{corner}")
-        if text is None:
-            raise ValueError(f"an object without <{corner}>")
-        yield float(text)
+            builder.add_box(name, object_box(found), is_crowd=is_crowd)
 
 
 def find_voc(path: Path) -> dict[str, Part]:

@@ -18,11 +18,11 @@ from maskrcnn_benchmark.data.formats.format import (
     AnyPath,
     ContentBuilder,
     Part,
-    photo_size,
     photos_below,
     relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import split_folders
+from maskrcnn_benchmark.data.image_io import read_size
 
 _NAMES_FILE: Final = "classes.txt"
 _BOX_NUMBERS: Final = 4
@@ -48,7 +48,7 @@ def read_yolo(
     builder = ContentBuilder(_class_names(Path(annotations)), first_id=0)
     root = Path(images)
     for photo in photos_below(root) if photos is None else photos:
-        size_wh = photo_size(photo)
+        size_wh = read_size(photo)
         builder.add_image(relative_name(photo, root), size_wh)
         labels = _labels_of(photo)
         for number, line in enumerate(_lines(labels) if labels else (), start=1):
