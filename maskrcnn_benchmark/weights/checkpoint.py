@@ -274,6 +274,11 @@ class DetectronCheckpointer(Checkpointer):
         self._settings = WeightSettings.from_config(cfg)
         self._description = ModelDescription.from_config(cfg, categories) if categories else None
 
+    def note_score_threshold(self, threshold: float) -> None:
+        """Let the checkpoints from here on say from which score on objects are worth showing."""
+        if self._description is not None:
+            self._description = replace(self._description, score_threshold=threshold)
+
     def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
         """As ``Checkpointer.save``, with what ``DetectronCheckpointer`` says of the model."""
         extra[SETTINGS_ENTRY] = self._settings.by_key()

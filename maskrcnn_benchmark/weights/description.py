@@ -41,11 +41,14 @@ class ModelDescription:
         config: all settings, as YAML.
         categories: by label, from 1.
         version: of this package, that wrote it.
+        score_threshold: from which score on objects are worth showing, in [0, 1]: where F1 was best
+            on validation photos. None if nobody looked.
     """
 
     config: str
     categories: tuple[Category, ...]
     version: str = __version__
+    score_threshold: float | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode, categories: Sequence[Category]) -> "ModelDescription":
@@ -65,7 +68,10 @@ class ModelDescription:
             return None
         if not all(type(one) is int for one in ids) or not all(type(one) is str for one in names):
             return None
-        return cls(config, tuple(map(Category, ids, names)), version)
+        threshold = entry.get("score_threshold")
+        if not (threshold is None or (type(threshold) is float and 0 <= threshold <= 1)):
+            return None
+        return cls(config, tuple(map(Category, ids, names)), version, threshold)
 
     def as_entry(self) -> dict[str, Any]:
         """Texts, numbers and lists, which a checkpoint can hold."""
@@ -74,6 +80,7 @@ class ModelDescription:
             "category_ids": [one.id for one in self.categories],
             "category_names": [one.name for one in self.categories],
             "version": self.version,
+            "score_threshold": self.score_threshold,
         }
 
     def class_names(self) -> dict[int, str]:

@@ -62,6 +62,23 @@ def test_resuming_does_not_hand_the_description_to_the_caller(tmp_path):
     assert set(again.load()) == {"iteration"}
 
 
+def test_the_threshold_to_draw_with_is_in_checkpoints_after_it_was_noted(tmp_path):
+    checkpointer = DetectronCheckpointer(
+        get_default_config(), nn.Linear(2, 2), save_dir=tmp_path, categories=CATEGORIES
+    )
+    checkpointer.save("before")
+    checkpointer.note_score_threshold(0.375)
+    checkpointer.save("after")
+    assert read_description(tmp_path / "before.pth").score_threshold is None
+    assert read_description(tmp_path / "after.pth").score_threshold == 0.375
+
+
+def test_descriptions_of_the_version_before_had_no_threshold():
+    entry = ModelDescription.from_config(get_default_config(), CATEGORIES).as_entry()
+    del entry["score_threshold"]
+    assert ModelDescription.from_entry(entry).score_threshold is None
+
+
 def test_files_that_say_nothing(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         read_description(tmp_path / "none.pth")
@@ -81,6 +98,10 @@ def test_files_that_say_nothing(tmp_path):
         {"category_ids": [1, "2"]},
         {"category_names": None},
         {"version": None},
+        {"score_threshold": "0.4"},
+        {"score_threshold": 1.5},
+        {"score_threshold": float("nan")},
+        {"score_threshold": True},
     ],
 )
 def test_entries_of_other_shapes_are_none_of_ours(change):
