@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, Final, overload
 
 from PIL import Image
 from torch import nn
@@ -14,12 +14,17 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import pad_together
 from maskrcnn_benchmark.data.image_io import Photo, as_image
 from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
+from maskrcnn_benchmark.engine.detections import Detections
 from maskrcnn_benchmark.engine.forward import ModelRunner, build_pretrained_model
 from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
 from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
-from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
+from maskrcnn_benchmark.visualization.class_names import build_class_names
+from maskrcnn_benchmark.visualization.draw import as_instances
 from maskrcnn_benchmark.weights.description import find_description
+
+DEFAULT_SCORE_THRESHOLD: Final = 0.5
+"""Of models for which nobody has looked for a better one."""
 
 
 class Predictor:
@@ -31,7 +36,11 @@ class Predictor:
             or with a normalizer 8-bit pixels.
         size_divisible: input sides are padded to multiples of this; 0 leaves them.
         normalizer: what the model wants done with 8-bit pixels.
-        class_names: label to name, as far as the checkpoint says.
+        class_names: label to name.
+        class_ids: label to the class's id in annotations; a label without one is its own.
+        score_threshold: the score, 0 to 1, from which detections are worth showing. Less sure
+            ones are returned, too: ``predictor(photo).above(predictor.score_threshold)``.
+        batch_size: photos of a list that go through the model together.
     """
 
     def __init__(
@@ -42,12 +51,18 @@ class Predictor:
         size_divisible: int = 0,
         normalizer: PixelNormalizer | None = None,
         class_names: Mapping[int, str] = MappingProxyType({}),
+        class_ids: Mapping[int, int] = MappingProxyType({}),
+        score_threshold: float = DEFAULT_SCORE_THRESHOLD,
+        batch_size: int = 8,
     ) -> None:
         self.runner = runner
         self.transform = transform
         self.size_divisible = size_divisible
         self.normalizer = normalizer
         self.class_names = class_names
+        self.class_ids = class_ids
+        self.score_threshold = score_threshold
+        self.batch_size = batch_size
 
     @classmethod
     def from_checkpoint(
@@ -91,42 +106,50 @@ class Predictor:
         if model is None:
             model = build_pretrained_model(cfg, device, weights)
         description = find_description(weights or cfg.MODEL.WEIGHT)
+        threshold = description.score_threshold if description else None
         return cls(
             runner=ModelRunner.from_config(cfg, model, device),
             transform=build_pixel_transforms(cfg, is_train=False),
             size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
             normalizer=build_pixel_normalizer(cfg),
-            class_names=description.class_names() if description else {},
+            class_names=(description and description.class_names()) or build_class_names(cfg),
+            class_ids=description.class_ids() if description else {},
+            score_threshold=DEFAULT_SCORE_THRESHOLD if threshold is None else threshold,
         )
 
     @overload
-    def __call__(self, image: Photo) -> BoxList: ...
+    def __call__(self, image: Photo) -> Detections: ...
 
     @overload
-    def __call__(self, image: list[Any]) -> list[BoxList]: ...
+    def __call__(self, image: list[Any]) -> list[Detections]: ...
 
-    def __call__(self, image: Photo | list[Any]) -> BoxList | list[BoxList]:
+    def __call__(self, image: Photo | list[Any]) -> Detections | list[Detections]:
         """The detections on a photo, in px of the photo, on the CPU; a list of them for a list.
 
-        The photos of a list go through the model together.
+        The photos of a list go through the model together, ``batch_size`` at a time.
 
         Args:
-            image: a path, a Pillow image, an array or a tensor, see ``as_image``; or a list.
+            image: a path, a Pillow image, an array (RGB; of OpenCV's BGR give ``[..., ::-1]``) or
+                a tensor, see ``as_image``; or a list of such.
 
         Returns:
-            K boxes (xyxy) with ``labels``, ``scores`` and, of a model with a mask head, ``mask``
-            ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``, of one with a
-            keypoint head, ``keypoints``.
+            K objects, each with ``name``, ``score``, ``box`` and ``mask``. They are a ``BoxList``,
+            too, of boxes (xyxy) with ``labels``, ``scores`` and, of a model with a mask head,
+            ``mask`` ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``, of one with
+            a keypoint head, ``keypoints``. Proposals of regions are of class 1.
         """
-        if isinstance(image, list):
-            return self._detect([as_image(photo) for photo in image])
-        return self._detect([as_image(image)])[0]
+        if not isinstance(image, list):
+            return self._detect([image])[0]
+        starts = range(0, len(image), self.batch_size)
+        return [found for at in starts for found in self._detect(image[at : at + self.batch_size])]
 
-    def _detect(self, photos: Sequence[Image.Image]) -> list[BoxList]:
-        if not photos:
-            return []
+    def _detect(self, given: Sequence[Photo]) -> list[Detections]:
+        photos = [as_image(one) for one in given]
         tensors = [self.transform(photo, None)[0] for photo in photos]
         images = pad_together(tensors, self.size_divisible, self.normalizer)
         with self.runner.evaluating() as detect:
             found = detect(images)
-        return [boxes.resize(photo.size) for boxes, photo in zip(found, photos, strict=True)]
+        return [
+            Detections(as_instances(boxes.resize(photo.size)), self.class_names, self.class_ids)
+            for boxes, photo in zip(found, photos, strict=True)
+        ]

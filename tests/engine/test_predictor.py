@@ -105,6 +105,20 @@ def test_lists_go_through_the_model_together(predictor):
     assert predictor([]) == []
 
 
+def test_long_lists_go_through_the_model_in_batches(predictor):
+    predictor.batch_size = 2
+    sizes = [found.size for found in predictor([Image.new("RGB", (8 * k, 8)) for k in (1, 2, 3)])]
+    assert sizes == [(8, 8), (16, 8), (24, 8)]
+    assert len(predictor.runner.model.seen.image_sizes) == 1
+
+
+def test_objects_have_the_names_of_the_model(predictor):
+    predictor.class_names, predictor.class_ids = {1: "cat"}, {1: 17}
+    (found,) = predictor(Image.new("RGB", (100, 60)))
+    assert (found.name, found.category_id, found.size) == ("cat", 17, (100, 60))
+    assert found.mask.shape == (60, 100)
+
+
 def test_a_whole_checkpoint_needs_no_settings(cfg, tmp_path):
     torch.manual_seed(0)
     cfg = cfg.clone()
@@ -113,12 +127,17 @@ def test_a_whole_checkpoint_needs_no_settings(cfg, tmp_path):
     categories = (Category(5, "cat"), Category(9, "dog"))
     checkpointer = DetectronCheckpointer(cfg, model, save_dir=tmp_path, categories=categories)
     checkpointer.save("model_final")
+    checkpointer.note_score_threshold(0.25)
+    checkpointer.save("noted")
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     loaded = Predictor.from_checkpoint(tmp_path / "model_final.pth", device="cpu")
     assert loaded.class_names == {1: "cat", 2: "dog"}
+    assert loaded.class_ids == {1: 5, 2: 9}
+    assert loaded.score_threshold == 0.5
     torch.testing.assert_close(
         loaded(photo).bbox, Predictor.from_config(cfg, model=model)(photo).bbox
     )
+    assert Predictor.from_checkpoint(tmp_path / "noted.pth", "cpu").score_threshold == 0.25
     options = ["INPUT.MIN_SIZE_TEST", 32]
     small = Predictor.from_checkpoint(tmp_path / "model_final.pth", "cpu", options)
     assert small.transform(Image.fromarray(photo), None)[0].shape[1] == 32

@@ -1,0 +1,191 @@
+"""What a model finds on a photo, with the names of its classes, and as other programs take it.
+
+Shapes: K objects; H, W height and width of the photo.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.config.errors import MissingPackageError
+from maskrcnn_benchmark.data.image_io import Photo, as_image
+from maskrcnn_benchmark.evaluation.coco_format import box_results, keypoint_results, mask_results
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.predicted_masks import PastedMask
+from maskrcnn_benchmark.visualization.draw import draw_instances, select_by_score
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from maskrcnn_benchmark.structures.bounding_box import BoxMode
+
+BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedObject:
+    """One object on a photo.
+
+    Attributes:
+        name: of its class.
+        label: of its class, from 1.
+        category_id: of its class in the annotations that the model was trained on.
+        score: 0 to 1.
+        box: x1, y1, x2, y2 in px of the photo, corners inclusive.
+        size: (width, height) of the photo in px.
+        part: the part of the photo that holds the mask; None of a model without masks.
+    """
+
+    name: str
+    label: int
+    category_id: int
+    score: float
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    part: PastedMask | None = None
+
+    @property
+    def mask(self) -> BoolArray | None:
+        """(H, W) bool, the object's pixels; None of a model without masks."""
+        if self.part is None:
+            return None
+        x0, y0, pixels = self.part
+        mask = np.zeros(self.size[::-1], dtype=np.bool_)
+        mask[y0 : y0 + pixels.shape[0], x0 : x0 + pixels.shape[1]] = pixels
+        return mask
+
+
+class Detections(BoxList):
+    """What was found on a photo: boxes in px of it, whose fields are what the model gives.
+
+    Iterating gives every object in turn; an index or a bool per object selects, as in ``BoxList``.
+
+    Args:
+        boxes: K boxes with ``labels`` and ``scores``; ``mask``, ``mask_scores`` and ``keypoints``
+            where the model has them.
+        class_names: label to name; a label without one is called by its number.
+        class_ids: label to the class's id in annotations; a label without one is its own.
+    """
+
+    def __init__(
+        self, boxes: BoxList, class_names: Mapping[int, str], class_ids: Mapping[int, int]
+    ) -> None:
+        super().__init__(boxes.bbox, boxes.size, boxes.mode)
+        self.class_names = class_names
+        self.class_ids = class_ids
+        for field in boxes.fields():
+            is_mask = field == "mask"
+            self.add_field(field, boxes.predicted_masks if is_mask else boxes.get_field(field))
+
+    def _like(
+        self,
+        bbox: Tensor,
+        fields: Mapping[str, Any],
+        *,
+        mode: BoxMode | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Detections:
+        boxes = super()._like(bbox, fields, mode=mode, size=size)
+        return Detections(boxes, self.class_names, self.class_ids)
+
+    def __iter__(self) -> Iterator[DetectedObject]:
+        parts = self.predicted_masks.crops() if self.has_field("mask") else [None] * len(self)
+        entries = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
+        for (label, score, (x1, y1, x2, y2)), part in zip(entries, parts, strict=True):
+            yield DetectedObject(
+                name=self.class_names.get(label, str(label)),
+                label=label,
+                category_id=self.class_ids.get(label, label),
+                score=score,
+                box=(x1, y1, x2, y2),
+                size=self.size,
+                part=part,
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each object's class."""
+        return [self.class_names.get(label, str(label)) for label in self.labels.tolist()]
+
+    @property
+    def boxes(self) -> Tensor:
+        """(K, 4) x1, y1, x2, y2 in px of the photo, corners inclusive."""
+        return self.convert("xyxy").bbox
+
+    @property
+    def masks(self) -> BoolArray | None:
+        """(K, H, W) bool, the pixels of each object; None of a model without masks."""
+        if not self.has_field("mask"):
+            return None
+        return self.predicted_masks.planes().numpy().astype(np.bool_)
+
+    def above(self, score_threshold: float) -> Detections:
+        """The objects that score at least this, 0 to 1, best first."""
+        boxes = select_by_score(self, score_threshold)
+        return Detections(boxes, self.class_names, self.class_ids)
+
+    def draw(self, photo: Photo) -> Image.Image:
+        """A copy of the photo, given as to ``Predictor``, with the objects drawn on it."""
+        return draw_instances(as_image(photo), self, self.class_names)
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """One COCO result an object, with ``category_name``; masks are compressed RLEs.
+
+        ``score`` is the score of the mask where the model gives one.
+        """
+        ids = {label: self.class_ids.get(label, label) for label in self.labels.tolist()}
+        kinds = [box_results]
+        if self.has_field("mask"):
+            kinds.append(mask_results)
+        if self.has_field("keypoints"):
+            kinds.append(keypoint_results)
+        found = [kind(image_id, self, ids) for kind in kinds]
+        results = []
+        for name, *entries in zip(self.names, *found, strict=True):
+            result = {"category_name": name}
+            for entry in entries:
+                result |= entry
+            results.append(result)
+        return results
+
+    def to_torchvision(self) -> dict[str, Tensor]:
+        """As torchvision's detectors give it.
+
+        ``boxes`` (K, 4) x1, y1, x2, y2, px, where x2 - x1 is the width; ``labels`` (K,) from 1;
+        ``scores`` (K,); ``masks`` (K, 1, H, W) uint8 of 0 and 1, of a model that has them.
+        """
+        content = {"boxes": self._edges(), "labels": self.labels, "scores": self.scores}
+        if self.has_field("mask"):
+            content["masks"] = self.predicted_masks.planes()[:, None]
+        return content
+
+    def to_supervision(self) -> Any:  # noqa: ANN401 - a class of a package that may be absent
+        """As ``supervision.Detections``: ``class_id`` is the label, ``class_name`` in ``data``.
+
+        Raises:
+            MissingPackageError: the package supervision is not installed.
+        """
+        try:
+            supervision = importlib.import_module("supervision")
+        except ImportError as error:
+            raise MissingPackageError("supervision", "supervision") from error
+        return supervision.Detections(
+            xyxy=self._edges().numpy(),
+            mask=self.masks,
+            confidence=self.scores.numpy(),
+            class_id=self.labels.numpy(),
+            data={"class_name": np.array(self.names, dtype=np.str_)},
+        )
+
+    def _edges(self) -> Tensor:
+        """(K, 4) left, upper, right and lower edges: a box of one pixel is 1 wide."""
+        boxes_xywh = self.convert("xywh").bbox
+        corner, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
+        return torch.cat([corner, corner + sides], dim=1)
