@@ -131,9 +131,9 @@ class Detections(BoxList):
         boxes = select_by_score(self, score_threshold)
         return Detections(boxes, self.class_names, self.class_ids)
 
-    def draw(self, photo: Photo) -> Image.Image:
-        """A copy of the photo, given as to ``Predictor``, with the objects drawn on it."""
-        return draw_instances(as_image(photo), self, self.class_names)
+    def draw(self, photo: Photo, font: str | None = None) -> Image.Image:
+        """A copy of the photo with the objects drawn on it, as ``draw_instances`` does."""
+        return draw_instances(as_image(photo), self, self.class_names, font=font)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """One COCO result an object, with ``category_name``; masks are compressed RLEs.

@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
 from maskrcnn_benchmark.structures.predicted_masks import ImageMasks, PastedMask
+from maskrcnn_benchmark.visualization.fonts import OWN_FONT, font_file_for
 from maskrcnn_benchmark.visualization.labels import Chip, Rectangle, draw_chips
-from maskrcnn_benchmark.visualization.palette import Colour, instance_colours
+from maskrcnn_benchmark.visualization.palette import Colour, class_colour
 
 _FILL_OPACITY = 0.42
 # Everything is drawn on a canvas this many times larger and averaged down, which smooths edges
@@ -37,6 +38,7 @@ def draw_instances(
     boxes: BoxList,
     class_names: Mapping[int, str],
     score_threshold: float = 0.0,
+    font: str | None = None,
 ) -> Image.Image:
     """A copy of the photo with its instances drawn on it, as an RGB image of the same size.
 
@@ -45,11 +47,14 @@ def draw_instances(
         boxes: K instances with ``labels``, and optionally ``scores`` and ``mask`` (predictions) or
             ``masks`` (ground truth), and ``keypoints``. Boxes of another image size are scaled to
             the photo's.
-        class_names: label to name; a label that is missing here is shown as its number.
+        class_names: label to name; a label that is missing here is shown as its number, and so is
+            one whose name has characters that no font here has, with a warning.
         score_threshold: instances that score less are left out.
+        font: a font file for names; others are tried where it lacks characters.
 
     Raises:
         ValueError: ``image`` is an array of another shape or type.
+        ConfigError: ``font`` is no font.
     """
     photo = as_rgb(image)
     pixels = photo.width * photo.height
@@ -60,11 +65,11 @@ def draw_instances(
     unit = min(photo.size) * scale
     canvas = np.asarray(photo.resize(canvas_wh, Image.Resampling.NEAREST)).copy()
     labels = [int(label) for label in boxes.get_field("labels").tolist()]
-    colours = instance_colours(labels)
+    colours = [class_colour(label) for label in labels]
     _paint_shapes(canvas, instance_shapes(scaled), colours, round(_length(_OUTLINE, unit, scale)))
     painted = Image.fromarray(canvas)
     pen = ImageDraw.Draw(painted)
-    chips = _chips(scaled, labels, colours, class_names)
+    chips = _chips(scaled, labels, colours, class_names, font)
     width = max(1, round(_length(_BOX_LINE, unit, scale)))
     for chip in reversed(chips):
         pen.rectangle(tuple(chip.box), outline=chip.colour, width=width)
@@ -136,15 +141,22 @@ def _paint_shapes(
 
 
 def _chips(
-    boxes: BoxList, labels: list[int], colours: list[Colour], class_names: Mapping[int, str]
+    boxes: BoxList,
+    labels: Sequence[int],
+    colours: Sequence[Colour],
+    class_names: Mapping[int, str],
+    font: str | None,
 ) -> list[Chip]:
     scores = boxes.get_field("scores").tolist() if boxes.has_field("scores") else None
     chips = []
-    for k, box in enumerate(boxes.convert("xyxy").bbox.tolist()):
+    for k, (x1, y1, x2, y2) in enumerate(boxes.convert("xyxy").bbox.tolist()):
         name = class_names.get(labels[k], str(labels[k]))
+        font_file = font_file_for(name, font)
+        if font_file is None:
+            name, font_file = str(labels[k]), OWN_FONT
         text = name if scores is None else f"{name} {scores[k]:.2f}"
-        x1, y1, x2, y2 = box
-        chips.append(Chip(text, colours[k], Rectangle(x1, y1, max(x1, x2), max(y1, y2))))
+        box = Rectangle(x1, y1, max(x1, x2), max(y1, y2))
+        chips.append(Chip(text, colours[k], box, font_file))
     return chips
 
 

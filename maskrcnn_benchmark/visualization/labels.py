@@ -4,24 +4,23 @@ Coordinates are px of the canvas that is drawn on.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
+from maskrcnn_benchmark.visualization.fonts import OWN_FONT, Font, load_font
 from maskrcnn_benchmark.visualization.palette import Colour, text_colour
 
 # Horizontal and vertical space around the text, in parts of the font size.
 _PADDING = (0.38, 0.2)
 _CORNER_RADIUS = 0.28
-# A chip that would be hidden more than this is left out.
-_MAX_HIDDEN = 0.1
+# Rows of places that are tried inside a box when those around it are taken.
+_MAX_ROWS = 8
 # Names of small objects are written smaller: text height in parts of the box's mean side, and
 # the smallest part of the usual size.
 _TEXT_PER_SIDE = 0.2
 _MIN_TEXT_PART = 0.7
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Rectangle(NamedTuple):
@@ -34,23 +33,25 @@ class Rectangle(NamedTuple):
 
 
 class Chip(NamedTuple):
-    """A name to be shown at a box."""
+    """A name to be shown at a box, in the font of a file."""
 
     text: str
     colour: Colour
     box: Rectangle
-
-
-def default_font(size: float) -> Font:
-    """The font that comes with Pillow, ``size`` px high."""
-    return ImageFont.load_default(size)
+    font_file: str = OWN_FONT
 
 
 def text_size_wh(text: str, font: Font) -> tuple[float, float]:
     """Width of ``text`` and height of its line, in px."""
     left, _, right, _ = font.getbbox(text)
-    _, top, _, bottom = font.getbbox("Ágy")
+    top, bottom = _line(text, font)
     return right - left, bottom - top
+
+
+def _line(text: str, font: Font) -> tuple[float, float]:
+    """Upper and lower end of a line, the same for all European texts of a font."""
+    parts = [font.getbbox("Ágy"), font.getbbox(text)]
+    return min(part[1] for part in parts), max(part[3] for part in parts)
 
 
 def draw_chips(
@@ -78,27 +79,29 @@ def _size_for(box: Rectangle, font_size: float) -> float:
 def _best_place(
     chip: Chip, font_size: float, canvas_wh: tuple[int, int], placed: Sequence[Rectangle]
 ) -> Rectangle | None:
-    width, height = text_size_wh(chip.text, default_font(font_size))
+    """The first place at the box that no other chip covers."""
+    width, height = text_size_wh(chip.text, load_font(font_size, chip.font_file))
     width += 2 * _PADDING[0] * font_size
     height += 2 * _PADDING[1] * font_size
-    box = chip.box
-    corners = [
-        (box.x1, box.y1 - height),  # above, inside, below; left before right
-        (box.x1, box.y1),
-        (box.x2 - width, box.y1 - height),
-        (box.x2 - width, box.y1),
-        (box.x1, box.y2),
-        (box.x1, box.y2 - height),
-        (box.x2 - width, box.y2),
-        (box.x2 - width, box.y2 - height),
-    ]
-    candidates = [_inside(x, y, width, height, canvas_wh) for x, y in corners]
-    hidden = [
-        sum(_intersection(candidate, other) for other in placed) / (width * height)
-        for candidate in candidates
-    ]
-    best = min(range(len(candidates)), key=hidden.__getitem__)
-    return candidates[best] if hidden[best] <= _MAX_HIDDEN else None
+    for x, y in _corners(chip.box, width, height):
+        place = _inside(x, y, width, height, canvas_wh)
+        if not any(_intersection(place, other) for other in placed):
+            return place
+    return None
+
+
+def _corners(box: Rectangle, width: float, height: float) -> Iterator[tuple[float, float]]:
+    """Upper left corners of chips at a box, best first: at its corners, along its edges, inside."""
+    left, right, middle = box.x1, box.x2 - width, (box.x1 + box.x2 - width) / 2
+    above, below = box.y1 - height, box.y2
+    for x in (left, right):
+        yield from ((x, above), (x, box.y1))
+    for x in (left, right):
+        yield from ((x, below), (x, box.y2 - height))
+    yield from ((middle, above), (middle, below))
+    rows = min(int((box.y2 - box.y1) / height), _MAX_ROWS)
+    for row in range(rows):
+        yield from ((x, box.y1 + row * height) for x in (left, middle, right))
 
 
 def _inside(x: float, y: float, width: float, height: float, wh: tuple[int, int]) -> Rectangle:
@@ -114,9 +117,9 @@ def _intersection(first: Rectangle, second: Rectangle) -> float:
 
 
 def _draw_chip(canvas: ImageDraw.ImageDraw, chip: Chip, place: Rectangle, font_size: float) -> None:
-    font = default_font(font_size)
+    font = load_font(font_size, chip.font_file)
     canvas.rounded_rectangle(tuple(place), radius=_CORNER_RADIUS * font_size, fill=chip.colour)
     left, _, _, _ = font.getbbox(chip.text)
-    _, top, _, _ = font.getbbox("Ágy")
+    top, _ = _line(chip.text, font)
     origin = (place.x1 + _PADDING[0] * font_size - left, place.y1 + _PADDING[1] * font_size - top)
     canvas.text(origin, chip.text, fill=text_colour(chip.colour), font=font)

@@ -1,6 +1,6 @@
-"""Colours of instances, the same in every picture."""
+"""Colours of classes, the same in every picture."""
 
-from collections.abc import Sequence
+import colorsys
 from typing import NamedTuple
 
 
@@ -27,10 +27,10 @@ PALETTE = (
     Colour(20, 170, 80),
     Colour(235, 50, 60),
 )
-# Both have no divisor in common with the size of the palette, so all of it is used before a
-# colour comes back; instances of one class that stand together get colours far apart.
-_CLASS_STEP = 1
-_INSTANCE_STEP = 5
+# Further classes take hues that lie as far apart as they can, whatever their number: each is the
+# golden section of the circle further on. Saturation and value alternate between those of two rows.
+_GOLDEN_SECTION = 0.6180339887
+_FURTHER = ((0.85, 0.95), (0.6, 0.75), (0.95, 0.7))
 # Weights of linear RGB in relative luminance (Rec. 709).
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
 # Above this relative luminance dark text is easier to read than white. The WCAG 2 formula puts
@@ -41,19 +41,13 @@ _DARK = Colour(17, 17, 17)
 _WHITE = Colour(255, 255, 255)
 
 
-def instance_colour(label: int, ordinal: int) -> Colour:
-    """The colour of instance number ``ordinal`` (from 0) of a class in a picture."""
-    return PALETTE[(label * _CLASS_STEP + ordinal * _INSTANCE_STEP) % len(PALETTE)]
-
-
-def instance_colours(labels: Sequence[int]) -> list[Colour]:
-    """The colours of the instances of one picture, in their order."""
-    seen: dict[int, int] = {}
-    colours = []
-    for label in labels:
-        colours.append(instance_colour(label, seen.get(label, 0)))
-        seen[label] = seen.get(label, 0) + 1
-    return colours
+def class_colour(label: int) -> Colour:
+    """The colour of a class, from its label alone."""
+    if label <= len(PALETTE):
+        return PALETTE[label % len(PALETTE)]
+    saturation, value = _FURTHER[label % len(_FURTHER)]
+    rgb = colorsys.hsv_to_rgb(label * _GOLDEN_SECTION % 1.0, saturation, value)
+    return Colour(*(round(255 * channel) for channel in rgb))
 
 
 def text_colour(background: Colour) -> Colour:

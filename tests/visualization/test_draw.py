@@ -1,18 +1,24 @@
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.visualization import fonts
 from maskrcnn_benchmark.visualization.draw import (
     as_instances,
     as_rgb,
     draw_instances,
     select_by_score,
 )
-from maskrcnn_benchmark.visualization.palette import instance_colour
+from maskrcnn_benchmark.visualization.palette import class_colour
 from tests.factories import random_boxlist, target_with_masks
 
+BOLD = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"))
 NAMES = {1: "cat", 2: "dog", 3: "cow"}
 
 
@@ -50,7 +56,7 @@ def test_masks_are_filled_with_the_colour_of_their_instance():
     black = Image.new("RGB", (120, 90))
     drawn = np.asarray(draw_instances(black, with_full_mask(one_box()), NAMES))
     inside = drawn[50:60, 40:60].reshape(-1, 3)
-    expected = np.array(instance_colour(1, 0)) * 0.42
+    expected = np.array(class_colour(1)) * 0.42
     np.testing.assert_allclose(inside, np.tile(expected, (len(inside), 1)), atol=1)
 
 
@@ -76,6 +82,40 @@ def test_the_arguments_are_left_as_they_are():
     np.testing.assert_array_equal(np.asarray(image), before)
     torch.testing.assert_close(boxes.bbox, corners, rtol=0, atol=0)
     assert boxes.size == (120, 90)
+
+
+def test_instances_of_a_class_have_its_colour_whatever_else_is_there():
+    black, one = Image.new("RGB", (120, 90)), with_full_mask(one_box((60, 40, 100, 80)))
+    two = BoxList([(5, 10, 30, 35), (60, 40, 100, 80)], (120, 90))
+    two.add_field("labels", torch.tensor([1, 1]))
+    alone = np.asarray(draw_instances(black, one, NAMES))
+    together = np.asarray(draw_instances(black, with_full_mask(two), NAMES))
+    np.testing.assert_array_equal(alone[42:, 50:], together[42:, 50:])
+
+
+@pytest.mark.parametrize("names", [("Кошка", "Собака"), ("Hündin", "Hûndin"), ("γάτα", "γάδα")])
+def test_names_in_other_scripts_can_be_told_apart(names):
+    pictures = [draw_instances(Image.new("RGB", (120, 90)), one_box(), {1: one}) for one in names]
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+def test_a_name_that_no_font_can_show_becomes_its_number_with_one_warning(monkeypatch, caplog):
+    monkeypatch.setattr(fonts, "_installed_fonts", tuple)
+    fonts.font_file_for.cache_clear()
+    photo = Image.new("RGB", (120, 90))
+    shown = [draw_instances(photo, one_box(), {1: "猫"}) for _ in range(3)]
+    fonts.font_file_for.cache_clear()
+    assert shown[0].tobytes() == draw_instances(photo, one_box(), {1: "1"}).tobytes()
+    assert len([record for record in caplog.records if "猫" in record.getMessage()]) == 1
+
+
+def test_a_named_font_is_used_and_one_that_is_none_is_refused(tmp_path):
+    photo = Image.new("RGB", (120, 90))
+    drawn = [draw_instances(photo, one_box(), NAMES, font=font) for font in (None, BOLD)]
+    assert drawn[0].tobytes() != drawn[1].tobytes()
+    (tmp_path / "no.ttf").write_bytes(b"no font")
+    with pytest.raises(ConfigError, match=r"no\.ttf"):
+        draw_instances(photo, one_box(), NAMES, font=str(tmp_path / "no.ttf"))
 
 
 def test_arrays_are_photos_too():
@@ -119,7 +159,7 @@ def test_boxes_out_of_the_image_or_degenerate_show_their_label_alone(corners, ar
 def test_a_box_larger_than_the_photo_fills_it():
     image = photo()
     drawn = draw_instances(image, with_full_mask(one_box((-50, -50, 300, 300))), NAMES)
-    expected = 0.58 * np.asarray(image, float) + 0.42 * np.array(instance_colour(1, 0))
+    expected = 0.58 * np.asarray(image, float) + 0.42 * np.array(class_colour(1))
     # Below the label, inside the frame; rounded where it is painted and where it is reduced.
     inside = np.s_[20:85, 5:115]
     np.testing.assert_allclose(np.asarray(drawn)[inside], expected[inside], atol=1)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from maskrcnn_benchmark.visualization.fonts import load_font
 from maskrcnn_benchmark.visualization.labels import (
     Chip,
     Rectangle,
-    default_font,
     draw_chips,
     text_size_wh,
 )
@@ -52,8 +52,7 @@ def test_chips_of_equal_boxes_do_not_cover_each_other():
     assert len(placed) == 4
     for index, first in enumerate(placed):
         for second in placed[:index]:
-            area = (second.x2 - second.x1) * (second.y2 - second.y1)
-            assert overlap(first, second) <= 0.1 * area
+            assert not overlap(first, second)
 
 
 def test_chips_without_room_are_left_out_the_first_ones_stay():
@@ -86,5 +85,5 @@ def test_nothing_to_draw():
 
 
 def test_height_of_a_line_does_not_depend_on_its_letters():
-    font = default_font(20)
+    font = load_font(20)
     assert text_size_wh("ace", font)[1] == text_size_wh("Ágy", font)[1]

@@ -5,23 +5,14 @@ import pytest
 from maskrcnn_benchmark.visualization.palette import (
     PALETTE,
     Colour,
-    instance_colour,
-    instance_colours,
+    class_colour,
     text_colour,
 )
 
 
-def test_instances_of_a_class_use_the_whole_palette_before_they_repeat():
-    colours = instance_colours([3] * len(PALETTE))
-    assert set(colours) == set(PALETTE)
-
-
-def test_first_instances_of_neighbouring_classes_differ():
-    assert len(set(instance_colours(list(range(1, len(PALETTE) + 1))))) == len(PALETTE)
-
-
-def test_a_colour_depends_on_class_and_ordinal_only():
-    assert instance_colours([5, 2, 5, 5])[3] == instance_colour(5, 2)
+def test_classes_have_colours_of_their_own():
+    assert len({class_colour(label) for label in range(1, 91)}) == 90
+    assert {class_colour(label) for label in range(1, len(PALETTE) + 1)} == set(PALETTE)
 
 
 def test_no_two_colours_are_alike():
