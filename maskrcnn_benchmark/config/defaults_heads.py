@@ -105,6 +105,8 @@ _C.MODEL.RETINANET.SCALES_PER_OCTAVE = 3
 _C.MODEL.RETINANET.USE_C5 = True
 # Convolutions of each tower.
 _C.MODEL.RETINANET.NUM_CONVS = 4
+# True: group norm after each convolution of the towers, which keep their bias (RetinaMask).
+_C.MODEL.RETINANET.USE_GN = False
 # Divisor of the box loss.
 _C.MODEL.RETINANET.BBOX_REG_WEIGHT = 4.0
 # Box loss: where smooth L1 turns from quadratic to linear.

@@ -76,8 +76,11 @@ _C.MODEL.NECK.SHARING_CONV = False
 _C.MODEL.NECK.NUM_OUTS = 5
 
 _C.MODEL.FPN = CfgNode()
-# True: group norm after the convolutions of the feature pyramid, which then have no bias.
+# True: group norm after the convolutions of the feature pyramid, which then have no bias unless
+# BIAS_BEFORE_NORM keeps it.
 _C.MODEL.FPN.USE_GN = False
+# True: convolutions of the feature pyramid have a bias also in front of a norm (RetinaMask).
+_C.MODEL.FPN.BIAS_BEFORE_NORM = False
 # True: ReLU after the convolutions of the feature pyramid.
 _C.MODEL.FPN.USE_RELU = False
 

@@ -94,13 +94,15 @@ def make_conv(
     dilation: int = 1,
     groups: int = 1,
     norm: NormFactory | None = None,
+    bias: bool | None = None,
     relu: bool = False,
     init: Callable[[nn.Conv2d], None] = init_kaiming_uniform,
 ) -> nn.Module:
     """A same-padded convolution, followed by ``norm`` and ReLU where they are asked for.
 
-    The convolution has a bias only without ``norm``. A lone convolution is returned bare, so that
-    its checkpoint keys are ``<name>.weight`` and ``<name>.bias``, as in the original.
+    The convolution has a bias where ``bias`` says so, by default only without ``norm``. A lone
+    convolution is returned bare, so that its checkpoint keys are ``<name>.weight`` and
+    ``<name>.bias``, as in the original.
     """
     conv = Conv2d(
         in_channels,
@@ -110,7 +112,7 @@ def make_conv(
         padding=dilation * (kernel_size - 1) // 2,
         dilation=dilation,
         groups=groups,
-        bias=norm is None,
+        bias=norm is None if bias is None else bias,
     )
     init(conv)
     layers: list[nn.Module] = [conv]

@@ -28,6 +28,7 @@ from maskrcnn_benchmark.weights.imagenet import (
 from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import plain_names
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
+from maskrcnn_benchmark.weights.retinamask import is_retinamask, rename_retinamask
 
 _ZIP_MAGIC = b"PK\x03\x04"
 # Endings of what ``torch.save`` does not write.
@@ -196,6 +197,8 @@ def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> We
         return convert_detectron2(tensors)
     if is_detectron2_resnet(tensors):
         return convert_detectron2_resnet(tensors, entries.get("__author__"))
+    if is_retinamask(tensors):
+        return WeightFile(rename_retinamask(tensors), "of RetinaMask", entries=entries)
     is_foreign = tensors.keys().isdisjoint(model_names)
     if is_checkpoint and not (is_foreign and is_known_network(tensors)):
         return WeightFile(tensors, "a checkpoint", entries=entries)

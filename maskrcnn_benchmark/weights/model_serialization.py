@@ -26,8 +26,11 @@ _COUNTER = "num_batches_tracked"
 _DEFORMABLE = re.compile(r"(conv\d?)\.conv\.(weight|bias)$")
 # In front of all names of a file that holds a detector's body, or body and pyramid, alone.
 _BACKBONE = "backbone."
-# Buffers that a model computes from its settings; files of other programs do not hold them.
-_COMPUTED = re.compile(r".*\.anchor_generator\.cell_anchors\.\d+")
+# Buffers that files of other programs do not hold: anchors, which settings decide, and the widths
+# of a self-adjusting loss, with which nothing is detected and which training soon finds again.
+_OWN_BUFFERS = re.compile(
+    r".*\.anchor_generator\.cell_anchors\.\d+|.*\.box_loss\.running_(mean|var)"
+)
 
 
 def strip_prefix_if_present(state_dict: Mapping[str, V], prefix: str) -> dict[str, V]:
@@ -173,7 +176,7 @@ def _is_counter(name: str) -> bool:
 
 
 def _is_dispensable(name: str) -> bool:
-    return _is_counter(name) or _COMPUTED.fullmatch(name) is not None
+    return _is_counter(name) or _OWN_BUFFERS.fullmatch(name) is not None
 
 
 def _refuse_unusable(

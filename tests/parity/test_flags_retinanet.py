@@ -52,6 +52,14 @@ CASES = {
         "RETINANET.LOW_QUALITY_THRESHOLD": 0.35,
         "RETINANET.ASPECT_RATIOS": (0.5, 2.0),
     },
+    "group norm in pyramid and towers": {
+        "VOVNET.BACKBONE_OUT_CHANNELS": 64,
+        "FPN.USE_GN": True,
+        "FPN.BIAS_BEFORE_NORM": True,
+        "RETINANET.USE_GN": True,
+        "RETINANET.NUM_CONVS": 2,
+        "RETINANET.INFERENCE_TH": 0.05,
+    },
 }
 
 
@@ -96,8 +104,14 @@ class Case:
 
     def _predict(self, kind, x):
         """All numbers of a level, rows, then columns, then anchors of a cell."""
-        for index in range(self.cfg.MODEL.RETINANET.NUM_CONVS):
-            x = self.layers.conv(f"rpn.head.{kind}_tower.{2 * index}", x).relu()
+        retinanet = self.cfg.MODEL.RETINANET
+        layers_of_conv = 3 if retinanet.USE_GN else 2
+        for index in range(retinanet.NUM_CONVS):
+            name = f"rpn.head.{kind}_tower.{layers_of_conv * index}"
+            norm = f"rpn.head.{kind}_tower.{layers_of_conv * index + 1}"
+            x = self.layers.conv(name, x)
+            x = self.layers.group_norm(norm, x) if retinanet.USE_GN else x
+            x = x.relu()
         name = {"cls": "cls_logits", "bbox": "bbox_pred"}[kind]
         return self.layers.conv(f"rpn.head.{name}", x)[0].permute(1, 2, 0).flatten()
 

@@ -73,6 +73,15 @@ def test_a_checkpoint_of_the_model_itself_stays_one_though_it_is_a_body(tmp_path
     assert file.entries == {"iteration": 3}
 
 
+@pytest.mark.parametrize("key", ["model", "state_dict"])
+def test_the_mask_head_of_retinamask_gets_its_place(key: str, tmp_path: Path):
+    theirs = {"mask.predictor.conv5_mask.bias": torch.ones(2), "rpn.head.mask.bias": torch.ones(3)}
+    path = _save(tmp_path / "m.pth", {key: {f"module.{k}": v for k, v in theirs.items()}})
+    file = read_weight_file(path, NAMES)
+    assert not file.is_backbone
+    assert set(file.tensors) == {"roi_heads.mask.predictor.conv5_mask.bias", "rpn.head.mask.bias"}
+
+
 def test_a_checkpoint_of_another_detector_stays_one(tmp_path: Path):
     file = read_weight_file(_save(tmp_path / "m.pth", {"model": _model()}), ["other.weight"])
     assert file.kind == "a checkpoint"

@@ -69,7 +69,12 @@ def _make_pyramid(
     fpn = FPN(
         in_channels_list=in_channels_list,
         out_channels=out_channels,
-        conv_block=partial(make_conv, norm=norm, relu=cfg.MODEL.FPN.USE_RELU),
+        conv_block=partial(
+            make_conv,
+            norm=norm,
+            bias=norm is None or cfg.MODEL.FPN.BIAS_BEFORE_NORM,
+            relu=cfg.MODEL.FPN.USE_RELU,
+        ),
         top_blocks=top_blocks,
     )
     return Backbone(body=body, fpn=fpn, out_channels=out_channels)

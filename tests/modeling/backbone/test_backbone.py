@@ -47,6 +47,16 @@ def test_group_norm_and_relu_of_the_pyramid():
     assert fpn.fpn_layer3[0].bias is None
 
 
+def test_convolutions_of_the_pyramid_may_keep_their_bias():
+    cfg = make_config("MNV2-FPN-RETINANET")
+    cfg.MODEL.FPN.USE_GN = True
+    cfg.MODEL.FPN.BIAS_BEFORE_NORM = True
+    with torch.device("meta"):
+        fpn = build_backbone(cfg).fpn
+    assert fpn.fpn_inner4[0].bias is not None
+    assert isinstance(fpn.fpn_inner4[1], torch.nn.GroupNorm)
+
+
 def test_unknown_body_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"R-51.*known:.*MNV2-FPN-RETINANET"):
         build_backbone(make_config("R-51"))

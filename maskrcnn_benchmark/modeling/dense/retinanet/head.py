@@ -7,11 +7,12 @@ level i.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.modeling.make_layers import init_normal, make_tower
+from maskrcnn_benchmark.modeling.make_layers import NormFactory, init_normal, make_tower
 
 _INIT_STD = 0.01
 
@@ -38,6 +39,7 @@ class RetinaNetHeadSettings:
         num_foreground: C.
         num_convs: convolutions of a tower.
         prior_prob: class probability at the start, 0 < p < 1 (section 3.3).
+        norm: channels -> normalisation behind each convolution of the towers, or None.
     """
 
     in_channels: int
@@ -45,6 +47,7 @@ class RetinaNetHeadSettings:
     num_foreground: int = 80
     num_convs: int = 4
     prior_prob: float = 0.01
+    norm: NormFactory | None = None
 
 
 class RetinaNetHead(nn.Module):
@@ -53,8 +56,9 @@ class RetinaNetHead(nn.Module):
     def __init__(self, settings: RetinaNetHeadSettings) -> None:
         super().__init__()
         channels, num_anchors = settings.in_channels, settings.num_anchors
-        self.cls_tower = make_tower(settings.in_channels, settings.num_convs, std=_INIT_STD)
-        self.bbox_tower = make_tower(settings.in_channels, settings.num_convs, std=_INIT_STD)
+        make = partial(make_tower, channels, settings.num_convs, std=_INIT_STD, norm=settings.norm)
+        self.cls_tower = make()
+        self.bbox_tower = make()
         self.cls_logits = nn.Conv2d(channels, num_anchors * settings.num_foreground, 3, padding=1)
         self.bbox_pred = nn.Conv2d(channels, num_anchors * 4, 3, padding=1)
         for conv in (self.cls_logits, self.bbox_pred):

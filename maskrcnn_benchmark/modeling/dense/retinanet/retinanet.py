@@ -24,6 +24,7 @@ from maskrcnn_benchmark.modeling.dense.retinanet.inference import decode_level
 from maskrcnn_benchmark.modeling.dense.retinanet.loss import RetinaNetLoss
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
+from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.strides import Level, check_strides
 
@@ -80,6 +81,7 @@ def build_retinanet(
                 num_foreground=num_foreground,
                 num_convs=retinanet.NUM_CONVS,
                 prior_prob=retinanet.PRIOR_PROB,
+                norm=GroupNormSettings.from_config(cfg) if retinanet.USE_GN else None,
             )
         ),
         outputs=RetinaNetOutputs,
