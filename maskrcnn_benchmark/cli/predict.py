@@ -1,23 +1,22 @@
-"""Draw what a trained model finds on photos.
+"""Draw what a trained model finds on photos, videos and cameras.
 
-PHOTOS are files, folders (searched with their subfolders) or patterns ("photos/*.jpg"). Nothing is
-needed besides the checkpoint. --save-json also writes OUTPUT/predictions.json: COCO results, each
-with the file name of its photo and the class's name.
+SOURCES are photos, folders (searched for photos with their subfolders), patterns ("clips/*"),
+videos, or the number of a camera (0 is the first; Ctrl-C ends it). Nothing is needed besides MODEL,
+the checkpoint. Drawings go to --output, and so does what else is asked for:
+  --save-json   predictions.json: COCO results, each with file name, class name and frame
+  --save-masks  masks/PHOTO.png: pixels of the k-th object are k, the best is 1
+  --crops       crops/CLASS/PHOTO_k.png: the object alone, on transparent ground
 
 For example:
-  centermask predict run/model_final.pth photo.jpg
   centermask predict run/model_final.pth photos/ --output drawn --save-json
-  centermask predict run/model_final.pth photos/ --threshold 0.3 INPUT.MIN_SIZE_TEST 800
+  centermask predict run/model_final.pth clip.mp4 --threshold 0.3 INPUT.MIN_SIZE_TEST 800
 """
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from maskrcnn_benchmark.cli.arguments import (
     add_device,
@@ -25,79 +24,97 @@ from maskrcnn_benchmark.cli.arguments import (
     parse,
     split_settings,
 )
-from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.config.shipped import find_config
+from maskrcnn_benchmark.cli.model import load_predictor
 from maskrcnn_benchmark.engine.exits import log_exit
-from maskrcnn_benchmark.engine.settings import load_checkpoint_settings, make_settings_final
+from maskrcnn_benchmark.prediction.sources import Sources, find_sources
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
-from maskrcnn_benchmark.utils.photo_files import find_photos
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.prediction.outputs import Detect, Outputs
 
 logger = logging.getLogger(__name__)
-
-RESULTS: Final = "predictions.json"
 
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("predict", __doc__)
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="model_final.pth of a training")
-    add("words", nargs="*", metavar="PHOTOS [KEY VALUE]", help="photos, then perhaps settings")
-    add("--output", type=Path, default=Path("predictions"), metavar="DIR", help="for drawings")
-    add("--threshold", type=float, default=0.5, metavar="T", help="least score (default: 0.5)")
-    add("--save-json", action="store_true", help=f"also write DIR/{RESULTS}")
+    add("model", metavar="MODEL", help="model_final.pth of a training")
+    add("words", nargs="*", metavar="SOURCES [KEY VALUE]", help="then perhaps settings")
+    add("--output", type=Path, default=Path("predictions"), metavar="DIR")
+    add("--threshold", type=float, metavar="T", help="least score (default: the model's, or 0.5)")
+    add("--save-json", action="store_true")
+    add("--save-masks", action="store_true")
+    add("--crops", action="store_true")
+    add("--font", metavar="FILE", help="for names, if none is found that has their characters")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
     add_device(parser)
     args = parse(parser, words)
-    args.photos, args.opts = split_settings(args.words)
-    if not args.photos:
-        parser.error("name photos, folders or patterns behind the checkpoint")
-    if not 0.0 <= args.threshold <= 1.0:
+    args.sources, args.opts = split_settings(args.words)
+    if not args.sources:
+        parser.error("name photos, folders, patterns, videos or a camera behind the model")
+    if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
         parser.error(f"--threshold: expected 0 to 1, got {args.threshold}")
     return args
 
 
 def main(words: Sequence[str]) -> int:
-    """The exit code: 0, or 1 if a photo could not be read."""
+    """The exit code: 0, or 1 if a photo or video could not be read."""
     args = parse_words(words)
     setup_environment()
     setup_logger(PACKAGE_LOGGER, None, 0)
-    photos = find_photos([Path(source) for source in args.photos], args.output, "PHOTOS")
-    if not Path(args.checkpoint).is_file():
-        raise ConfigError(f"no such checkpoint: {args.checkpoint}")
+    sources = find_sources(args.sources, args.output, "SOURCES")
     with log_exit():
-        unreadable = _draw(args, photos)
-    logger.info("Drew on %d of %d photos, in %s", *_count(photos, unreadable), args.output)
+        unreadable = _look_at(args, sources)
     if unreadable:
-        logger.error("%d could not be read:\n%s", len(unreadable), "\n".join(map(str, unreadable)))
+        logger.error("%d could not be read:\n%s", len(unreadable), "\n".join(unreadable))
     return 1 if unreadable else 0
 
 
-def _count(photos: Sequence[object], unreadable: Sequence[object]) -> tuple[int, int]:
-    return len(photos) - len(unreadable), len(photos)
-
-
-def _draw(args: argparse.Namespace, photos: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """The photos that could not be read."""
+def _look_at(args: argparse.Namespace, sources: Sources) -> list[str]:
+    """The photos and videos that could not be read."""
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
-    from maskrcnn_benchmark.engine.predictor import Predictor
     from maskrcnn_benchmark.engine.results import ResultCollector
-    from maskrcnn_benchmark.visualization.class_names import build_class_names
-    from maskrcnn_benchmark.visualization.photos import draw_photos
-    from maskrcnn_benchmark.weights.description import find_description
+    from maskrcnn_benchmark.prediction.outputs import Outputs
+    from maskrcnn_benchmark.visualization.fonts import OWN_FONT, load_font
 
-    own_file = find_config(args.config_file) if args.config_file else ""
-    cfg = load_checkpoint_settings(args.checkpoint, own_file, args.device)
-    cfg.merge_from_list(args.opts)
-    predictor = Predictor.from_config(make_settings_final(cfg), args.checkpoint)
-    names = predictor.class_names or build_class_names(cfg)
-    description = find_description(args.checkpoint)
-    ids = description.class_ids() if description else {label: label for label in names}
-    results = ResultCollector(names, ids)
-    shown = tqdm(photos, unit="photo", disable=len(photos) == 1 or not sys.stderr.isatty())
-    unreadable = draw_photos(shown, predictor, names, args.threshold, results.add)
-    if args.save_json:
-        results.write(args.output / RESULTS)
-        logger.info("Wrote %s", args.output / RESULTS)
-    return unreadable
+    load_font(1.0, args.font or OWN_FONT)
+    predictor = load_predictor(args.model, args.config_file, args.device, args.opts)
+    threshold = predictor.score_threshold if args.threshold is None else args.threshold
+    logger.info("Showing what scores at least %.2f (--threshold)", threshold)
+    outputs = Outputs(
+        folder=args.output,
+        score_threshold=threshold,
+        font=args.font,
+        masks=args.save_masks,
+        crops=args.crops,
+        results=ResultCollector(),
+    )
+    try:
+        photos = _draw_on_photos(sources, predictor, outputs) if sources.photos else []
+        return [*photos, *_draw_on_videos(sources, predictor, outputs)]
+    finally:
+        # Also when interrupted: what was found so far is kept.
+        if args.save_json:
+            logger.info("Wrote %s", outputs.write_results())
+
+
+def _draw_on_photos(sources: Sources, detect: "Detect", outputs: "Outputs") -> list[str]:
+    from maskrcnn_benchmark.prediction.photos import PhotoRun
+
+    run = PhotoRun(sources.photos, detect, outputs)
+    times = run.run()
+    if len(sources.photos) > 1:
+        logger.info("%s", times.summary("photo"))
+    counts = (run.num_drawn, len(sources.photos))
+    logger.info("Drew on %d of %d photos, in %s", *counts, outputs.folder)
+    return [str(path) for path in run.unreadable]
+
+
+def _draw_on_videos(sources: Sources, detect: "Detect", outputs: "Outputs") -> list[str]:
+    from maskrcnn_benchmark.prediction.video import draw_on_video
+
+    return [
+        str(video.source) for video in sources.videos if not draw_on_video(video, detect, outputs)
+    ]

@@ -1,52 +1,30 @@
-"""Detections on photo files, collected as COCO results."""
+"""Detections on photo files and videos, collected as COCO results."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.evaluation.coco_format import box_results, keypoint_results, mask_results
-from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.engine.detections import Detections
 from maskrcnn_benchmark.utils.files import atomic_write
 
 
 class ResultCollector:
     """Collects one COCO result an object, with the file name of its photo and the class's name.
 
-    Photos are numbered from 1 in the order in which they come.
-
-    Args:
-        class_names: by label.
-        class_ids: the id in the annotations by label.
+    Pictures are numbered from 1 in the order in which they come.
     """
 
-    def __init__(self, class_names: Mapping[int, str], class_ids: Mapping[int, int]) -> None:
-        self._class_names = class_names
-        self._class_ids = class_ids
-        self._num_photos = 0
+    def __init__(self) -> None:
+        self._num_pictures = 0
         self.results: list[dict[str, Any]] = []
 
-    def add(self, photo: Path, instances: BoxList) -> None:
-        """Add what was found on a photo.
-
-        Args:
-            photo: its file.
-            instances: K boxes with ``labels`` and ``scores``, in px of the photo; ``mask``,
-                ``mask_scores`` and ``keypoints`` if the model gives them.
-        """
-        self._num_photos += 1
-        kinds = [box_results]
-        if instances.has_field("mask"):
-            kinds.append(mask_results)
-        if instances.has_field("keypoints"):
-            kinds.append(keypoint_results)
-        found = [kind(self._num_photos, instances, self._class_ids) for kind in kinds]
-        labels = instances.get_field("labels").tolist()
-        for label, *entries in zip(labels, *found, strict=True):
-            result = {"file_name": str(photo), "category_name": self._class_names[label]}
-            for entry in entries:
-                result |= entry
-            self.results.append(result)
+    def add(self, file_name: str, found: Detections, frame: int | None = None) -> None:
+        """Add what was found on a photo, or on a ``frame`` of a video, counted from 0."""
+        self._num_pictures += 1
+        place: dict[str, Any] = {"file_name": file_name}
+        if frame is not None:
+            place["frame"] = frame
+        self.results += [place | result for result in found.to_coco(self._num_pictures)]
 
     def write(self, path: Path) -> None:
         """Write all results as a JSON list."""

@@ -18,16 +18,11 @@ _JPEG_SUFFIXES = {".jpg", ".jpeg"}
 _JPEG_QUALITY = 95
 
 
-def _drop(_path: Path, _instances: BoxList) -> None:
-    """Collects nothing."""
-
-
 def draw_photos(
     photos: Iterable[tuple[Path, Path]],
     find: Callable[[Image.Image], BoxList],
     class_names: Mapping[int, str],
     score_threshold: float,
-    collect: Callable[[Path, BoxList], None] = _drop,
 ) -> list[Path]:
     """The files that could not be read; the drawings of all others are written.
 
@@ -35,8 +30,7 @@ def draw_photos(
         photos: paths of each photo and of its drawing.
         find: gives the instances on an RGB photo, in px of it.
         class_names: by label.
-        score_threshold: what scores less is neither drawn nor collected.
-        collect: called with each photo that could be read and the instances on it.
+        score_threshold: what scores less is not drawn.
     """
     unreadable = []
     for source, target in photos:
@@ -47,7 +41,6 @@ def draw_photos(
             unreadable.append(source)
             continue
         detections = select_by_score(as_instances(find(image)), score_threshold)
-        collect(source, detections)
         save_drawing(draw_instances(image, detections, class_names), target)
         names = [class_names.get(int(label), str(int(label))) for label in detections.labels]
         found = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))

@@ -34,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "modeling": _BASE | {"config", "layers", "structures"},
     "modeling.detector": _BASE | {"config", "layers", "structures", "modeling"},
     "visualization": _BASE | {"config", "data", "evaluation", "structures", "utils"},
-    "cli": _BASE | {"config", "data", "engine", "utils", "visualization", "weights"},
+    "prediction": _BASE | {"config", "data", "engine", "structures", "utils", "visualization"},
+    "cli": _BASE | {"config", "data", "engine", "prediction", "utils", "visualization", "weights"},
     "engine": _BASE
     | {
         "config",

@@ -1,8 +1,8 @@
 import json
-from pathlib import Path
 
 import torch
 
+from maskrcnn_benchmark.engine.detections import Detections
 from maskrcnn_benchmark.engine.results import ResultCollector
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
@@ -13,13 +13,13 @@ def found(num_boxes, *, masks=False):
     boxes.add_field("scores", torch.full((num_boxes,), 0.75))
     if masks:
         boxes.add_field("mask", torch.ones(num_boxes, 1, 28, 28))
-    return boxes
+    return Detections(boxes, {1: "cat", 2: "dog"}, {1: 7, 2: 9})
 
 
 def test_results_name_photo_and_class(tmp_path):
-    results = ResultCollector({1: "cat", 2: "dog"}, {1: 7, 2: 9})
-    results.add(Path("a.jpg"), found(0))
-    results.add(Path("b.jpg"), found(1))
+    results = ResultCollector()
+    results.add("a.jpg", found(0))
+    results.add("b.jpg", found(1))
     results.write(tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text()) == [
         {
@@ -34,6 +34,7 @@ def test_results_name_photo_and_class(tmp_path):
 
 
 def test_masks_are_run_lengths_of_the_photo():
-    results = ResultCollector({2: "dog"}, {2: 2})
-    results.add(Path("a.jpg"), found(2, masks=True))
+    results = ResultCollector()
+    results.add("a.mp4", found(2, masks=True), frame=8)
     assert [result["segmentation"]["size"] for result in results.results] == [[10, 12]] * 2
+    assert [result["frame"] for result in results.results] == [8, 8]

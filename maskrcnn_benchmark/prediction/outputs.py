@@ -1,0 +1,135 @@
+"""What is kept of each picture: a drawing, COCO results, instance masks, crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from maskrcnn_benchmark.utils.files import as_file_name, atomic_write
+from maskrcnn_benchmark.visualization.draw import draw_instances
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.engine.detections import Detections
+    from maskrcnn_benchmark.engine.results import ResultCollector
+
+Detect: TypeAlias = "Callable[[Image.Image], Detections]"
+"""Gives what is found on an RGB photo, in px of it."""
+
+RESULTS: Final = "predictions.json"
+MASKS: Final = "masks"
+CROPS: Final = "crops"
+
+_MAX_8_BIT: Final = 255
+
+
+class Picture(NamedTuple):
+    """A photo, or a frame of a video.
+
+    Attributes:
+        file_name: of the photo or video, in results.
+        name: path, without a suffix, of what is kept of it in the folders of each kind.
+        image: RGB.
+        frame: its number, from 0; None of a photo.
+    """
+
+    file_name: str
+    name: Path
+    image: Image.Image
+    frame: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Draws, and keeps what it is asked to keep.
+
+    Attributes:
+        folder: where everything goes.
+        score_threshold: what scores less is left out everywhere.
+        font: a font file for names; None finds one.
+        masks: write ``masks/NAME.png``: pixels of the k-th object, best first, are k, others 0.
+        crops: write ``crops/CLASS/NAME_k.png``: the object alone, on transparent ground.
+        results: collects COCO results.
+    """
+
+    folder: Path
+    score_threshold: float
+    font: str | None
+    masks: bool
+    crops: bool
+    results: ResultCollector
+
+    def keep(self, picture: Picture, found: Detections) -> Detections:
+        """The detections shown, after their masks, crops and results were kept."""
+        shown = found.above(self.score_threshold)
+        self.results.add(picture.file_name, shown, picture.frame)
+        if self.masks:
+            path = self.folder / MASKS / picture.name
+            _save_png(instance_image(shown), path.with_name(f"{path.name}.png"))
+        if self.crops:
+            self._save_crops(picture, shown)
+        return shown
+
+    def draw(self, picture: Picture, shown: Detections) -> Image.Image:
+        """A copy of the picture with the detections drawn on it."""
+        return draw_instances(picture.image, shown, shown.class_names, font=self.font)
+
+    def write_results(self) -> Path:
+        """The file of all results, which has been written."""
+        path = self.folder / RESULTS
+        self.results.write(path)
+        return path
+
+    def _save_crops(self, picture: Picture, shown: Detections) -> None:
+        for number, found in enumerate(shown, start=1):
+            crop = cut_out(picture.image, found.box, found.mask)
+            if crop is not None:
+                folder = self.folder / CROPS / as_file_name(found.name) / picture.name.parent
+                _save_png(crop, folder / f"{picture.name.name}_{number}.png")
+
+
+def instance_image(shown: Detections) -> Image.Image:
+    """Of the size of the photo: pixels of the k-th object are k, those of none are 0.
+
+    Where objects overlap, the earlier one is in front. 8 bits a pixel, or 16 from 256 objects on.
+    """
+    kind = np.uint8 if len(shown) <= _MAX_8_BIT else np.uint16
+    pixels = np.zeros(shown.size[::-1], dtype=kind)
+    parts = [found.part for found in shown]
+    for number, part in reversed(list(enumerate(parts, start=1))):
+        if part is not None:
+            height, width = part.mask.shape
+            region = pixels[part.y0 : part.y0 + height, part.x0 : part.x0 + width]
+            region[part.mask > 0] = number
+    return Image.fromarray(pixels)
+
+
+def cut_out(
+    image: Image.Image,
+    box: tuple[float, float, float, float],
+    mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None,
+) -> Image.Image | None:
+    """The part of an image in a box, transparent outside the mask if there is one (RGBA).
+
+    None if the box, of px with inclusive corners, lies outside the image.
+    """
+    left, top = (max(0, int(value)) for value in box[:2])
+    right, bottom = (
+        min(side, int(value) + 1) for value, side in zip(box[2:], image.size, strict=True)
+    )
+    if left >= right or top >= bottom:
+        return None
+    crop = image.crop((left, top, right, bottom))
+    if mask is not None:
+        alpha = mask[top:bottom, left:right].astype(np.uint8) * 255
+        crop.putalpha(Image.fromarray(alpha))
+    return crop
+
+
+def _save_png(image: Image.Image, path: Path) -> None:
+    with atomic_write(path) as file:
+        image.save(file, "PNG")

@@ -1,0 +1,86 @@
+"""What the words of a command line mean: photos, videos, cameras.
+
+Imports no PyTorch, so that a tool can report a wrong path at once.
+"""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.utils.photo_files import Photo, find_photos
+
+VIDEO_SUFFIXES: Final = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv"),
+        *("ts", "mts", "m2ts", "3gp", "ogv"),
+    )
+)
+
+
+class Video(NamedTuple):
+    """A video file, or the number of a camera, and where what is drawn on it goes."""
+
+    source: Path | int
+    target: Path
+
+
+class Sources(NamedTuple):
+    """All that is to be looked at."""
+
+    photos: list[Photo]
+    videos: list[Video]
+
+
+def find_sources(words: Sequence[str], output: Path, option: str) -> Sources:
+    """The photos and videos that the words name, none twice, with the places of their drawings.
+
+    Args:
+        words: files, folders that are searched for photos with their subfolders, patterns
+            ("clips/*"), or numbers of cameras, where no file has that name.
+        output: folder of the drawings.
+        option: what the words are called on the command line.
+
+    Raises:
+        ConfigError: there is no such path, no photo in it, or a drawing would replace what it is
+            drawn on, or another drawing.
+    """
+    photo_paths: list[Path] = []
+    videos: dict[Path | int, Video] = {}
+    for word in words:
+        if word.isdecimal() and not Path(word).exists():
+            videos[int(word)] = Video(int(word), output / f"camera{int(word)}.mp4")
+            continue
+        for path in _files(Path(word), option):
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+                videos[path] = Video(path, output / f"{path.stem}.mp4")
+            else:
+                photo_paths.append(path)
+    photos = find_photos(photo_paths, output, option)
+    _check_targets(list(videos.values()))
+    return Sources(photos, list(videos.values()))
+
+
+def _files(path: Path, option: str) -> list[Path]:
+    """The path itself, or the files that fit it as a pattern."""
+    if path.exists():
+        return [path]
+    matches = [match for match in map(Path, sorted(glob.glob(str(path)))) if match.is_file()]
+    if not matches:
+        raise ConfigError(f"{option}: no such file or folder: {path}")
+    return matches
+
+
+def _check_targets(videos: Sequence[Video]) -> None:
+    taken: dict[Path, Path | int] = {}
+    for source, target in videos:
+        if target in taken:
+            raise ConfigError(
+                f"--output: the drawings of {taken[target]} and {source} would both be {target}; "
+                "rename one of them"
+            )
+        taken[target] = source
+        if isinstance(source, Path) and source.resolve() == target.resolve():
+            raise ConfigError(f"--output: {target} would replace the video; choose another folder")

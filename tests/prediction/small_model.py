@@ -1,0 +1,28 @@
+"""A model without weights, and what is kept of what it finds."""
+
+import torch
+from PIL import Image
+
+from maskrcnn_benchmark.engine.detections import Detections
+from maskrcnn_benchmark.engine.results import ResultCollector
+from maskrcnn_benchmark.prediction.outputs import Outputs
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+NAMES = {1: "person", 2: "cat/dog"}
+IDS = {1: 7, 2: 9}
+
+
+def find(image: Image.Image) -> Detections:
+    """A surely seen person on the left half, a less sure cat/dog in the corner, over it."""
+    width, height = image.size
+    left = [0, 0, width / 2 - 1, height - 1]
+    boxes = BoxList([[0, 0, 7, 7], left, left], (width, height))
+    boxes.add_field("labels", torch.tensor([2, 1, 1]))
+    boxes.add_field("scores", torch.tensor([0.6, 0.9, 0.2]))
+    boxes.add_field("mask", torch.ones(3, 1, 28, 28))
+    return Detections(boxes, NAMES, IDS)
+
+
+def outputs_in(folder, **changes) -> Outputs:
+    options = {"score_threshold": 0.5, "font": None, "masks": False, "crops": False}
+    return Outputs(folder=folder, results=ResultCollector(), **(options | changes))
