@@ -3,6 +3,7 @@
 Shapes: N images, C input and O output channels, H x W cells before, H' x W' after.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -15,6 +16,9 @@ from maskrcnn_benchmark.layers import FrozenBatchNorm2d, group_norm_relu
 
 # What the processor's library, oneDNN, computes in.
 _PACKED_TYPES = (torch.float32, torch.bfloat16)
+# It groups output channels by 16, 32, 48 or 64. Where 48 fits beside 32 or 64, which one it
+# takes depends on the size of the maps; for kernels of one cell it may take 48 for any number.
+_AMBIGUOUS_CHANNELS = 48
 
 
 class Activation(Enum):
@@ -111,6 +115,8 @@ class FusedConv2d(nn.Module):
         conv: weights and sizes.
         activation: what follows.
         dtype: what it computes in and returns, whatever comes in.
+        typical_input: (N, C, H, W) that its weights are arranged for. Maps of other sizes give the
+            same; far from it oneDNN may arrange the weights again in each call, slowly.
         overwrites: the result takes the place of the addend, which nobody needs any longer.
     """
 
@@ -120,6 +126,7 @@ class FusedConv2d(nn.Module):
         *,
         activation: Activation,
         dtype: torch.dtype,
+        typical_input: Sequence[int] | None = None,
         overwrites: bool = False,
     ) -> None:
         super().__init__()
@@ -135,13 +142,20 @@ class FusedConv2d(nn.Module):
         )
         self.bias = conv.bias.to(dtype)
         # The only ones that are kept: plain ones beside them would double the copy's memory.
-        self.weight = self._arranged(conv.weight.to(dtype))
+        self.weight = self._arranged(conv.weight.to(dtype), typical_input)
 
-    def _arranged(self, weight: Tensor) -> Tensor:
+    def _arranged(self, weight: Tensor, typical_input: Sequence[int] | None) -> Tensor:
         if not self.is_packed:
             return weight.contiguous(memory_format=torch.channels_last)
+        if weight.shape[-2:] == (1, 1) or len(weight) % _AMBIGUOUS_CHANNELS == 0:
+            # oneDNN makes the best order from the plain one in each call, in a hundredth of the
+            # convolution's time, but from the best one of another size in ten times as long. It
+            # returns maps as NHWC because the strides say so, which ``contiguous`` leaves as
+            # they are where height and width are 1.
+            return torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
         packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.contiguous(), self.padding, self.stride, self.dilation, self.groups
+            *(weight.contiguous(), self.padding, self.stride, self.dilation, self.groups),
+            typical_input,
         )
         return packed
 

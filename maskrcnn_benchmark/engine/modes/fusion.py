@@ -55,16 +55,23 @@ class _Fusion:
         traced: the graph with the shapes of its values; it is changed.
         dtype: what convolutions compute in.
         last_dtype: what those compute in whose results leave the graph.
+        enlargement: how many times wider and higher than in the trace maps mostly are.
     """
 
     def __init__(
-        self, traced: fx.GraphModule, *, dtype: torch.dtype, last_dtype: torch.dtype
+        self,
+        traced: fx.GraphModule,
+        *,
+        dtype: torch.dtype,
+        last_dtype: torch.dtype,
+        enlargement: int,
     ) -> None:
         self.traced = traced
         self.graph = traced.graph
         self.layers = dict(traced.named_modules(remove_duplicate=False))
         self.dtype = dtype
         self.last_dtype = last_dtype
+        self.enlargement = enlargement
         self.last_convs = _without_later(self.graph.nodes, self._is_any_conv)
         # Layers that are called several times, once a level, stay one.
         self.made: dict[tuple[Any, ...], str] = {}
@@ -127,11 +134,21 @@ class _Fusion:
         if key not in self.made:
             folded = FoldedConv.of(conv, None if norm is None else self.layers[norm])
             fused = FusedConv2d(
-                folded, activation=chain.activation, dtype=dtype, overwrites=overwrites
+                folded,
+                activation=chain.activation,
+                dtype=dtype,
+                typical_input=self._typical_input(chain.conv),
+                overwrites=overwrites,
             )
             self._add(key, fused)
         inputs = [chain.conv.args[0], *([] if chain.addend is None else [chain.addend])]
         self._put(chain.nodes, self.made[key], inputs)
+
+    def _typical_input(self, conv: fx.Node) -> tuple[int, ...]:
+        shape = _shape(conv.args[0])
+        assert shape is not None  # ``run_with_shapes``
+        # What was pooled stays one cell.
+        return *shape[:2], *(n if n == 1 else n * self.enlargement for n in shape[2:])
 
     def _replace_group_norm(self, node: fx.Node) -> None:
         user = _only_user(node)
@@ -235,12 +252,15 @@ def _without_later(nodes: Iterable[fx.Node], is_conv: Callable[[fx.Node], bool])
     return last
 
 
-def fuse(traced: fx.GraphModule, *, dtype: torch.dtype, last_dtype: torch.dtype) -> None:
+def fuse(
+    traced: fx.GraphModule, *, dtype: torch.dtype, last_dtype: torch.dtype, enlargement: int = 1
+) -> None:
     """Put the layers of a traced part together; it returns what it did, in these types.
 
     Args:
         traced: the part, in evaluation mode, with the shapes of its values.
         dtype: what convolutions and linear layers compute in, float32 or bfloat16.
         last_dtype: what those convolutions compute in that no other one follows.
+        enlargement: how many times wider and higher than in the trace maps mostly are.
     """
-    _Fusion(traced, dtype=dtype, last_dtype=last_dtype).run()
+    _Fusion(traced, dtype=dtype, last_dtype=last_dtype, enlargement=enlargement).run()

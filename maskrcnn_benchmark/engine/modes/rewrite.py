@@ -29,6 +29,8 @@ Inputs: TypeAlias = tuple[Any, ...]
 _Stage = TypeVar("_Stage", StageOutput, RoiOutput)
 
 _PROBE_HW = (256, 320)
+# From the probe to what models mostly see: (768, 960). Maps of RoIs have one size.
+_ENLARGEMENT = 3
 _NUM_PROBE_ROIS = 3
 # Greatest difference between a part and its copy, of the size of the results, both as Euclidean
 # norms. Sums in another order differ by parts of a million, which norms over the few cells of the
@@ -65,35 +67,36 @@ class _Rewriting:
 
     def replace_parts(self, whole: nn.Module) -> None:
         """Put the largest parts that can be traced in place of those that the module has."""
-        last_dtype = torch.float32 if isinstance(whole, DenseStage) else self.dtype
         for name, part in list(whole._modules.items()):
             if part is not None and has_convolutions(part):
                 if part not in self.done:
-                    self.done[part] = self._faster(part, last_dtype)
+                    self.done[part] = self._faster(part, whole)
                 setattr(whole, name, self.done[part])
 
-    def _faster(self, part: nn.Module, last_dtype: torch.dtype) -> nn.Module:
+    def _faster(self, part: nn.Module, whole: nn.Module) -> nn.Module:
         if is_layer(part):
             # What it stands in may read its weights.
             return part.to(memory_format=torch.channels_last)
         inputs = self.inputs.get(part)
-        fused = None if inputs is None else self._fused(part, inputs, last_dtype)
+        fused = None if inputs is None else self._fused(part, inputs, whole)
         if fused is None:
             self.replace_parts(part)
             return part
         return fused
 
-    def _fused(self, part: nn.Module, inputs: Inputs, last_dtype: torch.dtype) -> nn.Module | None:
+    def _fused(self, part: nn.Module, inputs: Inputs, whole: nn.Module) -> nn.Module | None:
         traced = trace(part, inputs)
         if traced is None:
             return None
         expected = run_with_shapes(traced, _copied(inputs))
+        last_dtype = torch.float32 if isinstance(whole, DenseStage) else self.dtype
+        enlargement = 1 if isinstance(whole, ROIHead) else _ENLARGEMENT
         fused = fx.GraphModule(traced, copy.deepcopy(traced.graph), type(part).__name__)
-        fuse(fused, dtype=torch.float32, last_dtype=torch.float32)
+        fuse(fused, dtype=torch.float32, last_dtype=torch.float32, enlargement=enlargement)
         _check(part, fused(*_copied(inputs)), expected)
         if self.dtype is not torch.float32:
             fused = traced
-            fuse(fused, dtype=self.dtype, last_dtype=last_dtype)
+            fuse(fused, dtype=self.dtype, last_dtype=last_dtype, enlargement=enlargement)
             fused.register_forward_hook(_leave_half_precision)
         for hooks in _HOOKS:
             getattr(fused, hooks).update(getattr(part, hooks))

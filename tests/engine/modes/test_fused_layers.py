@@ -28,9 +28,9 @@ def uneven(norm):
     return norm.eval()
 
 
-def conv_and_input(**options):
+def conv_and_input(kernel_size=3, **options):
     torch.manual_seed(0)
-    conv = nn.Conv2d(8, 16, 3, **options)
+    conv = nn.Conv2d(8, 16, kernel_size, **options)
     return conv, torch.randn(2, 8, 11, 13) * 4
 
 
@@ -42,6 +42,7 @@ def conv_and_input(**options):
         {"padding": 1, "stride": 2},
         {"padding": (2, 1), "dilation": (2, 1), "groups": 4},
         {"padding": 1, "groups": 8, "stride": (1, 2)},
+        {"kernel_size": 1, "stride": 2},
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -56,6 +57,24 @@ def test_it_is_the_convolution_and_what_follows(options, activation, dtype):
     assert found.dtype == dtype
     tolerance = 0.05 if dtype == torch.bfloat16 else 2e-5
     torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kernel_size", "channels"), [(1, (1024, 2048)), (3, (512, 192)), (3, (256, 256))]
+)
+@torch.no_grad()
+def test_no_call_arranges_the_weights_again_slowly(dtype, kernel_size, channels, capfd):
+    """oneDNN's reorder of any kind, "simple", takes ten times as long as such a convolution."""
+    conv = nn.Conv2d(*channels, kernel_size, padding=kernel_size // 2)
+    folded, typical = FoldedConv.of(conv), (1, channels[0], 48, 60)
+    fused = FusedConv2d(folded, activation=Activation.RELU, dtype=dtype, typical_input=typical)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        for size in [(48, 60), (50, 68), (38, 64), (26, 40)]:
+            fused(torch.zeros(1, channels[0], *size))
+    lines = [line for line in capfd.readouterr().out.splitlines() if ",exec," in line]
+    assert any("convolution" in line for line in lines) or not fused.is_packed
+    assert not [line for line in lines if "reorder,simple" in line]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
