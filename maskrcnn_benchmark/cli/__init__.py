@@ -18,7 +18,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "train": "train a model on a folder of annotated photos",
         "test": "measure a trained model",
-        "predict": "draw what a trained model finds on photos",
+        "predict": "draw what a trained model finds on photos and videos",
+        "serve": "show what a trained model finds, on a page in the browser",
         "check-data": "look through annotated photos for what would go wrong",
         "convert": "convert weight files of other programs",
         "models": "list the models that can be trained",
@@ -32,6 +33,7 @@ examples, from a folder of annotated photos to masks on new ones:
   centermask check-data my_photos
   centermask train --data my_photos --output run
   centermask predict run/model_final.pth new_photos --output drawn
+  centermask serve run/model_final.pth
 """
 
 
