@@ -56,7 +56,7 @@ def decode_photo(path: Path, limits: Limits) -> Image.Image:
             many pixels.
     """
     Image.init()
-    formats = [one for one in FORMATS if one in Image.OPEN]
+    formats = tuple(one for one in FORMATS if one in Image.OPEN)
     try:
         with Image.open(path, formats=formats) as image:
             width, height = image.size

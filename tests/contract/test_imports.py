@@ -35,7 +35,9 @@ ALLOWED: dict[str, set[str]] = {
     "modeling.detector": _BASE | {"config", "layers", "structures", "modeling"},
     "visualization": _BASE | {"config", "data", "evaluation", "structures", "utils"},
     "prediction": _BASE | {"config", "data", "engine", "structures", "utils", "visualization"},
-    "cli": _BASE | {"config", "data", "engine", "prediction", "utils", "visualization", "weights"},
+    "serve": _BASE | {"config", "data", "engine", "structures", "visualization"},
+    "cli": _BASE
+    | {"config", "data", "engine", "prediction", "serve", "utils", "visualization", "weights"},
     "engine": _BASE
     | {
         "config",
