@@ -26,6 +26,7 @@ from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
+from maskrcnn_benchmark.layers.process_mean import mean_over_processes
 from maskrcnn_benchmark.layers.roi_align import ROIAlign, roi_align
 from maskrcnn_benchmark.layers.roi_pool import ROIPool, roi_pool
 from maskrcnn_benchmark.layers.scale import Scale
@@ -66,6 +67,7 @@ __all__ = [
     "deform_roi_pooling",
     "group_norm_relu",
     "interpolate",
+    "mean_over_processes",
     "ml_nms",
     "modulated_deform_conv",
     "nms",

@@ -28,6 +28,8 @@ class IOULoss(ShowsArguments):
 
     Args:
         loc_loss_type: "iou" for -log IoU, "linear_iou" for 1 - IoU, "giou" for 1 - GIoU.
+        enclosing_eps: added to the area of the enclosing box of GIoU; without it two empty boxes
+            make NaN.
 
     Raises:
         ValueError: another loss type.
@@ -36,15 +38,22 @@ class IOULoss(ShowsArguments):
     smoothing terms are those of FCOS.
     """
 
-    def __init__(self, loc_loss_type: LocLossType) -> None:
+    def __init__(
+        self, loc_loss_type: LocLossType, *, enclosing_eps: float = _ENCLOSING_EPS
+    ) -> None:
         super().__init__()
         if loc_loss_type not in get_args(LocLossType):
             known = ", ".join(get_args(LocLossType))
             raise ValueError(f"loc_loss_type: expected one of {known}, got {loc_loss_type!r}")
         self.loc_loss_type = loc_loss_type
+        self.enclosing_eps = enclosing_eps
 
     def forward(
-        self, pred_ltrb: Tensor, target_ltrb: Tensor, weight: Tensor | None = None
+        self,
+        pred_ltrb: Tensor,
+        target_ltrb: Tensor,
+        weight: Tensor | None = None,
+        divisor: float | None = None,
     ) -> Tensor:
         """Weighted mean of the losses of all locations, a scalar float32 (or float64).
 
@@ -52,9 +61,10 @@ class IOULoss(ShowsArguments):
             pred_ltrb: (K, 4) distances left, top, right, bottom, px, >= 0.
             target_ltrb: (K, 4) likewise.
             weight: (K,) >= 0, or None for equal weights.
+            divisor: of the weighted sum, > 0; None: the sum of the weights.
 
         Returns:
-            sum(weight * loss) / sum(weight); 0, tied to the graph, without locations.
+            sum(weight * loss) / divisor; 0, tied to the graph, without locations.
         """
         # Squares of sides leave the range of half precision.
         precise = torch.promote_types(pred_ltrb.dtype, torch.float32)
@@ -62,6 +72,8 @@ class IOULoss(ShowsArguments):
         mean = losses.sum() / max(losses.numel(), 1)
         if weight is None:
             return mean
+        if divisor is not None:
+            return (losses * weight).sum() / divisor
         total = weight.to(precise).sum()
         # UPSTREAM(iou-loss-zero-weights): weights that are all zero mean equal weights.
         weighted = (losses * weight).sum() / torch.where(total > 0, total, 1.0)
@@ -76,5 +88,5 @@ class IOULoss(ShowsArguments):
             return -iou.log()
         if self.loc_loss_type == "linear_iou":
             return 1 - iou
-        enclosing = _area(torch.maximum(pred, target)) + _ENCLOSING_EPS
+        enclosing = _area(torch.maximum(pred, target)) + self.enclosing_eps
         return 1 - (iou - (enclosing - union) / enclosing)

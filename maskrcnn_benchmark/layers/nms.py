@@ -1,8 +1,9 @@
 """Greedy non-maximum suppression.
 
-Shape symbols: K boxes. Two boxes overlap by the IoU of their inclusive areas (a box from x1 to x2
-is x2 - x1 + 1 wide); a box goes when its IoU with a kept box of higher rank *exceeds* the
-threshold. Rank is by score, descending; of equal scores the lower index ranks higher.
+Shape symbols: K boxes. Two boxes overlap by the IoU of their areas (a box from x1 to x2 is
+x2 - x1 + 1 wide, unless a pixel offset says otherwise); a box goes when its IoU with a kept box of
+higher rank *exceeds* the threshold. Rank is by score, descending; of equal scores the lower index
+ranks higher.
 """
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers.arguments import check_floating, check_shape, check_tensors
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.layers.precision import at_least_float32
 
 
 def _check(boxes: Tensor, scores: Tensor, **labels: Tensor) -> None:
@@ -31,6 +31,16 @@ def _as_integers(labels: Tensor) -> Tensor:
     )
 
 
+def _as_inclusive(boxes: Tensor, pixel_offset: int) -> Tensor:
+    """Boxes whose areas under the inclusive reading are those of ``boxes`` under another one."""
+    if pixel_offset == LEGACY_PIXEL_OFFSET:
+        return boxes
+    # In float64 the shift is exact: a box without extent keeps an area of exactly 0.
+    moved = boxes.detach().to(torch.float64, copy=True)
+    moved[:, 2:] += pixel_offset - LEGACY_PIXEL_OFFSET
+    return moved
+
+
 def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
     order = scores.detach().argsort(descending=True, stable=True)
     ranked_boxes = boxes.detach()[order]
@@ -44,13 +54,16 @@ def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshol
     return kept_inds
 
 
-def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+def nms(
+    boxes: Tensor, scores: Tensor, threshold: float, pixel_offset: int = LEGACY_PIXEL_OFFSET
+) -> Tensor:
     """Indices of the boxes that survive suppression, (kept,) int64, ascending (not by score).
 
     Args:
-        boxes: (K, 4) floating, xyxy inclusive px. Half precision is compared in float32.
+        boxes: (K, 4) floating, xyxy px. Half precision is compared in float32.
         scores: (K,) floating.
         threshold: largest IoU that two kept boxes may have, usually in [0, 1].
+        pixel_offset: what a box adds to x2 - x1 to get its width.
 
     Raises:
         ValueError: shapes other than (K, 4) and (K,), boxes or scores that are not floating,
@@ -61,16 +74,23 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     # UPSTREAM(nms-strictly-above): the original suppressed at IoU > threshold on CUDA only, at >=
     # on the CPU.
     _check(boxes, scores)
-    return _kept_indices(boxes, scores, None, threshold)
+    return _kept_indices(_as_inclusive(boxes, pixel_offset), scores, None, threshold)
 
 
-def ml_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
+def ml_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    threshold: float,
+    pixel_offset: int = LEGACY_PIXEL_OFFSET,
+) -> Tensor:
     """As ``nms``, but only boxes of equal ``labels``, (K,) integers, suppress each other.
 
     Source: "multi-label" suppression of FCOS (Tian et al. 2019), kept by CenterMask.
     """
     _check(boxes, scores, labels=labels)
-    return _kept_indices(boxes, scores, _as_integers(labels), threshold)
+    ranked = _as_inclusive(boxes, pixel_offset)
+    return _kept_indices(ranked, scores, _as_integers(labels), threshold)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -81,8 +101,5 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     the labels.
     """
     _check(boxes, scores, idxs=idxs)
-    precise = at_least_float32(boxes)
-    # An edge at x2 is the far side of the pixel before.
-    pixels = torch.cat((precise[:, :2], precise[:, 2:] - LEGACY_PIXEL_OFFSET), dim=1)
-    kept_inds = _kept_indices(pixels, scores, _as_integers(idxs), iou_threshold)
+    kept_inds = _kept_indices(_as_inclusive(boxes, 0), scores, _as_integers(idxs), iou_threshold)
     return kept_inds[scores[kept_inds].argsort(descending=True, stable=True)]

@@ -1,8 +1,8 @@
 """Boxes of one image with per-box fields.
 
 Shapes: K boxes.
-Frame: pixels of the image whose (width, height) is ``BoxList.size``; corners are inclusive, see
-``layers.pixel``.
+Frame: pixels of the image whose (width, height) is ``BoxList.size``; corners are inclusive unless
+``pixel_offset`` says otherwise, see ``layers.pixel``.
 """
 
 from __future__ import annotations
@@ -54,12 +54,15 @@ class BoxList:
     Args:
         bbox: (K, 4) boxes, converted to float32; an empty list is K = 0.
         image_size: (width, height) of the image the coordinates refer to.
-        mode: "xyxy" (inclusive corners) or "xywh" (inclusive width and height).
+        mode: "xyxy" (corners) or "xywh" (width and height).
+        pixel_offset: what a box adds to x2 - x1 to get its width: 1, corners are its first and
+            last pixel (inclusive); 0, corners are edges. Whatever is made of a BoxList inherits it.
 
     Attributes:
         bbox: (K, 4) float32, in the convention of ``mode``.
         size: (width, height).
         mode: "xyxy" or "xywh".
+        pixel_offset: see above.
 
     Raises:
         ValueError: another mode, or a shape other than (K, 4).
@@ -70,6 +73,8 @@ class BoxList:
         bbox: Tensor | np.ndarray[Any, Any] | Sequence[Sequence[float]],
         image_size: tuple[int, int],
         mode: BoxMode = "xyxy",
+        *,
+        pixel_offset: int = LEGACY_PIXEL_OFFSET,
     ) -> None:
         if mode not in ("xyxy", "xywh"):
             raise ValueError(f"mode must be 'xyxy' or 'xywh', not {mode!r}")
@@ -82,6 +87,7 @@ class BoxList:
         width, height = image_size
         self.size: tuple[int, int] = (width, height)
         self.mode: BoxMode = mode
+        self.pixel_offset = pixel_offset
         self._fields: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -140,7 +146,8 @@ class BoxList:
                 f"field {field!r} must have one entry a box, {len(self)}, not {length}"
             )
         if field == "mask" and not isinstance(field_data, PredictedMasks):
-            field_data = masks_of_tensor(field_data, self.convert("xyxy").bbox, self.size)
+            boxes = self.convert("xyxy").bbox
+            field_data = masks_of_tensor(field_data, boxes, self.size, self.pixel_offset)
         if isinstance(field_data, PredictedMasks) and field_data.size != self.size:
             raise ValueError(
                 f"field {field!r}: masks of an image of the size (w, h) = {field_data.size} for "
@@ -207,10 +214,19 @@ class BoxList:
             return self._like(self.bbox, self._fields)
         corner, other = self.bbox[:, :2], self.bbox[:, 2:]
         if mode == "xywh":
-            other = other - corner + LEGACY_PIXEL_OFFSET
+            other = other - corner + self.pixel_offset
         else:
-            other = corner + (other - LEGACY_PIXEL_OFFSET).clamp(min=0)
+            other = corner + (other - self.pixel_offset).clamp(min=0)
         return self._like(torch.cat([corner, other], dim=1), self._fields, mode=mode)
+
+    def with_pixel_offset(self, pixel_offset: int) -> BoxList:
+        """The same areas by another ``pixel_offset``: where corners are kept, x2 and y2 move."""
+        if pixel_offset == self.pixel_offset:
+            return self._like(self.bbox, self._fields)
+        moved = self.convert("xyxy").bbox.clone()
+        moved[:, 2:] += self.pixel_offset - pixel_offset
+        boxes = BoxList(moved, self.size, pixel_offset=pixel_offset).convert(self.mode)
+        return boxes._like(boxes.bbox, self._fields)
 
     def resize(self, size: tuple[int, int]) -> BoxList:
         """The boxes in the image resized to ``size`` (w, h); fields with geometry follow.
@@ -238,10 +254,10 @@ class BoxList:
         # UPSTREAM(flip-top-bottom): bounding_box.py mirrored top-bottom without the pixel offset,
         # so that boxes moved down by a pixel against their masks. Both directions are alike here.
         if method == FLIP_LEFT_RIGHT:
-            last = width - LEGACY_PIXEL_OFFSET
+            last = width - self.pixel_offset
             x1, x2 = last - x2, last - x1
         else:
-            last = height - LEGACY_PIXEL_OFFSET
+            last = height - self.pixel_offset
             y1, y2 = last - y2, last - y1
         flipped = torch.stack([x1, y1, x2, y2], dim=1)
         fields = _follow(self._fields, "transpose", method)
@@ -265,14 +281,14 @@ class BoxList:
         return self._like(cropped, fields, mode="xyxy", size=size).convert(self.mode)
 
     def clip_to_image(self, remove_empty: bool = True) -> BoxList:
-        """The boxes with their corners moved into the image, ``[0, size - 1]``.
+        """The boxes with their corners moved into the image, ``[0, size - pixel_offset]``.
 
         Args:
             remove_empty: drop boxes whose clipped corners do not satisfy x2 > x1 and y2 > y1.
         """
         corners = self.convert("xyxy").bbox
         width, height = self.size
-        last = corners.new_tensor([width, height, width, height]) - LEGACY_PIXEL_OFFSET
+        last = corners.new_tensor([width, height, width, height]) - self.pixel_offset
         clipped = corners.clamp(min=0).minimum(last)
         boxes = self._like(clipped, self._fields, mode="xyxy").convert(self.mode)
         if not remove_empty:
@@ -280,10 +296,10 @@ class BoxList:
         return boxes[(clipped[:, 2:] > clipped[:, :2]).all(dim=1)]
 
     def area(self) -> Tensor:
-        """(K,) areas in px^2, width and height inclusive."""
+        """(K,) areas in px^2."""
         if self.mode == "xywh":
             return self.bbox[:, 2] * self.bbox[:, 3]
-        sides = self.bbox[:, 2:] - self.bbox[:, :2] + LEGACY_PIXEL_OFFSET
+        sides = self.bbox[:, 2:] - self.bbox[:, :2] + self.pixel_offset
         return sides[:, 0] * sides[:, 1]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> BoxList:
@@ -300,7 +316,12 @@ class BoxList:
         size: tuple[int, int] | None = None,
     ) -> BoxList:
         """A new BoxList that differs in what is given; field lengths are checked."""
-        boxes = BoxList(bbox, self.size if size is None else size, mode or self.mode)
+        boxes = BoxList(
+            bbox,
+            self.size if size is None else size,
+            mode or self.mode,
+            pixel_offset=self.pixel_offset,
+        )
         for name, data in fields.items():
             boxes.add_field(name, data)
         return boxes

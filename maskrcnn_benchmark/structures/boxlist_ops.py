@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers import ml_nms, nms
-from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.predicted_masks import PredictedMasks
 
@@ -25,7 +24,7 @@ def boxlist_nms(
 
     Args:
         boxlist: K boxes of one image, any mode.
-        nms_thresh: a box goes if its inclusive IoU with a better one is greater; a value <= 0
+        nms_thresh: a box goes if its IoU with a better one is greater; a value <= 0
             switches the suppression off (and ``max_proposals`` with it, as in the original).
         max_proposals: at most so many of the best survivors; <= 0 keeps all.
         score_field: name of the field that ranks the boxes.
@@ -60,9 +59,9 @@ def _suppress(
         return boxlist
     boxes = boxlist.convert("xyxy").bbox
     if labels is None:
-        keep = nms(boxes, scores, nms_thresh)
+        keep = nms(boxes, scores, nms_thresh, boxlist.pixel_offset)
     else:
-        keep = ml_nms(boxes, scores, labels, nms_thresh)
+        keep = ml_nms(boxes, scores, labels, nms_thresh, boxlist.pixel_offset)
     if 0 < max_proposals < keep.numel():
         # UPSTREAM(nms-limit): boxlist_ops.py kept the first indices, which are the best ones only
         # if the boxes come sorted by score. The best are kept here whatever the order.
@@ -72,7 +71,7 @@ def _suppress(
 
 
 def remove_small_boxes(boxlist: BoxList, min_size: float) -> BoxList:
-    """The boxes whose inclusive width and height are both at least ``min_size`` px."""
+    """The boxes whose width and height are both at least ``min_size`` px."""
     # UPSTREAM(small-boxes-stay): a box is a pixel wide at least, so that a least size of 0, which
     # all detectors ask for by default, drops nothing, not even what clipping left without extent.
     widths_heights = boxlist.convert("xywh").bbox[:, 2:]
@@ -80,41 +79,49 @@ def remove_small_boxes(boxlist: BoxList, min_size: float) -> BoxList:
 
 
 def boxlist_iou(boxlist1: BoxList, boxlist2: BoxList) -> Tensor:
-    """(N, M) intersection over union of every pair, widths and heights inclusive.
+    """(N, M) intersection over union of every pair; NaN where both are empty.
 
     Args:
         boxlist1: N boxes, any mode.
         boxlist2: M boxes of an image of the same size, any mode.
 
     Raises:
-        ValueError: the image sizes differ.
+        ValueError: the image sizes, or the pixel offsets, differ.
     """
     if boxlist1.size != boxlist2.size:
         raise ValueError(
             f"boxes of images of different size: {boxlist1.size} and {boxlist2.size} (w, h)"
         )
+    offset = boxlist1.pixel_offset
+    if offset != boxlist2.pixel_offset:
+        raise ValueError(
+            f"boxes of different pixel offsets: {offset} and {boxlist2.pixel_offset}; see "
+            "BoxList.with_pixel_offset"
+        )
     first, second = boxlist1.convert("xyxy"), boxlist2.convert("xyxy")
     x1, y1, x2, y2 = (coordinate[:, None] for coordinate in first.bbox.unbind(dim=1))
     # One coordinate at a time: anchors make M large, and a last dimension of two is slow.
-    intersection = _overlap(x1, x2, second.bbox[:, 0], second.bbox[:, 2])
-    intersection *= _overlap(y1, y2, second.bbox[:, 1], second.bbox[:, 3])
+    intersection = _overlap(x1, x2, second.bbox[:, 0], second.bbox[:, 2], offset)
+    intersection *= _overlap(y1, y2, second.bbox[:, 1], second.bbox[:, 3], offset)
     return intersection / (first.area()[:, None] + second.area() - intersection)
 
 
-def _overlap(start1: Tensor, end1: Tensor, start2: Tensor, end2: Tensor) -> Tensor:
-    """(N, M) inclusive lengths that intervals (N, 1) and (M,) have in common."""
+def _overlap(
+    start1: Tensor, end1: Tensor, start2: Tensor, end2: Tensor, pixel_offset: int
+) -> Tensor:
+    """(N, M) lengths that intervals (N, 1) and (M,) have in common."""
     length = torch.minimum(end1, end2) - torch.maximum(start1, start2)
-    return (length + LEGACY_PIXEL_OFFSET).clamp_(min=0)
+    return (length + pixel_offset).clamp_(min=0)
 
 
 def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:
     """One BoxList with the boxes and fields of all, in order.
 
     Args:
-        bboxes: at least one BoxList, of equal image size, mode and field names.
+        bboxes: at least one BoxList, of equal image size, mode, pixel offset and field names.
 
     Raises:
-        ValueError: no BoxList, or image sizes, modes or field names that differ.
+        ValueError: no BoxList, or image sizes, modes, pixel offsets or field names that differ.
         TypeError: a field that is neither a tensor nor predicted masks, with more than one BoxList.
     """
     if not bboxes:
@@ -123,9 +130,17 @@ def cat_boxlist(bboxes: Sequence[BoxList]) -> BoxList:
     for boxes in bboxes[1:]:
         if boxes.size != first.size or boxes.mode != first.mode:
             raise ValueError(f"cannot concatenate {first} and {boxes}: size or mode differ")
+        if boxes.pixel_offset != first.pixel_offset:
+            offsets = f"{first.pixel_offset} and {boxes.pixel_offset}"
+            raise ValueError(f"cannot concatenate boxes of the pixel offsets {offsets}")
         if set(boxes.fields()) != set(first.fields()):
             raise ValueError(f"cannot concatenate {first} and {boxes}: fields differ")
-    joined = BoxList(torch.cat([boxes.bbox for boxes in bboxes]), first.size, first.mode)
+    joined = BoxList(
+        torch.cat([boxes.bbox for boxes in bboxes]),
+        first.size,
+        first.mode,
+        pixel_offset=first.pixel_offset,
+    )
     for name in first.fields():
         is_masks = name == "mask"
         parts = [one.predicted_masks if is_masks else one.get_field(name) for one in bboxes]

@@ -10,48 +10,33 @@ Source: Mask R-CNN (He et al. 2017), section 3.1 (masks are resized to the box a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.mask_resize import (
-    MASK_PADDING,
-    MASK_THRESHOLD,
-    encode_part,
-    sub_pixel_parts,
-    visible_parts,
-)
-from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
+from maskrcnn_benchmark.layers.mask_resize import MASK_THRESHOLD
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.indexing import FLIP_LEFT_RIGHT, InstanceIndex, as_index
+
+# Also known under their names here.
+from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE as LEGACY_PASTE
+from maskrcnn_benchmark.structures.paste_rules import OWN_RULES as OWN_RULES
+from maskrcnn_benchmark.structures.paste_rules import RLE as RLE
+from maskrcnn_benchmark.structures.paste_rules import SUB_PIXEL_PASTE as SUB_PIXEL_PASTE
+from maskrcnn_benchmark.structures.paste_rules import InclusivePaste as InclusivePaste
+from maskrcnn_benchmark.structures.paste_rules import PastedMask as PastedMask
+from maskrcnn_benchmark.structures.paste_rules import PasteRule as PasteRule
+from maskrcnn_benchmark.structures.paste_rules import SizeWH as SizeWH
+from maskrcnn_benchmark.structures.paste_rules import SubPixelPaste as SubPixelPaste
+from maskrcnn_benchmark.structures.paste_rules import encode_crops as encode_crops
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-RLE: TypeAlias = dict[str, Any]
-"""COCO compressed run lengths of an image, ``{"size": [H, W], "counts": str}``."""
-SizeWH: TypeAlias = tuple[int, int]
-
-
-class PastedMask(NamedTuple):
-    """A part of the image that holds all of one mask; all else is 0.
-
-    Attributes:
-        x0: image column of the part's first column.
-        y0: image row of the part's first row.
-        mask: (h, w) uint8 of 0 and 1 (of 0 to 255 by a rule without threshold); h or w is 0 if
-            nothing of the mask lies in the image.
-    """
-
-    x0: int
-    y0: int
-    mask: NDArray[np.uint8]
 
 
 class PredictedMasks(ABC):
@@ -93,7 +78,7 @@ class PredictedMasks(ABC):
 
         Equal to pycocotools' encoding of ``planes``, which are never made.
         """
-        return _encode(self.crops(), self.size)
+        return encode_crops(self.crops(), self.size)
 
     def planes(self) -> Tensor:
         """(K, H, W) uint8 masks of the whole image, on the CPU."""
@@ -123,71 +108,6 @@ class PredictedMasks(ABC):
         return self
 
 
-class PasteRule(ABC):
-    """How a mask becomes pixels of its box."""
-
-    @abstractmethod
-    def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
-        """Each of the masks (N, M, M) in turn, pasted into its box of (N, 4) xyxy px.
-
-        Raises:
-            ValueError: a box that is not finite.
-        """
-
-    def encode(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> list[RLE]:
-        """The N RLEs of what ``paste`` gives."""
-        return _encode(self.paste(masks, boxes, size), size)
-
-
-@dataclass(frozen=True)
-class InclusivePaste(PasteRule):
-    """The original's rule: a mask is resized to its box in whole pixels, both ends counted.
-
-    Args:
-        threshold: pixels above it are 1; below 0 there is none, and pixels are probabilities
-            times 255, rounded down, for viewing.
-        padding: zeros put around the mask, so that it can fade out; the box grows in proportion.
-    """
-
-    threshold: float = MASK_THRESHOLD
-    padding: int = MASK_PADDING
-
-    def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
-        """See ``PasteRule``; boxes are inclusive."""
-        for x0, y0, columns in visible_parts(masks, boxes, size, self.padding):
-            if self.threshold < 0:
-                yield PastedMask(x0, y0, (columns * 255).astype(np.uint8).T)
-            else:
-                yield PastedMask(x0, y0, (columns > self.threshold).view(np.uint8).T)
-
-    def encode(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> list[RLE]:
-        """See ``PasteRule``; a threshold below 0 is refused."""
-        return paste_masks_rle(masks, boxes, size[::-1], self.threshold, self.padding)
-
-
-@dataclass(frozen=True)
-class SubPixelPaste(PasteRule):
-    """Pixels read the mask where their centres lie in its box; nothing is rounded or padded.
-
-    The rule of detectron2 and TensorMask (Chen et al. 2019): boxes are half-open, of the width
-    x2 - x1, and the pixel (row i, column j) has its centre at (j + 0.5, i + 0.5).
-
-    Args:
-        threshold: pixels of at least this are 1.
-    """
-
-    threshold: float = MASK_THRESHOLD
-
-    def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
-        """See ``PasteRule``; boxes are half-open, and those without extent stay empty."""
-        for x0, y0, columns in sub_pixel_parts(masks, boxes, size):
-            yield PastedMask(x0, y0, (columns >= self.threshold).view(np.uint8).T)
-
-
-LEGACY_PASTE: Final = InclusivePaste()
-SUB_PIXEL_PASTE: Final = SubPixelPaste()
-
-
 @dataclass(frozen=True, eq=False)
 class BoxMasks(PredictedMasks):
     """Masks of M x M probabilities, each in a box of its own.
@@ -198,8 +118,8 @@ class BoxMasks(PredictedMasks):
             an anchor; may leave the image. Inclusive or half-open, as ``rule`` takes them.
         size: (w, h) of the image.
         rule: how they are pasted.
-        in_detections: the boxes are the detections' own: under the original's rule the bare tensor
-            says it all.
+        in_detections: the boxes are the detections' own: under the rule that ``OWN_RULES`` has for
+            them the bare tensor says it all.
 
     Raises:
         ValueError: masks of other shapes, or another number of boxes.
@@ -273,7 +193,7 @@ class BoxMasks(PredictedMasks):
 
     def as_field(self) -> Tensor | PredictedMasks:
         """See ``PredictedMasks``: (K, 1, M, M), if it says it all."""
-        says_all = self.in_detections and self.rule == LEGACY_PASTE
+        says_all = self.in_detections and self.rule in OWN_RULES.values()
         return self.masks if says_all and isinstance(self.masks, Tensor) else self
 
     def _stacks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -358,31 +278,27 @@ def _bitmap(one: Tensor, size: SizeWH) -> Tensor:
     return smooth[0, 0] > MASK_THRESHOLD
 
 
-def _encode(crops: Iterable[PastedMask], size: SizeWH) -> list[RLE]:
-    width, height = size
-    return [
-        {"size": [height, width], "counts": encode_part(x0, y0, mask.T, size).decode("ascii")}
-        for x0, y0, mask in crops
-    ]
-
-
-def masks_of_tensor(tensor: object, boxes: Tensor, size: SizeWH) -> PredictedMasks:
+def masks_of_tensor(
+    tensor: object, boxes: Tensor, size: SizeWH, pixel_offset: int = LEGACY_PIXEL_OFFSET
+) -> PredictedMasks:
     """The predicted masks that a script means by a tensor, as ``add_field("mask", …)`` takes it.
 
-    Floating (K, 1, M, M) are probabilities inside the detections' boxes, pasted by the original's
-    rule; uint8 or bool (K, 1, H, W) of the image's size are masks of the whole image.
+    Floating (K, 1, M, M) are probabilities inside the detections' boxes, pasted by the rule that
+    ``OWN_RULES`` has for such boxes; uint8 or bool (K, 1, H, W) of the image's size are masks of
+    the whole image.
 
     Args:
         tensor: the field's data.
-        boxes: (K, 4) the detections' boxes, px of the image, xyxy inclusive.
+        boxes: (K, 4) the detections' boxes, px of the image, xyxy.
         size: (w, h) of the image.
+        pixel_offset: of the boxes.
 
     Raises:
         ValueError: anything else.
     """
     if isinstance(tensor, Tensor) and tensor.ndim == 4 and tensor.shape[1] == 1:
         if tensor.is_floating_point() and tensor.shape[2] == tensor.shape[3]:
-            return BoxMasks(tensor, boxes, size, in_detections=True)
+            return BoxMasks(tensor, boxes, size, OWN_RULES[pixel_offset], in_detections=True)
         if tensor.dtype in (torch.uint8, torch.bool) and tensor.shape[2:] == size[::-1]:
             return ImageMasks(tensor[:, 0], size)
     came = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor)

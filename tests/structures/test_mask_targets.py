@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maskrcnn_benchmark.structures.mask_targets import area_ratios, crop_and_rasterize
+from maskrcnn_benchmark.structures.mask_targets import (
+    area_ratios,
+    crop_and_rasterize,
+    shoelace_ratios,
+)
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from tests.factories import elliptic_masks, random_boxlist, rectangle
 from tests.golden_data import golden_json, golden_npz
@@ -158,3 +162,46 @@ def test_targets_agree_with_the_rasteriser_one_by_one():
         ((points,),) = mask.crop(box).resize((28, 28)).instances.polygons
         rle = mask_utils.merge(mask_utils.frPyObjects([points.ravel().tolist()], 28, 28))
         assert (mask_utils.decode(rle) != target.numpy()).sum() <= 1
+
+
+def test_the_least_side_of_a_crop_is_a_matter_of_rules():
+    masks = masks_of([[rectangle(5.0, 5.0, 5.25, 15.0)]])
+    boxes = torch.tensor([[5.0, 5.0, 5.5, 15.0]])
+    by_rule = {side: crop_and_rasterize(masks, boxes, 4, min_side=side) for side in (1.0, 0.1)}
+    # A quarter of a px is a quarter of a crop of 1 px, and half of one of 0.5 px.
+    assert by_rule[1.0][0, 0].tolist() == [True, False, False, False]
+    assert by_rule[0.1][0, 0].tolist() == [True, True, False, False]
+
+
+def test_shares_by_the_areas_of_polygons():
+    ten = rectangle(0.0, 0.0, 10.0, 10.0)
+    instances = [[ten], [ten], [ten, ten], [ten], [ten]]
+    boxes = torch.tensor(
+        [
+            [0.0, 0.0, 5.0, 10.0],
+            [-5.0, -5.0, 20.0, 20.0],
+            [0.0, 0.0, 5.0, 10.0],
+            [5.0, 5.0, 5.5, 9.0],
+            [20.0, 20.0, 30.0, 30.0],
+        ]
+    )
+    ratios = shoelace_ratios(masks_of(instances), boxes)
+    assert_close(ratios, torch.tensor([0.5, 1.0, 0.5, 1e-10, 1e-10]))
+    assert len(shoelace_ratios(masks_of([]), boxes[:0])) == 0
+
+
+def test_shares_are_those_of_pycocotools():
+    boxes = random_boxlist(6, SIZE)
+    masks = elliptic_masks(random_boxlist(6, SIZE, seed=1))
+    for ratio, polygons, box in zip(
+        shoelace_ratios(masks, boxes.bbox),
+        masks.instances.polygons,
+        boxes.bbox.numpy(),
+        strict=True,
+    ):
+        width, height = (box[2:] - box[:2]).astype(int).tolist()
+        moved = [(points - box[:2]).ravel().tolist() for points in polygons]
+        inside = mask_utils.area(mask_utils.frPyObjects(moved, height, width)).sum()
+        x, y = polygons[0].astype(np.float64).T
+        area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
+        assert ratio.item() == pytest.approx(max(min(inside / area, 1), 1e-10), rel=1e-5)

@@ -1,0 +1,124 @@
+"""How a mask inside a box becomes pixels of the image.
+
+Shapes: N masks, M side of a mask; h, w of a part of the image.
+Source: Mask R-CNN (He et al. 2017), section 3.1 (masks are resized to the box and thresholded).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskrcnn_benchmark.layers.mask_resize import (
+    MASK_PADDING,
+    MASK_THRESHOLD,
+    encode_part,
+    sub_pixel_parts,
+    visible_parts,
+)
+from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
+
+RLE: TypeAlias = dict[str, Any]
+"""COCO compressed run lengths of an image, ``{"size": [H, W], "counts": str}``."""
+SizeWH: TypeAlias = tuple[int, int]
+
+
+class PastedMask(NamedTuple):
+    """A part of the image that holds all of one mask; all else is 0.
+
+    Attributes:
+        x0: image column of the part's first column.
+        y0: image row of the part's first row.
+        mask: (h, w) uint8 of 0 and 1 (of 0 to 255 by a rule without threshold); h or w is 0 if
+            nothing of the mask lies in the image.
+    """
+
+    x0: int
+    y0: int
+    mask: NDArray[np.uint8]
+
+
+def encode_crops(crops: Iterable[PastedMask], size: SizeWH) -> list[RLE]:
+    """The RLE of the image (w, h) in which each crop is a mask."""
+    width, height = size
+    return [
+        {"size": [height, width], "counts": encode_part(x0, y0, mask.T, size).decode("ascii")}
+        for x0, y0, mask in crops
+    ]
+
+
+class PasteRule(ABC):
+    """How a mask becomes pixels of its box."""
+
+    @abstractmethod
+    def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
+        """Each of the masks (N, M, M) in turn, pasted into its box of (N, 4) xyxy px.
+
+        Raises:
+            ValueError: a box that is not finite.
+        """
+
+    def encode(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> list[RLE]:
+        """The N RLEs of what ``paste`` gives."""
+        return encode_crops(self.paste(masks, boxes, size), size)
+
+
+@dataclass(frozen=True)
+class InclusivePaste(PasteRule):
+    """The original's rule: a mask is resized to its box in whole pixels, both ends counted.
+
+    Args:
+        threshold: pixels above it are 1; below 0 there is none, and pixels are probabilities
+            times 255, rounded down, for viewing.
+        padding: zeros put around the mask, so that it can fade out; the box grows in proportion.
+    """
+
+    threshold: float = MASK_THRESHOLD
+    padding: int = MASK_PADDING
+
+    def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
+        """See ``PasteRule``; boxes are inclusive."""
+        for x0, y0, columns in visible_parts(masks, boxes, size, self.padding):
+            if self.threshold < 0:
+                yield PastedMask(x0, y0, (columns * 255).astype(np.uint8).T)
+            else:
+                yield PastedMask(x0, y0, (columns > self.threshold).view(np.uint8).T)
+
+    def encode(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> list[RLE]:
+        """See ``PasteRule``; a threshold below 0 is refused."""
+        return paste_masks_rle(masks, boxes, size[::-1], self.threshold, self.padding)
+
+
+@dataclass(frozen=True)
+class SubPixelPaste(PasteRule):
+    """Pixels read the mask where their centres lie in its box; nothing is rounded or padded.
+
+    The rule of detectron2 and TensorMask (Chen et al. 2019): boxes are half-open, of the width
+    x2 - x1, and the pixel (row i, column j) has its centre at (j + 0.5, i + 0.5).
+
+    Args:
+        threshold: pixels of at least this are 1.
+    """
+
+    threshold: float = MASK_THRESHOLD
+
+    def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
+        """See ``PasteRule``; boxes are half-open, and those without extent stay empty."""
+        for x0, y0, columns in sub_pixel_parts(masks, boxes, size):
+            yield PastedMask(x0, y0, (columns >= self.threshold).view(np.uint8).T)
+
+
+LEGACY_PASTE: Final = InclusivePaste()
+SUB_PIXEL_PASTE: Final = SubPixelPaste()
+OWN_RULES: Final[Mapping[int, PasteRule]] = MappingProxyType(
+    {LEGACY_PIXEL_OFFSET: LEGACY_PASTE, 0: SUB_PIXEL_PASTE}
+)
+"""``pixel_offset`` of boxes -> how masks inside them are pasted unless they say otherwise."""
