@@ -39,6 +39,7 @@ have loads with `MODEL.WEIGHT path/to/file.pth`; [other sources](checkpoints.md)
 | real time on a GPU | `centermask_V_39_eSE_FPN_lite_res600_ms_bs16_4x.yaml` |
 | the smallest model | `centermask_M_v2_FPN_lite_res600_ms_bs16_4x.yaml` |
 | the most accurate model | `centermask_V_99_eSE_FPN_ms_3x.yaml` |
+| the same of CenterMask2 | `configs/centermask2/centermask_V_99_eSE_dcn_FPN_ms_3x.yaml` |
 | a baseline others know | `centermask_R_50_FPN_1x.yaml` |
 """
 
@@ -46,6 +47,15 @@ VAL = """
 ## COCO val2017, trained at several scales
 
 The files of the Mask R-CNN rows were not published; those in `configs/mask_rcnn/` are our reading.
+
+"""
+
+SECOND = """
+## CenterMask2, COCO val2017
+
+The second generation: the same layers under detectron2's rules (`MODEL.CONVENTION detectron2`).
+Files for detectron2 load with `MODEL.WEIGHT`
+([what is tested](checkpoints.md#which-file-from-where-under-which-rules)).
 
 """
 
@@ -82,6 +92,7 @@ COLUMNS = (
     "published weights",
 )
 NOTHING = "-"
+SECOND_CONFIGS = "configs/centermask2/"
 
 
 def _scores(scores: Mapping[str, float] | None) -> str:
@@ -120,8 +131,10 @@ def _table(models: Iterable[Model]) -> str:
 def model_zoo() -> str:
     """The text of docs/model_zoo.md."""
     models = json.loads(ZOO.read_text(encoding="utf-8"))["models"]
+    second = [model for model in models if (model["config"] or "").startswith(SECOND_CONFIGS)]
+    models = [model for model in models if model not in second]
     val = [model for model in models if model["split"] == "val2017"]
     test_dev = [model for model in models if model["split"] == "test-dev"]
     later = [model for model in models if model["split"] is None]
-    tables = VAL + _table(val) + TEST_DEV + _table(test_dev) + LATER + _table(later)
-    return HEADER + tables + FOOTER
+    parts = ((VAL, val), (SECOND, second), (TEST_DEV, test_dev), (LATER, later))
+    return HEADER + "".join(title + _table(rows) for title, rows in parts) + FOOTER

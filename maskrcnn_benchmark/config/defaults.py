@@ -64,6 +64,8 @@ _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.WEIGHT_DECAY = 0.0005
 # Weight decay of the parameters that have "bias" in their name.
 _C.SOLVER.WEIGHT_DECAY_BIAS = 0
+# Weight decay of the parameters of trained norm layers, biases too; negative: as other parameters.
+_C.SOLVER.WEIGHT_DECAY_NORM = -1.0
 # Factor of the learning rate at each of the STEPS.
 _C.SOLVER.GAMMA = 0.1
 # Iterations at which the learning rate falls (LR_SCHEDULE "multistep").

@@ -8,6 +8,10 @@ _C.MODEL = CfgNode()
 # True: the proposal stage's boxes are the detections, there is no box head. FCOS and RetinaNet
 # models say True too, with or without a mask head. False: a two-stage model with a box head.
 _C.MODEL.RPN_ONLY = False
+# The rules of the generation that the weights are from, a key of `config.convention.CONVENTIONS`:
+# "legacy" (CenterMask, maskrcnn-benchmark) or "detectron2" (CenterMask2): width of a box, scores,
+# distances, cells of maps, rounding, pasting, normalisers of losses (docs/extending.md).
+_C.MODEL.CONVENTION = "legacy"
 # Predict instance masks.
 _C.MODEL.MASK_ON = False
 # FCOS is the proposal stage. Takes effect together with RPN_ONLY True only, so that two-stage
@@ -29,6 +33,9 @@ _C.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
 _C.MODEL.CLS_AGNOSTIC_BBOX_REG = False
 # Weights to start from: a path, an http(s) URL (cached), or catalog://NAME. "": random weights.
 _C.MODEL.WEIGHT = ""
+# Starts of names of the model's tensors, such as "roi_heads.mask", that may keep random weights
+# although WEIGHT is a whole detector's file; other parts that it lacks are an error.
+_C.MODEL.FRESH_PARTS = ()
 # True: batch norm layers that are trained share their statistics over all processes.
 _C.MODEL.USE_SYNCBN = False
 # True: feature maps lie in memory as NHWC, which PyTorch calls channels_last. The same numbers up

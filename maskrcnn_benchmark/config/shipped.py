@@ -51,6 +51,10 @@ def _centermask(body: str, weights: str = "") -> ShippedModel:
     return ShippedModel(f"centermask/centermask_{body}_FPN_ms_3x.yaml", weights)
 
 
+def _centermask2(name: str, weights: str = "") -> ShippedModel:
+    return ShippedModel(f"centermask2/centermask_{name}.yaml", weights)
+
+
 MODELS: Final[Mapping[str, ShippedModel]] = MappingProxyType(
     {
         "centermask-lite-mv2": _lite("M_v2", _MOBILENET),
@@ -69,6 +73,17 @@ MODELS: Final[Mapping[str, ShippedModel]] = MappingProxyType(
         "centermask-x101": _centermask("X_101", _X101),
         "centermask-v99": _centermask("V_99_eSE"),
         "centermask-hrnet-w32": ShippedModel("centermask/centermask_HRNET_W32_FPN_1x.yaml"),
+        "centermask2-lite-mv2": _centermask2("lite_Mv2_FPN_ms_4x", _MOBILENET),
+        "centermask2-lite-v19-slim-dw": _centermask2("lite_V_19_slim_dw_eSE_FPN_ms_4x"),
+        "centermask2-lite-v19-slim": _centermask2("lite_V_19_slim_eSE_FPN_ms_4x"),
+        "centermask2-lite-v19": _centermask2("lite_V_19_eSE_FPN_ms_4x"),
+        "centermask2-lite-v39": _centermask2("lite_V_39_eSE_FPN_ms_4x", _V39),
+        "centermask2-v39": _centermask2("V_39_eSE_FPN_ms_3x", _V39),
+        "centermask2-v57": _centermask2("V_57_eSE_FPN_ms_3x", _V57),
+        "centermask2-v99": _centermask2("V_99_eSE_FPN_ms_3x"),
+        "centermask2-v39-dcn": _centermask2("V_39_eSE_dcn_FPN_ms_3x", _V39),
+        "centermask2-v57-dcn": _centermask2("V_57_eSE_dcn_FPN_ms_3x", _V57),
+        "centermask2-v99-dcn": _centermask2("V_99_eSE_dcn_FPN_ms_3x"),
         "mask-rcnn-r50": ShippedModel("mask_rcnn/mask_rcnn_R_50_FPN_ms_3x.yaml", _R50),
         "mask-rcnn-r101": ShippedModel("mask_rcnn/mask_rcnn_R_101_FPN_ms_3x.yaml", _R101),
         "mask-rcnn-x101": ShippedModel("mask_rcnn/mask_rcnn_X_101_32x8d_FPN_ms_3x.yaml", _X101),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from maskrcnn_benchmark.config.convention import Convention
 from maskrcnn_benchmark.config.defaults import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.node import CfgNode
@@ -16,6 +17,7 @@ TO_BGR255 = "INPUT.TO_BGR255"
 PIXEL_MEAN = "INPUT.PIXEL_MEAN"
 PIXEL_STD = "INPUT.PIXEL_STD"
 STRIDE_IN_1X1 = "MODEL.RESNETS.STRIDE_IN_1X1"
+CONVENTION = "MODEL.CONVENTION"
 # Backbone -> full names of the settings below MODEL that its weights depend on.
 WEIGHT_KEYS: Final = Registry[tuple[str, ...]](
     "backbone with weights of several kinds", filled_by="maskrcnn_benchmark.modeling.backbone"
@@ -24,7 +26,7 @@ WEIGHT_KEYS: Final = Registry[tuple[str, ...]](
 
 @dataclass(frozen=True, slots=True)
 class WeightSettings:
-    """The images that weights were trained on, and where a ResNet's strides were.
+    """The images and rules that weights were trained with, and where a ResNet's strides were.
 
     A model with other settings loads the same weights without a complaint, and finds less.
 
@@ -34,12 +36,14 @@ class WeightSettings:
         pixel_std: divided what was left.
         stride_in_1x1: whether a stage's stride was in its first 1x1 convolution; None for bodies
             other than ResNets.
+        convention: name of the rules of a whole detector; None of a body, which has none.
     """
 
     to_bgr255: bool
     pixel_mean: tuple[float, ...]
     pixel_std: tuple[float, ...]
     stride_in_1x1: bool | None = None
+    convention: str | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> WeightSettings:
@@ -47,9 +51,10 @@ class WeightSettings:
         has_stride = STRIDE_IN_1X1 in WEIGHT_KEYS.get(cfg.MODEL.BACKBONE.CONV_BODY, ())
         return cls(
             to_bgr255=cfg.INPUT.TO_BGR255,
-            pixel_mean=tuple(cfg.INPUT.PIXEL_MEAN),
+            pixel_mean=make_pixel_mean(cfg),
             pixel_std=tuple(cfg.INPUT.PIXEL_STD),
             stride_in_1x1=cfg.MODEL.RESNETS.STRIDE_IN_1X1 if has_stride else None,
+            convention=cfg.MODEL.CONVENTION,
         )
 
     @classmethod
@@ -61,7 +66,14 @@ class WeightSettings:
         mean, std = (_numbers(keys.get(key)) for key in (PIXEL_MEAN, PIXEL_STD))
         if not isinstance(to_bgr255, bool) or mean is None or std is None:
             return None
-        return cls(to_bgr255, mean, std, stride if isinstance(stride, bool) else None)
+        convention = keys.get(CONVENTION)
+        return cls(
+            to_bgr255,
+            mean,
+            std,
+            stride_in_1x1=stride if isinstance(stride, bool) else None,
+            convention=convention if isinstance(convention, str) else None,
+        )
 
     def by_key(self) -> dict[str, Any]:
         """Full name of each setting -> value; only those that matter for these weights."""
@@ -72,6 +84,8 @@ class WeightSettings:
         }
         if self.stride_in_1x1 is not None:
             keys[STRIDE_IN_1X1] = self.stride_in_1x1
+        if self.convention is not None:
+            keys[CONVENTION] = self.convention
         return keys
 
     def differing(self, other: WeightSettings) -> tuple[str, ...]:
@@ -93,6 +107,13 @@ def is_given(cfg: CfgNode, key: str) -> bool:
     """Whether somebody chose the value of a setting of this full name."""
     # A script may have assigned it, which leaves no other trace.
     return cfg.is_given(key) or not _is_same(cfg.lookup(key), get_default_config().lookup(key))
+
+
+def make_pixel_mean(cfg: CfgNode) -> tuple[float, ...]:
+    """INPUT.PIXEL_MEAN, or what MODEL.CONVENTION has for it if nobody chose a value."""
+    if is_given(cfg, PIXEL_MEAN):
+        return tuple(cfg.INPUT.PIXEL_MEAN)
+    return Convention.from_config(cfg).pixel_mean
 
 
 def assign(cfg: CfgNode, key: str, value: object) -> None:

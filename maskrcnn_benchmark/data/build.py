@@ -11,7 +11,7 @@ import cv2
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.spec import options_without_masks
 from maskrcnn_benchmark.data import datasets
@@ -40,6 +40,7 @@ from maskrcnn_benchmark.data.transforms import (
     make_needed_side,
 )
 from maskrcnn_benchmark.data.transforms.transforms import Transform
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.utils.catalogs import import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
 
@@ -77,6 +78,7 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
         raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
     spec = ArchitectureSpec.from_config(cfg)
     catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
+    pixel_offset = Convention.from_config(cfg).pixel_offset
     transforms = build_pixel_transforms(cfg, is_train=False)
     wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
     wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
@@ -92,9 +94,10 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
     for name, is_train in sorted(wanted, key=source):
         own = None if is_train else transforms
         entry = entries[name, is_train]
-        dataset = _dataset(name, entry, is_train, own, spec.num_classes, read)
+        dataset = _dataset(name, entry, is_train, own, spec.num_classes, read, pixel_offset)
         _check_fit(spec, dataset, is_train, options_without_masks(cfg))
         dataset.needed_side = make_needed_side(cfg, is_train)
+        dataset.pixel_offset = pixel_offset
         made[name, is_train] = dataset
     return Datasets(
         train=tuple(made[name, True] for name in cfg.DATASETS.TRAIN if train),
@@ -271,12 +274,14 @@ def _dataset(
     transforms: Transform | None = None,
     num_classes: int = 1,
     read: Callable[..., CocoContent] = read_content,
+    pixel_offset: int = LEGACY_PIXEL_OFFSET,
 ) -> DetectionDataset:
     """The data set of a catalog entry; ``num_classes`` is for one without categories."""
     factory = _factory(name, entry)
     more: dict[str, Any] = {"transforms": transforms}
     if isinstance(factory, type) and issubclass(factory, COCODataset):
         more |= {"remove_images_without_annotations": with_targets, "name": name}
+        more["pixel_offset"] = pixel_offset
         return factory.from_entry(entry["args"], read, **more)
     nameless = {label: f"class {label}" for label in range(1, num_classes)}
     return as_detection_dataset(factory(**entry["args"], **more), name, nameless)

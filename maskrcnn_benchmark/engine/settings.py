@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.config import CfgNode, get_default_config
+from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
 
 
 def load_settings(config_file: str | Path = "", opts: Sequence[object] = ()) -> CfgNode:
@@ -49,7 +50,7 @@ def load_checkpoint_settings(
 
 
 def make_settings_final(cfg: CfgNode, *, by_names: bool = False) -> CfgNode:
-    """The same settings, frozen, after those were set that MODEL.WEIGHT needs.
+    """The same settings, frozen, after those were set that MODEL.WEIGHT and MODEL.CONVENTION need.
 
     ``by_names`` is that of ``make_settings_match_weights``.
 
@@ -60,5 +61,8 @@ def make_settings_final(cfg: CfgNode, *, by_names: bool = False) -> CfgNode:
     from maskrcnn_benchmark.weights.sources import make_settings_match_weights
 
     make_settings_match_weights(cfg, by_names=by_names)
+    if not cfg.is_frozen():
+        # What is written down is what counts, whoever reads it.
+        cfg.INPUT.PIXEL_MEAN = list(make_pixel_mean(cfg))
     cfg.freeze()
     return cfg

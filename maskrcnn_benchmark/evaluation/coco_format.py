@@ -21,7 +21,7 @@ def box_results(
 ) -> list[Result]:
     """The ``bbox`` results, scored by ``scores``.
 
-    Width and height count both end pixels (x2 - x1 + 1), as the original wrote them.
+    Width and height are x2 - x1 + the ``pixel_offset`` of the boxes.
     """
     boxes_xywh = detections.convert("xywh").bbox.detach().cpu().tolist()
     return _results(image_id, detections, json_category_ids, "bbox", boxes_xywh)

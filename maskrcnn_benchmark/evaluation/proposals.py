@@ -23,6 +23,7 @@ from maskrcnn_benchmark.evaluation.summary import (
     select_ground_truth,
     unavailable_reasons,
 )
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 
@@ -78,7 +79,8 @@ class ProposalEvaluator(Evaluator[dict[str, Tensor]]):
         """The best proposals of one image, best first: what the largest limit can see."""
         objectness: Tensor = predictions.get_field("objectness").detach()
         order = objectness.argsort(descending=True, stable=True)[:_LARGEST_LIMIT]
-        boxes = predictions.convert("xyxy").bbox.detach()
+        inclusive = predictions.with_pixel_offset(LEGACY_PIXEL_OFFSET)
+        boxes = inclusive.convert("xyxy").bbox.detach()
         return {"boxes": boxes[order].cpu(), "objectness": objectness[order].cpu()}
 
     def score(self, gathered: Mapping[int, dict[str, Tensor]]) -> EvaluationResult:

@@ -15,6 +15,7 @@ from torch import Tensor
 from maskrcnn_benchmark.evaluation.evaluator import Evaluator
 from maskrcnn_benchmark.evaluation.result import VOC_BOXES, EvaluationResult
 from maskrcnn_benchmark.evaluation.summary import objects_by_image
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.utils.files import atomic_write
@@ -53,8 +54,8 @@ class VOCEvaluator(Evaluator[dict[str, Tensor]]):
     NUMBERS_FILE: ClassVar[str] = "voc_results.json"
 
     def keep(self, image_id: int, predictions: BoxList) -> dict[str, Tensor]:  # noqa: ARG002 - of the base
-        """Boxes xyxy, labels and scores on the CPU."""
-        boxes = predictions.convert("xyxy")
+        """Boxes xyxy (inclusive), labels and scores on the CPU."""
+        boxes = predictions.with_pixel_offset(LEGACY_PIXEL_OFFSET).convert("xyxy")
         return {
             "boxes": boxes.bbox.detach().cpu(),
             "labels": boxes.get_field("labels").detach().cpu(),

@@ -1,7 +1,7 @@
 """RoI features from the feature pyramid level that fits each box.
 
 Shapes: N images, R boxes of all images, C channels, M side of the pooled map.
-Frame: boxes are px of the resized, unpadded image, xyxy inclusive.
+Frame: boxes are px of the resized, unpadded image, xyxy.
 """
 
 import math
@@ -11,7 +11,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import CfgNode, Convention
+from maskrcnn_benchmark.config.convention import LEGACY, RoIRules
 from maskrcnn_benchmark.layers import ROIAlign
 from maskrcnn_benchmark.modeling.registry import LEVEL_MAPPERS
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -19,7 +20,6 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 LevelMap: TypeAlias = Callable[[list[BoxList]], Tensor]
 
 
-@LEVEL_MAPPERS.register("MASKRCNNLevelMapFunc")
 class LevelMapper:
     """Maps boxes to levels by their own size.
 
@@ -58,7 +58,6 @@ class LevelMapper:
         return _as_level_index(levels.floor(), self.k_min, self.k_max)
 
 
-@LEVEL_MAPPERS.register("CenterMaskLevelMapFunc")
 class LevelMapperwithArea:
     """Maps boxes to levels by their share of the image's area.
 
@@ -86,6 +85,18 @@ class LevelMapperwithArea:
         return _as_level_index(levels.ceil(), self.k_min, self.k_max)
 
 
+@LEVEL_MAPPERS.register("MASKRCNNLevelMapFunc")
+def build_size_mapper(k_min: int, k_max: int, rules: RoIRules = LEGACY.roi) -> LevelMapper:
+    """The mapper for MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION "MASKRCNNLevelMapFunc"."""
+    return LevelMapper(k_min, k_max, eps=rules.size_eps)
+
+
+@LEVEL_MAPPERS.register("CenterMaskLevelMapFunc")
+def build_share_mapper(k_min: int, k_max: int, rules: RoIRules = LEGACY.roi) -> LevelMapperwithArea:
+    """The mapper for MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION "CenterMaskLevelMapFunc"."""
+    return LevelMapperwithArea(k_min, k_max, eps=rules.share_eps)
+
+
 def _areas(boxes: BoxList) -> Tensor:
     """(K,) areas; inverted boxes count as empty, their logarithm would be NaN."""
     return boxes.area().clamp(min=0)
@@ -107,6 +118,7 @@ class Pooler(nn.Module):
         scales: size of each level's feature map relative to the image (1 / stride), finest first.
         sampling_ratio: samples a bin and side; 0 means as many as it takes.
         level_mapper: gives each box its level; by default the ``LevelMapper`` of the scales.
+        aligned: as for ``ROIAlign``.
 
     Raises:
         ValueError: no scale.
@@ -118,6 +130,8 @@ class Pooler(nn.Module):
         scales: Sequence[float],
         sampling_ratio: int,
         level_mapper: LevelMap | None = None,
+        *,
+        aligned: bool = False,
     ) -> None:
         super().__init__()
         if not scales:
@@ -126,7 +140,9 @@ class Pooler(nn.Module):
         self.scales = tuple(scales)
         self.level_mapper = level_mapper or LevelMapper(*_level_range(scales))
         self.poolers = nn.ModuleList(
-            ROIAlign(output_size, spatial_scale=scale, sampling_ratio=sampling_ratio)
+            ROIAlign(
+                output_size, spatial_scale=scale, sampling_ratio=sampling_ratio, aligned=aligned
+            )
             for scale in scales
         )
 
@@ -174,7 +190,9 @@ def make_level_mapper(cfg: CfgNode, scales: Sequence[float]) -> LevelMap:
         cfg: configuration.
         scales: see ``Pooler``; powers of two, finest first.
     """
-    return LEVEL_MAPPERS.build(cfg.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION, *_level_range(scales))
+    rules = Convention.from_config(cfg).roi
+    function = cfg.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION
+    return LEVEL_MAPPERS.build(function, *_level_range(scales), rules)
 
 
 def _level_range(scales: Sequence[float]) -> tuple[int, int]:
@@ -199,4 +217,5 @@ def make_pooler(cfg: CfgNode, head_name: str) -> Pooler:
         scales=scales,
         sampling_ratio=section.POOLER_SAMPLING_RATIO,
         level_mapper=make_level_mapper(cfg, scales),
+        aligned=Convention.from_config(cfg).roi.aligned,
     )

@@ -21,6 +21,23 @@ def keep_best(boxlist: BoxList, limit: int) -> BoxList:
     return boxlist[torch.nonzero(scores >= lowest).squeeze(1)]
 
 
+def sort_by_score(boxlist: BoxList) -> BoxList:
+    """The same boxes by descending ``scores``; equal ones in their order."""
+    return boxlist[boxlist.scores.argsort(descending=True, stable=True)]
+
+
+def clip_detections(boxlist: BoxList) -> BoxList:
+    """The detections clipped to their image, without those of which nothing lies in it.
+
+    Masks that lie in the boxes themselves are squeezed into what is left of these.
+    """
+    clipped = boxlist.clip_to_image(remove_empty=False)
+    if boxlist.has_field("mask"):
+        # Masks inside the boxes are a bare tensor, which belongs to whatever boxes it is given.
+        clipped.add_field("mask", boxlist.get_field("mask"))
+    return clipped.clip_to_image(remove_empty=True)
+
+
 def append_ground_truth(proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> list[BoxList]:
     """Proposals of each image followed by its ground-truth boxes, with score 1.
 

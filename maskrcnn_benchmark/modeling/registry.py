@@ -103,5 +103,5 @@ ROI_MASKIOU_PREDICTOR = _predictors("mask-IoU")
 ROI_KEYPOINT_FEATURE_EXTRACTORS = _extractors("keypoint")
 ROI_KEYPOINT_PREDICTOR = _predictors("keypoint")
 LEVEL_MAPPERS = PartRegistry[Callable[[list[BoxList]], Tensor]](
-    "level mapper (MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION)", ("k_min", "k_max")
+    "level mapper (MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION)", ("k_min", "k_max", "rules")
 )

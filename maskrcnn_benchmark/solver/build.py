@@ -19,6 +19,8 @@ from maskrcnn_benchmark.solver.lr_scheduler import (
 if TYPE_CHECKING:
     from maskrcnn_benchmark.config import CfgNode
 
+_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterSettings:
@@ -32,13 +34,15 @@ class ParameterSettings:
 class SolverSettings:
     """How learning rate and weight decay depend on a parameter's name.
 
-    ``bias_lr_factor`` multiplies ``base_lr`` for biases; ``weight_decay_bias`` is theirs.
+    ``bias_lr_factor`` multiplies ``base_lr`` for biases; ``weight_decay_bias`` is theirs;
+    ``weight_decay_norm`` that of all parameters of norm layers, unless negative.
     """
 
     base_lr: float
     weight_decay: float
     bias_lr_factor: float
     weight_decay_bias: float
+    weight_decay_norm: float = -1.0
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> SolverSettings:
@@ -49,21 +53,25 @@ class SolverSettings:
             weight_decay=solver.WEIGHT_DECAY,
             bias_lr_factor=solver.BIAS_LR_FACTOR,
             weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         )
 
 
-def parameter_settings(name: str, settings: SolverSettings) -> ParameterSettings:
+def parameter_settings(
+    name: str, settings: SolverSettings, *, of_norm: bool = False
+) -> ParameterSettings:
     """Learning rate and weight decay of the parameter ``name``.
 
     A parameter with "bias" anywhere in its name is a bias; so GroupNorm's weights decay and its
-    biases do not, as in maskrcnn-benchmark.
+    biases do not, as in maskrcnn-benchmark, unless ``weight_decay_norm`` holds for both.
     """
     # UPSTREAM(bias-by-name): the name decides, not what the parameter does.
-    if "bias" in name:
-        return ParameterSettings(
-            settings.base_lr * settings.bias_lr_factor, settings.weight_decay_bias
-        )
-    return ParameterSettings(settings.base_lr, settings.weight_decay)
+    is_bias = "bias" in name
+    lr = settings.base_lr * settings.bias_lr_factor if is_bias else settings.base_lr
+    decay = settings.weight_decay_bias if is_bias else settings.weight_decay
+    if of_norm and settings.weight_decay_norm >= 0:
+        decay = settings.weight_decay_norm
+    return ParameterSettings(lr, decay)
 
 
 def parameter_groups(model: nn.Module, settings: SolverSettings) -> list[dict[str, Any]]:
@@ -71,10 +79,16 @@ def parameter_groups(model: nn.Module, settings: SolverSettings) -> list[dict[st
 
     One group each, because optimizer states of released checkpoints are laid out so.
     """
+    of_norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, _NORMS)
+        for parameter in module.parameters(recurse=False)
+    }
     groups: list[dict[str, Any]] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            own = parameter_settings(name, settings)
+            own = parameter_settings(name, settings, of_norm=id(parameter) in of_norms)
             groups.append({"params": [parameter], "lr": own.lr, "weight_decay": own.weight_decay})
     return groups
 
@@ -83,7 +97,7 @@ def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SGD with momentum, or AdamW, over the trainable parameters of ``model``.
 
     Reads ``SOLVER.OPTIMIZER``, ``BASE_LR``, ``BIAS_LR_FACTOR``, ``WEIGHT_DECAY``,
-    ``WEIGHT_DECAY_BIAS`` and, for SGD, ``MOMENTUM``.
+    ``WEIGHT_DECAY_BIAS``, ``WEIGHT_DECAY_NORM`` and, for SGD, ``MOMENTUM``.
 
     Raises:
         ConfigError: another optimizer, or nothing to train.

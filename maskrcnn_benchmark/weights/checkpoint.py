@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from maskrcnn_benchmark.config.convention import Convention
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
@@ -77,6 +78,8 @@ class Checkpointer:
         self.save_to_disk = is_main_process() if save_to_disk is None else save_to_disk
         self.logger = logger or logging.getLogger(__name__)
         self.last_report: LoadReport | None = None
+        self._detectron2_rules = False
+        self._may_lack: tuple[str, ...] = ("",)
 
     def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
         """Write ``name.pth`` and then name it in ``last_checkpoint``; both atomically.
@@ -187,7 +190,8 @@ class Checkpointer:
 
     def _read(self, f: str | os.PathLike[str], strict: bool) -> WeightFile:  # noqa: ARG002 - for subclasses
         """What ``f`` stands for, read."""
-        return read_weight_file(f, plain_names(unwrap(self.model).state_dict()))
+        names = plain_names(unwrap(self.model).state_dict())
+        return read_weight_file(f, names, detectron2_rules=self._detectron2_rules)
 
     def _resume(self, path: str) -> dict[str, Any]:
         try:
@@ -239,6 +243,7 @@ class Checkpointer:
                 strict=strict,
                 bn_eps=file.bn_eps,
                 ignored=file.ignored,
+                may_lack=self._may_lack,
             )
         except CheckpointError as error:
             raise CheckpointError(f"{path} ({file.kind}): {error}") from error
@@ -250,8 +255,9 @@ class DetectronCheckpointer(Checkpointer):
     """Checkpoints of a run whose MODEL.WEIGHT may be a path, a URL or ``catalog://NAME``.
 
     Args:
-        cfg: the configuration; PATHS_CATALOG is read, and what weights depend on without showing
-            it (``WeightSettings``), which is written into every checkpoint.
+        cfg: the configuration; PATHS_CATALOG and MODEL.FRESH_PARTS are read, and what weights
+            depend on without showing it (``WeightSettings``), which is written into every
+            checkpoint.
         model: see ``Checkpointer``, and so for all that follow.
         categories: the classes by label, from 1. With them every checkpoint is whole: it holds a
             ``ModelDescription``.
@@ -272,6 +278,8 @@ class DetectronCheckpointer(Checkpointer):
         super().__init__(model, optimizer, scheduler, save_dir, save_to_disk, logger)
         self._paths_catalog: str = cfg.PATHS_CATALOG
         self._settings = WeightSettings.from_config(cfg)
+        self._detectron2_rules = Convention.from_config(cfg).takes_detectron2
+        self._may_lack = tuple(cfg.MODEL.FRESH_PARTS)
         self._description = ModelDescription.from_config(cfg, categories) if categories else None
 
     def note_score_threshold(self, threshold: float) -> None:

@@ -11,6 +11,7 @@ import yaml
 from maskrcnn_benchmark import __version__
 from maskrcnn_benchmark.config import CfgNode, get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
 from maskrcnn_benchmark.weights.files import read_mapped
 from maskrcnn_benchmark.weights.load_report import CheckpointError
 
@@ -53,7 +54,11 @@ class ModelDescription:
     @classmethod
     def from_config(cls, cfg: CfgNode, categories: Sequence[Category]) -> "ModelDescription":
         """That of a model with these settings and classes."""
-        return cls(cfg.dump(), tuple(categories))
+        own = cfg.clone()
+        own.defrost()
+        # All settings count as given where they are read.
+        own.INPUT.PIXEL_MEAN = list(make_pixel_mean(cfg))
+        return cls(own.dump(), tuple(categories))
 
     @classmethod
     def from_entry(cls, entry: object) -> "ModelDescription | None":

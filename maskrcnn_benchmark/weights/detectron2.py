@@ -1,12 +1,15 @@
 """Weights of detectron2 and of what was built on it (CenterMask2), as far as they mean the same.
 
-A tensor is taken if its layer computes the same from the same inputs here: body, pyramid, and of
-FCOS the towers, class and centerness layers. The rest is refused, each part with its reason.
+A tensor is taken if its layer computes the same from the same inputs here: always body, pyramid,
+and of FCOS the towers, class and centerness layers; under detectron2's rules (``Convention``) its
+distances and the heads of masks, too. The rest is refused, each part with its reason.
 """
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
@@ -28,7 +31,7 @@ _OURS = "backbone.body."
 _RESNET_STEM = re.compile(r"stem\.conv1\.(?P<norm>norm\.)?(?P<parameter>\w+)")
 _RESNET_BLOCK = re.compile(
     r"res(?P<stage>[2-5])\.(?P<block>\d+)\.(?P<layer>shortcut|conv\d)\.(?P<norm>norm\.)?"
-    r"(?P<parameter>\w+)"
+    r"(?P<parameter>(?:offset\.|conv\.)?\w+)"
 )
 _FPN = re.compile(
     r"backbone\.fpn_(?P<role>lateral|output)(?P<level>\d)\.(?P<norm>norm\.)?(?P<parameter>\w+)"
@@ -37,17 +40,38 @@ _TOP = re.compile(r"backbone\.top_block\.(p[67])\.(weight|bias)")
 _FCOS = "proposal_generator.fcos_head."
 _FCOS_LAYER = re.compile(r"(cls_tower\.\d+|bbox_tower\.\d+|cls_logits|ctrness)\.(weight|bias)")
 
+# Layers that mean the same under detectron2's rules alone: pattern -> (our name, whether there is a
+# row for each class, to which ours adds one for the background, in front and never used).
+_MASK, _MASKIOU = "roi_heads.mask", "roi_heads.maskiou"
+_SAME_BY_RULES = {
+    rf"{re.escape(_FCOS)}(bbox_pred|scales\.\d+)": (r"rpn.head.\1", False),
+    r"roi_heads\.mask_head\.(mask_fcn\d+|spatialAtt\.conv)": (
+        rf"{_MASK}.feature_extractor.\1",
+        False,
+    ),
+    r"roi_heads\.mask_head\.deconv": (f"{_MASK}.predictor.conv5_mask", False),
+    r"roi_heads\.mask_head\.predictor": (f"{_MASK}.predictor.mask_fcn_logits", True),
+    r"roi_heads\.maskiou_head\.(maskiou_f\w+)": (rf"{_MASKIOU}.feature_extractor.\1", False),
+    r"roi_heads\.maskiou_head\.maskiou": (f"{_MASKIOU}.predictor.maskiou", True),
+}
+# A deformable layer is two: one finds offsets (and masks), one convolves.
+_OFFSETS = re.compile(r"(.*conv\d?)_offset\.(weight|bias)")
+
 _ROI_ALIGN = "RoI features are cut out with a half-pixel shift there and without it here"
+_STRIDES = "FCOS regresses boxes in units of the stride there, in px here"
 _ANCHORS = "anchors and boxes follow another pixel convention there (no inclusive pixel)"
-# Start of a name -> why it is not taken; the first that fits counts.
+_RULES = "under MODEL.CONVENTION detectron2 they mean the same"
+# Start of a name -> why it is not taken under other rules; the first that fits counts.
 _REFUSALS = {
-    f"{_FCOS}bbox_pred.": "FCOS regresses boxes in units of the stride there, in px here",
-    f"{_FCOS}scales.": "FCOS regresses boxes in units of the stride there, in px here",
+    f"{_FCOS}bbox_pred.": f"{_STRIDES}; {_RULES}",
+    f"{_FCOS}scales.": f"{_STRIDES}; {_RULES}",
     _FCOS: "no layer of this name is known in FCOS",
     "proposal_generator.": _ANCHORS,
     "anchor_generator.": _ANCHORS,
     "head.": _ANCHORS,
     "roi_heads.box_predictor.": f"{_ROI_ALIGN}, and the background is the last class there",
+    "roi_heads.mask_head.": f"{_ROI_ALIGN}; {_RULES}",
+    "roi_heads.maskiou_head.": f"{_ROI_ALIGN}; {_RULES}",
     "roi_heads.": _ROI_ALIGN,
 }
 
@@ -81,14 +105,21 @@ def convert_detectron2_resnet(state_dict: Mapping[str, Tensor], author: object) 
     )
 
 
-def convert_detectron2(state_dict: Mapping[str, Tensor]) -> WeightFile:
-    """The tensors that mean the same here, under our names, and the reasons against the others."""
+def convert_detectron2(state_dict: Mapping[str, Tensor], *, same_rules: bool = False) -> WeightFile:
+    """The tensors that mean the same here, under our names, and the reasons against the others.
+
+    Args:
+        state_dict: of the file.
+        same_rules: whether the model follows detectron2's.
+    """
     tensors: dict[str, Tensor] = {}
     body: dict[str, Tensor] = {}
     refused: dict[str, tuple[str, ...]] = {}
     for name, value in state_dict.items():
         reason = next((_REFUSALS[start] for start in _REFUSALS if name.startswith(start)), None)
         renamed = _rename(name, state_dict)
+        if renamed is None and same_rules:
+            renamed, value = _converted(name, value)
         if renamed is None and reason is not None:
             refused[reason] = (*refused.get(reason, ()), name)
         elif renamed is not None and renamed.startswith(_OURS):
@@ -105,6 +136,17 @@ def convert_detectron2(state_dict: Mapping[str, Tensor]) -> WeightFile:
     )
 
 
+def _converted(name: str, value: Tensor) -> tuple[str | None, Tensor]:
+    """Our name and tensor of one that means the same under detectron2's rules alone, or None."""
+    layer, _, parameter = name.rpartition(".")
+    for pattern, (ours, has_classes) in _SAME_BY_RULES.items():
+        found = re.fullmatch(pattern, layer)
+        if found:
+            rows = torch.cat([torch.zeros_like(value[:1]), value]) if has_classes else value
+            return f"{found.expand(ours)}.{parameter}", rows
+    return None, value
+
+
 def _rename(name: str, state_dict: Mapping[str, Tensor]) -> str | None:
     if name.startswith(_FCOS):
         layer = _FCOS_LAYER.fullmatch(name, len(_FCOS))
@@ -119,8 +161,17 @@ def _rename(name: str, state_dict: Mapping[str, Tensor]) -> str | None:
         return _rename_fpn(fpn, state_dict)
     # A body without a pyramid has no ``bottom_up``.
     is_body = name.startswith((_BODY, "backbone.stem.", "backbone.res"))
-    inside = name.removeprefix(_BODY).removeprefix("backbone.")
+    inside = _deformed(name, state_dict).removeprefix(_BODY).removeprefix("backbone.")
     return f"{_OURS}{_rename_body(inside)}" if is_body else None
+
+
+def _deformed(name: str, state_dict: Mapping[str, Tensor]) -> str:
+    """The name as if a deformable layer were two there, too: one of offsets and a plain one."""
+    offsets = _OFFSETS.fullmatch(name)
+    if offsets:
+        return f"{offsets[1]}.offset.{offsets[2]}"
+    layer, _, parameter = name.rpartition(".")
+    return f"{layer}.conv.{parameter}" if f"{layer}_offset.weight" in state_dict else name
 
 
 def _rename_fpn(fpn: re.Match[str], state_dict: Mapping[str, Tensor]) -> str:
@@ -148,7 +199,10 @@ def _rename_body(name: str) -> str:
 
 
 def _settings(state_dict: Mapping[str, Tensor]) -> WeightSettings:
+    has_heads = any(name.startswith(tuple(_REFUSALS)) for name in state_dict)
+    settings = replace(_DEFAULT_SETTINGS, convention="detectron2" if has_heads else None)
     mean, std = (state_dict.get(name) for name in (_MEAN, _STD))
     if mean is None or std is None or mean.numel() != 3 or std.numel() != 3:
-        return _DEFAULT_SETTINGS
-    return WeightSettings(True, tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()))
+        return settings
+    mean_of_each, std_of_each = (tuple(one.flatten().tolist()) for one in (mean, std))
+    return replace(settings, pixel_mean=mean_of_each, pixel_std=std_of_each)

@@ -40,7 +40,12 @@ _STATE_DICTS = ("state_dict", "model_state_dict")
 _TORCHVISION_PYRAMID = "backbone.fpn.inner_blocks."
 
 
-def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -> WeightFile:
+def read_weight_file(
+    path: str | os.PathLike[str],
+    model_names: Iterable[str],
+    *,
+    detectron2_rules: bool = False,
+) -> WeightFile:
     """The content of a weight file; its name's ending says how to read it.
 
     ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2,
@@ -49,28 +54,39 @@ def read_weight_file(path: str | os.PathLike[str], model_names: Iterable[str]) -
     classifier, in a checkpoint of its own or not. Files of detectron2 are told by their names; a
     bare state dict that shares one of ``model_names`` belongs to a whole model.
 
+    Args:
+        path: of the file.
+        model_names: names of the model's tensors.
+        detectron2_rules: whether the model follows detectron2's rules, so that all of its files'
+            tensors mean the same.
+
     Raises:
         CheckpointError: the file is absent, damaged, would run code, or holds no tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file (looked for {path.absolute()})")
-    if path.suffix == ".pkl" and not _is_archive(path):
-        return _from_pickle(path, model_names)
     if path.suffix == ".npz":
         return read_quantized_mobilenet(path)
     if path.suffix == ".safetensors":
-        return _sort_content(_read_safetensors(path), path, model_names)
-    return _sort_content(read_torch_file(path), path, model_names)
+        content: object = _read_safetensors(path)
+    elif path.suffix == ".pkl" and not _is_archive(path):
+        content = _read_pickle(path)
+        if content is None:
+            return load_caffe2_weights(path)
+    else:
+        content = read_torch_file(path)
+    return _sort_content(content, path, model_names, detectron2_rules)
 
 
-def _from_pickle(path: Path, model_names: Iterable[str]) -> WeightFile:
+def _read_pickle(path: Path) -> Mapping[str, Any] | None:
+    """The content of a pickle of detectron2, with tensors; None of Detectron's (Caffe2)."""
     content = read_plain_pickle(path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        return load_caffe2_weights(path)
+        return None
     arrays = {str(k): v for k, v in content["model"].items() if isinstance(v, np.ndarray)}
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    return _sort_content({**content, "model": tensors}, path, model_names)
+    return {**content, "model": tensors}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -181,7 +197,9 @@ def _damage(path: Path) -> str:
     return text
 
 
-def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> WeightFile:
+def _sort_content(
+    content: object, path: Path, model_names: Iterable[str], detectron2_rules: bool
+) -> WeightFile:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: expected a dictionary, found a {type(content).__name__}")
     entries = dict(content)
@@ -194,7 +212,7 @@ def _sort_content(content: object, path: Path, model_names: Iterable[str]) -> We
     tensors = _tensors(state_dict, path)
     _refuse_torchvision_detector(tensors, path)
     if is_detectron2(tensors):
-        return convert_detectron2(tensors)
+        return convert_detectron2(tensors, same_rules=detectron2_rules)
     if is_detectron2_resnet(tensors):
         return convert_detectron2_resnet(tensors, entries.get("__author__"))
     if is_retinamask(tensors):

@@ -108,6 +108,7 @@ def load_state_dict(
     strict: bool = False,
     bn_eps: float = 0.0,
     ignored: tuple[str, ...] = (),
+    may_lack: tuple[str, ...] = ("",),
 ) -> LoadReport:
     """What was loaded into the model, which is changed only if nothing speaks against it.
 
@@ -122,10 +123,11 @@ def load_state_dict(
         bn_eps: added to the running variances that go to a batch norm without an epsilon (frozen
             ones here), so that it normalises as the one it was trained in.
         ignored: names that the report lists as not needed.
+        may_lack: starts of names that a file of a whole detector may lack; ("",) is all of them.
 
     Raises:
         CheckpointError: nothing fits, shapes differ in more than the number of a layer's outputs,
-            or ``strict`` and anything differs.
+            something is missing that must not, or ``strict`` and anything differs.
     """
     model = unwrap(model)
     state_dict = model.state_dict()
@@ -135,6 +137,8 @@ def load_state_dict(
     matches = matcher(wanted, given)
     report = _compare(wanted, given, matches, ignored)
     _refuse_unusable(report, wanted, given, strict)
+    if not by_suffix:
+        _refuse_fresh_parts(report.missing, may_lack)
     values = {name: given[matches[name]] for name in report.loaded}
     if bn_eps:
         values = _add_epsilon(values, wanted, bn_eps)
@@ -197,6 +201,18 @@ def _refuse_unusable(
             "not one tensor fits the model. The file has "
             f"{summarize(tuple(given)) or 'no tensors'}; the model has {summarize(tuple(wanted))}"
         )
+
+
+def _refuse_fresh_parts(missing: tuple[str, ...], may_lack: tuple[str, ...]) -> None:
+    left = tuple(name for name in missing if not name.startswith(may_lack))
+    if not left:
+        return
+    parts = tuple(dict.fromkeys(".".join(name.split(".")[:2]) for name in left))
+    raise CheckpointError(
+        f"the file has nothing for {len(left)} tensors of the model, which would stay random: "
+        f"{summarize(left)}. Does the configuration describe the model of the file? If these are "
+        f'meant to start anew, set MODEL.FRESH_PARTS "{parts}"'
+    )
 
 
 def _without_class_layers(mismatches: tuple[ShapeMismatch, ...]) -> tuple[ShapeMismatch, ...]:

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.config.convention import DETECTRON2
 from maskrcnn_benchmark.layers import roi_align
 from maskrcnn_benchmark.modeling.poolers import (
     LevelMapper,
@@ -179,8 +180,8 @@ def test_impossible_settings_are_refused():
 
 
 def test_mappers_are_registered():
-    assert LEVEL_MAPPERS["MASKRCNNLevelMapFunc"] is LevelMapper
-    assert LEVEL_MAPPERS["CenterMaskLevelMapFunc"] is LevelMapperwithArea
+    assert isinstance(LEVEL_MAPPERS["MASKRCNNLevelMapFunc"](2, 5), LevelMapper)
+    assert isinstance(LEVEL_MAPPERS["CenterMaskLevelMapFunc"](3, 5), LevelMapperwithArea)
 
 
 @pytest.mark.parametrize("head_name", ["ROI_BOX_HEAD", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD"])
@@ -202,3 +203,22 @@ def test_levels_are_those_of_the_scales():
     mapper = make_level_mapper(get_default_config(), (0.25, 0.125))
     assert isinstance(mapper, LevelMapper)
     assert (mapper.k_min, mapper.k_max) == tuple(-int(math.log2(s)) for s in (0.25, 0.125))
+
+
+def test_a_pooler_takes_cells_for_their_centres_if_it_is_told():
+    features = torch.randn(1, 2, 12, 12)
+    boxes = BoxList([[8.0, 9.0, 80.0, 61.0]], (96, 96), pixel_offset=0)
+    pooler = Pooler((7, 7), (1 / 8,), 0, aligned=True)
+    expected = roi_align(features, to_rois([boxes], features.device), 7, 1 / 8, 0, True)
+    assert_close(pooler([features], [boxes]), expected)
+    assert not torch.equal(Pooler((7, 7), (1 / 8,), 0)([features], [boxes]), expected)
+
+
+def test_a_level_counts_the_area_between_edges():
+    """k = ceil(5 - log2(64 * 64 / area)): 2048 px^2 are level 4 in edges, 5 in pixels."""
+    mapper = LEVEL_MAPPERS.build("CenterMaskLevelMapFunc", 3, 5, DETECTRON2.roi)
+    corners = [[0.0, 0.0, 64.0, 32.0], [5.0, 5.0, 5.0, 9.0]]
+    edges = BoxList(corners, (64, 64), pixel_offset=0)
+    assert (mapper([edges]) + 3).tolist() == [4, 3]
+    assert (LevelMapperwithArea(3, 5)([BoxList(corners, (64, 64))]) + 3).tolist()[0] == 5
+    assert mapper.eps == 2**-52

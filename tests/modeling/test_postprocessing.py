@@ -1,6 +1,11 @@
 import torch
 
-from maskrcnn_benchmark.modeling.postprocessing import append_ground_truth, keep_best
+from maskrcnn_benchmark.modeling.postprocessing import (
+    append_ground_truth,
+    clip_detections,
+    keep_best,
+    sort_by_score,
+)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -44,3 +49,22 @@ def test_image_without_ground_truth_or_proposals():
     (nothing,) = append_ground_truth([make_boxes([])], [empty])
     assert len(only_proposals) == 1
     assert len(nothing) == 0
+
+
+def test_detections_are_clipped_in_the_end_and_dropped_where_nothing_is_left():
+    corners = [[-2.0, 1.0, 2.0, 3.0], [9.0, 0.0, 12.0, 4.0], [3.0, 3.0, 3.0, 6.0]]
+    boxes = BoxList(corners, (8, 8), pixel_offset=0)
+    boxes.add_field("scores", torch.tensor([0.3, 0.2, 0.1]))
+    boxes.add_field("mask", torch.ones(3, 1, 2, 2))
+    clipped = clip_detections(boxes)
+    assert clipped.bbox.tolist() == [[0.0, 1.0, 2.0, 3.0]]
+    # The whole mask lies in what is left of the box.
+    assert clipped.predicted_masks.boxes.tolist() == clipped.bbox.tolist()
+    assert clipped.predicted_masks.planes().sum() == 4
+    assert len(clip_detections(boxes[:0])) == 0
+
+
+def test_order_by_score():
+    ordered = sort_by_score(make_boxes([0.1, 0.9, 0.9, 0.5]))
+    torch.testing.assert_close(ordered.scores, torch.tensor([0.9, 0.9, 0.5, 0.1]))
+    assert ordered.bbox[:, 0].tolist() == [4.0, 8.0, 12.0, 0.0]

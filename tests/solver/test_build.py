@@ -144,3 +144,14 @@ def test_an_unknown_optimizer_is_named():
 def test_a_frozen_model_cannot_be_trained():
     with pytest.raises(ConfigError, match="frozen"):
         make_optimizer(solver_config(), nn.Linear(1, 1).requires_grad_(False))
+
+
+def test_norms_may_have_a_decay_of_their_own():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
+    settings = {"WEIGHT_DECAY": 0.5, "WEIGHT_DECAY_BIAS": 0.25}
+    decays = {
+        norm: [group["weight_decay"] for group in make_optimizer(cfg, model).param_groups]
+        for norm in (-1.0, 0.0)
+        for cfg in [solver_config(**settings, WEIGHT_DECAY_NORM=norm)]
+    }
+    assert decays == {-1.0: [0.5, 0.25, 0.5, 0.25], 0.0: [0.5, 0.25, 0.0, 0.0]}

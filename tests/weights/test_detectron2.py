@@ -1,6 +1,8 @@
+import os
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSettings
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.detectron2 import convert_detectron2, is_detectron2
 from maskrcnn_benchmark.weights.files import read_weight_file
 from maskrcnn_benchmark.weights.load_report import CheckpointError
@@ -244,3 +248,129 @@ def test_a_pickle_of_detectron2_runs_no_code(tmp_path: Path):
     path.write_bytes(pickle.dumps({"model": model}))
     with pytest.raises(CheckpointError, match=r"refused.*builtins\.print"):
         read_weight_file(path, [])
+
+
+HEADS = {
+    "proposal_generator.fcos_head.bbox_pred.weight": "rpn.head.bbox_pred.weight",
+    "proposal_generator.fcos_head.scales.3.scale": "rpn.head.scales.3.scale",
+    "roi_heads.mask_head.mask_fcn4.bias": "roi_heads.mask.feature_extractor.mask_fcn4.bias",
+    "roi_heads.mask_head.spatialAtt.conv.weight": (
+        "roi_heads.mask.feature_extractor.spatialAtt.conv.weight"
+    ),
+    "roi_heads.mask_head.deconv.bias": "roi_heads.mask.predictor.conv5_mask.bias",
+    "roi_heads.maskiou_head.maskiou_fcn2.weight": (
+        "roi_heads.maskiou.feature_extractor.maskiou_fcn2.weight"
+    ),
+    "roi_heads.maskiou_head.maskiou_fc1.weight": (
+        "roi_heads.maskiou.feature_extractor.maskiou_fc1.weight"
+    ),
+}
+
+
+def test_under_the_same_rules_all_of_centermask2_is_taken():
+    file = convert_detectron2(dict.fromkeys(HEADS, ONE), same_rules=True)
+    assert list(file.tensors) == list(HEADS.values())
+    assert file.refused == {}
+    assert file.settings.convention == "detectron2"
+
+
+@pytest.mark.parametrize("part", ["mask_head.predictor", "maskiou_head.maskiou"])
+def test_the_background_gets_a_row_in_front(part: str):
+    rows = torch.arange(1.0, 7.0).reshape(3, 2)
+    file = convert_detectron2({f"roi_heads.{part}.weight": rows}, same_rules=True)
+    ((name, tensor),) = file.tensors.items()
+    assert name.startswith("roi_heads.mask")
+    assert tensor.tolist() == [[0.0, 0.0], *rows.tolist()]
+
+
+def test_deformable_layers_are_of_two_layers():
+    layers = {
+        "stage3.OSA3_1.layers.0.OSA3_1_0/conv": ("stage3.OSA3_1.layers.0.OSA3_1_0/conv", "weight"),
+        "res4.2.conv2": ("layer3.2.conv2", "weight"),
+    }
+    names = {}
+    for theirs, (ours, weight) in layers.items():
+        names[f"backbone.bottom_up.{theirs}_offset.bias"] = f"backbone.body.{ours}.offset.bias"
+        names[f"backbone.bottom_up.{theirs}_offset.weight"] = f"backbone.body.{ours}.offset.weight"
+        names[f"backbone.bottom_up.{theirs}.{weight}"] = f"backbone.body.{ours}.conv.{weight}"
+    names["backbone.bottom_up.res4.2.conv2.norm.bias"] = "backbone.body.layer3.2.bn2.bias"
+    assert list(convert_detectron2(dict.fromkeys(names, ONE)).tensors) == list(names.values())
+
+
+def _theirs(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a CenterMask under the names of CenterMask2, without what it lacks."""
+    named = (
+        (r"backbone\.body\.(.*/conv)\.offset\.", r"backbone.bottom_up.\1_offset."),
+        (r"backbone\.body\.(.*/conv)\.conv\.", r"backbone.bottom_up.\1."),
+        (r"backbone\.body\.", "backbone.bottom_up."),
+        (r"backbone\.fpn\.top_blocks\.", "backbone.top_block."),
+        (r"rpn\.head\.centerness\.", "proposal_generator.fcos_head.ctrness."),
+        (r"rpn\.head\.", "proposal_generator.fcos_head."),
+        (r"roi_heads\.mask\.predictor\.conv5_mask\.", "roi_heads.mask_head.deconv."),
+        (r"roi_heads\.mask\.predictor\.mask_fcn_logits\.", "roi_heads.mask_head.predictor."),
+        (r"roi_heads\.mask\.feature_extractor\.", "roi_heads.mask_head."),
+        (r"roi_heads\.maskiou\.(feature_extractor|predictor)\.", "roi_heads.maskiou_head."),
+    )
+    theirs = {}
+    for name, value in model.state_dict().items():
+        pattern, start = next((pair for pair in named if re.match(pair[0], name)), ("", ""))
+        renamed = re.sub(pattern, start, name, count=1)
+        level = re.fullmatch(r"backbone\.fpn\.fpn_(inner|layer)(\d)\.(\w+)", name)
+        if level:
+            role = {"inner": "lateral", "layer": "output"}[level[1]]
+            renamed = f"backbone.fpn_{role}{int(level[2]) + 1}.{level[3]}"
+        if name.endswith("running_var"):
+            value = value - 1e-5
+        theirs[renamed] = value[1:] if "mask_fcn_logits" in name or "r.maskiou." in name else value
+    return theirs
+
+
+def _deformable_lite(*options: object) -> Any:
+    cfg = get_default_config()
+    cfg.merge_from_file("configs/centermask2/centermask_lite_V_19_slim_eSE_FPN_ms_4x.yaml")
+    deformable = ("MODEL.VOVNET.STAGE_WITH_DCN", (False, True, True, True))
+    cfg.merge_from_list([*deformable, "MODEL.VOVNET.WITH_MODULATED_DCN", True, *options])
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def file_of_centermask2(tmp_path_factory) -> Path:
+    """A model with deformable stages, as a file of CenterMask2."""
+    path = tmp_path_factory.mktemp("centermask2") / "model_final.pth"
+    torch.manual_seed(3)
+    model = build_detection_model(_deformable_lite())
+    torch.save({"model": _theirs(model), "iteration": 359999, "optimizer": {}}, path)
+    return path
+
+
+def test_a_whole_file_with_deformable_stages_fills_the_model(file_of_centermask2: Path):
+    cfg = _deformable_lite()
+    torch.manual_seed(3)
+    source, model = build_detection_model(cfg), build_detection_model(cfg)
+    DetectronCheckpointer(cfg, model).load(os.fspath(file_of_centermask2), strict=True)
+    expected = source.state_dict()
+    for name, value in model.state_dict().items():
+        if "mask_fcn_logits" in name or "predictor.maskiou." in name:
+            value, expected[name] = value[1:], expected[name][1:]
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6)
+
+
+def test_under_other_rules_it_does_not_replace_a_trained_model(file_of_centermask2: Path, caplog):
+    cfg = _deformable_lite("MODEL.CONVENTION", "legacy")
+    checkpointer = DetectronCheckpointer(cfg, build_detection_model(cfg))
+    with pytest.raises(CheckpointError, match=r"nothing for 2\d tensors.*MODEL\.FRESH_PARTS"):
+        checkpointer.load(os.fspath(file_of_centermask2))
+    assert "MODEL.CONVENTION detectron2" in caplog.text
+    meant = ("rpn.head", "roi_heads")
+    cfg = _deformable_lite("MODEL.CONVENTION", "legacy", "MODEL.FRESH_PARTS", meant)
+    checkpointer = DetectronCheckpointer(cfg, build_detection_model(cfg))
+    checkpointer.load(os.fspath(file_of_centermask2))
+    assert checkpointer.last_report.missing
+    assert all(name.startswith(meant) for name in checkpointer.last_report.missing)
+
+
+def test_a_model_of_other_stages_is_not_filled_in_silence(file_of_centermask2: Path):
+    cfg = _deformable_lite("MODEL.VOVNET.STAGE_WITH_DCN", (True, True, True, True))
+    checkpointer = DetectronCheckpointer(cfg, build_detection_model(cfg))
+    with pytest.raises(CheckpointError, match=r"nothing for 9 tensors.*backbone\.body"):
+        checkpointer.load(os.fspath(file_of_centermask2))

@@ -9,7 +9,7 @@ Shapes: I images, A annotations.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -106,6 +106,15 @@ class AnnotationTable:
         """The rows of an image by its place in the ``ImageTable``."""
         return self.rows_by_image[self.first_row[image_place] : self.first_row[image_place + 1]]
 
+    def with_pixel_offset(self, images: ImageTable, pixel_offset: int) -> AnnotationTable:
+        """The table with the targets that there are by another ``pixel_offset``."""
+        if pixel_offset == LEGACY_PIXEL_OFFSET:
+            return self
+        sizes_hw = images.sizes_hw[self.image_places]
+        is_sound = trainable_boxes(self.boxes_xywh, sizes_hw, pixel_offset)
+        is_target = is_sound & ~self.is_crowd & (self.image_places >= 0)
+        return replace(self, is_target=is_target)
+
     def targets(self, image_place: int) -> NDArray[np.int64]:
         """The rows of an image that are trained on, by its place in the ``ImageTable``."""
         rows = self.rows(image_place)
@@ -135,7 +144,9 @@ class AnnotationTable:
 
 
 def trainable_boxes(
-    boxes_xywh: NDArray[np.float64], sizes_hw: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64],
+    sizes_hw: NDArray[np.int64],
+    pixel_offset: int = LEGACY_PIXEL_OFFSET,
 ) -> NDArray[np.bool_]:
     """(A,) bool: whether something of each box is left after it is clipped to its image.
 
@@ -145,11 +156,12 @@ def trainable_boxes(
     Args:
         boxes_xywh: (A, 4) px.
         sizes_hw: (A, 2) px, of the image of each.
+        pixel_offset: see ``BoxList``.
     """
-    last = sizes_hw[:, ::-1] - LEGACY_PIXEL_OFFSET
+    last = sizes_hw[:, ::-1] - pixel_offset
     start, length = boxes_xywh[:, :2], boxes_xywh[:, 2:]
     clipped_start = np.clip(start, 0, last)
-    clipped_end = np.clip(start + length - LEGACY_PIXEL_OFFSET, 0, last)
+    clipped_end = np.clip(start + length - pixel_offset, 0, last)
     is_longer = clipped_end > clipped_start
     return is_longer[:, 0] & is_longer[:, 1]
 

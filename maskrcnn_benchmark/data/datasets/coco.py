@@ -21,6 +21,7 @@ from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, find_reader, rea
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Transform
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
@@ -44,6 +45,7 @@ class COCODataset(DetectionDataset):
         transforms: called as ``transforms(image, target)``, returns the pair.
         image_ids: use these images only; None takes all of the file.
         name: what to call the data set in messages; None takes the name of the file.
+        pixel_offset: of the boxes, see ``BoxList``.
 
     Attributes:
         ann_file: path of the file, or what the content was called.
@@ -66,6 +68,7 @@ class COCODataset(DetectionDataset):
         *,
         image_ids: Collection[int] | None = None,
         name: str | None = None,
+        pixel_offset: int = LEGACY_PIXEL_OFFSET,
     ) -> None:
         checked = ann_file if isinstance(ann_file, CocoContent) else read_content(ann_file, root)
         self.ann_file = checked.source
@@ -84,7 +87,9 @@ class COCODataset(DetectionDataset):
         self.json_category_id_to_contiguous_id = {
             json_id: i for i, json_id in self.contiguous_category_id_to_json_id.items()
         }
-        self._images, self._table = checked.images, checked.annotations
+        self.pixel_offset = pixel_offset
+        self._images = checked.images
+        self._table = checked.annotations.with_pixel_offset(checked.images, pixel_offset)
         # Position -> place in the table of images.
         self._places = self._chosen_places(image_ids)
         if remove_images_without_annotations:
@@ -119,8 +124,8 @@ class COCODataset(DetectionDataset):
         Args:
             arguments: of the entry.
             read: ``read_content``, or one that remembers what it has read.
-            more: what a run says besides, "transforms", "name", and whether images to train on are
-                wanted, "remove_images_without_annotations".
+            more: what a run says besides, "transforms", "name", "pixel_offset", and whether images
+                to train on are wanted, "remove_images_without_annotations".
         """
         arguments = dict(arguments)
         reader = arguments.pop("reader", COCO_JSON)
@@ -213,7 +218,9 @@ class COCODataset(DetectionDataset):
         """Boxes xyxy of some rows of the table with their "labels"."""
         info = self.get_img_info(index)
         boxes_xywh = torch.from_numpy(self._table.boxes_xywh[rows].astype("float32"))
-        boxes = BoxList(boxes_xywh, (info["width"], info["height"]), mode="xywh").convert("xyxy")
+        size_wh = (info["width"], info["height"])
+        boxes = BoxList(boxes_xywh, size_wh, mode="xywh", pixel_offset=self.pixel_offset)
+        boxes = boxes.convert("xyxy")
         boxes.add_field("labels", torch.from_numpy(self._table.labels[rows]))
         return boxes
 

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.evaluation import COCOEvaluator, Evaluator, ProposalEvaluator
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 Sample: TypeAlias = tuple[Any, BoxList, int]
@@ -38,6 +39,7 @@ class DetectionDataset(Dataset[Sample]):
         num_damaged: annotations that are left out everywhere, because they make no sense.
         needed_side: px of the shorter side that are enough for ``transforms``: photos may be read
             at a fraction of their size, as ``read_image`` in ``data.image_io`` says. None: never.
+        pixel_offset: of the boxes in samples, see ``BoxList``; ``get_target`` may have another.
     """
 
     name: str
@@ -49,6 +51,7 @@ class DetectionDataset(Dataset[Sample]):
     has_keypoints: bool = False
     num_damaged: int = 0
     needed_side: int | None = None
+    pixel_offset: int = LEGACY_PIXEL_OFFSET
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -63,7 +66,7 @@ class DetectionDataset(Dataset[Sample]):
             image = self.read_image(index)
         else:
             image = self.read_reduced_image(index, self.needed_side)
-        target = self.get_target(index)
+        target = _with_offset(self.get_target(index), self.pixel_offset)
         if self.transforms is not None:
             image, target = self.transforms(image, target)
         # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
@@ -174,7 +177,14 @@ class AdaptedDataset(DetectionDataset):
     def __getitem__(self, index: int) -> Sample:
         """The image and target that the data set gives, transformed by it, and the image's id."""
         image, target, _ = self.dataset[index]
-        return image, target, self.image_ids[index]
+        return image, _with_offset(target, self.pixel_offset), self.image_ids[index]
+
+
+def _with_offset(target: BoxList, pixel_offset: int) -> BoxList:
+    """The target itself where its pixel offset is this one already."""
+    if target.pixel_offset == pixel_offset:
+        return target
+    return target.with_pixel_offset(pixel_offset)
 
 
 def as_detection_dataset(

@@ -16,6 +16,7 @@ from maskrcnn_benchmark.data.datasets.readers import read_content
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.evaluation import Evaluator, VOCEvaluator
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 _CLASSES: Final = (
@@ -66,6 +67,7 @@ class PascalVOCDataset(COCODataset):
         use_difficult: whether difficult objects are training targets, too.
         transforms: called as ``transforms(image, target)``, returns the pair.
         content: what ``read_voc`` returned for the split, checked; None reads it.
+        pixel_offset: of the boxes, see ``BoxList``.
 
     Raises:
         DatasetError: as ``read_voc`` and ``COCODataset``.
@@ -81,11 +83,12 @@ class PascalVOCDataset(COCODataset):
         transforms: Transform | None = None,
         *,
         content: CocoContent | None = None,
+        pixel_offset: int = LEGACY_PIXEL_OFFSET,
     ) -> None:
         paths = _paths(data_dir, split)
         name = f"{Path(data_dir).name}_{split}"
         content = content or read_content(*paths, read_voc)
-        super().__init__(content, paths[1], False, transforms, name=name)
+        super().__init__(content, paths[1], False, transforms, name=name, pixel_offset=pixel_offset)
         self.split = split
         self.use_difficult = use_difficult
 
@@ -95,7 +98,8 @@ class PascalVOCDataset(COCODataset):
     ) -> "PascalVOCDataset":
         """The data set of a catalog entry; its name is that of folder and split."""
         content = read(*_paths(arguments["data_dir"], arguments["split"]), read_voc)
-        return cls(**arguments, transforms=more["transforms"], content=content)
+        own = {key: more[key] for key in ("transforms", "pixel_offset") if key in more}
+        return cls(**arguments, **own, content=content)
 
     @classmethod
     def known_categories(cls, **arguments: Any) -> dict[int, str]:  # noqa: ARG003 - the same for all

@@ -16,6 +16,7 @@ from maskrcnn_benchmark.data.transforms.transforms import (
     ToPixels,
     ToTensor,
     resized_hw,
+    resized_nearest_hw,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "build_transforms",
     "make_needed_side",
     "resized_hw",
+    "resized_nearest_hw",
 ]

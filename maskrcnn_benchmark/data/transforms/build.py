@@ -1,20 +1,30 @@
 """From settings to transforms."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, cast
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import CfgNode, Convention
+from maskrcnn_benchmark.config.convention import RoundingRule
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
 from maskrcnn_benchmark.data.transforms.transforms import (
     Compose,
     Normalize,
     RandomHorizontalFlip,
     Resize,
+    SideRule,
     ToPixels,
     ToTensor,
     Transform,
+    resized_hw,
+    resized_nearest_hw,
 )
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
+
+SIDE_RULES: Final[Mapping[RoundingRule, SideRule]] = MappingProxyType(
+    {"truncate": resized_hw, "nearest": resized_nearest_hw}
+)
 
 
 def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
@@ -54,7 +64,7 @@ def build_pixel_normalizer(cfg: CfgNode) -> PixelNormalizer:
         ConfigError: INPUT.PIXEL_MEAN or PIXEL_STD makes no sense.
     """
     settings = cfg.INPUT
-    mean, std = tuple(settings.PIXEL_MEAN), tuple(settings.PIXEL_STD)
+    mean, std = make_pixel_mean(cfg), tuple(settings.PIXEL_STD)
     try:
         return PixelNormalizer(mean, std, settings.TO_BGR255)
     except ValueError as error:
@@ -83,11 +93,12 @@ def _make_geometric(cfg: CfgNode, is_train: bool) -> list[Transform]:
     if is_train:
         min_sizes = _train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN)
         max_size, flip_prob = settings.MAX_SIZE_TRAIN, settings.FLIP_PROB_TRAIN
+    sides = SIDE_RULES[Convention.from_config(cfg).resize]
     try:
         # UPSTREAM(flip-probability): data/transforms/build.py fixed it at 0.5 and left the key
         # INPUT.FLIP_PROB_TRAIN commented out; here the key works.
         return [
-            Resize(min_sizes, max_size, settings.RESIZE_BACKEND),
+            Resize(min_sizes, max_size, settings.RESIZE_BACKEND, sides=sides),
             RandomHorizontalFlip(flip_prob),
         ]
     except ValueError as error:

@@ -21,6 +21,8 @@ from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 
 ImageAndTarget: TypeAlias = "tuple[Any, BoxList | None]"
 Transform: TypeAlias = Callable[..., tuple[Any, Any]]
+SideRule: TypeAlias = Callable[[tuple[int, int], int, int], tuple[int, int]]
+"""((width, height), px of the shorter side, most px of the longer one) -> (height, width)."""
 
 _MAX_8_BIT: Final = 255
 
@@ -85,12 +87,20 @@ class Resize(RandomTransform):
         max_size: px that the longer side should not exceed (by more than rounding).
         backend: "pil" gives the pixels of the original program; "fast" is several times faster,
             and may be off by one step of 255.
+        sides: how the sides are rounded, ``resized_hw`` or ``resized_nearest_hw``.
 
     Raises:
         ValueError: no size, a size below 1, or another backend.
     """
 
-    def __init__(self, min_size: int | Sequence[int], max_size: int, backend: str = "pil") -> None:
+    def __init__(
+        self,
+        min_size: int | Sequence[int],
+        max_size: int,
+        backend: str = "pil",
+        *,
+        sides: SideRule | None = None,
+    ) -> None:
         if backend not in RESIZE_BACKENDS:
             raise ValueError(f"backend must be one of {RESIZE_BACKENDS}, not {backend!r}")
         sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
@@ -101,6 +111,7 @@ class Resize(RandomTransform):
         self.min_size = sizes
         self.max_size = max_size
         self.backend = backend
+        self.sides = sides or resized_hw
 
     def __call__(
         self,
@@ -112,7 +123,7 @@ class Resize(RandomTransform):
         min_size = (rng or random).choice(self.min_size)
         # A photo that was read at a fraction of its size becomes as large as the whole would.
         size_wh = image.size if target is None else target.size
-        height, width = resized_hw(size_wh, min_size, self.max_size)
+        height, width = self.sides(size_wh, min_size, self.max_size)
         if self.backend == "pil":
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         else:
@@ -254,3 +265,17 @@ def resized_hw(size_wh: tuple[int, int], min_size: int, max_size: int) -> tuple[
     if width < height:
         return int(min_size * height / width), min_size
     return min_size, int(min_size * width / height)
+
+
+def resized_nearest_hw(size_wh: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
+    """As ``resized_hw``, but both sides are rounded to the nearest px, and only in the end.
+
+    The longer side never passes ``max_size``. Source: behaviour of detectron2.
+    """
+    width, height = size_wh
+    scale = min_size / min(size_wh)
+    new_height, new_width = scale * height, scale * width
+    if max(new_height, new_width) > max_size:
+        scale = max_size / max(new_height, new_width)
+        new_height, new_width = scale * new_height, scale * new_width
+    return max(int(new_height + 0.5), 1), max(int(new_width + 0.5), 1)

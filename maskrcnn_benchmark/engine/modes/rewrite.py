@@ -132,7 +132,8 @@ def _few(boxes: BoxList) -> BoxList:
         return boxes[:_NUM_PROBE_ROIS]
     width, height = boxes.size
     corners = [[0, 0, width / (2 + i), height / (1 + i)] for i in range(_NUM_PROBE_ROIS)]
-    few = BoxList(torch.tensor(corners).to(boxes.bbox), boxes.size)
+    corners_of_few = torch.tensor(corners).to(boxes.bbox)
+    few = BoxList(corners_of_few, boxes.size, pixel_offset=boxes.pixel_offset)
     for name in boxes.fields():
         field = boxes.get_field(name)
         if isinstance(field, Tensor):

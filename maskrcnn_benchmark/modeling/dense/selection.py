@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.modeling.postprocessing import keep_best
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.modeling.postprocessing import keep_best, sort_by_score
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_ml_nms, remove_small_boxes
 
@@ -25,6 +26,9 @@ class SelectionSettings:
         nms_threshold: of two boxes of one class with a higher IoU the worse one goes.
         post_nms_top_n: best boxes kept in an image; 0 keeps all. Ties at the cut-off are kept.
         min_size: smaller boxes go, px.
+        pixel_offset: of the boxes, see ``BoxList``.
+        clips: boxes are clipped to their image first.
+        best_first: the boxes that are left come by descending score, else as NMS leaves them.
     """
 
     score_threshold: float
@@ -32,6 +36,9 @@ class SelectionSettings:
     nms_threshold: float
     post_nms_top_n: int
     min_size: int = 0
+    pixel_offset: int = LEGACY_PIXEL_OFFSET
+    clips: bool = True
+    best_first: bool = False
 
 
 class Candidates(NamedTuple):
@@ -51,20 +58,30 @@ Decode: TypeAlias = Callable[[Sequence[Tensor], Tensor, SelectionSettings], list
 
 
 def join_candidates(
-    levels: Sequence[Candidates], image_hw: tuple[int, int], min_size: int
+    levels: Sequence[Candidates],
+    image_hw: tuple[int, int],
+    min_size: int,
+    *,
+    pixel_offset: int = LEGACY_PIXEL_OFFSET,
+    clips: bool = True,
 ) -> BoxList:
-    """The candidates of one image on some levels, clipped to it, without those that are too small.
+    """The candidates of one image on some levels without those that are too small.
 
     Args:
         levels: at least one, all with the same fields.
         image_hw: (height, width) of the image before padding.
         min_size: smaller boxes go, px.
+        pixel_offset: of the boxes.
+        clips: they are clipped to the image first.
     """
     height, width = image_hw
-    boxlist = BoxList(torch.cat([level.boxes for level in levels]), (width, height), mode="xyxy")
+    corners = torch.cat([level.boxes for level in levels])
+    boxlist = BoxList(corners, (width, height), mode="xyxy", pixel_offset=pixel_offset)
     for name in levels[0].fields:
         boxlist.add_field(name, torch.cat([level.fields[name] for level in levels]))
-    return remove_small_boxes(boxlist.clip_to_image(remove_empty=False), min_size)
+    if clips:
+        boxlist = boxlist.clip_to_image(remove_empty=False)
+    return remove_small_boxes(boxlist, min_size)
 
 
 class Selection:
@@ -86,9 +103,9 @@ class Selection:
         points: Sequence[Tensor],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[BoxList]:
-        """One BoxList an image with the fields of the candidates, in the order that NMS leaves.
+        """One BoxList an image with the fields of the candidates, ordered as the settings say.
 
-        Boxes are xyxy, px of the resized image, clipped to it.
+        Boxes are xyxy, px of the resized image.
 
         Args:
             outputs: predictions of the head, each with one tensor a level.
@@ -105,6 +122,14 @@ class Selection:
         ]
 
     def _select(self, levels: Sequence[Candidates], image_hw: tuple[int, int]) -> BoxList:
-        boxlist = join_candidates(levels, image_hw, self.settings.min_size)
-        boxlist = boxlist_ml_nms(boxlist, self.settings.nms_threshold)
-        return keep_best(boxlist, self.settings.post_nms_top_n)
+        settings = self.settings
+        boxlist = join_candidates(
+            levels,
+            image_hw,
+            settings.min_size,
+            pixel_offset=settings.pixel_offset,
+            clips=settings.clips,
+        )
+        boxlist = boxlist_ml_nms(boxlist, settings.nms_threshold)
+        boxlist = keep_best(boxlist, settings.post_nms_top_n)
+        return sort_by_score(boxlist) if settings.best_first else boxlist

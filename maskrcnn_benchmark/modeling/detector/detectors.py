@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import cast
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
 from maskrcnn_benchmark.modeling.poolers import Pooler
+from maskrcnn_benchmark.modeling.postprocessing import clip_detections
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads, build_roi_heads
 from maskrcnn_benchmark.modeling.strides import Level, check_scales
 
@@ -32,7 +33,12 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
     rpn = build_rpn(cfg, out_channels, spec, levels)
     roi_heads = build_roi_heads(cfg, out_channels, spec)
     _check_poolers(roi_heads, levels)
-    return GeneralizedRCNN(backbone=backbone, rpn=rpn, roi_heads=roi_heads)
+    return GeneralizedRCNN(
+        backbone=backbone,
+        rpn=rpn,
+        roi_heads=roi_heads,
+        finish=clip_detections if Convention.from_config(cfg).clips_detections else None,
+    )
 
 
 def _check_poolers(heads: CombinedROIHeads | None, levels: Sequence[Level] | None) -> None:

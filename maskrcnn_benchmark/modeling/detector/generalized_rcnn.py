@@ -1,6 +1,6 @@
 """The meta-architecture: backbone, proposal stage, heads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,16 @@ class GeneralizedRCNN(nn.Module):
         backbone: images (N, 3, H, W) -> maps, finest first.
         rpn: (images, maps, targets or None) -> boxes and losses, as in ``StageOutput``.
         roi_heads: (maps, boxes, targets or None) -> the same, or None.
+        finish: what is done to the detections of each image in the end, or None.
     """
 
     def __init__(
-        self, *, backbone: nn.Module, rpn: nn.Module, roi_heads: CombinedROIHeads | None
+        self,
+        *,
+        backbone: nn.Module,
+        rpn: nn.Module,
+        roi_heads: CombinedROIHeads | None,
+        finish: Callable[[BoxList], BoxList] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -28,6 +34,7 @@ class GeneralizedRCNN(nn.Module):
         if roi_heads is not None:
             self.roi_heads = roi_heads
         self.has_roi_heads = roi_heads is not None
+        self.finish = finish
 
     def forward(
         self,
@@ -61,7 +68,9 @@ class GeneralizedRCNN(nn.Module):
         if self.has_roi_heads:
             boxes, head_losses = self.roi_heads(features, boxes, truth)
             losses = head_losses | losses
-        return losses if self.training else boxes
+        if self.training:
+            return losses
+        return boxes if self.finish is None else list(map(self.finish, boxes))
 
 
 def _with_labels(target: BoxList) -> BoxList:

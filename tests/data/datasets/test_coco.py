@@ -271,3 +271,14 @@ def test_quickstart_photos_agree_with_their_annotations():
             mine = sorted(truth[section], key=lambda entry: entry["id"])
             theirs = sorted(expected[section], key=lambda entry: entry["id"])
             assert mine == [{key: entry[key] for key in keys} for entry in theirs]
+
+
+def test_corners_are_edges_if_asked_for(tmp_path):
+    narrow = annotation(2, 1, 7, (3.0, 2.0, 0.5, 3.0))
+    sections = {"annotations": [annotation(), narrow]}
+    target = make(tmp_path, options={"pixel_offset": 0}, **sections).get_target(0)
+    # The second one is less than a pixel wide, which is nothing between two pixels.
+    expected = torch.tensor([[2.0, 1, 6, 5], [3.0, 2, 3.5, 5]])
+    torch.testing.assert_close(target.bbox, expected)
+    assert target.pixel_offset == 0
+    assert len(make(tmp_path, **sections).get_target(0)) == 1

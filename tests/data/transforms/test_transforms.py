@@ -17,6 +17,7 @@ from maskrcnn_benchmark.data.transforms import (
     ToPixels,
     ToTensor,
     resized_hw,
+    resized_nearest_hw,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
@@ -245,3 +246,20 @@ def test_transforms_reach_worker_processes():
     chain = Compose([Resize((5, 6), 10), RandomHorizontalFlip(), ToTensor()])
     assert repr(pickle.loads(pickle.dumps(chain))) == repr(chain)
     assert "min_size=(5, 6)" in repr(chain)
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "truncated", "nearest"),
+    [
+        ((640, 480), (320, 426), (320, 427)),  # 426.67
+        ((480, 640), (426, 320), (427, 320)),
+        ((1000, 200), (109, 545), (109, 544)),  # 108.8: the longer side decides
+        ((100, 1), (5, 500), (5, 544)),
+    ],
+)
+def test_sides_are_truncated_or_rounded(size_wh, truncated, nearest):
+    image = Image.new("RGB", size_wh)
+    for sides, height_width in ((resized_hw, truncated), (resized_nearest_hw, nearest)):
+        assert sides(size_wh, 320, 544) == height_width
+        resized, _ = Resize(320, 544, sides=sides)(image)
+        assert resized.size == height_width[::-1]

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
-from maskrcnn_benchmark.modeling.dense.fcos.inference import decode_level
+from maskrcnn_benchmark.modeling.dense.fcos.inference import SCORES, decode_level
 from maskrcnn_benchmark.modeling.dense.fcos.locations import compute_locations
-from maskrcnn_benchmark.modeling.dense.fcos.loss import FCOSLoss
+from maskrcnn_benchmark.modeling.dense.fcos.loss import DIVISORS, FCOSLoss
 from maskrcnn_benchmark.modeling.dense.fcos.targets import FCOSTargetAssigner, FCOSTargetSettings
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
@@ -46,12 +46,18 @@ def build_fcos(
     """The FCOS stage that MODEL.FCOS describes, for features of ``in_channels`` channels."""
     fcos = cfg.MODEL.FCOS
     check_strides("MODEL.FCOS.FPN_STRIDES", fcos.FPN_STRIDES, levels)
+    convention = Convention.from_config(cfg)
+    rules = convention.fcos
     settings = SelectionSettings(
         score_threshold=fcos.INFERENCE_TH,
         pre_nms_top_n=fcos.PRE_NMS_TOP_N,
         nms_threshold=fcos.NMS_TH,
         post_nms_top_n=fcos.POST_NMS_TOP_N_TRAIN,
+        pixel_offset=convention.pixel_offset,
+        clips=convention.clips_candidates,
+        best_first=convention.best_first,
     )
+    decode = partial(decode_level, score=SCORES[rules.score])
     test_settings = replace(settings, post_nms_top_n=cfg.TEST.DETECTIONS_PER_IMG)
     return DenseStage(
         head=FCOS_HEADS.build(fcos.HEAD, cfg, in_channels, spec),
@@ -62,11 +68,13 @@ def build_fcos(
         loss=FCOSLoss(
             assigner=FCOSTargetAssigner(make_target_settings(cfg)),
             focal_loss=SigmoidFocalLoss(fcos.LOSS_GAMMA, fcos.LOSS_ALPHA),
-            iou_loss=IOULoss(fcos.LOC_LOSS_TYPE),
+            iou_loss=IOULoss(fcos.LOC_LOSS_TYPE, enclosing_eps=rules.enclosing_eps),
             num_foreground=spec.num_classes - 1,
+            units=fcos.FPN_STRIDES if rules.loss_in_strides else None,
+            divisors=DIVISORS[rules.divisors],
         ),
-        select_train=Selection(settings, decode_level) if spec.roi_heads else None,
-        select_test=Selection(test_settings, decode_level),
+        select_train=Selection(settings, decode) if spec.roi_heads else None,
+        select_test=Selection(test_settings, decode),
     )
 
 

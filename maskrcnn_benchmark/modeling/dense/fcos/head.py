@@ -5,14 +5,16 @@ level i.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
+from maskrcnn_benchmark.config.convention import DistanceRule
 from maskrcnn_benchmark.layers import Scale, at_least_float32
 from maskrcnn_benchmark.modeling.dense.fcos.locations import check_dense_points
 from maskrcnn_benchmark.modeling.make_layers import init_normal, make_tower
@@ -27,7 +29,7 @@ class FCOSOutputs(NamedTuple):
 
     Attributes:
         logits: (N, D * C, Hi, Wi) class scores before the sigmoid.
-        ltrb: (N, D * 4, Hi, Wi) positive distances to the four sides, px of the resized image.
+        ltrb: (N, D * 4, Hi, Wi) distances >= 0 to the four sides, px of the resized image.
         centerness: (N, D, Hi, Wi) before the sigmoid.
     """
 
@@ -48,6 +50,8 @@ class FCOSHeadSettings:
         prior_prob: class probability at the start, 0 < p < 1 (RetinaNet, arXiv 1708.02002, 3.3).
         dense_points: points per cell D: 1, 4 or 5.
         residual: a tower's input is added to its output.
+        distances: how distances are made of raw predictions.
+        strides: px per cell of each level; () where ``distances`` does not ask for them.
     """
 
     in_channels: int
@@ -57,6 +61,8 @@ class FCOSHeadSettings:
     prior_prob: float = 0.01
     dense_points: int = 1
     residual: bool = False
+    distances: DistanceRule = "exp"
+    strides: tuple[int, ...] = ()
 
     @classmethod
     def from_config(
@@ -74,7 +80,24 @@ class FCOSHeadSettings:
             prior_prob=fcos.PRIOR_PROB,
             dense_points=check_dense_points(fcos.DENSE_POINTS),
             residual=fcos.RESIDUAL_CONNECTION,
+            distances=Convention.from_config(cfg).fcos.distances,
+            strides=tuple(fcos.FPN_STRIDES),
         )
+
+
+def _exp(raw: Tensor, stride: int) -> Tensor:  # noqa: ARG001 - of the other rule
+    """Positive distances, px, that do not depend on the level."""
+    return raw.exp()
+
+
+def _relu_strides(raw: Tensor, stride: int) -> Tensor:
+    """Distances >= 0, px, of raw ones in strides (CenterMask2)."""
+    return raw.relu() * stride
+
+
+_TO_PX: Mapping[DistanceRule, Callable[[Tensor, int], Tensor]] = MappingProxyType(
+    {"exp": _exp, "relu_strides": _relu_strides}
+)
 
 
 def _make_tower(settings: FCOSHeadSettings) -> nn.Sequential:
@@ -104,6 +127,8 @@ class _FCOSPredictions(nn.Module):
         prior = settings.prior_prob
         nn.init.constant_(self.cls_logits.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
         self.scales = nn.ModuleList(Scale(init_value=1.0) for _ in range(settings.num_levels))
+        self.strides = settings.strides or (1,) * settings.num_levels
+        self.to_px = _TO_PX[settings.distances]
 
     def run_towers(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """The (classification, box) tower outputs, each (N, F, Hi, Wi)."""
@@ -120,8 +145,8 @@ class _FCOSPredictions(nn.Module):
             raw_ltrb.append(self.bbox_pred(box_feature))
         # Half precision overflows at 65504 px and rounds 1000 px to halves.
         ltrb = [
-            scale(at_least_float32(raw)).exp()
-            for raw, scale in zip(raw_ltrb, self.scales, strict=True)
+            self.to_px(scale(at_least_float32(raw)), stride)
+            for raw, scale, stride in zip(raw_ltrb, self.scales, self.strides, strict=True)
         ]
         return FCOSOutputs(logits=logits, ltrb=ltrb, centerness=centerness)
 

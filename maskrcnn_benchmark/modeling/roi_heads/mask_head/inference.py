@@ -1,13 +1,19 @@
 """From mask logits to instance masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, InclusivePaste
+from maskrcnn_benchmark.structures.predicted_masks import (
+    BoxMasks,
+    InclusivePaste,
+    PasteRule,
+    SubPixelPaste,
+)
 
 
 def attach_masks(
@@ -38,7 +44,7 @@ class Masker:
     Args:
         threshold: probability above which a pixel belongs to the instance; below 0 pixels are the
             probabilities themselves, times 255, for viewing.
-        padding: px added around the M x M map before it is resized.
+        padding: px added around the M x M map before it is resized, where boxes are inclusive.
     """
 
     def __init__(self, threshold: float = MASK_THRESHOLD, padding: int = MASK_PADDING) -> None:
@@ -61,8 +67,12 @@ class Masker:
         per_image = [masks] if isinstance(masks, Tensor) else list(masks)
         if len(boxlists) != len(per_image):
             raise ValueError(f"masks of {len(per_image)} images for boxes of {len(boxlists)}")
-        rule = InclusivePaste(self.threshold, self.padding)
-        return [
-            BoxMasks(probs, boxlist.convert("xyxy").bbox, boxlist.size, rule).planes()[:, None]
-            for probs, boxlist in zip(per_image, boxlists, strict=True)
-        ]
+        rules: Mapping[int, PasteRule] = {
+            LEGACY_PIXEL_OFFSET: InclusivePaste(self.threshold, self.padding),
+            0: SubPixelPaste(self.threshold),
+        }
+        masks_of_images = (
+            BoxMasks(probs, each.convert("xyxy").bbox, each.size, rules[each.pixel_offset])
+            for probs, each in zip(per_image, boxlists, strict=True)
+        )
+        return [each.planes()[:, None] for each in masks_of_images]

@@ -14,7 +14,7 @@ from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
 from maskrcnn_benchmark.modeling.targets import batch_indices
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
-from maskrcnn_benchmark.structures.mask_targets import crop_and_rasterize
+from maskrcnn_benchmark.structures.mask_targets import MIN_SIDE, crop_and_rasterize
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 
@@ -24,15 +24,26 @@ class MaskTargetAssigner:
     Args:
         matcher: (G, K) IoUs -> index of each proposal's ground truth, negative without one.
         mask_side: M.
+        min_crop_side: px, see ``crop_and_rasterize``.
+        max_matches: of more matched proposals of an image so many are drawn; None takes all.
     """
 
-    def __init__(self, *, matcher: Matcher, mask_side: int) -> None:
+    def __init__(
+        self,
+        *,
+        matcher: Matcher,
+        mask_side: int,
+        min_crop_side: float = MIN_SIDE,
+        max_matches: int | None = None,
+    ) -> None:
         self.matcher = matcher
         self.mask_side = mask_side
+        self.min_crop_side = min_crop_side
+        self.max_matches = max_matches
 
     @torch.no_grad()
     def __call__(self, proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> MaskTargets:
-        """Targets of the proposals that match; all others are left out.
+        """Targets of the proposals that match, or of ``max_matches`` of them.
 
         Args:
             proposals: one BoxList an image, px of the resized image.
@@ -42,7 +53,7 @@ class MaskTargetAssigner:
         matched, instances, labels, masks, is_matched = [], [], [], [], []
         for boxes, target in zip(proposals, targets, strict=True):
             matches = self.matcher(boxlist_iou(target, boxes))
-            is_matched.append(matches >= 0)
+            is_matched.append(self._chosen(matches))
             inds = torch.nonzero(is_matched[-1]).squeeze(1)
             truth_inds = matches[inds]
             matched.append(boxes.copy_with_fields([])[inds])
@@ -50,7 +61,9 @@ class MaskTargetAssigner:
             # A target without objects may lack the field.
             whole = target.get_field("masks") if len(target) else SegmentationMask([], target.size)
             instances.append(whole[truth_inds])
-            crops = crop_and_rasterize(instances[-1], matched[-1].bbox, self.mask_side)
+            crops = crop_and_rasterize(
+                instances[-1], matched[-1].bbox, self.mask_side, min_side=self.min_crop_side
+            )
             masks.append(crops.to(boxes.bbox))
         return MaskTargets(
             proposals=matched,
@@ -59,6 +72,16 @@ class MaskTargetAssigner:
             masks=torch.cat(masks),
             indices=batch_indices(is_matched, labels[0].device),
         )
+
+    def _chosen(self, matches: Tensor) -> Tensor:
+        """(K,) bool: the proposals to learn from."""
+        is_matched = matches >= 0
+        limit = self.max_matches
+        if limit is None or len(matches) <= limit:
+            return is_matched
+        inds = is_matched.nonzero().squeeze(1)
+        drawn = inds[torch.randperm(len(inds), device=inds.device)[:limit]]
+        return torch.zeros_like(is_matched).index_fill_(0, drawn, True)
 
 
 def mask_loss(class_logits: Tensor, masks: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: R rois, K boxes of one image, C classes, M mask side, H x W image.
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.registry import (
     ROI_HEADS,
@@ -100,7 +100,9 @@ def build_roi_mask_head(
     box_extractor: nn.Module | None = None,
 ) -> ROIMaskHead:
     """The mask head that MODEL.ROI_MASK_HEAD describes."""
+    rules = Convention.from_config(cfg).roi
     head, roi_heads = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.ROI_HEADS
+    max_positives = int(roi_heads.BATCH_SIZE_PER_IMAGE * roi_heads.POSITIVE_FRACTION)
     extractor = make_extractor(
         cfg, "ROI_MASK_HEAD", ROI_MASK_FEATURE_EXTRACTORS, in_channels, spec, box_extractor
     )
@@ -110,6 +112,8 @@ def build_roi_mask_head(
         assigner=MaskTargetAssigner(
             matcher=Matcher(roi_heads.FG_IOU_THRESHOLD, roi_heads.BG_IOU_THRESHOLD),
             mask_side=head.RESOLUTION,
+            min_crop_side=rules.min_mask_side,
+            max_matches=max_positives if rules.samples_positives else None,
         ),
         shares_box_features=extractor is box_extractor,
         masker=Masker(head.POSTPROCESS_MASKS_THRESHOLD) if head.POSTPROCESS_MASKS else None,

@@ -3,11 +3,16 @@
 Shapes: R rois, M mask side.
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.config.convention import AreaRatioRule
 from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
-from maskrcnn_benchmark.structures.mask_targets import area_ratios
+from maskrcnn_benchmark.structures.mask_targets import area_ratios, shoelace_ratios
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 _MASK_THRESHOLD = 0.5
 
@@ -39,15 +44,27 @@ def l2_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return 0.5 * difference.square().sum() / (target > 0).sum().clamp(min=1)
 
 
+AREA_RATIOS: Mapping[AreaRatioRule, Callable[[SegmentationMask, Tensor], Tensor]] = (
+    MappingProxyType({"raster": area_ratios, "shoelace": shoelace_ratios})
+)
+
+
 class MaskIoULoss:
     """Teaches the predicted IoU of each roi's class.
 
     Args:
         weight: factor of the loss.
+        ratios: (masks, boxes) -> the share of each object in its box, as ``area_ratios``.
     """
 
-    def __init__(self, *, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        ratios: Callable[[SegmentationMask, Tensor], Tensor] = area_ratios,
+    ) -> None:
         self.weight = weight
+        self.ratios = ratios
 
     def __call__(self, predicted_iou: Tensor, masks: Tensor, targets: MaskTargets) -> Tensor:
         """The scalar loss.
@@ -64,7 +81,7 @@ class MaskIoULoss:
     def compute_targets(self, masks: Tensor, targets: MaskTargets) -> Tensor:
         """IoU (R,) of the predicted masks (R, 1, M, M) with the ground truth."""
         ratios = [
-            area_ratios(instances, boxes.bbox)
+            self.ratios(instances, boxes.bbox)
             for instances, boxes in zip(targets.instances, targets.proposals, strict=True)
         ]
         return mask_iou(masks[:, 0], targets.masks, torch.cat(ratios).to(masks))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.modeling.registry import (
     ROI_HEADS,
@@ -22,7 +22,7 @@ from maskrcnn_benchmark.modeling.roi_heads.head import (
     RoiOutput,
 )
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head import feature_extractors, predictors  # noqa: F401  # registers them
-from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.loss import MaskIoULoss
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.loss import AREA_RATIOS, MaskIoULoss
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -92,5 +92,8 @@ def build_roi_maskiou_head(
     return ROIMaskIoUHead(
         feature_extractor=extractor,
         predictor=ROI_MASKIOU_PREDICTOR.build(head.PREDICTOR, cfg, extractor.out_channels, spec),
-        loss=MaskIoULoss(weight=cfg.MODEL.MASKIOU_LOSS_WEIGHT),
+        loss=MaskIoULoss(
+            weight=cfg.MODEL.MASKIOU_LOSS_WEIGHT,
+            ratios=AREA_RATIOS[Convention.from_config(cfg).roi.area_ratio],
+        ),
     )

@@ -83,3 +83,15 @@ def test_loss_without_rois_is_zero_with_a_graph():
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.shape == (0, 4, 4)
+
+
+def test_of_many_matches_some_are_drawn():
+    target = make_target([[0, 0, 16, 16], [20, 20, 36, 36]], [3, 5])
+    proposals = make_proposals([[20, 20, 36, 36]] * 6 + [[0, 20, 16, 36]])
+    assigner = MaskTargetAssigner(matcher=Matcher(0.5, 0.5), mask_side=4, max_matches=2)
+    result = assigner([proposals], [target])
+    assert result.labels.tolist() == [5, 5]
+    assert result.indices.tolist() == sorted(set(result.indices.tolist()) & set(range(6)))
+    assert len(result.proposals[0]) == len(result.masks) == 2
+    few = assigner([proposals[5:]], [target])
+    assert few.indices.tolist() == [0]

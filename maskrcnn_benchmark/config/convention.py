@@ -1,0 +1,141 @@
+"""The rules in which generations of detectors differ: the only reader of MODEL.CONVENTION.
+
+The same layers with the same weights find other boxes under other rules: whether a box from x1 to
+x2 is x2 - x1 or x2 - x1 + 1 px wide, where a cell of a map lies, what a score is. A convention
+names them all at once. ``from_config`` and ``build_*`` read them here and hand each on as an
+argument of its own; nothing below asks which convention it is.
+
+A further one is an entry of ``CONVENTIONS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from maskrcnn_benchmark.config.node import CfgNode
+from maskrcnn_benchmark.config.registry import Registry
+
+DistanceRule: TypeAlias = Literal["exp", "relu_strides"]
+ScoreRule: TypeAlias = Literal["product", "root"]
+RoundingRule: TypeAlias = Literal["truncate", "nearest"]
+AreaRatioRule: TypeAlias = Literal["raster", "shoelace"]
+DivisorRule: TypeAlias = Literal["own", "mean"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FCOSRules:
+    """How FCOS makes boxes, scores and losses of its predictions. The defaults are the original's.
+
+    Attributes:
+        distances: what makes distances of raw predictions x of a level: "exp", e^x px, or
+            "relu_strides", max(x, 0) strides.
+        score: of class probability times centerness, "product" or "root", its square root.
+        loss_in_strides: box losses compare distances in strides of their level, not in px.
+        divisors: what losses are divided by: "own", numbers of this process, for classes its
+            positives and images; or "mean", of positives alone, the mean over all processes.
+        enclosing_eps: added to the enclosing box of the GIoU loss.
+    """
+
+    distances: DistanceRule = "exp"
+    score: ScoreRule = "product"
+    loss_in_strides: bool = False
+    divisors: DivisorRule = "own"
+    enclosing_eps: float = 1e-7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoIRules:
+    """How features of boxes are cut out, and masks compared. The defaults are the original's.
+
+    Attributes:
+        aligned: RoIAlign takes cells for their centres (shifts by half a cell, no least size).
+        share_eps: added to image area / box area before CenterMask's Eq. 2 takes its logarithm.
+        size_eps: added to box side / canonical side before FPN's Eq. 1 takes its logarithm.
+        samples_positives: a mask head trains on at most the positives of an image that a box head
+            would sample, BATCH_SIZE_PER_IMAGE * POSITIVE_FRACTION, drawn at random.
+        min_mask_side: least side in px of the crop that a mask target is made of.
+        area_ratio: the share of an object in its box, for targets of mask IoU: "raster", pixels
+            by pixels, or "shoelace", pixels in the box by the polygons' areas, at most 1.
+    """
+
+    aligned: bool = False
+    share_eps: float = 1e-6
+    size_eps: float = 1e-6
+    samples_positives: bool = False
+    min_mask_side: float = 1.0
+    area_ratio: AreaRatioRule = "raster"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convention:
+    """The rules of one generation. The defaults are the original's.
+
+    Attributes:
+        pixel_offset: what a box adds to x2 - x1 to get its width: 1, corners are the first and the
+            last pixel; 0, corners are edges. Every ``BoxList`` carries it, so that areas, IoUs,
+            suppression, clipping, flips, pasted masks and results follow.
+        clips_candidates: one-stage detectors clip boxes to the image before they suppress any.
+        clips_detections: the model's detections are clipped to the image, and dropped where
+            nothing is left, as the last step.
+        best_first: one-stage detectors return their boxes by score, not as they lie in the maps.
+        resize: sides of a resized image: "truncate", the longer one is cut to whole px; "nearest",
+            both are rounded.
+        pixel_mean: INPUT.PIXEL_MEAN unless somebody gives another.
+        takes_detectron2: heads in files of detectron2 mean the same under these rules.
+        fcos: see ``FCOSRules``.
+        roi: see ``RoIRules``.
+    """
+
+    pixel_offset: int = 1
+    clips_candidates: bool = True
+    clips_detections: bool = False
+    best_first: bool = False
+    resize: RoundingRule = "truncate"
+    pixel_mean: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
+    takes_detectron2: bool = False
+    fcos: FCOSRules = field(default_factory=FCOSRules)
+    roi: RoIRules = field(default_factory=RoIRules)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Convention:
+        """The rules that MODEL.CONVENTION names.
+
+        Raises:
+            UnknownNameError: there is no such convention.
+        """
+        return CONVENTIONS[cfg.MODEL.CONVENTION]
+
+
+LEGACY: Final = Convention()
+"""CenterMask, maskrcnn-benchmark, Detectron."""
+
+DETECTRON2: Final = Convention(
+    pixel_offset=0,
+    clips_candidates=False,
+    clips_detections=True,
+    best_first=True,
+    resize="nearest",
+    pixel_mean=(103.53, 116.28, 123.675),
+    takes_detectron2=True,
+    fcos=FCOSRules(
+        distances="relu_strides",
+        score="root",
+        loss_in_strides=True,
+        divisors="mean",
+        enclosing_eps=0.0,
+    ),
+    roi=RoIRules(
+        aligned=True,
+        share_eps=2.0**-52,
+        size_eps=1e-8,
+        samples_positives=True,
+        min_mask_side=0.1,
+        area_ratio="shoelace",
+    ),
+)
+"""detectron2, and CenterMask2 on it."""
+
+CONVENTIONS: Final = Registry[Convention](
+    "convention (MODEL.CONVENTION)", {"legacy": LEGACY, "detectron2": DETECTRON2}
+)
