@@ -38,7 +38,8 @@ class DetectedObject:
         label: of its class, from 1.
         category_id: of its class in the annotations that the model was trained on.
         score: 0 to 1.
-        box: x1, y1, x2, y2 in px of the photo, corners inclusive.
+        box: x1, y1, x2, y2 in px of the photo; corners are pixels, or edges where the model's
+            MODEL.CONVENTION has it so (``BoxList.pixel_offset``).
         size: (width, height) of the photo in px.
         part: the part of the photo that holds the mask; None of a model without masks.
     """
@@ -77,7 +78,7 @@ class Detections(BoxList):
     def __init__(
         self, boxes: BoxList, class_names: Mapping[int, str], class_ids: Mapping[int, int]
     ) -> None:
-        super().__init__(boxes.bbox, boxes.size, boxes.mode)
+        super().__init__(boxes.bbox, boxes.size, boxes.mode, pixel_offset=boxes.pixel_offset)
         self.class_names = class_names
         self.class_ids = class_ids
         for field in boxes.fields():
@@ -116,7 +117,7 @@ class Detections(BoxList):
 
     @property
     def boxes(self) -> Tensor:
-        """(K, 4) x1, y1, x2, y2 in px of the photo, corners inclusive."""
+        """(K, 4) x1, y1, x2, y2 in px of the photo; ``pixel_offset`` says what corners are."""
         return self.convert("xyxy").bbox
 
     @property
