@@ -22,6 +22,9 @@ _C.INPUT.MAX_SIZE_TRAIN = 1333
 _C.INPUT.MIN_SIZE_TEST = 800
 # Greatest length of the longer image side in evaluation, px.
 _C.INPUT.MAX_SIZE_TEST = 1333
+# Whether all photos of a batch are drawn the same size (and diagonal flip), in all processes:
+# less padding, so quicker steps, and on several GPUs none waits for the one with the largest.
+_C.INPUT.SAME_SHAPE_IN_BATCH = False
 # How photos are resized: "pil", with the pixels of the original program, or "fast", one step of
 # 255 off at most; but JPEG files of twice the size that is needed, or more, are read at a half,
 # quarter or eighth of theirs.
@@ -34,6 +37,18 @@ _C.INPUT.PIXEL_STD = [1.0, 1.0, 1.0]
 _C.INPUT.TO_BGR255 = True
 # Probability of a left-right flip in training, 0..1.
 _C.INPUT.FLIP_PROB_TRAIN = 0.5
+# Probability of a top-bottom flip in training, 0..1: for what is seen from above.
+_C.INPUT.VERTICAL_FLIP_PROB_TRAIN = 0.0
+# Probability that x and y change places in training, 0..1: with the other flips all quarter turns.
+_C.INPUT.DIAGONAL_FLIP_PROB_TRAIN = 0.0
+# A training photo's brightness is multiplied by a number of 1 - this to 1 + this; 0: as it is.
+_C.INPUT.BRIGHTNESS = 0.0
+# Likewise its contrast.
+_C.INPUT.CONTRAST = 0.0
+# Likewise its saturation.
+_C.INPUT.SATURATION = 0.0
+# The part of the colour circle, up to 0.5, by which a training photo's hues move at most.
+_C.INPUT.HUE = 0.0
 
 _C.DATASETS = CfgNode()
 # The data sets to train on: names in `paths_catalog.DatasetCatalog`, or paths (docs/datasets.md).
@@ -80,6 +95,12 @@ _C.SOLVER.WARMUP_METHOD = "linear"
 _C.SOLVER.CHECKPOINT_PERIOD = 10000
 # Iterations between two evaluations during training; 0: none.
 _C.SOLVER.TEST_PERIOD = 0
+# Whether the checkpoint with the best evaluation so far is kept as model_best.pth and is what the
+# training results in: by AP of masks, or else of keypoints or boxes, on the first test set.
+_C.SOLVER.KEEP_BEST = False
+# Evaluations in a row without a better one after which the training ends; 0: never. With it the
+# best is kept, too.
+_C.SOLVER.EARLY_STOP_PATIENCE = 0
 # Images of a batch over all processes; a multiple of their number.
 _C.SOLVER.IMS_PER_BATCH = 16
 # "SGD" (as published) or "AdamW".

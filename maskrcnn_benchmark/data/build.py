@@ -37,6 +37,7 @@ from maskrcnn_benchmark.data.sources import catalog_entry
 from maskrcnn_benchmark.data.transforms import (
     build_pixel_normalizer,
     build_pixel_transforms,
+    build_training_transforms,
     make_needed_side,
 )
 from maskrcnn_benchmark.data.transforms.transforms import Transform
@@ -199,8 +200,14 @@ def make_train_loader(
     """
     whole = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
     num_replicas, rank = _place(is_distributed)
-    transforms = build_pixel_transforms(cfg, is_train=True)
-    seeded = SeededDataset(whole, transforms, seed=cfg.SEED, rank=rank)
+    transforms = build_training_transforms(cfg)
+    seeded = SeededDataset(
+        whole,
+        transforms.of_photo,
+        seed=cfg.SEED,
+        rank=rank,
+        batch_transforms=transforms.of_batch,
+    )
     sampler = DistributedSampler(seeded, num_replicas, rank, shuffle=True, seed=cfg.SEED)
     batches = _make_batches(cfg, sampler, whole, "SOLVER", num_replicas)
     iterations = IterationBasedBatchSampler(batches, cfg.SOLVER.MAX_ITER, start_iter)

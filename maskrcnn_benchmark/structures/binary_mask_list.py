@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT
+from maskrcnn_benchmark.structures.bounding_box import FLIP_DIAGONAL, FLIP_LEFT_RIGHT
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
 
 RESIZE_THRESHOLD = 0.5
@@ -85,7 +85,10 @@ class BinaryMaskList:
         return BinaryMaskList(F.pad(self.masks, padding), (width, height))
 
     def transpose(self, method: int) -> BinaryMaskList:
-        """The instances in the image flipped by ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``."""
+        """The instances in the image flipped by ``FLIP_*``."""
+        if method == FLIP_DIAGONAL:
+            width, height = self.size
+            return BinaryMaskList(self.masks.transpose(1, 2), (height, width))
         dimension = 2 if method == FLIP_LEFT_RIGHT else 1
         return BinaryMaskList(self.masks.flip(dimension), self.size)
 

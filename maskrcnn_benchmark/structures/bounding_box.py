@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.structures.indexing import FLIP_DIAGONAL as FLIP_DIAGONAL
 from maskrcnn_benchmark.structures.indexing import FLIP_LEFT_RIGHT as FLIP_LEFT_RIGHT
 from maskrcnn_benchmark.structures.indexing import FLIP_TOP_BOTTOM as FLIP_TOP_BOTTOM
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index, check_flip
@@ -243,7 +244,7 @@ class BoxList:
         """The boxes in the flipped image; fields with geometry follow.
 
         Args:
-            method: ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``.
+            method: ``FLIP_LEFT_RIGHT``, ``FLIP_TOP_BOTTOM`` or ``FLIP_DIAGONAL``.
 
         Raises:
             ValueError: another method.
@@ -253,15 +254,19 @@ class BoxList:
         width, height = self.size
         # UPSTREAM(flip-top-bottom): bounding_box.py mirrored top-bottom without the pixel offset,
         # so that boxes moved down by a pixel against their masks. Both directions are alike here.
+        size = self.size
         if method == FLIP_LEFT_RIGHT:
             last = width - self.pixel_offset
             x1, x2 = last - x2, last - x1
-        else:
+        elif method == FLIP_TOP_BOTTOM:
             last = height - self.pixel_offset
             y1, y2 = last - y2, last - y1
+        else:
+            x1, y1, x2, y2 = y1, x1, y2, x2
+            size = (height, width)
         flipped = torch.stack([x1, y1, x2, y2], dim=1)
         fields = _follow(self._fields, "transpose", method)
-        return self._like(flipped, fields, mode="xyxy").convert(self.mode)
+        return self._like(flipped, fields, mode="xyxy", size=size).convert(self.mode)
 
     def crop(self, box: Sequence[float]) -> BoxList:
         """The boxes in the image cut to ``box``; fields with geometry follow.

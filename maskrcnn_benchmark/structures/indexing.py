@@ -9,12 +9,16 @@ from torch import Tensor
 
 FLIP_LEFT_RIGHT: Final = 0
 FLIP_TOP_BOTTOM: Final = 1
+FLIP_DIAGONAL: Final = 5
+"""x and y change places; with the other two it makes all quarter turns. Numbers as in Pillow."""
 
 
 def check_flip(method: int) -> None:
-    """Raise ValueError unless ``method`` is one of the two."""
-    if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM):
-        raise ValueError(f"method must be FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM, not {method!r}")
+    """Raise ValueError unless ``method`` is one of the three."""
+    if method not in (FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM, FLIP_DIAGONAL):
+        raise ValueError(
+            f"method must be FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM or FLIP_DIAGONAL, not {method!r}"
+        )
 
 
 InstanceIndex: TypeAlias = Union[

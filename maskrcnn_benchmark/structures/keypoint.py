@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, fields_on
+from maskrcnn_benchmark.structures.bounding_box import FLIP_DIAGONAL, FLIP_LEFT_RIGHT, fields_on
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index, check_flip
 
 if TYPE_CHECKING:
@@ -119,9 +119,13 @@ class Keypoints:
     def transpose(self, method: int) -> Self:
         """The points in the flipped image, left and right exchanged; see ``BoxList.transpose``."""
         check_flip(method)
-        axis = 0 if method == FLIP_LEFT_RIGHT else 1
         points = self.keypoints[:, list(self.FLIP_INDS)] if self.FLIP_INDS else self.keypoints
         coordinates = list(points.unbind(dim=2))
+        if method == FLIP_DIAGONAL:
+            width, height = self.size
+            coordinates[:2] = coordinates[1::-1]
+            return self._like(torch.stack(coordinates, dim=2), size=(height, width))
+        axis = 0 if method == FLIP_LEFT_RIGHT else 1
         coordinates[axis] = self.size[axis] - LEGACY_PIXEL_OFFSET - coordinates[axis]
         return self._like(_zero_unlabelled(torch.stack(coordinates, dim=2)))
 

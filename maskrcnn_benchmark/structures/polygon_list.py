@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from maskrcnn_benchmark.layers.coco_raster import Polygon, rasterize
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT
+from maskrcnn_benchmark.structures.bounding_box import FLIP_DIAGONAL, FLIP_LEFT_RIGHT
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
 
 MIN_COORDINATES = 6
@@ -91,8 +91,14 @@ class PolygonList:
         return self._of_points(self._map((left, top), (1, 1)), size)
 
     def transpose(self, method: int) -> PolygonList:
-        """The instances in the image flipped by ``FLIP_LEFT_RIGHT`` or ``FLIP_TOP_BOTTOM``."""
+        """The instances in the image flipped by ``FLIP_*``."""
         width, height = self.size
+        if method == FLIP_DIAGONAL:
+            swapped = [
+                tuple(np.ascontiguousarray(points[:, ::-1]) for points in polygons)
+                for polygons in self.polygons
+            ]
+            return self._of_points(swapped, (height, width))
         # UPSTREAM(polygon-flip): segmentation_mask.py mirrored at size - 1, as is right for pixel
         # indices, but not for edges: masks moved by a pixel against their flipped image.
         if method == FLIP_LEFT_RIGHT:

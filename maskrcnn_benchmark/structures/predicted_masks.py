@@ -21,7 +21,12 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers.mask_resize import MASK_THRESHOLD
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.structures.indexing import FLIP_LEFT_RIGHT, InstanceIndex, as_index
+from maskrcnn_benchmark.structures.indexing import (
+    FLIP_DIAGONAL,
+    FLIP_LEFT_RIGHT,
+    InstanceIndex,
+    as_index,
+)
 
 # Also known under their names here.
 from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE as LEGACY_PASTE
@@ -98,6 +103,8 @@ class PredictedMasks(ABC):
 
     def transpose(self, method: int) -> PredictedMasks:
         """The masks as ``ImageMasks`` of the image flipped by ``FLIP_*``."""
+        if method == FLIP_DIAGONAL:
+            return ImageMasks(self.planes().transpose(1, 2).contiguous(), self.size[::-1])
         return ImageMasks(self.planes().flip(2 if method == FLIP_LEFT_RIGHT else 1), self.size)
 
     def as_field(self) -> Tensor | PredictedMasks:

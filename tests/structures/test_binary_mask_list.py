@@ -10,7 +10,11 @@ from maskrcnn_benchmark.structures.binary_mask_list import (
     mask_to_polygons,
     stack_masks,
 )
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
+from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_DIAGONAL,
+    FLIP_LEFT_RIGHT,
+    FLIP_TOP_BOTTOM,
+)
 from maskrcnn_benchmark.structures.polygon_list import PolygonList
 
 # Rows of a 4 x 3 (w x h) mask.
@@ -39,6 +43,8 @@ def test_other_shapes_are_refused(shape):
 def test_flips():
     assert_close(masks().transpose(FLIP_LEFT_RIGHT).masks, MASK.flip(1)[None])
     assert_close(masks().transpose(FLIP_TOP_BOTTOM).masks, MASK.flip(0)[None])
+    assert_close(masks().transpose(FLIP_DIAGONAL).masks, MASK.T[None])
+    assert masks().transpose(FLIP_DIAGONAL).size == masks().size[::-1]
 
 
 def test_resize_up_repeats_and_down_again_restores():

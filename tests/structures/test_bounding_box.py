@@ -6,6 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_DIAGONAL,
     FLIP_LEFT_RIGHT,
     FLIP_TOP_BOTTOM,
     BoxList,
@@ -122,9 +123,12 @@ def test_flips_map_pixels_to_pixels(mode):
     assert left_right.convert("xyxy").bbox.tolist() == [[80, 20, 89, 39], [0, 0, 99, 49]]
     top_bottom = boxlist().convert(mode).transpose(FLIP_TOP_BOTTOM)
     assert top_bottom.convert("xyxy").bbox.tolist() == [[10, 10, 19, 29], [0, 0, 99, 49]]
+    diagonal = boxlist().convert(mode).transpose(FLIP_DIAGONAL)
+    assert diagonal.convert("xyxy").bbox.tolist() == [[20, 10, 39, 19], [0, 0, 49, 99]]
+    assert diagonal.size == (50, 100)
 
 
-@pytest.mark.parametrize("method", [FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM])
+@pytest.mark.parametrize("method", [FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM, FLIP_DIAGONAL])
 def test_flipping_twice_changes_nothing(method):
     boxes = random_boxlist(20)
     assert_close(boxes.transpose(method).transpose(method).bbox, boxes.bbox)

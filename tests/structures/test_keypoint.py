@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_DIAGONAL,
     FLIP_LEFT_RIGHT,
     FLIP_TOP_BOTTOM,
     BoxList,
@@ -69,7 +70,16 @@ def test_left_right_flip_by_hand():
     assert not flipped[[1, *range(3, 17)]].any()
 
 
-@pytest.mark.parametrize("method", [FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM])
+def test_diagonal_flip_by_hand():
+    points = torch.zeros(1, 17, 3)
+    points[0, 1] = torch.tensor([12, 4, 1])  # the left eye: a mirror makes it the right one
+    flipped = PersonKeypoints(points, SIZE_WH).transpose(FLIP_DIAGONAL)
+    assert flipped.size == SIZE_WH[::-1]
+    assert flipped.keypoints[0, 2].tolist() == [4, 12, 1]
+    assert not flipped.keypoints[0, [0, 1, *range(3, 17)]].any()
+
+
+@pytest.mark.parametrize("method", [FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM, FLIP_DIAGONAL])
 def test_two_flips_change_nothing(method):
     persons = make_persons()
     twice = persons.transpose(method).transpose(method)

@@ -4,7 +4,11 @@ import torch
 from torch.testing import assert_close
 
 from maskrcnn_benchmark.layers.coco_raster import rasterize, rasterized_areas
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
+from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_DIAGONAL,
+    FLIP_LEFT_RIGHT,
+    FLIP_TOP_BOTTOM,
+)
 from maskrcnn_benchmark.structures.polygon_list import PolygonList
 from tests.factories import rectangle
 from tests.golden_data import golden_json, golden_npz
@@ -87,8 +91,16 @@ def test_flips_agree_with_flipped_bitmaps(method, dimension):
     polygons = PolygonList([[rectangle(2, 3, 5, 9)], [rectangle(0, 1, 7, 2)]], (12, 10))
     flipped = polygons.transpose(method)
     assert_close(flipped.to_bitmasks(), polygons.to_bitmasks().flip(dimension))
+    assert flipped.size == (12, 10)
     for before, after in zip(polygons.polygons, flipped.transpose(method).polygons, strict=True):
         np.testing.assert_array_equal(before[0], after[0])
+
+
+def test_the_diagonal_flip_agrees_with_transposed_bitmaps():
+    polygons = PolygonList([[rectangle(2, 3, 5, 9)], [rectangle(0, 1, 7, 2)]], (12, 10))
+    flipped = polygons.transpose(FLIP_DIAGONAL)
+    assert flipped.size == (10, 12)
+    assert_close(flipped.to_bitmasks(), polygons.to_bitmasks().transpose(1, 2))
 
 
 @pytest.mark.parametrize(

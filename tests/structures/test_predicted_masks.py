@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_DIAGONAL,
     FLIP_LEFT_RIGHT,
     FLIP_TOP_BOTTOM,
     BoxList,
@@ -128,6 +129,9 @@ def test_masks_follow_their_image(masks):
         flipped = boxes.transpose(method)
         assert torch.equal(flipped.predicted_masks.planes(), planes.flip(dimension))
         assert same(flipped.transpose(method), boxes)
+    diagonal = boxes.transpose(FLIP_DIAGONAL)
+    assert torch.equal(diagonal.predicted_masks.planes(), planes.transpose(1, 2))
+    assert same(diagonal.transpose(FLIP_DIAGONAL), boxes)
     cut = boxes.crop([10, 5, 70, 25])
     assert cut.predicted_masks.size == cut.size == (60, 20)
     assert torch.equal(cut.predicted_masks.planes()[..., :50], planes[:, 5:25, 10:])

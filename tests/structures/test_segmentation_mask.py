@@ -6,7 +6,11 @@ import torch
 from torch.testing import assert_close
 
 from maskrcnn_benchmark.structures.binary_mask_list import BinaryMaskList
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM
+from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_DIAGONAL,
+    FLIP_LEFT_RIGHT,
+    FLIP_TOP_BOTTOM,
+)
 from maskrcnn_benchmark.structures.polygon_list import PolygonList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from tests.factories import elliptic_masks, random_boxlist, rectangle
@@ -101,6 +105,7 @@ def test_both_modes_agree_after_changes():
     changes = [
         lambda masks: masks.transpose(FLIP_LEFT_RIGHT),
         lambda masks: masks.transpose(FLIP_TOP_BOTTOM),
+        lambda masks: masks.transpose(FLIP_DIAGONAL),
         lambda masks: masks.crop((10, 5, 100, 70)),
         lambda masks: masks.resize((240, 180)),
         lambda masks: masks.resize((100, 110)),

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset, Sample
 from maskrcnn_benchmark.data.samplers.seeds import SampleKey, mix_seed
 from maskrcnn_benchmark.data.transforms.transforms import RandomTransform
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 _PASSED_ON: Final = frozenset(
     {
@@ -28,12 +29,14 @@ class SeededDataset(Dataset[Sample]):
 
     The random numbers of a sample depend on (seed, iteration, position in the batch, rank). So a
     run that is continued sees the images that it would have seen, with any number of workers.
+    Those of ``batch_transforms`` depend on (seed, iteration): all processes draw the same.
 
     Args:
         dataset: yields (image, target, image id) unchanged, i.e. was made without transforms.
         transforms: what to do with image and target.
         seed: of the run.
         rank: number of this process.
+        batch_transforms: what to do before with all samples of a batch alike; None: nothing.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class SeededDataset(Dataset[Sample]):
         *,
         seed: int,
         rank: int = 0,
+        batch_transforms: RandomTransform | None = None,
     ) -> None:
         self.dataset = dataset
         self.transforms = transforms
         self.seed = seed
         self.rank = rank
+        self.batch_transforms = batch_transforms
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the data set has
         """What scripts ask the data set of a training loader for, from the wrapped one."""
@@ -66,8 +71,12 @@ class SeededDataset(Dataset[Sample]):
         if not isinstance(key, SampleKey):
             key = SampleKey(key, iteration=0, position=0)
         image, target, image_id = self.dataset[key.dataset_index]
+        changed: BoxList | None = target
+        if self.batch_transforms is not None:
+            batch_rng = random.Random(mix_seed(self.seed, key.iteration))
+            image, changed = self.batch_transforms(image, changed, batch_rng)
         rng = random.Random(mix_seed(self.seed, key.iteration, key.position, self.rank))
-        image, changed = self.transforms(image, target, rng)
+        image, changed = self.transforms(image, changed, rng)
         if changed is None:
             raise ValueError("the transforms lost the target")
         return image, changed, image_id

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from maskrcnn_benchmark.config import CfgNode, Convention
 from maskrcnn_benchmark.config.convention import RoundingRule
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
+from maskrcnn_benchmark.data.transforms.colors import RandomColors
 from maskrcnn_benchmark.data.transforms.transforms import (
     Compose,
     Normalize,
+    RandomDiagonalFlip,
     RandomHorizontalFlip,
+    RandomVerticalFlip,
     Resize,
     SideRule,
     ToPixels,
@@ -32,14 +35,14 @@ def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
 
     Args:
         cfg: settings; the keys under INPUT are read.
-        is_train: with random sizes and flips.
+        is_train: with random sizes, flips and colours.
 
     Raises:
         ConfigError: a value of INPUT that makes no sense.
     """
     normalizer = build_pixel_normalizer(cfg)
     normalize = Normalize(normalizer.mean, normalizer.std, normalizer.to_bgr255)
-    return Compose([*_make_geometric(cfg, is_train), ToTensor(), normalize])
+    return Compose([*_make_changes(cfg, is_train), ToTensor(), normalize])
 
 
 def build_pixel_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
@@ -49,12 +52,41 @@ def build_pixel_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
 
     Args:
         cfg: settings; the keys under INPUT are read.
-        is_train: with random sizes and flips.
+        is_train: with random sizes, flips and colours.
 
     Raises:
         ConfigError: a value of INPUT that makes no sense.
     """
-    return Compose([*_make_geometric(cfg, is_train), ToPixels()])
+    return Compose([*_make_changes(cfg, is_train), ToPixels()])
+
+
+class TrainingTransforms(NamedTuple):
+    """What ``build_pixel_transforms`` gives for training, in two parts.
+
+    Attributes:
+        of_batch: those that do the same to all photos of a batch.
+        of_photo: those that follow, drawn for each photo.
+    """
+
+    of_batch: Compose
+    of_photo: Compose
+
+
+def build_training_transforms(cfg: CfgNode) -> TrainingTransforms:
+    """The transforms that turn a photo into 8-bit pixels to train on.
+
+    With INPUT.SAME_SHAPE_IN_BATCH sizes and diagonal flips are those of a batch; without it all are
+    drawn for each photo.
+
+    Raises:
+        ConfigError: a value of INPUT that makes no sense.
+    """
+    changes = _make_changes(cfg, is_train=True)
+    of_batch: list[Transform] = []
+    if cfg.INPUT.SAME_SHAPE_IN_BATCH:
+        of_batch = [one for one in changes if isinstance(one, Resize | RandomDiagonalFlip)]
+    of_photo = [one for one in changes if one not in of_batch]
+    return TrainingTransforms(Compose(of_batch), Compose([*of_photo, ToPixels()]))
 
 
 def build_pixel_normalizer(cfg: CfgNode) -> PixelNormalizer:
@@ -83,6 +115,31 @@ def make_needed_side(cfg: CfgNode, is_train: bool) -> int | None:
     if is_train:
         return max(_train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN))
     return cast("int", settings.MIN_SIZE_TEST)
+
+
+def _make_changes(cfg: CfgNode, is_train: bool) -> list[Transform]:
+    """The transforms of a photo as such: size, sides, colours."""
+    changes = _make_geometric(cfg, is_train)
+    return [*changes, *_make_further(cfg)] if is_train else changes
+
+
+def _make_further(cfg: CfgNode) -> list[Transform]:
+    """Those of training that the published settings do without: none of them draws a number."""
+    settings = cfg.INPUT
+    flip_probs = settings.VERTICAL_FLIP_PROB_TRAIN, settings.DIAGONAL_FLIP_PROB_TRAIN
+    names = ("BRIGHTNESS", "CONTRAST", "SATURATION", "HUE")
+    strengths = {name.lower(): settings[name] for name in names}
+    try:
+        return [
+            *([RandomVerticalFlip(flip_probs[0])] if flip_probs[0] else []),
+            *([RandomDiagonalFlip(flip_probs[1])] if flip_probs[1] else []),
+            *([RandomColors(**strengths)] if any(strengths.values()) else []),
+        ]
+    except ValueError as error:
+        raise ConfigError(
+            "INPUT (one of VERTICAL_FLIP_PROB_TRAIN, DIAGONAL_FLIP_PROB_TRAIN, "
+            f"{', '.join(names)}): {error}"
+        ) from error
 
 
 def _make_geometric(cfg: CfgNode, is_train: bool) -> list[Transform]:

@@ -7,7 +7,7 @@ without it, Python's global one is used.
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,7 +16,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, BoxList
+from maskrcnn_benchmark.structures.bounding_box import (
+    FLIP_DIAGONAL,
+    FLIP_LEFT_RIGHT,
+    FLIP_TOP_BOTTOM,
+    BoxList,
+)
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 
 ImageAndTarget: TypeAlias = "tuple[Any, BoxList | None]"
@@ -137,8 +142,8 @@ class Resize(RandomTransform):
         )
 
 
-class RandomHorizontalFlip(RandomTransform):
-    """A left-right flip of image and target with a probability.
+class _RandomFlip(RandomTransform):
+    """A flip of image and target with a probability.
 
     Args:
         prob: probability of the flip, in [0, 1].
@@ -146,6 +151,9 @@ class RandomHorizontalFlip(RandomTransform):
     Raises:
         ValueError: ``prob`` is outside [0, 1].
     """
+
+    image_method: ClassVar[Image.Transpose]
+    target_method: ClassVar[int]
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
@@ -161,11 +169,32 @@ class RandomHorizontalFlip(RandomTransform):
         """The (image, target), flipped or not; arguments as in ``RandomTransform``."""
         if (rng or random).random() >= self.prob:
             return image, target
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return image, None if target is None else target.transpose(FLIP_LEFT_RIGHT)
+        image = image.transpose(self.image_method)
+        return image, None if target is None else target.transpose(self.target_method)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(prob={self.prob})"
+
+
+class RandomHorizontalFlip(_RandomFlip):
+    """A left-right flip of image and target with a probability; arguments as in ``_RandomFlip``."""
+
+    image_method = Image.Transpose.FLIP_LEFT_RIGHT
+    target_method = FLIP_LEFT_RIGHT
+
+
+class RandomVerticalFlip(_RandomFlip):
+    """A top-bottom flip of image and target with a probability; arguments as in ``_RandomFlip``."""
+
+    image_method = Image.Transpose.FLIP_TOP_BOTTOM
+    target_method = FLIP_TOP_BOTTOM
+
+
+class RandomDiagonalFlip(_RandomFlip):
+    """A flip that exchanges x and y with a probability; arguments as in ``_RandomFlip``."""
+
+    image_method = Image.Transpose.TRANSPOSE
+    target_method = FLIP_DIAGONAL
 
 
 class ToPixels:

@@ -38,6 +38,27 @@ def test_each_circumstance_changes_the_sample(dataset):
     assert len(set(heights)) >= 15  # of 16, from 392 sizes
 
 
+def test_what_a_batch_shares(dataset):
+    """All of a batch have one size, in every process, and flips of their own after it."""
+    own = Compose([RandomHorizontalFlip()])
+    shared = Compose([Resize(range(8, 400), 10_000)])
+    samples = {
+        (rank, iteration, place): SeededDataset(
+            dataset, own, seed=0, rank=rank, batch_transforms=shared
+        )[SampleKey(0, iteration, place)]
+        for rank, iteration, place in product(range(2), range(2), range(4))
+    }
+    sizes = [
+        {image.size for (_, of, _), (image, _, _) in samples.items() if of == iteration}
+        for iteration in range(2)
+    ]
+    assert len(sizes[0]) == len(sizes[1]) == 1
+    assert sizes[0] != sizes[1]
+    left = {target.bbox[0, 0].item() for (_, of, _), (_, target, _) in samples.items() if of == 0}
+    assert len(left) == 2
+    assert all(target.size == image.size for image, target, _ in samples.values())
+
+
 def test_the_target_follows_its_image(dataset):
     seeded = SeededDataset(dataset, JITTER, seed=0)
     for iteration in range(5):

@@ -8,8 +8,11 @@ from PIL import Image
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.data.transforms import (
+    RandomDiagonalFlip,
+    RandomVerticalFlip,
     build_pixel_normalizer,
     build_pixel_transforms,
+    build_training_transforms,
     build_transforms,
 )
 
@@ -100,3 +103,38 @@ def test_an_impossible_range_names_its_key(bounds):
 def test_an_impossible_value_names_its_key_and_itself(key, value):
     with pytest.raises(ConfigError, match=rf"(?s){key}.*not .*{value}".replace("[", r"\[")):
         stages(True, f"INPUT.{key}", value)
+
+
+def test_what_the_original_did_without_is_there_only_if_asked_for():
+    options = [
+        *("INPUT.VERTICAL_FLIP_PROB_TRAIN", 0.25, "INPUT.DIAGONAL_FLIP_PROB_TRAIN", 0.75),
+        *("INPUT.SATURATION", 0.5, "INPUT.HUE", 0.1),
+    ]
+    _, _, vertical, diagonal, colours, *_ = stages(True, *options)
+    assert (type(vertical), vertical.prob) == (RandomVerticalFlip, 0.25)
+    assert (type(diagonal), diagonal.prob) == (RandomDiagonalFlip, 0.75)
+    assert (colours.brightness, colours.contrast) == (0, 0)
+    assert (colours.saturation, colours.hue) == (0.5, 0.1)
+    assert len(stages(False, *options)) == len(stages(True)) == 4
+
+
+@pytest.mark.parametrize("key", ["VERTICAL_FLIP_PROB_TRAIN", "DIAGONAL_FLIP_PROB_TRAIN", "HUE"])
+def test_further_changes_that_make_no_sense(key):
+    with pytest.raises(ConfigError, match=key):
+        stages(True, f"INPUT.{key}", 1.5)
+
+
+def test_the_shape_may_be_that_of_the_batch():
+    def kinds(*options):
+        cfg = get_default_config()
+        cfg.merge_from_list(["INPUT.DIAGONAL_FLIP_PROB_TRAIN", 0.5, *options])
+        return [
+            [type(one).__name__ for one in part.transforms]
+            for part in build_training_transforms(cfg)
+        ]
+
+    flips = "RandomHorizontalFlip", "RandomDiagonalFlip"
+    assert kinds() == [[], ["Resize", *flips, "ToPixels"]]
+    of_batch, of_photo = kinds("INPUT.SAME_SHAPE_IN_BATCH", True)
+    assert of_batch == ["Resize", "RandomDiagonalFlip"]
+    assert of_photo == ["RandomHorizontalFlip", "ToPixels"]
