@@ -15,6 +15,7 @@ from maskrcnn_benchmark.evaluation.coco_format import (
     mask_results,
 )
 from maskrcnn_benchmark.evaluation.evaluator import AnnotatedDataset, Evaluator
+from maskrcnn_benchmark.evaluation.operating_point import best_f1_threshold
 from maskrcnn_benchmark.evaluation.result import (
     KEYPOINTS,
     ClassResult,
@@ -126,6 +127,9 @@ class COCOEvaluator(Evaluator[_Results]):
             per_class={iou_type: one.per_class for iou_type, one in scored.items()},
             notes=notes,
             backend=self.backend,
+            score_threshold=best_f1_threshold(content["annotations"], by_type["bbox"])
+            if "bbox" in by_type
+            else None,
         )
 
     def _score_type(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 METRIC_NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
@@ -22,6 +22,7 @@ KEYPOINT_METRIC_NAMES = (
 VOC_BOXES = "voc_bbox"
 VOC_METRIC_NAMES = ("AP50", "AP50_07")
 NOT_AVAILABLE = "n/a"
+_HEADLINE_TASKS = ("segm", KEYPOINTS, "bbox")
 _CLASS_COLUMNS = 3
 
 
@@ -31,6 +32,13 @@ class ClassResult(TypedDict):
     AP: float | None
     AP50: float | None
     num_gt: int
+
+
+class Headline(NamedTuple):
+    """One number of an evaluation, in percent, and its name, e.g. "segm AP"."""
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,8 @@ class EvaluationResult:
         per_class: for each IoU type and category name its AP, AP50 and count of ground truths.
         notes: remarks a reader of the numbers should know, e.g. images without predictions.
         backend: which implementation of the COCO protocol computed the numbers.
+        score_threshold: from which score on detections are worth showing (``best_f1_threshold``);
+            None where that is unknown.
     """
 
     dataset: str
@@ -55,6 +65,20 @@ class EvaluationResult:
     per_class: Mapping[str, Mapping[str, ClassResult]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     backend: str = ""
+    score_threshold: float | None = None
+
+    def headline(self) -> Headline | None:
+        """The number that models are compared by; None if there is none.
+
+        AP of masks, or else of keypoints or boxes, or what else is the first number of a task.
+        """
+        tasks = [task for task in _HEADLINE_TASKS if task in self.metrics]
+        for task in [*tasks, *self.metrics]:
+            name = metric_names(task)[0]
+            value = self.metrics[task].get(name)
+            if value is not None:
+                return Headline(f"{task} {name}", value)
+        return None
 
     def table(self) -> str:
         """The numbers as plain text: a row for each IoU type, then what is n/a and why."""
