@@ -28,13 +28,14 @@ from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.launch import Run
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.engine.trainer import do_train
+from maskrcnn_benchmark.engine.validation import ValidationSettings
 from maskrcnn_benchmark.evaluation import EvaluationResult, Expectations, check_entries
 from maskrcnn_benchmark.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
 from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
-from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer, store_score_threshold
 from maskrcnn_benchmark.weights.description import Category
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,13 @@ def make_training(
     if tests:
         make_evaluation_checks(cfg, run, datasets)
     model = build_trained_model(cfg, run, datasets)
-    return make_evaluations(cfg, model, run, datasets.test) if tests else {}
+    if not tests:
+        return {}
+    results = make_evaluations(cfg, model, run, datasets.test)
+    if datasets.test:
+        path = ValidationSettings.from_config(cfg).result_path(Path(cfg.OUTPUT_DIR))
+        note_threshold(path, results[cfg.DATASETS.TEST[0]])
+    return results
 
 
 def make_test(
@@ -83,7 +90,8 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
     """The model of ``cfg`` after its training, which goes on from OUTPUT_DIR's last checkpoint.
 
     Without one it starts from ``MODEL.WEIGHT``. Where SOLVER.TEST_PERIOD says so, it is evaluated
-    on the first test set on the way. Every process of ``run`` must call this.
+    on the first test set on the way; with SOLVER.KEEP_BEST it is what was best then. Every process
+    of ``run`` must call this.
     """
     if is_main_process():
         _tidy_output_dir(Path(cfg.OUTPUT_DIR), cfg.dump())
@@ -121,7 +129,25 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
         test_period=cfg.SOLVER.TEST_PERIOD,
         arguments=entries,
     )
+    best = ValidationSettings.from_config(cfg).best_path(Path(cfg.OUTPUT_DIR))
+    if best is not None:
+        checkpointer.load(best, use_latest=False, strict=True)
     return model
+
+
+def note_threshold(path: Path, result: EvaluationResult | None) -> None:
+    """Note in a checkpoint from which score on what it finds is worth showing.
+
+    ``result`` is that of its model on photos to validate with; None, as processes have it that are
+    not the first, changes nothing.
+    """
+    if result is None or result.score_threshold is None:
+        return
+    store_score_threshold(path, result.score_threshold)
+    logger.info(
+        "F1 on %s is best from score %.3f on, which is noted in %s",
+        *(result.dataset, result.score_threshold, path),
+    )
 
 
 def _categories(dataset: DetectionDataset) -> list[Category]:

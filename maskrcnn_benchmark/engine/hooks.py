@@ -1,17 +1,17 @@
-"""What happens around the steps of a training: checkpoints and evaluations.
+"""What happens around the steps of a training: what a hook is, and the one that saves checkpoints.
 
-``progress`` has the hook that logs how it goes.
+``progress`` has the hook that logs how it goes, ``validation`` the one that evaluates.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
-from maskrcnn_benchmark.engine.random_state import capture_random_state, preserved_random_state
-from maskrcnn_benchmark.utils.comm import all_gather, synchronize
+from maskrcnn_benchmark.engine.random_state import capture_random_state
+from maskrcnn_benchmark.utils.comm import all_gather
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger(__name__)
@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 FINAL_CHECKPOINT = "model_final"
 SCALER_ENTRY = "grad_scaler"
 """Of a checkpoint: the state of ``Training.scaler``, where that is in use."""
+SCORE_ENTRY = "validation_score"
+"""Of the best checkpoint: the number by which it is."""
+_OWN_ENTRIES = (SCALER_ENTRY, SCORE_ENTRY)
 
 
 class StepRecord(NamedTuple):
@@ -40,15 +43,20 @@ class StepRecord(NamedTuple):
 class Training(Protocol):
     """What hooks may look at of the ``Trainer`` that calls them.
 
-    ``start_iter`` iterations were done before it began; it ends after iteration ``max_iter``.
+    ``start_iter`` iterations were done before it began, ``iteration`` are now; it ends after
+    iteration ``max_iter``, or earlier by ``stop``.
     ``scaler`` is in use in float16 only.
     """
 
     model: nn.Module
     device: torch.device
     start_iter: int
+    iteration: int
     max_iter: int
     scaler: torch.amp.GradScaler
+
+    def stop(self) -> None:
+        """Let the training end after this iteration; every process must ask for it in the same."""
 
 
 class Hook:
@@ -60,8 +68,65 @@ class Hook:
     def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Called after each step, optimizer and schedule included."""
 
+    def after_stop(self, trainer: Training) -> None:
+        """Called once if the training was stopped before its last iteration, by ``stop``."""
+
     def close(self, trainer: Training) -> None:
         """Called once at the end, however training ended."""
+
+
+class CheckpointWriter:
+    """Saves a training with all that it takes to go on with it.
+
+    A model with a non-finite parameter is not saved, so every checkpoint on the disk is usable.
+
+    Args:
+        checkpointer: saves, on the main process.
+        entries: go into every checkpoint beside ``iteration``, ``rng_state`` and ``grad_scaler``.
+    """
+
+    def __init__(
+        self, checkpointer: Checkpointer, entries: Mapping[str, Any] | None = None
+    ) -> None:
+        self._checkpointer = checkpointer
+        # Those of the run that wrote them; this one may compute in another type.
+        self._entries = {k: v for k, v in (entries or {}).items() if k not in _OWN_ENTRIES}
+
+    def save(
+        self,
+        name: str,
+        trainer: Training,
+        iteration: int,
+        *,
+        is_latest: bool = True,
+        score_threshold: float | None = None,
+        further: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Save as ``name``; every process must call this.
+
+        Args:
+            name: as of ``Checkpointer.save``, and so are ``is_latest`` and ``score_threshold``.
+            trainer: that it is of.
+            iteration: that is done.
+            is_latest: whether a run goes on from here.
+            score_threshold: of the model, if it was evaluated.
+            further: entries of this checkpoint alone.
+
+        Raises:
+            FloatingPointError: a parameter is not finite.
+        """
+        require_finite_parameters(trainer.model, iteration)
+        entries = {
+            **self._entries,
+            **(further or {}),
+            "iteration": iteration,
+            "rng_state": all_gather(capture_random_state()),
+        }
+        if trainer.scaler.is_enabled():
+            entries[SCALER_ENTRY] = trainer.scaler.state_dict()
+        self._checkpointer.save(
+            name, is_latest=is_latest, score_threshold=score_threshold, **entries
+        )
 
 
 class CheckpointHook(Hook):
@@ -70,22 +135,17 @@ class CheckpointHook(Hook):
     If both are due, ``model_final`` comes first and stays the latest: a training that is killed
     between them is complete.
 
-    A model with a non-finite parameter is not saved, so every checkpoint on the disk is usable.
-
     Args:
-        checkpointer: saves, on the main process.
+        checkpointer: as of ``CheckpointWriter``, and so are ``entries``.
         period: iterations between two checkpoints; 0 saves only the last.
-        entries: go into every checkpoint beside ``iteration``, ``rng_state`` and ``grad_scaler``.
+        entries: go into every checkpoint.
     """
 
     def __init__(
         self, *, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any] | None = None
     ) -> None:
-        self._checkpointer = checkpointer
+        self._writer = CheckpointWriter(checkpointer, entries)
         self._period = period
-        self._entries = dict(entries or {})
-        # Of the run that wrote it; this one may compute in another type.
-        self._entries.pop(SCALER_ENTRY, None)
 
     def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Save when it is time.
@@ -95,23 +155,14 @@ class CheckpointHook(Hook):
         """
         is_last = record.iteration == trainer.max_iter
         if is_last:
-            self._save(FINAL_CHECKPOINT, trainer, record.iteration)
+            self._writer.save(FINAL_CHECKPOINT, trainer, record.iteration)
         if self._period > 0 and record.iteration % self._period == 0:
             name = f"model_{record.iteration:07d}"
-            self._save(name, trainer, record.iteration, is_latest=not is_last)
+            self._writer.save(name, trainer, record.iteration, is_latest=not is_last)
 
-    def _save(
-        self, name: str, trainer: Training, iteration: int, *, is_latest: bool = True
-    ) -> None:
-        require_finite_parameters(trainer.model, iteration)
-        entries = {
-            **self._entries,
-            "iteration": iteration,
-            "rng_state": all_gather(capture_random_state()),
-        }
-        if trainer.scaler.is_enabled():
-            entries[SCALER_ENTRY] = trainer.scaler.state_dict()
-        self._checkpointer.save(name, is_latest=is_latest, **entries)
+    def after_stop(self, trainer: Training) -> None:
+        """Save as the last what a training is that ends before its last iteration."""
+        self._writer.save(FINAL_CHECKPOINT, trainer, trainer.iteration)
 
 
 def require_finite_parameters(model: nn.Module, iteration: int) -> None:
@@ -130,29 +181,3 @@ def require_finite_parameters(model: nn.Module, iteration: int) -> None:
         f"(first: {bad[0]}); no checkpoint was written. Set SOLVER.CLIP_GRAD_NORM (e.g. 10) to "
         "stop at the step that breaks them, or lower SOLVER.BASE_LR"
     )
-
-
-class EvaluationHook(Hook):
-    """Evaluates every ``period`` iterations without a trace in the training.
-
-    Training and evaluation mode, and the random generators, are afterwards what they were before.
-
-    Args:
-        period: iterations between two evaluations, >= 1.
-        evaluate: does one evaluation; every process calls it.
-    """
-
-    def __init__(self, *, period: int, evaluate: Callable[[], object]) -> None:
-        self._period = period
-        self._evaluate = evaluate
-
-    def after_step(self, trainer: Training, record: StepRecord) -> None:
-        """Evaluate when it is time."""
-        if record.iteration % self._period:
-            return
-        logger.info("evaluating at iteration %d", record.iteration)
-        was_training = trainer.model.training
-        with preserved_random_state():
-            self._evaluate()
-        trainer.model.train(was_training)
-        synchronize()

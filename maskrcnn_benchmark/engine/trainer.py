@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,14 @@ from maskrcnn_benchmark.engine.hooks import (
     FINAL_CHECKPOINT,
     SCALER_ENTRY,
     CheckpointHook,
-    EvaluationHook,
+    CheckpointWriter,
     Hook,
     StepRecord,
 )
 from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.progress import ProgressHook, format_seconds
 from maskrcnn_benchmark.engine.random_state import RandomState, restore_random_state
+from maskrcnn_benchmark.engine.validation import BestSoFar, Validation, ValidationSettings
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
@@ -49,8 +51,9 @@ _ADVICE = (
     "into OUTPUT_DIR/last_checkpoint, or choose another OUTPUT_DIR"
 )
 _NOTHING_TO_TRAIN = (
-    "Nothing to train: iteration %d of SOLVER.MAX_ITER %d is done (%s). To train longer, raise "
-    "SOLVER.MAX_ITER; to train anew, choose another OUTPUT_DIR"
+    "Nothing to train: iteration %d of SOLVER.MAX_ITER %d is done (%s), or was not followed by a "
+    "better evaluation. To train longer, raise SOLVER.MAX_ITER (or EARLY_STOP_PATIENCE); to train "
+    "anew, choose another OUTPUT_DIR"
 )
 
 
@@ -108,9 +111,10 @@ class Trainer:
         self._hooks = tuple(hooks)
         self._clip_grad_norm = clip_grad_norm
         self._random_state = random_state
+        self._is_stopped = False
 
     def train(self) -> None:
-        """Do the steps ``start_iter + 1 .. max_iter``.
+        """Do the steps ``start_iter + 1 .. max_iter``, or those until ``stop`` is called.
 
         Raises:
             FloatingPointError: a loss or the gradient norm was not finite.
@@ -123,10 +127,17 @@ class Trainer:
             # continued here had drawn it before its state was saved.
             if self._random_state is not None:
                 restore_random_state(self._random_state)
-            while self.iteration < self.max_iter:
+            while self.iteration < self.max_iter and not self._is_stopped:
                 record = self._timed_step(batches)
                 for hook in self._hooks:
                     hook.after_step(self, record)
+            if self.iteration < self.max_iter:
+                for hook in self._hooks:
+                    hook.after_stop(self)
+
+    def stop(self) -> None:
+        """Let the training end after this iteration; every process must ask for it in the same."""
+        self._is_stopped = True
 
     @contextmanager
     def _opened_hooks(self) -> Iterator[None]:
@@ -257,19 +268,17 @@ def do_train(
         FloatingPointError: a loss, the gradient norm or a parameter was not finite.
     """
     start_iter, max_iter = int(arguments["iteration"]), int(cfg.SOLVER.MAX_ITER)
-    if start_iter >= max_iter:
+    output_dir = Path(cfg.OUTPUT_DIR)
+    validation = _make_validation(cfg, checkpointer, test_period, arguments)
+    if start_iter >= max_iter or validation.is_over(start_iter):
         logger.info(_NOTHING_TO_TRAIN, start_iter, max_iter, cfg.OUTPUT_DIR)
-        _complete(checkpointer, Path(cfg.OUTPUT_DIR), arguments)
+        _complete(checkpointer, output_dir, arguments)
         return
     runner = make_training_runner(cfg, model, torch.device(device))
-    hooks: list[Hook] = [
-        # First, so that a checkpoint is never ahead of the metrics on the disk.
-        ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
-        CheckpointHook(checkpointer=checkpointer, period=checkpoint_period, entries=arguments),
-    ]
-    if data_loader_val is not None and test_period > 0:
+    hooks = _make_hooks(cfg, checkpointer, checkpoint_period, arguments)
+    if data_loader_val is not None:
         evaluate = make_evaluation(cfg, runner, cfg.DATASETS.TEST[0], data_loader_val)
-        hooks.append(EvaluationHook(period=test_period, evaluate=evaluate))
+        hooks += validation.hooks(evaluate)
     trainer = Trainer(
         runner=runner,
         data_loader=data_loader,
@@ -283,6 +292,24 @@ def do_train(
         scaler_state=arguments.get(SCALER_ENTRY),
     )
     _train_with_log(trainer)
+
+
+def _make_hooks(
+    cfg: CfgNode, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any]
+) -> list[Hook]:
+    return [
+        # First, so that a checkpoint is never ahead of the metrics on the disk.
+        ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
+        CheckpointHook(checkpointer=checkpointer, period=period, entries=entries),
+    ]
+
+
+def _make_validation(
+    cfg: CfgNode, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any]
+) -> Validation:
+    settings = replace(ValidationSettings.from_config(cfg), period=period)
+    best = BestSoFar.read(Path(cfg.OUTPUT_DIR), int(entries["iteration"]))
+    return Validation(settings, CheckpointWriter(checkpointer, entries), best)
 
 
 def _complete(checkpointer: Checkpointer, output_dir: Path, entries: Mapping[str, Any]) -> None:
@@ -329,5 +356,5 @@ def _train_with_log(trainer: Trainer) -> None:
     logger.info(
         "Total training time: %s (%.4f s / it)",
         format_seconds(seconds),
-        seconds / (trainer.max_iter - trainer.start_iter),
+        seconds / (trainer.iteration - trainer.start_iter),
     )

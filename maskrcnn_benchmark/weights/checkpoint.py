@@ -81,7 +81,14 @@ class Checkpointer:
         self._detectron2_rules = False
         self._may_lack: tuple[str, ...] = ("",)
 
-    def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
+    def save(
+        self,
+        name: str,
+        *,
+        is_latest: bool = True,
+        score_threshold: float | None = None,  # noqa: ARG002 - for subclasses, which describe models
+        **extra: Any,
+    ) -> None:
         """Write ``name.pth`` and then name it in ``last_checkpoint``; both atomically.
 
         A process killed at any moment leaves the checkpoint before this one, or this one.
@@ -89,6 +96,7 @@ class Checkpointer:
         Args:
             name: file name without ``.pth``, e.g. ``"model_0010000"``.
             is_latest: False leaves ``last_checkpoint`` as it is.
+            score_threshold: of ``ModelDescription``, in checkpoints that have one.
             extra: further entries (``iteration``, ``rng_state``), which ``load`` returns: tensors,
                 numbers, texts and plain containers of them.
 
@@ -282,16 +290,19 @@ class DetectronCheckpointer(Checkpointer):
         self._may_lack = tuple(cfg.MODEL.FRESH_PARTS)
         self._description = ModelDescription.from_config(cfg, categories) if categories else None
 
-    def note_score_threshold(self, threshold: float) -> None:
-        """Let the checkpoints from here on say from which score on objects are worth showing."""
-        if self._description is not None:
-            self._description = replace(self._description, score_threshold=threshold)
-
-    def save(self, name: str, *, is_latest: bool = True, **extra: Any) -> None:
+    def save(
+        self,
+        name: str,
+        *,
+        is_latest: bool = True,
+        score_threshold: float | None = None,
+        **extra: Any,
+    ) -> None:
         """As ``Checkpointer.save``, with what ``DetectronCheckpointer`` says of the model."""
         extra[SETTINGS_ENTRY] = self._settings.by_key()
         if self._description is not None:
-            extra[DESCRIPTION_ENTRY] = self._description.as_entry()
+            description = replace(self._description, score_threshold=score_threshold)
+            extra[DESCRIPTION_ENTRY] = description.as_entry()
         super().save(name, is_latest=is_latest, **extra)
 
     def _read(self, f: str | os.PathLike[str], strict: bool) -> WeightFile:
@@ -320,6 +331,23 @@ class DetectronCheckpointer(Checkpointer):
             return file
         own = plain_names(unwrap(self.model).state_dict())
         return replace(file, tensors=with_own_classes(file.tensors, own, *names))
+
+
+def store_score_threshold(path: Path, threshold: float) -> None:
+    """Let a checkpoint say from which score on objects are worth showing.
+
+    One that does not describe its model is left as it is.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, or would run code.
+    """
+    content = read_torch_file(path)
+    entry = content.get(DESCRIPTION_ENTRY) if isinstance(content, Mapping) else None
+    description = ModelDescription.from_entry(entry)
+    if description is None or description.score_threshold == threshold:
+        return
+    described = replace(description, score_threshold=threshold).as_entry()
+    write_torch_file({**content, DESCRIPTION_ENTRY: described}, path)
 
 
 def remove_solver_states(source: Path, target: Path) -> list[str]:

@@ -1,10 +1,13 @@
 """A model, a data loader and a data set that are small enough to follow by hand."""
 
+from types import SimpleNamespace
+
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.engine.hooks import StepRecord
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 
@@ -86,3 +89,19 @@ class RecordingSaver:
     @property
     def names(self):
         return [name for name, _ in self.saved]
+
+
+def run_hook(hook, max_iter, start_iter=0, model=None, *, scales=False):
+    """Call the hook as a trainer does; returns what it saw of one."""
+    trainer = SimpleNamespace(
+        max_iter=max_iter,
+        start_iter=start_iter,
+        model=model or nn.ReLU(),
+        iteration=start_iter,
+        scaler=torch.amp.GradScaler("cpu", enabled=scales),
+    )
+    hook.before_train(trainer)
+    for iteration in range(start_iter + 1, max_iter + 1):
+        hook.after_step(trainer, StepRecord(iteration, {"loss": 1.0}, 0.1, None, 0.0, 0.0))
+    hook.close(trainer)
+    return trainer

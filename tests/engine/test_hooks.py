@@ -1,30 +1,10 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
 
-from maskrcnn_benchmark.engine.hooks import (
-    CheckpointHook,
-    EvaluationHook,
-    StepRecord,
-)
+from maskrcnn_benchmark.engine.hooks import CheckpointHook
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, restore_random_state
-from tests.engine.standins import RecordingSaver
-
-
-def run_hook(hook, max_iter, start_iter=0, model=None, *, scales=False):
-    trainer = SimpleNamespace(
-        max_iter=max_iter,
-        start_iter=start_iter,
-        model=model or nn.ReLU(),
-        scaler=torch.amp.GradScaler("cpu", enabled=scales),
-    )
-    hook.before_train(trainer)
-    for iteration in range(start_iter + 1, max_iter + 1):
-        hook.after_step(trainer, StepRecord(iteration, {"loss": 1.0}, 0.1, None, 0.0, 0.0))
-    hook.close(trainer)
-    return trainer
+from tests.engine.standins import RecordingSaver, run_hook
 
 
 def checkpoint_names(period, max_iter, start_iter=0):
@@ -84,20 +64,3 @@ def test_a_broken_model_is_never_saved():
     with pytest.raises(FloatingPointError, match=r"\b2, 1 of 4\b.*\b1\.weight\b"):
         run_hook(hook, 5, model=broken_model())
     assert saver.saved == []
-
-
-def test_an_evaluation_leaves_no_trace():
-    model, seen = nn.Dropout().train(), []
-
-    def evaluate():
-        model.eval()
-        seen.append(torch.rand(1))
-
-    with preserved_random_state():
-        torch.manual_seed(1)
-        expected = torch.rand(1)
-        torch.manual_seed(1)
-        run_hook(EvaluationHook(period=2, evaluate=evaluate), 5, model=model)
-        assert torch.rand(1) == expected
-    assert len(seen) == 2
-    assert model.training

@@ -4,7 +4,11 @@ from torch import nn
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer, remove_solver_states
+from maskrcnn_benchmark.weights.checkpoint import (
+    DetectronCheckpointer,
+    remove_solver_states,
+    store_score_threshold,
+)
 from maskrcnn_benchmark.weights.description import (
     DESCRIPTION_ENTRY,
     Category,
@@ -62,15 +66,27 @@ def test_resuming_does_not_hand_the_description_to_the_caller(tmp_path):
     assert set(again.load()) == {"iteration"}
 
 
-def test_the_threshold_to_draw_with_is_in_checkpoints_after_it_was_noted(tmp_path):
+def test_checkpoints_tell_from_which_score_on_objects_are_worth_showing(tmp_path):
     checkpointer = DetectronCheckpointer(
         get_default_config(), nn.Linear(2, 2), save_dir=tmp_path, categories=CATEGORIES
     )
-    checkpointer.save("before")
-    checkpointer.note_score_threshold(0.375)
-    checkpointer.save("after")
-    assert read_description(tmp_path / "before.pth").score_threshold is None
-    assert read_description(tmp_path / "after.pth").score_threshold == 0.375
+    checkpointer.save("evaluated", score_threshold=0.375)
+    checkpointer.save("later", iteration=4)
+    assert read_description(tmp_path / "evaluated.pth").score_threshold == 0.375
+    assert read_description(tmp_path / "later.pth").score_threshold is None
+    before = torch.load(tmp_path / "later.pth", weights_only=True)
+    store_score_threshold(tmp_path / "later.pth", 0.25)
+    after = torch.load(tmp_path / "later.pth", weights_only=True)
+    assert read_description(tmp_path / "later.pth").score_threshold == 0.25
+    assert (after["iteration"], after["model"].keys()) == (4, before["model"].keys())
+
+
+def test_a_file_that_describes_no_model_gets_no_threshold(tmp_path):
+    path = tmp_path / "bare.pth"
+    torch.save({"model": {"weight": torch.ones(2)}}, path)
+    before = path.read_bytes()
+    store_score_threshold(path, 0.25)
+    assert path.read_bytes() == before
 
 
 def test_descriptions_of_the_version_before_had_no_threshold():
