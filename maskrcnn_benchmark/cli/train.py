@@ -3,7 +3,8 @@
 PATH is a folder or file in any common format (COCO and Roboflow exports, YOLO-seg, LabelMe, VIA,
 Pascal VOC, Cityscapes, mask images), told by looking. Classes are counted in it, and without a
 validation part a fifth of the photos is kept for that. The same command goes on with an
-unfinished training. OUTPUT/model_final.pth is all that test and predict need.
+unfinished training. OUTPUT/model_best.pth, that of the best evaluation on the way, is all that
+test and predict need.
 
 For example:
   centermask train --data my_photos
@@ -46,6 +47,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("--config-file", metavar="FILE", help="settings of your own, or configs/... of the package")
     add("--recipe", choices=RECIPES, help=f"schedule (default: small below {FEW_PHOTOS} photos)")
     add("--epochs", type=float, metavar="N", help="passes over the photos")
+    add("--patience", type=int, metavar="N", help="end after N evaluations without a better one")
     add("--weights", metavar="W", help="file, URL or catalog:// name to start from")
     add("--output", metavar="DIR", help="for log, checkpoints, results (default: output/...)")
     add("--skip-test", action="store_true", help="do not evaluate the trained model")
@@ -54,6 +56,8 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     args = parse(parser, words)
     if args.epochs is not None and args.epochs <= 0:
         parser.error(f"--epochs: expected more than 0, got {args.epochs}")
+    if args.patience is not None and args.patience < 1:
+        parser.error(f"--patience: expected at least 1, got {args.patience}")
     if not (args.data or args.config_file):
         parser.error("name your annotated photos: --data PATH")
     return args
@@ -69,7 +73,10 @@ def main(words: Sequence[str]) -> int:
     with make_run(cfg) as run:
         make_training(cfg, run, tests=not args.skip_test)
     if _is_first_process():
-        sys.stdout.write(_what_next(cfg.OUTPUT_DIR, args.data))
+        from maskrcnn_benchmark.engine.validation import ValidationSettings
+
+        weights = ValidationSettings.from_config(cfg).result_path(Path(cfg.OUTPUT_DIR))
+        sys.stdout.write(_what_next(weights, args.data))
     return 0
 
 
@@ -132,6 +139,7 @@ def _options(args: argparse.Namespace) -> list[Any]:
         "DATASETS.FORMAT": args.format,
         "MODEL.DEVICE": args.device,
         "MODEL.WEIGHT": args.weights,
+        "SOLVER.EARLY_STOP_PATIENCE": args.patience,
     }
     options |= {key: value for key, value in named.items() if value is not None}
     return [part for item in options.items() for part in item]
@@ -186,6 +194,7 @@ def _make_circumstances(args: argparse.Namespace, cfg: CfgNode) -> Circumstances
         on_gpu=cfg.MODEL.DEVICE != "cpu" and torch.cuda.is_available(),
         num_processes=int(os.environ.get("WORLD_SIZE", "1")),
         epochs=args.epochs,
+        has_validation=bool(cfg.DATASETS.TEST),
         weights=find_model(args.model or _DEFAULT_MODEL).weights if has_model else "",
     )
 
@@ -199,11 +208,11 @@ def _announcement(recipe: str, data: TrainingData, chosen: Mapping[str, Any]) ->
     return "".join(f"{line}\n" for line in lines)
 
 
-def _what_next(output: str, data: str | None) -> str:
-    weights = Path(output) / "model_final.pth"
+def _what_next(weights: Path, data: str | None) -> str:
     return (
         f"\nThe model is {weights}. Next:\n"
         f"  centermask predict {weights} PHOTOS --output drawn\n"
+        f"  centermask serve {weights}\n"
         f"  centermask test {weights}" + (f" --data {data}\n" if data else "\n")
     )
 

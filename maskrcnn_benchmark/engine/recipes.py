@@ -24,9 +24,12 @@ _SMALL_WARMUP: Final = 50
 _MOBILENET_LR: Final = 0.001
 # Not measured here: larger bodies take lower rates of Adam.
 _OTHER_LR: Final = 0.0002
-# Short and long side of the photos of that measurement, px: a step took a third of a second on two
-# cores. A GPU takes the sizes of the model.
-_CPU_SIZES: Final = (256, 427)
+_LIGHT: Final = 0.4
+# Short sides to draw from on a CPU, short side in evaluation, and longest side, px: a step of that
+# measurement took a third of a second on two cores. A GPU takes the sizes of the model.
+_CPU_SIZES: Final = (192, 320)
+_CPU_TEST_SIZE: Final = 288
+_CPU_LONGEST: Final = 534
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,14 @@ class Circumstances:
         num_processes: that share each batch.
         epochs: passes over the photos; None leaves them to the recipe.
         weights: to start from; "" leaves those of the settings.
+        has_validation: whether there are photos to evaluate on.
     """
 
     on_gpu: bool = False
     num_processes: int = 1
     epochs: float | None = None
     weights: str = ""
+    has_validation: bool = True
 
 
 def make_recipe(
@@ -111,7 +116,8 @@ def _make_small(
         "SOLVER.WARMUP_METHOD": "linear",
         "SOLVER.WARMUP_ITERS": min(_SMALL_WARMUP, steps // 10),
         "SOLVER.CLIP_GRAD_NORM": 10.0,
-        **_periods(steps),
+        **_periods(steps, circumstances),
+        **_looks(),
         "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 2,
         "MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD": 0.01,
     }
@@ -119,14 +125,12 @@ def _make_small(
 
 
 def _cpu_settings() -> dict[str, Any]:
-    short, long = _CPU_SIZES
     return {
         "MODEL.FCOS.POST_NMS_TOP_N_TRAIN": 50,
-        "INPUT.MIN_SIZE_RANGE_TRAIN": (-1, -1),
-        "INPUT.MIN_SIZE_TRAIN": (short,),
-        "INPUT.MAX_SIZE_TRAIN": long,
-        "INPUT.MIN_SIZE_TEST": short,
-        "INPUT.MAX_SIZE_TEST": long,
+        "INPUT.MIN_SIZE_RANGE_TRAIN": _CPU_SIZES,
+        "INPUT.MAX_SIZE_TRAIN": _CPU_LONGEST,
+        "INPUT.MIN_SIZE_TEST": _CPU_TEST_SIZE,
+        "INPUT.MAX_SIZE_TEST": _CPU_LONGEST,
     }
 
 
@@ -151,7 +155,7 @@ def _make_published(
         "SOLVER.STEPS": tuple(round(step * steps / solver.MAX_ITER) for step in solver.STEPS),
         "SOLVER.BASE_LR": solver.BASE_LR * batch / solver.IMS_PER_BATCH,
         "SOLVER.WARMUP_ITERS": min(solver.WARMUP_ITERS, steps // 10),
-        **_periods(steps),
+        **_periods(steps, circumstances),
     }
 
 
@@ -159,11 +163,22 @@ def _num_steps(num_photos: int, batch: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * num_photos / batch))
 
 
-def _periods(steps: int) -> dict[str, int]:
-    # One more, so that none falls on the last step, after which there is an evaluation anyway.
+def _periods(steps: int, circumstances: Circumstances) -> dict[str, Any]:
+    # One more, so that none falls just before the last step, which is evaluated anyway.
     period = steps // _NUM_EVALUATIONS + 1
     return {
-        "SOLVER.TEST_PERIOD": period,
+        "SOLVER.TEST_PERIOD": period if circumstances.has_validation else 0,
+        "SOLVER.KEEP_BEST": circumstances.has_validation,
         "SOLVER.CHECKPOINT_PERIOD": period,
         "SOLVER.LOG_PERIOD": min(20, period),
+    }
+
+
+def _looks() -> dict[str, Any]:
+    """Few photos look different each time, or they are learnt by heart."""
+    return {
+        "INPUT.BRIGHTNESS": _LIGHT,
+        "INPUT.CONTRAST": _LIGHT,
+        "INPUT.SATURATION": _LIGHT,
+        "INPUT.SAME_SHAPE_IN_BATCH": True,
     }

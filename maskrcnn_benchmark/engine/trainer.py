@@ -308,8 +308,9 @@ def _make_validation(
     cfg: CfgNode, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any]
 ) -> Validation:
     settings = replace(ValidationSettings.from_config(cfg), period=period)
-    best = BestSoFar.read(Path(cfg.OUTPUT_DIR), int(entries["iteration"]))
-    return Validation(settings, CheckpointWriter(checkpointer, entries), best)
+    output_dir = Path(cfg.OUTPUT_DIR)
+    best = BestSoFar.read(output_dir, int(entries["iteration"]))
+    return Validation(settings, output_dir, CheckpointWriter(checkpointer, entries), best)
 
 
 def _complete(checkpointer: Checkpointer, output_dir: Path, entries: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from maskrcnn_benchmark.engine.random_state import preserved_random_state
 from maskrcnn_benchmark.evaluation import EvaluationResult
 from maskrcnn_benchmark.evaluation.result import Headline
 from maskrcnn_benchmark.utils.comm import all_gather, is_main_process, synchronize
+from maskrcnn_benchmark.weights.checkpoint import store_score_threshold
 from maskrcnn_benchmark.weights.files import read_mapped
 
 logger = logging.getLogger(__name__)
@@ -205,6 +206,37 @@ class EarlyStop:
             trainer.stop()
 
 
+class ThresholdNote(Hook):
+    """Notes in the last checkpoint from which score on objects are shown, if it was evaluated.
+
+    It is a listener, and a hook that comes after the one that writes that checkpoint.
+
+    Args:
+        path: of the checkpoint.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._newest: Outcome | None = None
+
+    def after_evaluation(self, trainer: Training, outcome: Outcome) -> None:
+        """Remember the threshold; note it, if this was the last iteration."""
+        self._newest = outcome
+        if outcome.iteration == trainer.max_iter:
+            self._note(outcome.iteration)
+
+    def after_stop(self, trainer: Training) -> None:
+        """Note the threshold of the evaluation that ended the training."""
+        self._note(trainer.iteration)
+
+    def _note(self, iteration: int) -> None:
+        newest = self._newest
+        if newest is None or newest.iteration != iteration or newest.score_threshold is None:
+            return
+        if is_main_process() and self._path.is_file():
+            store_score_threshold(self._path, newest.score_threshold)
+
+
 @dataclass(frozen=True, slots=True)
 class ValidationSettings:
     """How a training is watched.
@@ -257,14 +289,20 @@ class Validation:
 
     Args:
         settings: of it.
+        output_dir: of the run.
         writer: saves the best checkpoint.
         best: of the run until here.
     """
 
     def __init__(
-        self, settings: ValidationSettings, writer: CheckpointWriter, best: BestSoFar
+        self,
+        settings: ValidationSettings,
+        output_dir: Path,
+        writer: CheckpointWriter,
+        best: BestSoFar,
     ) -> None:
         self._settings = settings
+        self._note = ThresholdNote(output_dir / f"{FINAL_CHECKPOINT}.pth")
         self._keeper = BestKeeper(best, writer)
         self._early_stop = EarlyStop(best, settings.patience, settings.period)
 
@@ -279,14 +317,13 @@ class Validation:
             return []
         listeners: list[OutcomeListener] = []
         if self._settings.keep_best:
-            listeners.append(self._keeper)
+            listeners += [self._keeper, self._note]
         if self._settings.patience:
             listeners.append(self._early_stop)
-        return [
-            EvaluationHook(
-                period=self._settings.period,
-                evaluate=evaluate,
-                listeners=listeners,
-                at_end=self._settings.keep_best,
-            )
-        ]
+        evaluation = EvaluationHook(
+            period=self._settings.period,
+            evaluate=evaluate,
+            listeners=listeners,
+            at_end=self._settings.keep_best,
+        )
+        return [evaluation, self._note]

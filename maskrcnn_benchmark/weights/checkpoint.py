@@ -342,8 +342,9 @@ def store_score_threshold(path: Path, threshold: float) -> None:
         CheckpointError: the file is absent, damaged, or would run code.
     """
     content = read_torch_file(path)
-    entry = content.get(DESCRIPTION_ENTRY) if isinstance(content, Mapping) else None
-    description = ModelDescription.from_entry(entry)
+    if not isinstance(content, Mapping):
+        return
+    description = ModelDescription.from_entry(content.get(DESCRIPTION_ENTRY))
     if description is None or description.score_threshold == threshold:
         return
     described = replace(description, score_threshold=threshold).as_entry()

@@ -21,6 +21,8 @@ NAMES = {
         f"cityscapes_fine_instanceonly_seg_{split}_cocostyle"
         for split in ("train", "val", "test")
     ),
+    "boards_train",
+    "boards_val",
     "quickstart_train",
     "quickstart_train_few",
     "quickstart_val",

@@ -68,6 +68,13 @@ def test_bundled_photos_have_their_attribution():
         assert photo.stem in notice, f"NOTICE does not credit {photo.name}"
 
 
+def test_the_boards_carry_their_licence():
+    licence = (ROOT / "datasets" / "boards" / "LICENSE").read_text()
+    assert "Copyright (c) 2019 Gilbert Tanner" in licence
+    notice = " ".join((ROOT / "NOTICE").read_text().split())
+    assert " ".join(licence.split("\n", 2)[2].split()) in notice
+
+
 def test_no_committed_file_is_huge():
     assert not [path for path in committed_files() if path.stat().st_size > 8_000_000]
 

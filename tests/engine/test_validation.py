@@ -6,6 +6,8 @@ from torch import nn
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine import trainer as trainer_module
+from maskrcnn_benchmark.engine.build import distribute
+from maskrcnn_benchmark.engine.launch import ProcessPlace, Run
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, seed_everything
 from maskrcnn_benchmark.engine.trainer import Trainer, do_train
 from maskrcnn_benchmark.engine.validation import (
@@ -16,6 +18,7 @@ from maskrcnn_benchmark.evaluation import EvaluationResult
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.description import Category, read_description
+from tests.engine.spawn import in_two_processes
 from tests.engine.standins import TinyDetector, run_hook, tiny_loader, training_config
 
 MAX_ITER = 12
@@ -133,6 +136,17 @@ def test_the_best_is_kept_and_of_equals_the_first(make_run):
     assert "model_final" in (run.folder / "last_checkpoint").read_text()
 
 
+@pytest.mark.parametrize("settings", [{"KEEP_BEST": True}, {"EARLY_STOP_PATIENCE": 2}])
+def test_the_last_checkpoint_tells_its_own_threshold(make_run, settings):
+    """Written before its evaluation, or after the one that ended the training."""
+    run = make_run(**settings)
+    run.train({2: result(10.0, 0.5), 6: result(0.0, 0.4), 12: result(0.0, 0.3)})
+    assert run.iteration_of("model_best") == 2
+    expected = 0.3 if "KEEP_BEST" in settings else 0.4
+    assert read_description(run.folder / "model_final.pth").score_threshold == expected
+    assert read_description(run.folder / "model_best.pth").score_threshold == 0.5
+
+
 def test_watching_changes_nothing_in_the_training(make_run):
     watched = make_run(KEEP_BEST=True).train({2: 1.0, 8: 2.0})
     plain = make_run(TEST_PERIOD=0)
@@ -198,6 +212,49 @@ def test_no_number_is_no_best(make_run, caplog):
     assert run.iteration_of("model_final") == MAX_ITER
     assert result_of(run) == "model_final.pth"
     assert "nothing to be found" in caplog.text
+
+
+def _train_in_a_process(rank, folder, numbers):
+    """Iterations that were done before and after; the first process alone knows the numbers."""
+    cfg = training_config(
+        folder, MAX_ITER=MAX_ITER, TEST_PERIOD=2, EARLY_STOP_PATIENCE=2, CHECKPOINT_PERIOD=0
+    )
+    cfg.DATASETS.TEST = ("d",)
+    cfg.MODEL.CHANNELS_LAST = False
+    numbers = list(numbers)
+    trainer_module.make_evaluation = lambda *_: (
+        lambda: result(numbers.pop(0)) if rank == 0 else None
+    )
+    trainers = []
+    init = Trainer.__init__
+
+    def remembering(trainer, **arguments):
+        init(trainer, **arguments)
+        trainers.append(trainer)
+
+    Trainer.__init__ = remembering
+    seed_everything(3)
+    model = TinyDetector()
+    optimizer = make_optimizer(cfg, model)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    checkpointer = DetectronCheckpointer(cfg, model, optimizer, scheduler, str(folder))
+    entries = {"iteration": 0, **checkpointer.load()}
+    wrapped = distribute(model, Run(torch.device("cpu"), ProcessPlace(rank, rank, 2)))
+    loader = tiny_loader(entries["iteration"], MAX_ITER)
+    do_train(
+        *(cfg, wrapped, loader, loader, optimizer, scheduler, checkpointer, "cpu", 0, 2, entries)
+    )
+    return entries["iteration"], [trainer.iteration for trainer in trainers]
+
+
+@pytest.mark.slow
+def test_processes_end_together(tmp_path):
+    """And know it together when they are started again, though only the first reads the file."""
+    folder = tmp_path / "run"
+    numbers = [10.0, 30.0, 20.0, 20.0, 99.0]
+    assert in_two_processes(_train_in_a_process, tmp_path / "1", folder, numbers) == [(0, [8])] * 2
+    assert torch.load(folder / "model_best.pth", weights_only=True)["iteration"] == 4
+    assert in_two_processes(_train_in_a_process, tmp_path / "2", folder, []) == [(8, [])] * 2
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,9 @@ def settings(*words):
 
 def test_the_default_settings_evaluate_on_both_splits():
     cfg = settings()
-    assert cfg.DATASETS.TRAIN == ("quickstart_train_few",)
-    assert cfg.DATASETS.TEST == ("quickstart_train_few", "quickstart_val")
-    assert cfg.OUTPUT_DIR == "output/quickstart"
+    assert cfg.DATASETS.TRAIN == ("boards_train",)
+    assert cfg.DATASETS.TEST == ("boards_train", "boards_val")
+    assert cfg.OUTPUT_DIR == "output/demo"
     assert cfg.is_frozen()
 
 
@@ -111,7 +111,7 @@ def test_the_command_line_wins():
     assert (cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER) == ("elsewhere", 7)
 
 
-@pytest.mark.parametrize("test", ["()", "('quickstart_train_few',)", "('coco_2017_val', 'a')"])
+@pytest.mark.parametrize("test", ["()", "('boards_train',)", "('coco_2017_val', 'a')"])
 def test_other_than_one_train_and_one_test_split_is_refused(test):
     with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN"):
         settings("DATASETS.TEST", test)

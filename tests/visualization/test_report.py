@@ -33,12 +33,14 @@ def make_report(**changes):
     content = {
         "title": "A run <b>",
         "lead": "About it",
+        "opening": Picture.from_photo(Image.new("RGB", (5, 4)), "unseen photos"),
         "facts": {"time": "0:05:00"},
         "notes": ["Trained on 3 photos."],
         "results": {"train": result("a"), "val": result("b")},
         "pictures": [Picture.from_photo(Image.new("RGB", (8, 6), "red"), "the sheet")],
         "curves": None,
         "config_text": "KEY: <value>",
+        "next_steps": {"Draw": "predict <photo>"},
     }
     return Report(**{**content, **changes})
 
@@ -100,9 +102,17 @@ def test_text_is_escaped():
 
 def test_pictures_are_inside():
     text = render_report(make_report())
-    data = re.search(r'src="data:image/jpeg;base64,([^"]+)"', text).group(1)
-    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-        assert image.size == (8, 6)
+    sizes = []
+    for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', text):
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            sizes.append(image.size)
+    assert sizes == [(5, 4), (8, 6)]
+
+
+def test_the_page_opens_with_a_picture_and_ends_with_what_to_try():
+    text = render_report(make_report())
+    assert text.index("unseen photos") < text.index("0:05:00") < text.index("the sheet")
+    assert text.index("All settings") < text.index("predict &lt;photo&gt;")
 
 
 def test_pictures_of_files_keep_their_bytes(tmp_path):
@@ -122,5 +132,5 @@ def test_empty_sections_are_left_out(tmp_path):
     path = write_report(tmp_path / "report.html", report)
     text = path.read_text()
     check(text)
-    assert "<h2>Pictures</h2>" not in text
+    assert "<h2>More pictures</h2>" not in text
     assert "<h2>Losses</h2>" not in text
