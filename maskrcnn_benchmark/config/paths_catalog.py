@@ -13,7 +13,8 @@ from maskrcnn_benchmark.config.shipped import SHIPPED
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 
 # The quickstart weights travel with the package, the photos with the source alone.
-_QUICKSTART = SHIPPED / "datasets" / "quickstart"
+_BUNDLED = SHIPPED / "datasets"
+_QUICKSTART = _BUNDLED / "quickstart"
 _QUICKSTART_WEIGHTS = _QUICKSTART / "mobilenet_v2_imagenet_u8_features.npz"
 
 _QUICKSTART_SETTINGS = WeightSettings(True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
@@ -35,10 +36,11 @@ def _coco(img_dir: str, annotations: str) -> dict[str, str]:
     return {"img_dir": f"coco/{img_dir}", "ann_file": f"coco/annotations/{annotations}.json"}
 
 
-def _quickstart(split: str) -> dict[str, str]:
+def _bundled(name: str, split: str) -> dict[str, str]:
+    folder = _BUNDLED / name
     return {
-        "img_dir": str(_QUICKSTART / split),
-        "ann_file": str(_QUICKSTART / "annotations" / f"instances_{split}.json"),
+        "img_dir": str(folder / split),
+        "ann_file": str(folder / "annotations" / f"instances_{split}.json"),
     }
 
 
@@ -91,8 +93,12 @@ class DatasetCatalog:
             }
             for split in _SPLITS
         },
-        **{f"quickstart_{split}": _quickstart(split) for split in ("train", "val")},
-        "quickstart_train_few": {**_quickstart("train"), "image_ids": _QUICKSTART_FEW},
+        **{
+            f"{name}_{split}": _bundled(name, split)
+            for name in ("boards", "quickstart")
+            for split in ("train", "val")
+        },
+        "quickstart_train_few": {**_bundled("quickstart", "train"), "image_ids": _QUICKSTART_FEW},
     }
 
     @classmethod
