@@ -36,12 +36,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow test-abi test-lowest test-cuda-compile test-sanitize \
+.PHONY: help setup demo demo-coco test test-slow test-abi test-lowest test-cuda-compile test-sanitize \
         test-gpu gpu-wheels lint format type bench docs clean
 
 help:
 	@echo "make setup      create .venv, install the pinned packages, build the operators"
-	@echo "make demo       train, evaluate and draw on the bundled photos (CPU is enough)"
+	@echo "make demo       train on bundled photos of circuit boards, find them on unseen ones (CPU is enough)"
+	@echo "make demo-coco  the same on a few bundled photos of COCO, with its 80 categories"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take longer than a few seconds"
 	@echo "make test-sanitize  the operators under address and thread sanitizers"
@@ -80,6 +81,10 @@ $(BUILT): $(LINKED) setup.py $(CSRC)
 
 demo: setup
 	$(BIN)/python tools/quickstart.py $(DEMO_ARGS)
+
+demo-coco: setup
+	$(BIN)/python tools/quickstart.py \
+	  --config-file configs/quickstart/centermask_lite_M_v2_FPN_quickstart.yaml $(DEMO_ARGS)
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -18,8 +18,7 @@ from maskrcnn_benchmark.engine.settings import load_settings, make_settings_fina
 from maskrcnn_benchmark.utils.processor import prepare_process
 
 DEFAULT_CONFIG = (
-    Path(__file__).resolve().parents[1]
-    / "configs/quickstart/centermask_lite_M_v2_FPN_quickstart.yaml"
+    Path(__file__).resolve().parents[1] / "configs/quickstart/centermask_lite_M_v2_FPN_boards.yaml"
 )
 
 
@@ -64,17 +63,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cfg = make_settings(args)
     # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
     from maskrcnn_benchmark.data import make_datasets
-    from maskrcnn_benchmark.engine.build import build_trained_model, make_evaluations
+    from maskrcnn_benchmark.engine.build import (
+        build_trained_model,
+        make_evaluations,
+        note_threshold,
+    )
     from maskrcnn_benchmark.engine.launch import make_run
-    from maskrcnn_benchmark.engine.run_report import make_outputs, pair_splits, summary
+    from maskrcnn_benchmark.engine.run_report import (
+        make_next_steps,
+        make_outputs,
+        pair_splits,
+        summary,
+    )
 
     with make_run(cfg) as run:
         datasets = make_datasets(cfg)
         model = build_trained_model(cfg, run, datasets)
         results = make_evaluations(cfg, model, run, datasets.test)
         splits = pair_splits(datasets.test, results)
+        note_threshold(Path(cfg.OUTPUT_DIR) / "model_final.pth", splits[-1].result)
         written = make_outputs(cfg, model, run, splits)
-    print(summary(written, splits, time.perf_counter() - started))
+    print(summary(written, splits, time.perf_counter() - started, make_next_steps(cfg)))
 
 
 if __name__ == "__main__":

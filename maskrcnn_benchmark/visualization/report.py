@@ -67,22 +67,26 @@ class Report:
     Attributes:
         title: headline.
         lead: a sentence below it.
+        opening: the picture that the page opens with.
         facts: name and value of what is worth seeing at once (time, size of the model, ...).
         notes: sentences that keep the numbers honest (what was trained on, what was not).
         results: split name and its evaluation.
         pictures: contact sheets.
         curves: the loss curves, if there are any.
         config_text: the whole configuration of the run.
+        next_steps: what to try next, and the command for it.
     """
 
     title: str
     lead: str
+    opening: Picture
     facts: Mapping[str, str]
     notes: Sequence[str]
     results: Mapping[str, EvaluationResult]
     pictures: Sequence[Picture]
     curves: Picture | None
     config_text: str
+    next_steps: Mapping[str, str]
 
 
 def write_report(path: str | Path, report: Report) -> Path:
