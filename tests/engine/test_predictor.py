@@ -127,8 +127,7 @@ def test_a_whole_checkpoint_needs_no_settings(cfg, tmp_path):
     categories = (Category(5, "cat"), Category(9, "dog"))
     checkpointer = DetectronCheckpointer(cfg, model, save_dir=tmp_path, categories=categories)
     checkpointer.save("model_final")
-    checkpointer.note_score_threshold(0.25)
-    checkpointer.save("noted")
+    checkpointer.save("noted", score_threshold=0.25)
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     loaded = Predictor.from_checkpoint(tmp_path / "model_final.pth", device="cpu")
     assert loaded.class_names == {1: "cat", 2: "dog"}
