@@ -35,6 +35,7 @@ class Family:
         gives_masks: its detections have the field ``mask``, without a mask head.
         settings: frozen dataclass of the settings that it alone has, all with defaults; their names
             in capitals are keys of MODEL.DENSE.SETTINGS.
+        has_rules: it computes by the rules that MODEL.CONVENTION names; others know the original's.
     """
 
     build: Callable[..., Any]
@@ -42,6 +43,7 @@ class Family:
     gives_labels: bool = True
     gives_masks: bool = False
     settings: type[Any] = NoSettings
+    has_rules: bool = False
 
 
 FAMILIES: Final = Registry[Family](

@@ -22,6 +22,7 @@ class RoIHeadTraits:
             model's.
         target_field: field that targets need besides ``labels``, "masks" or "keypoints", or "".
         iou_type: COCO task that its results can be evaluated in, "segm" or "keypoints", or "".
+        has_rules: it computes by the rules that MODEL.CONVENTION names; others know the original's.
     """
 
     position: int
@@ -30,16 +31,19 @@ class RoIHeadTraits:
     has_classes: bool = False
     target_field: str = ""
     iou_type: str = ""
+    has_rules: bool = False
 
 
 ROI_HEAD_TRAITS: Final = Registry[RoIHeadTraits]("RoI head")
 ROI_HEAD_TRAITS.register("box", RoIHeadTraits(10, "", has_classes=True))
 ROI_HEAD_TRAITS.register(
     "mask",
-    RoIHeadTraits(20, "MASK_ON", has_classes=True, target_field="masks", iou_type="segm"),
+    RoIHeadTraits(
+        20, "MASK_ON", has_classes=True, target_field="masks", iou_type="segm", has_rules=True
+    ),
 )
 ROI_HEAD_TRAITS.register(
-    "maskiou", RoIHeadTraits(30, "MASKIOU_ON", works_on="mask", has_classes=True)
+    "maskiou", RoIHeadTraits(30, "MASKIOU_ON", works_on="mask", has_classes=True, has_rules=True)
 )
 ROI_HEAD_TRAITS.register(
     "keypoint",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from maskrcnn_benchmark.config.convention import LEGACY, Convention
 from maskrcnn_benchmark.config.defaults import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.families import FAMILIES, Family, read_settings
@@ -34,11 +35,13 @@ class ArchitectureSpec:
         """The architecture that the flags of ``cfg`` describe.
 
         Raises:
-            ConfigError: when flags contradict each other, or class counts differ.
+            ConfigError: when flags contradict each other, class counts differ, or a part does not
+                know the rules that MODEL.CONVENTION names.
         """
         proposal = cfg.MODEL.DENSE.FAMILY or _proposal_of_flags(cfg)
         family = FAMILIES[proposal]
         roi_heads = _roi_heads(cfg, proposal, family)
+        _check_rules(cfg, proposal, roi_heads)
         return cls(
             proposal=proposal,
             roi_heads=roi_heads,
@@ -109,6 +112,18 @@ def _roi_heads(cfg: CfgNode, proposal: str, family: Family) -> tuple[str, ...]:
             "(MODEL.FCOS_ON True) or RetinaNet (MODEL.RETINANET_ON True)"
         )
     return tuple(heads)
+
+
+def _check_rules(cfg: CfgNode, proposal: str, roi_heads: tuple[str, ...]) -> None:
+    if Convention.from_config(cfg) == LEGACY:
+        return
+    without = [] if FAMILIES[proposal].has_rules else [f"the detector {proposal!r}"]
+    without += [f"the {name} head" for name in roi_heads if not ROI_HEAD_TRAITS[name].has_rules]
+    if without:
+        raise ConfigError(
+            f"MODEL.CONVENTION is {cfg.MODEL.CONVENTION!r}, but {' and '.join(without)} can "
+            'compute by the rules of "legacy" alone'
+        )
 
 
 def class_keys(cfg: CfgNode) -> tuple[str, ...]:

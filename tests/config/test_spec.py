@@ -1,9 +1,11 @@
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import pytest
 
 from maskrcnn_benchmark.config import ArchitectureSpec, ConfigError, get_default_config
 from maskrcnn_benchmark.config.families import FAMILIES, Family
+from maskrcnn_benchmark.config.roi_heads import ROI_HEAD_TRAITS
 
 FCOS = ["MODEL.RPN_ONLY", True, "MODEL.FCOS_ON", True]
 CENTERMASK = [*FCOS, "MODEL.MASK_ON", True, "MODEL.FCOS_MASK", True]
@@ -204,3 +206,23 @@ def test_a_spec_is_a_value():
     assert _spec(*CENTERMASK) == _spec(*CENTERMASK)
     with pytest.raises(AttributeError):
         _spec().proposal = "fcos"
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ("configs/e2e_faster_rcnn_R_50_FPN_1x.yaml", "the detector 'rpn' and the box head"),
+        ("configs/retinanet/retinanet_R-50-FPN_1x.yaml", "the detector 'retinanet'"),
+    ],
+)
+def test_parts_of_one_set_of_rules_take_no_other(config: str, part: str, monkeypatch):
+    """As far as there are any: those of scripts, at least."""
+    cfg = get_default_config()
+    cfg.merge_from_file(config)
+    for registry in (FAMILIES, ROI_HEAD_TRAITS):
+        old = {name: replace(entry, has_rules=False) for name, entry in registry.items()}
+        monkeypatch.setattr(registry, "_entries", old)
+    assert ArchitectureSpec.from_config(cfg)
+    cfg.MODEL.CONVENTION = "detectron2"
+    with pytest.raises(ConfigError, match=re.escape(part)):
+        ArchitectureSpec.from_config(cfg)

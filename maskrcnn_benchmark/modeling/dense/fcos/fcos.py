@@ -78,4 +78,4 @@ def build_fcos(
     )
 
 
-FCOS = Family(build_fcos, class_keys=("MODEL.FCOS.NUM_CLASSES",))
+FCOS = Family(build_fcos, class_keys=("MODEL.FCOS.NUM_CLASSES",), has_rules=True)
