@@ -6,9 +6,23 @@ from typing import TYPE_CHECKING
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.shipped import find_config
+from maskrcnn_benchmark.engine.settings import load_checkpoint_settings, make_settings_final
 
 if TYPE_CHECKING:
+    from maskrcnn_benchmark.config import CfgNode
     from maskrcnn_benchmark.engine.predictor import Predictor
+
+
+def load_model_settings(
+    model: str, config_file: str | None, device: str | None, opts: Sequence[str]
+) -> "CfgNode":
+    """The final settings of the model in a file; arguments and errors as in ``load_predictor``."""
+    if not Path(model).is_file():
+        raise ConfigError(f"no such model: {model} (looked for {Path(model).absolute()})")
+    own_file = find_config(config_file) if config_file else ""
+    cfg = load_checkpoint_settings(model, own_file, device)
+    cfg.merge_from_list(list(opts))
+    return make_settings_final(cfg)
 
 
 def load_predictor(
@@ -26,13 +40,8 @@ def load_predictor(
         ConfigError: there is no such file, or a setting cannot be used.
         CheckpointError: the file is none that can be used.
     """
-    if not Path(model).is_file():
-        raise ConfigError(f"no such model: {model} (looked for {Path(model).absolute()})")
-    own_file = find_config(config_file) if config_file else ""
+    cfg = load_model_settings(model, config_file, device, opts)
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
     from maskrcnn_benchmark.engine.predictor import Predictor
-    from maskrcnn_benchmark.engine.settings import load_checkpoint_settings, make_settings_final
 
-    cfg = load_checkpoint_settings(model, own_file, device)
-    cfg.merge_from_list(list(opts))
-    return Predictor.from_config(make_settings_final(cfg), model)
+    return Predictor.from_config(cfg, model)

@@ -6,10 +6,13 @@ the checkpoint. Drawings go to --output, and so does what else is asked for:
   --save-json   predictions.json: COCO results, each with file name, class name and frame
   --save-masks  masks/PHOTO.png: pixels of the k-th object are k, the best is 1
   --crops       crops/CLASS/PHOTO_k.png: the object alone, on transparent ground
+With --output NAME.jsonl or NAME.parquet nothing is drawn: every photo becomes a line or a row with
+its objects, or its error; SOURCES may be COCO JSON files and tar shards, too. docs/bulk.md
 
 For example:
   centermask predict run/model_final.pth photos/ --output drawn --save-json
   centermask predict run/model_final.pth clip.mp4 --threshold 0.3 INPUT.MIN_SIZE_TEST 800
+  centermask predict run/model_final.pth "shards/*.tar" --output found.jsonl --resume
 """
 
 import argparse
@@ -24,6 +27,7 @@ from maskrcnn_benchmark.cli.arguments import (
     parse,
     split_settings,
 )
+from maskrcnn_benchmark.cli.bulk import add_bulk, is_bulk, predict_many
 from maskrcnn_benchmark.cli.model import load_predictor
 from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.prediction.sources import Sources, find_sources
@@ -50,18 +54,22 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("--font", metavar="FILE", help="for names, if none is found that has their characters")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
     add_device(parser)
+    add_bulk(parser)
     args = parse(parser, words)
     args.sources, args.opts = split_settings(args.words)
     if not args.sources:
         parser.error("name photos, folders, patterns, videos or a camera behind the model")
     if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
         parser.error(f"--threshold: expected 0 to 1, got {args.threshold}")
+    args.is_bulk = is_bulk(args, parser)
     return args
 
 
 def main(words: Sequence[str]) -> int:
     """The exit code: 0, or 1 if a photo or video could not be read."""
     args = parse_words(words)
+    if args.is_bulk:
+        return predict_many(args)
     setup_environment()
     setup_logger(PACKAGE_LOGGER, None, 0)
     sources = find_sources(args.sources, args.output, "SOURCES")

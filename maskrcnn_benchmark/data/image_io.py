@@ -4,7 +4,7 @@ import logging
 import os
 import struct
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -45,9 +45,10 @@ _BACKGROUND_RGBA: Final = (255, 255, 255, 255)
 
 
 def read_image(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     expected_wh: tuple[int, int] | None = None,
     needed_side: int | None = None,
+    name: str = "",
 ) -> Image.Image:
     """The image in a file as an 8-bit RGB image, upright.
 
@@ -56,21 +57,23 @@ def read_image(
     applied, unless ``expected_wh`` says that the annotations were made on the pixels as stored.
 
     Args:
-        path: a file that Pillow can read.
+        path: a file that Pillow can read, or an open one.
         expected_wh: (width, height) that annotations were drawn on. Where the stored pixels have
             that size, they are taken as they are (COCO's annotations ignore the EXIF
             orientation); else the turned image must have it.
         needed_side: px of the shorter side that are enough: a larger JPEG is read at the smallest
             half, quarter or eighth of its size that has them. None: all of it.
+        name: what messages call an open file.
 
     Raises:
         ImageReadError: the file is missing, corrupt, cut off, suspiciously large (Pillow's
             decompression bomb limit), holds pixels without a known range, or has another size
             than ``expected_wh``.
     """
-    name = os.fspath(path)
+    if isinstance(path, (str, os.PathLike)):
+        name = os.fspath(path)
     try:
-        with Image.open(name) as image:
+        with Image.open(path) as image:
             full_wh = image.size
             if needed_side is not None:
                 image.draft(None, _reduced(full_wh, needed_side))

@@ -46,12 +46,12 @@ def write_json(path: str | os.PathLike[str], content: object, indent: int | None
         json.dump(content, file, indent=indent)
 
 
-def remove_unfinished(folder: str | os.PathLike[str]) -> list[Path]:
+def remove_unfinished(folder: str | os.PathLike[str], prefix: str = "") -> list[Path]:
     """The hidden files that killed writers left in ``folder``, which are deleted by this call.
 
-    Only for a folder in which nobody is writing now; subfolders are left alone.
+    Only where nobody is writing files with that ``prefix`` now; subfolders are left alone.
     """
-    leftovers = sorted(Path(folder).glob(f".*{_TEMPORARY_SUFFIX}"))
+    leftovers = sorted(Path(folder).glob(f".{prefix}*{_TEMPORARY_SUFFIX}"))
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return leftovers

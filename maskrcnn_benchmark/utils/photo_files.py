@@ -42,6 +42,17 @@ def find_photos(sources: Sequence[Path], output: Path, option: str = "--input") 
     return photos
 
 
+def is_image_file(name: str | Path) -> bool:
+    """Whether a file is called like an image that Pillow knows; hidden files are not."""
+    path = Path(name)
+    return path.suffix.lower() in Image.registered_extensions() and path.name[0] != "."
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """The image files in a folder and in those below it, sorted by path."""
+    return sorted(path for path in folder.rglob("*") if is_image_file(path) and path.is_file())
+
+
 def _find(source: Path, output: Path, option: str) -> list[Photo]:
     if source.is_dir():
         return _in_folder(source, output, option)
@@ -54,11 +65,8 @@ def _find(source: Path, output: Path, option: str) -> list[Photo]:
 
 
 def _in_folder(source: Path, output: Path, option: str) -> list[Photo]:
-    suffixes = set(Image.registered_extensions())
     photos = [
-        Photo(path, output / _drawing_name(path.relative_to(source)))
-        for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in suffixes and path.is_file()
+        Photo(path, output / _drawing_name(path.relative_to(source))) for path in photos_in(source)
     ]
     if source.resolve() != output.resolve():
         photos = [one for one in photos if output.resolve() not in one.source.resolve().parents]

@@ -109,15 +109,20 @@ class ModelDescription:
             raise ConfigError(f"the settings in the checkpoint are no YAML: {error}") from error
         if not isinstance(content, dict):
             raise ConfigError("the settings in the checkpoint are no mapping")
-        for key in _LOCAL_KEYS:
-            *sections, name = key.split(".")
-            place: Any = content
-            for section in sections:
-                place = place.get(section) if isinstance(place, dict) else None
-            if isinstance(place, dict):
-                place.pop(name, None)
+        drop_local_settings(content)
         cfg.merge_from_other_cfg(content)
         return cfg
+
+
+def drop_local_settings(content: dict[str, Any]) -> None:
+    """Take those out of some settings, as nested mappings, that are of one machine or one run."""
+    for key in _LOCAL_KEYS:
+        *sections, name = key.split(".")
+        place: Any = content
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(name, None)
 
 
 def find_description(path: str | os.PathLike[str]) -> ModelDescription | None:

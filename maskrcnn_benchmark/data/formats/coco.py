@@ -1,8 +1,8 @@
 """COCO's JSON, as COCO itself and labelling tools lay it out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from maskrcnn_benchmark.data.datasets.coco_json import read_coco_json
 from maskrcnn_benchmark.data.errors import DatasetError
@@ -16,6 +16,7 @@ from maskrcnn_benchmark.data.formats.sniff import (
 )
 
 _NUM_SAMPLES: Final = 5
+_OF_IMAGE: Final = ("id", "file_name")
 _PLAIN_KINDS: Final = ("captions", "image_info", "person_keypoints", "panoptic", "stuff")
 """What COCO's other files begin with, which lie beside those of instances."""
 
@@ -41,6 +42,46 @@ def read_coco(annotations: AnyPath, images: AnyPath) -> Mapping[str, Any]:
     if isinstance(content.get("categories"), list):
         content["categories"] = _without_group(content)
     return content
+
+
+class ListedImage(NamedTuple):
+    """An image that a COCO file lists.
+
+    Attributes:
+        id: as there.
+        path: of its file, which may be missing.
+    """
+
+    id: int
+    path: Path
+
+
+def list_images(annotations: Path, images: Path | None) -> Iterator[ListedImage]:
+    """The images that a JSON file lists, in its order; it needs no annotations and no categories.
+
+    Args:
+        annotations: the file.
+        images: folder of the photos; None looks for it around the file.
+
+    Raises:
+        DatasetError: the file lists no images, an entry has no id or name, or there is no such
+            folder.
+    """
+    entries = read_coco_json(annotations).get("images")
+    if not isinstance(entries, list) or not entries:
+        raise DatasetError(f'{annotations}: expected COCO JSON with a list "images", found none')
+    root = _images_of(annotations) if images is None else images
+    if not root.is_dir():
+        raise DatasetError(f"no such folder of photos: {root}")
+    for place, entry in enumerate(entries):
+        image = _with_found_photo(entry, root)
+        number, name = (image.get(key) if isinstance(image, dict) else None for key in _OF_IMAGE)
+        if type(number) is not int or not isinstance(name, str):
+            raise DatasetError(
+                f'{annotations}: images[{place}]: expected an "id" (a whole number) and a '
+                f'"file_name", got {str(entry)[:80]}'
+            )
+        yield ListedImage(number, root / name)
 
 
 def _with_found_photo(image: Any, root: Path) -> Any:  # noqa: ANN401 - of a file, unchecked

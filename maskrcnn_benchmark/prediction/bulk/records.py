@@ -1,0 +1,34 @@
+"""What is written down of a photo: one JSON object, whose first entry says which photo.
+
+``{"file_name": ..., "image_id": ..., "width": ..., "height": ..., "error": null, "objects": []}``
+with objects as in COCO results, without their ``image_id``; of a photo that could not be read,
+``error`` says why.
+"""
+
+from typing import Any, TypeAlias
+
+from maskrcnn_benchmark.engine.detections import Detections
+from maskrcnn_benchmark.prediction.bulk.sources import BulkPhoto
+
+Record: TypeAlias = dict[str, Any]
+
+
+def fault_record(photo: BulkPhoto, error: str) -> Record:
+    """The record of a photo that nothing could be looked for on."""
+    nothing: Record = {"width": None, "height": None, "error": error, "objects": []}
+    return {"file_name": photo.key, "image_id": photo.image_id, **nothing}
+
+
+def found_record(photo: BulkPhoto, found: Detections) -> Record:
+    """The record of what was found on a photo.
+
+    Args:
+        photo: which.
+        found: in px of it.
+    """
+    width, height = found.size
+    objects = found.to_coco(0)
+    for each in objects:
+        del each["image_id"]
+    about: Record = {"width": width, "height": height, "error": None, "objects": objects}
+    return {"file_name": photo.key, "image_id": photo.image_id, **about}

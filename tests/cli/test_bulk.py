@@ -1,0 +1,108 @@
+"""`centermask predict` with results of many photos."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from maskrcnn_benchmark.cli import main
+from maskrcnn_benchmark.config.shipped import find_model
+from maskrcnn_benchmark.engine.settings import load_settings
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.description import Category
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A checkpoint of a model that has learned nothing."""
+    torch.manual_seed(0)
+    words = ["MODEL.NUM_CLASSES", 3, "MODEL.FCOS.NUM_CLASSES", 3, "INPUT.MIN_SIZE_TEST", 32]
+    words += ["MODEL.WEIGHT", "", "TEST.DETECTIONS_PER_IMG", 2]
+    words += ["MODEL.FCOS.INFERENCE_TH", 0.0]
+    cfg = load_settings(find_model("centermask-lite-mv2").path, words)
+    folder = tmp_path_factory.mktemp("model")
+    categories = (Category(5, "cat"), Category(9, "dog"))
+    network = build_detection_model(cfg)
+    DetectronCheckpointer(cfg, network, save_dir=folder, categories=categories).save("model_final")
+    return str(folder / "model_final.pth")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 30), (70 * number, 90, 40)).save(folder / f"{number}.png")
+    return folder
+
+
+def predict(model, photos, output, *words):
+    given = ["--output", str(output), "--device", "cpu", "--threshold", "0", *words]
+    return main(["predict", model, str(photos), *given])
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_lines_hold_what_the_results_of_drawings_hold(model, photos, tmp_path, capsys):
+    path = tmp_path / "found.jsonl"
+    assert predict(model, photos, path) == 0
+    assert predict(model, photos, tmp_path / "drawn", "--save-json") == 0
+    drawn = json.loads((tmp_path / "drawn" / "predictions.json").read_text())
+    found = [
+        {"file_name": record["file_name"], **thing}
+        for record in lines(path)
+        for thing in record["objects"]
+    ]
+    assert found == [{key: one[key] for key in one if key != "image_id"} for one in drawn]
+    assert {one["category_name"] for one in found} <= {"cat", "dog"}
+    with pytest.raises(SystemExit, match="2"):
+        predict(model, photos, path)
+    assert "--resume" in capsys.readouterr().out
+
+
+def test_processes_of_torchrun_share_the_photos(model, photos, tmp_path, monkeypatch):
+    # Whose work a photo is depends on its path as it is given.
+    monkeypatch.chdir(tmp_path)
+    photos, path = Path("photos"), tmp_path / "found.jsonl"
+    (photos / "bad.png").write_bytes(b"no photo")
+    for number in range(3, 9):
+        Image.new("RGB", (40, 30)).save(photos / f"{number}.png")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    codes = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        codes.append(predict(model, photos, path, "--resume"))
+    assert sorted(codes) == [0, 1]
+    parts = sorted(tmp_path.glob("found-*.jsonl"))
+    assert len(parts) == 2
+    names = [record["file_name"] for part in parts for record in lines(part)]
+    assert sorted(names) == sorted(map(str, photos.iterdir()))
+    monkeypatch.delenv("WORLD_SIZE")
+    assert predict(model, photos, path, "--resume") == 0
+    assert not path.exists()
+
+
+def test_another_threshold_or_model_is_refused(model, photos, tmp_path, capsys):
+    path = tmp_path / "found.jsonl"
+    assert predict(model, photos, path, "--resume") == 0
+    for words, named in (
+        (["--threshold", "0.25"], "0.25"),
+        (["TEST.DETECTIONS_PER_IMG", "1"], "settings.TEST.DETECTIONS_PER_IMG"),
+        ([str(photos / "0.png")], "sources"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            predict(model, photos, path, "--resume", *words)
+        told = capsys.readouterr()
+        assert named in told.out + told.err
+
+
+@pytest.mark.parametrize("words", [["--resume"], ["--ray", "2"], ["--batch", "2"]])
+def test_options_for_many_photos_need_a_file_for_the_results(photos, words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict("model.pth", photos, "drawn", *words)
+    assert ".jsonl" in capsys.readouterr().err
