@@ -7,8 +7,14 @@ from PIL import Image, ImageDraw
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.visualization.draw import draw_instances
-from maskrcnn_benchmark.visualization.fonts import OWN_FONT, Font, font_file_for, load_font
-from maskrcnn_benchmark.visualization.labels import text_size_wh
+from maskrcnn_benchmark.visualization.fonts import (
+    OWN_FONT,
+    Font,
+    font_file_for,
+    load_font,
+    write_text,
+)
+from maskrcnn_benchmark.visualization.labels import shortened
 
 # px
 _PICTURE_WH = (470, 360)
@@ -71,9 +77,9 @@ def contact_sheet(
     height = header_height + sum(heights) + _CARD_GAP * max(0, len(rows) - 1) + _PAGE_MARGIN
     page = Image.new("RGB", (width, height), _PAGE_COLOUR)
     pen = ImageDraw.Draw(page)
-    pen.text((_PAGE_MARGIN, _PAGE_MARGIN), title, _TEXT_COLOUR, _font(title, _TITLE_SIZE))
+    _write(pen, (_PAGE_MARGIN, _PAGE_MARGIN), title, _TEXT_COLOUR, _TITLE_SIZE)
     below_title = _PAGE_MARGIN + _TITLE_SIZE + _LINE_GAP
-    pen.text((_PAGE_MARGIN, below_title), subtitle, _MUTED_COLOUR, _font(subtitle, _SUBTITLE_SIZE))
+    _write(pen, (_PAGE_MARGIN, below_title), subtitle, _MUTED_COLOUR, _SUBTITLE_SIZE)
     y = header_height
     for row, row_height in zip(rows, heights, strict=True):
         _paste_row(page, row, y, row_height)
@@ -83,6 +89,12 @@ def contact_sheet(
 
 def _font(text: str, size: float) -> Font:
     return load_font(size, font_file_for(text) or OWN_FONT)
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, origin: tuple[float, float], text: str, colour: str, size: float
+) -> None:
+    write_text(pen, origin, text, colour, _font(text, size))
 
 
 def _card_width() -> int:
@@ -122,10 +134,11 @@ def _card(photo: SheetPhoto, class_names: Mapping[int, str], score_threshold: fl
     for column, (heading, picture) in enumerate(pictures.items()):
         x = _CARD_PADDING + column * (_PICTURE_WH[0] + _PICTURE_GAP)
         x += (_PICTURE_WH[0] - picture_wh[0]) // 2
-        pen.text((x, _CARD_PADDING), heading, _MUTED_COLOUR, load_font(_HEADING_SIZE))
+        _write(pen, (x, _CARD_PADDING), heading, _MUTED_COLOUR, _HEADING_SIZE)
         card.paste(picture, (x, picture_y))
-    caption = _shortened(photo.caption, size_wh[0] - 2 * _CARD_PADDING)
-    pen.text((_CARD_PADDING, caption_y), caption, _TEXT_COLOUR, _font(caption, _CAPTION_SIZE))
+    widest = size_wh[0] - 2 * _CARD_PADDING
+    caption = shortened(photo.caption, _font(photo.caption, _CAPTION_SIZE), widest)
+    _write(pen, (_CARD_PADDING, caption_y), caption, _TEXT_COLOUR, _CAPTION_SIZE)
     return card
 
 
@@ -133,12 +146,3 @@ def _fit(size_wh: tuple[int, int], limits_wh: tuple[int, int]) -> tuple[int, int
     """The largest size of the same shape within the limits."""
     scale = min(limits_wh[0] / size_wh[0], limits_wh[1] / size_wh[1])
     return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
-
-
-def _shortened(text: str, max_width: int) -> str:
-    font = _font(text, _CAPTION_SIZE)
-    if text_size_wh(text, font)[0] <= max_width:
-        return text
-    while text and text_size_wh(text + "…", font)[0] > max_width:
-        text = text[:-1]
-    return text.rstrip() + "…"

@@ -1,21 +1,26 @@
-"""Fonts that have the characters of a name: Pillow's own, matplotlib's, and those of the system."""
+"""Fonts that have the characters of a name: those of Pillow, matplotlib, the system, OpenCV."""
 
 import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from PIL import ImageFont
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.visualization.palette import Colour
 
 logger = logging.getLogger(__name__)
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
 OWN_FONT: Final = ""
 """Stands for the file of the font in Pillow, which has ASCII and little more."""
+
+OPENCV_FONT: Final = "OpenCV's own font"
+"""Stands for the font in OpenCV 5, which has Chinese, Japanese and Korean; OpenCV 4 has none."""
 
 _PROBE_SIZE: Final = 16
 _ABSENT: Final = "\U0010fffe"
@@ -40,6 +45,53 @@ _PREFERRED: Final = (
 _LESS_READABLE: Final = ("bold", "italic", "oblique", "light", "thin", "black", "mono", "serif")
 
 
+class OpenCVFont:
+    """The font in OpenCV 5, with the methods of Pillow's that are used here.
+
+    Args:
+        size: height in px.
+    """
+
+    _FAR: Final = 4096
+
+    def __init__(self, size: float) -> None:
+        self._size = max(1, round(size))
+        self._face = cv2.FontFace("uni")
+
+    def getbbox(self, text: str) -> tuple[float, float, float, float]:
+        """Left, upper, right and lower end of the text written at (0, 0), px."""
+        x, y, width, height = cv2.getTextSize(
+            (self._FAR, self._FAR), text, (0, self._FAR), self._face, self._size
+        )
+        top = y - self._FAR + self._size
+        return x, top, x + width, top + height
+
+    def getmask(self, text: str) -> npt.NDArray[Any]:
+        """(h, w) uint8 opacity of the text, from (0, 0) on."""
+        _, _, right, bottom = self.getbbox(text)
+        mask = np.zeros((int(bottom) + 1, int(right) + 1), dtype=np.uint8)
+        cv2.putText(mask, text, (0, self._size), (255,), self._face, self._size)
+        return mask
+
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont | OpenCVFont
+
+
+def write_text(
+    pen: ImageDraw.ImageDraw,
+    origin: tuple[float, float],
+    text: str,
+    colour: Colour | str,
+    font: Font,
+) -> None:
+    """Write a line whose upper left corner is at ``origin``, px."""
+    if isinstance(font, OpenCVFont):
+        mask = Image.fromarray(font.getmask(text))
+        pen.bitmap((round(origin[0]), round(origin[1])), mask, fill=colour)
+    else:
+        pen.text(origin, text, fill=colour, font=font)
+
+
 @lru_cache(maxsize=256)
 def load_font(size: float, file: str = OWN_FONT) -> Font:
     """The font in a file, ``size`` px high.
@@ -49,6 +101,8 @@ def load_font(size: float, file: str = OWN_FONT) -> Font:
     """
     if file == OWN_FONT:
         return ImageFont.load_default(size)
+    if file == OPENCV_FONT:
+        return OpenCVFont(size)
     try:
         return ImageFont.truetype(file, size)
     except OSError as error:
@@ -88,6 +142,8 @@ def _candidates(characters: set[str]) -> Iterator[str]:
     yield OWN_FONT
     if not all(one.isascii() for one in characters):
         yield from _installed_fonts()
+        if hasattr(cv2, "FontFace"):
+            yield OPENCV_FONT
 
 
 def _has(font: Font, characters: set[str]) -> bool:

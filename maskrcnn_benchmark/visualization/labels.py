@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import ImageDraw
 
-from maskrcnn_benchmark.visualization.fonts import OWN_FONT, Font, load_font
+from maskrcnn_benchmark.visualization.fonts import OWN_FONT, Font, load_font, write_text
 from maskrcnn_benchmark.visualization.palette import Colour, text_colour
 
 # Horizontal and vertical space around the text, in parts of the font size.
@@ -48,6 +48,15 @@ def text_size_wh(text: str, font: Font) -> tuple[float, float]:
     return right - left, bottom - top
 
 
+def shortened(text: str, font: Font, max_width: float) -> str:
+    """The text, or its beginning with three dots that is at most ``max_width`` px wide."""
+    if text_size_wh(text, font)[0] <= max_width:
+        return text
+    while text and text_size_wh(text + "…", font)[0] > max_width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
 def _line(text: str, font: Font) -> tuple[float, float]:
     """Upper and lower end of a line, the same for all European texts of a font."""
     parts = [font.getbbox("Ágy"), font.getbbox(text)]
@@ -59,11 +68,15 @@ def draw_chips(
 ) -> list[Rectangle]:
     """The rectangles of the chips drawn; earlier chips have priority, crowded ones are left out.
 
-    Names of small boxes are written somewhat smaller than ``font_size`` px.
+    Names of small boxes are written somewhat smaller than ``font_size`` px, those that are wider
+    than the canvas are cut.
     """
     placed: list[Rectangle] = []
-    for chip in chips:
-        size = _size_for(chip.box, font_size)
+    for whole in chips:
+        size = _size_for(whole.box, font_size)
+        widest = max(canvas_wh[0] - 2 * _PADDING[0] * size, size)
+        font = load_font(size, whole.font_file)
+        chip = whole._replace(text=shortened(whole.text, font, widest))
         place = _best_place(chip, size, canvas_wh, placed)
         if place is not None:
             _draw_chip(canvas, chip, place, size)
@@ -122,4 +135,4 @@ def _draw_chip(canvas: ImageDraw.ImageDraw, chip: Chip, place: Rectangle, font_s
     left, _, _, _ = font.getbbox(chip.text)
     top, _ = _line(chip.text, font)
     origin = (place.x1 + _PADDING[0] * font_size - left, place.y1 + _PADDING[1] * font_size - top)
-    canvas.text(origin, chip.text, fill=text_colour(chip.colour), font=font)
+    write_text(canvas, origin, chip.text, text_colour(chip.colour), font)

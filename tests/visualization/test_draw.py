@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
 import pytest
@@ -99,14 +100,28 @@ def test_names_in_other_scripts_can_be_told_apart(names):
     assert pictures[0].tobytes() != pictures[1].tobytes()
 
 
+@pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="OpenCV 4 has no font of its own")
+@pytest.mark.parametrize("names", [("螺栓", "齿轮"), ("나사", "너트"), ("ねじ", "歯車")])
+def test_names_that_no_file_has_are_written_in_the_font_of_opencv(names, monkeypatch):
+    monkeypatch.setattr(fonts, "_installed_fonts", tuple)
+    fonts.font_file_for.cache_clear()
+    pictures = [draw_instances(Image.new("RGB", (120, 90)), one_box(), {1: one}) for one in names]
+    fonts.font_file_for.cache_clear()
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+    # Light letters on a chip in the colour of the class.
+    rows = np.asarray(pictures[0])[:30].reshape(-1, 3)
+    assert (np.abs(rows.astype(int) - class_colour(1)).sum(axis=1) < 6).sum() > 100
+    assert (rows.min(axis=1) > 190).sum() > 5
+
+
 def test_a_name_that_no_font_can_show_becomes_its_number_with_one_warning(monkeypatch, caplog):
     monkeypatch.setattr(fonts, "_installed_fonts", tuple)
     fonts.font_file_for.cache_clear()
     photo = Image.new("RGB", (120, 90))
-    shown = [draw_instances(photo, one_box(), {1: "猫"}) for _ in range(3)]
+    shown = [draw_instances(photo, one_box(), {1: "\U0001f431"}) for _ in range(3)]
     fonts.font_file_for.cache_clear()
     assert shown[0].tobytes() == draw_instances(photo, one_box(), {1: "1"}).tobytes()
-    assert len([record for record in caplog.records if "猫" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "\U0001f431" in record.getMessage()]) == 1
 
 
 def test_a_named_font_is_used_and_one_that_is_none_is_refused(tmp_path):

@@ -78,6 +78,12 @@ def test_text_is_inside_its_chip():
     assert rows.max() <= placed.y2
 
 
+def test_names_wider_than_the_picture_are_cut():
+    (placed,), _ = place([(50, 80, 200, 180)], text="a very long name of a class " * 5)
+    assert placed.x1 >= 0
+    assert placed.x2 <= SIZE_WH[0]
+
+
 def test_nothing_to_draw():
     placed, canvas = place([])
     assert placed == []
