@@ -121,16 +121,16 @@ class Predictor:
     def __call__(self, image: Photo) -> Detections: ...
 
     @overload
-    def __call__(self, image: list[Any]) -> list[Detections]: ...
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Detections]: ...
 
-    def __call__(self, image: Photo | list[Any]) -> Detections | list[Detections]:
+    def __call__(self, image: Photo | list[Any] | tuple[Any, ...]) -> Detections | list[Detections]:
         """The detections on a photo, in px of the photo, on the CPU; a list of them for a list.
 
         The photos of a list go through the model together, ``batch_size`` at a time.
 
         Args:
             image: a path, a Pillow image, an array (RGB; of OpenCV's BGR give ``[..., ::-1]``) or
-                a tensor, see ``as_image``; or a list of such.
+                a tensor, see ``as_image``; or a list or tuple of such.
 
         Returns:
             K objects, each with ``name``, ``score``, ``box`` and ``mask``. They are a ``BoxList``,
@@ -138,7 +138,7 @@ class Predictor:
             ``mask`` ((K, 1, M, M) probabilities inside the boxes) and ``mask_scores``, of one with
             a keypoint head, ``keypoints``. Proposals of regions are of class 1.
         """
-        if not isinstance(image, list):
+        if not isinstance(image, (list, tuple)):
             return self._detect([image])[0]
         starts = range(0, len(image), self.batch_size)
         return [found for at in starts for found in self._detect(image[at : at + self.batch_size])]

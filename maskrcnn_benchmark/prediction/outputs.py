@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.utils.files import as_file_name, atomic_write
 from maskrcnn_benchmark.visualization.draw import draw_instances
 
@@ -64,9 +65,15 @@ class Outputs:
     results: ResultCollector
 
     def keep(self, picture: Picture, found: Detections) -> Detections:
-        """The detections shown, after their masks, crops and results were kept."""
+        """The detections shown, after their masks, crops and results were kept.
+
+        Raises:
+            ConfigError: masks are asked for, of a model that has none.
+        """
         shown = found.above(self.score_threshold)
         self.results.add(picture.file_name, shown, picture.frame)
+        if self.masks and not found.has_field("mask"):
+            raise ConfigError("--save-masks: this model finds boxes, and no masks")
         if self.masks:
             path = self.folder / MASKS / picture.name
             _save_png(instance_image(shown), path.with_name(f"{path.name}.png"))

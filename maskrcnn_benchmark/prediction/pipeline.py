@@ -77,42 +77,57 @@ def run_side_by_side(
     any stage, or Ctrl-C, ends all of them and is raised here; what was computed is still written.
 
     Args:
-        read: the items; if it is a generator, it is closed in its thread at the end.
+        read: the items; a generator is closed in its thread at the end.
         compute: makes a result of an item.
         write: gets rid of a result.
         capacity: items that may wait before each stage.
-        is_live: leave out items that come faster than they are computed, instead of waiting.
+        is_live: leave out items that come faster than they are computed; Ctrl-C is the end.
     """
     start = perf_counter()
     reader = _Reader(read, capacity, is_live)
-    writer = _Writer(write, capacity)
-    seconds, count = 0.0, 0
+    timed_compute, timed_write = _Timed(compute), _Timed(write)
+    writer = _Writer(timed_write, capacity)
     reader.start()
     writer.start()
     try:
         for item in reader.items():
-            before = perf_counter()
-            result = compute(item)
-            seconds += perf_counter() - before
-            count += 1
-            writer.queue.put(result)
+            writer.queue.put(timed_compute(item))
             if writer.error is not None:
                 break
+    except KeyboardInterrupt:
+        if not is_live:
+            raise
     finally:
         reader.stopping.set()
         writer.queue.put(_END)
         writer.join()
         reader.join(_JOIN_SECONDS)
-    for error in (writer.error, reader.error):
-        if error is not None:
-            raise error
+    if error := writer.error or reader.error:
+        raise error
     return StageTimes(
         reading=reader.seconds,
-        inference=seconds,
-        writing=writer.seconds,
+        inference=timed_compute.seconds,
+        writing=timed_write.seconds,
         together=perf_counter() - start,
-        count=count,
+        count=timed_compute.count,
     )
+
+
+class _Timed(Generic[Item, Result]):
+    """Calls a function, and notes how often and how many seconds that took."""
+
+    def __init__(self, function: Callable[[Item], Result]) -> None:
+        self.seconds = 0.0
+        self.count = 0
+        self._function = function
+
+    def __call__(self, item: Item) -> Result:
+        start = perf_counter()
+        try:
+            return self._function(item)
+        finally:
+            self.seconds += perf_counter() - start
+            self.count += 1
 
 
 class _Reader(threading.Thread, Generic[Item]):
@@ -176,7 +191,6 @@ class _Writer(threading.Thread, Generic[Result]):
 
     def __init__(self, write: Callable[[Result], None], capacity: int) -> None:
         super().__init__(name="writing", daemon=True)
-        self.seconds = 0.0
         self.error: BaseException | None = None
         self.queue: Queue[Any] = Queue(capacity)
         self._write = write
@@ -185,9 +199,7 @@ class _Writer(threading.Thread, Generic[Result]):
         while (result := self.queue.get()) is not _END:
             if self.error is not None:
                 continue
-            start = perf_counter()
             try:
                 self._write(result)
             except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
                 self.error = error
-            self.seconds += perf_counter() - start

@@ -73,7 +73,7 @@ class Service:
         try:
             return await asyncio.wait_for(self._answer(request), self._limits.seconds)
         except (TimeoutError, asyncio.TimeoutError):
-            raise HTTPException(504, f"not done after {self._limits.seconds:g} s") from None
+            raise HTTPException(504, "not received or not answered in time") from None
         except ClientDisconnect:
             raise HTTPException(400, "the connection ended within the request") from None
         except HTTPException:
@@ -88,7 +88,8 @@ class Service:
         # On the disk, as many may wait.
         with tempfile.TemporaryDirectory(prefix="centermask-") as folder:
             path = Path(folder, "photo")
-            await receive_photo(request, self._limits, path)
+            receiving = receive_photo(request, self._limits, path)
+            await asyncio.wait_for(receiving, self._limits.upload_seconds)
             loop = asyncio.get_running_loop()
             # Given up while it waits for its turn, it never gets one.
             return await loop.run_in_executor(self._thread, self._look, path)

@@ -11,10 +11,12 @@ class Limits:
         num_bytes: of a request.
         num_pixels: of a photo, however few bytes it has.
         num_requests: that are read, wait or are computed at a time; one is computed at a time.
-        seconds: until a request must have been read and answered.
+        upload_seconds: until a request must have been read.
+        seconds: until it must have been answered.
     """
 
     num_bytes: int = 32 * 2**20
     num_pixels: int = 64_000_000
     num_requests: int = 256
-    seconds: float = 120.0
+    upload_seconds: float = 60.0
+    seconds: float = 300.0

@@ -103,6 +103,7 @@ def test_lists_go_through_the_model_together(predictor):
     assert predictor.runner.model.seen.tensors.shape == (2, 3, 32, 64)
     assert (first.size, second.size) == ((100, 60), (30, 40))
     assert predictor([]) == []
+    assert [one.size for one in predictor((photos[1],))] == [(30, 40)]
 
 
 def test_long_lists_go_through_the_model_in_batches(predictor):

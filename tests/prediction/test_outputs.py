@@ -1,11 +1,14 @@
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.prediction.outputs import cut_out, instance_image
+from maskrcnn_benchmark.prediction.outputs import Picture, cut_out, instance_image
 from maskrcnn_benchmark.prediction.photos import PhotoRun
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.photo_files import find_photos
@@ -51,6 +54,13 @@ def test_files_of_one_stem_do_not_replace_each_other(tmp_path):
     out = tmp_path / "out"
     PhotoRun(find_photos([tmp_path / "in"], out), find, outputs_in(out, masks=True)).run()
     assert sorted(path.name for path in (out / "masks").iterdir()) == ["a.jpg.png", "a.png.png"]
+
+
+def test_masks_of_a_model_without_masks_are_refused(tmp_path):
+    picture = Picture("a.jpg", Path("a"), Image.new("RGB", (12, 10)))
+    found = overlapping(1).copy_with_fields(["labels", "scores"])
+    with pytest.raises(ConfigError, match="--save-masks"):
+        outputs_in(tmp_path, masks=True).keep(picture, found)
 
 
 def overlapping(count):

@@ -1,3 +1,4 @@
+import itertools
 import threading
 
 import pytest
@@ -102,6 +103,18 @@ def test_a_live_source_is_never_behind():
     run_side_by_side(read(), compute, lambda _: None, is_live=True)
     assert computed[-1] == 99
     assert len(computed) <= 3
+
+
+def test_ctrl_c_is_the_natural_end_of_a_live_source():
+    written = []
+
+    def compute(item):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        return item
+
+    assert run_side_by_side(itertools.count(), compute, written.append, is_live=True).count >= 3
+    assert not threads()
 
 
 def test_no_items_at_all():

@@ -145,6 +145,16 @@ def test_who_waits_too_long_or_in_too_long_a_queue_is_told():
         assert predict(port, photo_bytes()).status == 200
 
 
+def test_who_sends_too_slowly_does_not_keep_a_place():
+    with running(num_requests=1, upload_seconds=0.3) as port:
+        with socket.create_connection((HOST, port), timeout=30) as slow:
+            slow.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc"
+            )
+            assert b" 504 " in slow.recv(100)
+        assert predict(port, photo_bytes()).status == 200
+
+
 def test_more_requests_than_may_wait_are_told_to_come_again():
     go, begun = threading.Event(), threading.Event()
 
