@@ -10,7 +10,9 @@ A further one is an entry of ``CONVENTIONS``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from maskrcnn_benchmark.config.node import CfgNode
@@ -85,6 +87,8 @@ class Convention:
         takes_detectron2: heads in files of detectron2 mean the same under these rules.
         fcos: see ``FCOSRules``.
         roi: see ``RoIRules``.
+        settings: those with keys of their own that go with the rules: full name -> value. A file
+            or command line that chooses the convention sets them, unless it gives them itself.
     """
 
     pixel_offset: int = 1
@@ -96,6 +100,7 @@ class Convention:
     takes_detectron2: bool = False
     fcos: FCOSRules = field(default_factory=FCOSRules)
     roi: RoIRules = field(default_factory=RoIRules)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Convention:
@@ -133,9 +138,26 @@ DETECTRON2: Final = Convention(
         min_mask_side=0.1,
         area_ratio="shoelace",
     ),
+    settings=MappingProxyType(
+        {
+            "MODEL.FCOS.INFERENCE_TH": 0.05,
+            "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 0,
+            "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO": 0,
+            "MODEL.ROI_KEYPOINT_HEAD.POOLER_SAMPLING_RATIO": 0,
+        }
+    ),
 )
 """detectron2, and CenterMask2 on it."""
 
 CONVENTIONS: Final = Registry[Convention](
     "convention (MODEL.CONVENTION)", {"legacy": LEGACY, "detectron2": DETECTRON2}
 )
+
+
+def settings_of(name: str) -> Mapping[str, object]:
+    """What choosing the convention of this name sets besides.
+
+    Raises:
+        UnknownNameError: there is no such convention.
+    """
+    return CONVENTIONS[name].settings

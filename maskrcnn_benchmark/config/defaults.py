@@ -4,6 +4,7 @@ The comment in front of a key is its documentation: meaning, unit, allowed value
 """
 
 from maskrcnn_benchmark.config import defaults_heads, defaults_model
+from maskrcnn_benchmark.config.convention import settings_of
 from maskrcnn_benchmark.config.node import CfgNode
 
 _C = CfgNode()
@@ -143,6 +144,7 @@ _C.SEED = 0
 # default stands for the package's own.
 _C.PATHS_CATALOG = "maskrcnn_benchmark/config/paths_catalog.py"
 
+_C.add_presets("MODEL.CONVENTION", settings_of)
 _C.freeze()
 
 

@@ -3,10 +3,10 @@
 import difflib
 import functools
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from yacs.config import CfgNode as YacsCfgNode
 
@@ -16,6 +16,10 @@ from maskrcnn_benchmark.config.yaml_files import read_with_bases
 
 # Attribute of a tree with the full names of the settings that were merged into it.
 _GIVEN = "__given__"
+# Attribute of a tree: full name of a setting -> its value -> what it sets besides.
+_PRESETS = "__presets__"
+
+Presets: TypeAlias = Callable[[Any], Mapping[str, object]]
 
 
 class _Assignment(NamedTuple):
@@ -23,6 +27,7 @@ class _Assignment(NamedTuple):
     name: str
     key: str
     value: Any
+    is_given: bool = True
 
 
 class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
@@ -41,7 +46,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         """
         assignments: list[_Assignment] = []
         for path, content in read_with_bases(cfg_filename):
-            assignments.extend(self._assignments_of_file(path, content))
+            assignments.extend(self._with_presets(self._assignments_of_file(path, content)))
         self._apply(assignments)
 
     def merge_from_other_cfg(self, cfg_other: Mapping[str, Any]) -> None:
@@ -50,7 +55,7 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         Raises:
             ConfigError: for an unknown key or an unfit value.
         """
-        self._apply(list(self._assignments(cfg_other)))
+        self._apply(self._with_presets(list(self._assignments(cfg_other))))
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Take over settings given as ``[key, value, key, value, ...]``, as on a command line.
@@ -66,7 +71,14 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         assignments: list[_Assignment] = []
         for key, value in zip(cfg_list[::2], cfg_list[1::2], strict=True):
             assignments.extend(self._assignments(nested(str(key), value)))
-        self._apply(assignments)
+        self._apply(self._with_presets(assignments))
+
+    def add_presets(self, key: str, presets: Presets) -> None:
+        """Let a change of the setting ``key`` set others: ``presets(value)``, by full name.
+
+        What the same file or list says of those goes before; they do not count as given.
+        """
+        self.__dict__.setdefault(_PRESETS, {})[key] = presets
 
     def is_given(self, key: str) -> bool:
         """Whether what was merged into this tree names the setting, e.g. ``"INPUT.PIXEL_MEAN"``."""
@@ -108,6 +120,18 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             else:
                 yield _Assignment(self, name, key, coerce(raw, self[name], key))
 
+    def _with_presets(self, assignments: list[_Assignment]) -> list[_Assignment]:
+        """The assignments of one source, after those that they entail."""
+        presets: Mapping[str, Presets] = self.__dict__.get(_PRESETS, {})
+        entailed = {
+            name: value
+            for one in assignments
+            if one.key in presets and self.lookup(one.key) != one.value
+            for name, value in presets[one.key](one.value).items()
+        }
+        made = [each for item in entailed.items() for each in self._assignments(nested(*item))]
+        return [each._replace(is_given=False) for each in made] + assignments
+
     def _raise_unknown(self, key: str) -> NoReturn:
         if self.key_is_renamed(key):
             self.raise_key_rename_error(key)
@@ -122,9 +146,10 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
         if self.is_frozen():
             raise ConfigError("this configuration is frozen: defrost() it, or a clone() of it")
         given = self.__dict__.setdefault(_GIVEN, set())
-        for node, name, key, value in assignments:
+        for node, name, key, value, is_given in assignments:
             node[name] = value
-            given.add(key)
+            if is_given:
+                given.add(key)
 
     @classmethod
     def _load_cfg_py_source(cls, filename: str) -> NoReturn:

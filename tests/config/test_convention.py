@@ -21,6 +21,34 @@ def test_a_convention_goes_by_its_name():
         Convention.from_config(make_config("MODEL.CONVENTION", "caffe"))
 
 
+RATIO, THRESHOLD = "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO", "MODEL.FCOS.INFERENCE_TH"
+
+
+def test_what_goes_with_a_convention_is_set_with_it(tmp_path):
+    cfg = get_default_config()
+    cfg.merge_from_file("configs/centermask/centermask_V_39_eSE_FPN_ms_3x.yaml")
+    assert [cfg.lookup(key) for key in (RATIO, THRESHOLD)] == [2, 0.03]
+    cfg.merge_from_list(["MODEL.CONVENTION", "detectron2"])
+    assert [cfg.lookup(key) for key in (RATIO, THRESHOLD)] == [0, 0.05]
+    # What is said later counts, also where the convention is said once more.
+    cfg.merge_from_list(["MODEL.CONVENTION", "detectron2", THRESHOLD, 0.2])
+    cfg.merge_from_list(["MODEL.CONVENTION", "detectron2"])
+    assert cfg.lookup(THRESHOLD) == 0.2
+    again = get_default_config()
+    again.merge_from_other_cfg(cfg)
+    assert again.lookup(THRESHOLD) == 0.2
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "_BASE_: mine_base.yaml\nMODEL:\n  FCOS: {INFERENCE_TH: 0.1}\n  CONVENTION: detectron2\n"
+    )
+    (tmp_path / "mine_base.yaml").write_text(
+        "MODEL:\n  ROI_MASK_HEAD: {POOLER_SAMPLING_RATIO: 2}\n"
+    )
+    cfg = get_default_config()
+    cfg.merge_from_file(path)
+    assert [cfg.lookup(key) for key in (RATIO, THRESHOLD)] == [0, 0.1]
+
+
 def test_no_rule_is_the_same_in_both():
     for rules in ("fcos", "roi"):
         one, other = (getattr(convention, rules) for convention in (LEGACY, DETECTRON2))
