@@ -125,7 +125,7 @@ _C.TEST.EXPECTED_RESULTS = []
 _C.TEST.EXPECTED_RESULTS_DATASETS = ()
 # How many standard deviations a result may be away.
 _C.TEST.EXPECTED_RESULTS_SIGMA_TOL = 4
-# Images of a batch over all processes; a multiple of their number.
+# Images of a batch over all processes; a multiple of their number; 0: one image a process.
 _C.TEST.IMS_PER_BATCH = 8
 # Detections kept for an image (FCOS and RetinaNet; two-stage: ROI_HEADS.DETECTIONS_PER_IMG).
 _C.TEST.DETECTIONS_PER_IMG = 50

@@ -345,6 +345,8 @@ def _make_batches(
 ) -> Sampler[list[int]]:
     """Batches of one process: a share of the section's IMS_PER_BATCH each."""
     images_per_batch = cfg[section].IMS_PER_BATCH
+    if section == "TEST" and images_per_batch == 0:
+        images_per_batch = num_replicas
     if images_per_batch < 1 or images_per_batch % num_replicas:
         raise ConfigError(
             f"{section}.IMS_PER_BATCH must be a multiple of the number of processes, "

@@ -1,5 +1,6 @@
 """make_data_loader: which batches, in which order, from which settings."""
 
+import itertools
 import logging
 import pickle
 import re
@@ -236,6 +237,26 @@ def test_batches_must_divide_among_processes(two_processes):
         two_processes(0, settings("SOLVER.IMS_PER_BATCH", 3))
     with pytest.raises(ConfigError, match=r"TEST\.IMS_PER_BATCH.*2.*1"):
         two_processes(0, settings("TEST.IMS_PER_BATCH", 1), is_train=False)
+
+
+def test_zero_is_a_batch_of_one_for_each_process_of_a_test(two_processes):
+    one_each = settings("TEST.IMS_PER_BATCH", 0)
+    loaders = [two_processes(rank, one_each, is_train=False)[0] for rank in (0, 1)]
+    counts = [[len(images.image_sizes) for images, _, _ in loader] for loader in loaders]
+    assert set(counts[0] + counts[1]) == {1}
+    assert sum(map(len, counts)) == 7
+
+
+def test_boxes_are_those_of_the_convention():
+    corners = {}
+    for convention in ("legacy", "detectron2"):
+        sizes = ("INPUT.MIN_SIZE_TEST", 8, "MODEL.CONVENTION", convention)
+        (loader,) = make_data_loader(settings(*sizes), is_train=False)
+        ids_and_targets = (zip(ids, targets, strict=True) for _, targets, ids in loader)
+        target = dict(itertools.chain.from_iterable(ids_and_targets))[1]
+        corners[target.pixel_offset] = target.bbox
+    torch.testing.assert_close(corners[1][:, 2:] + 1, corners[0][:, 2:])
+    torch.testing.assert_close(corners[1][:, :2], corners[0][:, :2])
 
 
 def test_nothing_to_evaluate_on():
