@@ -117,7 +117,7 @@ def make_pixel_mean(cfg: CfgNode) -> tuple[float, ...]:
 
 
 def assign(cfg: CfgNode, key: str, value: object) -> None:
-    """Set a setting by its full name.
+    """Set a setting by its full name, and what it entails.
 
     Raises:
         ConfigError: ``cfg`` is frozen.
@@ -127,8 +127,7 @@ def assign(cfg: CfgNode, key: str, value: object) -> None:
             f"MODEL.WEIGHT needs {key} {value}, and the configuration is frozen: call "
             "make_settings_match_weights(cfg) before cfg.freeze()"
         )
-    section, _, name = key.rpartition(".")
-    cfg.lookup(section)[name] = value
+    cfg.merge_from_list([key, value])
 
 
 def _is_same(one: object, other: object) -> bool:

@@ -287,7 +287,7 @@ class DetectronCheckpointer(Checkpointer):
         self._paths_catalog: str = cfg.PATHS_CATALOG
         self._settings = WeightSettings.from_config(cfg)
         self._detectron2_rules = Convention.from_config(cfg).takes_detectron2
-        self._may_lack = tuple(cfg.MODEL.FRESH_PARTS)
+        self._may_lack = tuple(map(str, cfg.MODEL.FRESH_PARTS))
         self._description = ModelDescription.from_config(cfg, categories) if categories else None
 
     def save(

@@ -75,6 +75,13 @@ def test_given_is_what_was_merged_or_assigned():
     assert [is_given(cfg, key) for key in keys] == [True, True, False]
 
 
+def test_a_convention_is_assigned_with_what_goes_with_it():
+    cfg = get_default_config()
+    cfg.merge_from_list(["MODEL.FCOS.INFERENCE_TH", 0.03])
+    assign(cfg, "MODEL.CONVENTION", "detectron2")
+    assert cfg.MODEL.FCOS.INFERENCE_TH == 0.05
+
+
 def test_a_frozen_tree_is_not_changed():
     cfg = get_default_config()
     assign(cfg, "INPUT.TO_BGR255", False)

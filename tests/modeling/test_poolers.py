@@ -222,3 +222,12 @@ def test_a_level_counts_the_area_between_edges():
     assert (mapper([edges]) + 3).tolist() == [4, 3]
     assert (LevelMapperwithArea(3, 5)([BoxList(corners, (64, 64))]) + 3).tolist()[0] == 5
     assert mapper.eps == 2**-52
+
+
+def test_the_pooler_of_centermask2():
+    cfg = get_default_config()
+    cfg.merge_from_file("configs/centermask2/centermask_V_39_eSE_FPN_ms_3x.yaml")
+    pooler = make_pooler(cfg, "ROI_MASK_HEAD")
+    assert [(one.aligned, one.sampling_ratio) for one in pooler.poolers] == [(True, 0)] * 3
+    assert isinstance(pooler.level_mapper, LevelMapperwithArea)
+    assert pooler.level_mapper.eps == DETECTRON2.roi.share_eps
