@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
 from maskrcnn_benchmark.structures.predicted_masks import ImageMasks, PastedMask
@@ -149,7 +150,9 @@ def _chips(
 ) -> list[Chip]:
     scores = boxes.get_field("scores").tolist() if boxes.has_field("scores") else None
     chips = []
-    for k, (x1, y1, x2, y2) in enumerate(boxes.convert("xyxy").bbox.tolist()):
+    # Lines are drawn on pixels, not on edges.
+    pixels = boxes.convert("xyxy").with_pixel_offset(LEGACY_PIXEL_OFFSET)
+    for k, (x1, y1, x2, y2) in enumerate(pixels.bbox.tolist()):
         name = class_names.get(labels[k], str(labels[k]))
         font_file = font_file_for(name, font)
         if font_file is None:
