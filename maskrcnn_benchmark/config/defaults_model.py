@@ -41,7 +41,7 @@ _C.MODEL.USE_SYNCBN = False
 # True: feature maps lie in memory as NHWC, which PyTorch calls channels_last. The same numbers up
 # to rounding; a step on a CPU takes less time so. "auto": in training on a CPU.
 _C.MODEL.CHANNELS_LAST = "auto"
-# FCOS hands its detections to a mask head. True needs MASK_ON; with MASK_ON it is implied.
+# FCOS hands its detections to a mask head. Nothing without MASK_ON; with MASK_ON it is implied.
 _C.MODEL.FCOS_MASK = False
 # Number of classes of the data set, background included (COCO: 81). 0: the NUM_CLASSES keys of
 # FCOS, RETINANET and ROI_BOX_HEAD decide, and those that the model uses must agree. When

@@ -5,6 +5,7 @@ A configuration can point to a file of its own with the same two classes (PATHS_
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -42,6 +43,22 @@ def _bundled(name: str, split: str) -> dict[str, str]:
         "img_dir": str(folder / split),
         "ann_file": str(folder / "annotations" / f"instances_{split}.json"),
     }
+
+
+_ENTRY_KEYS = ("img_dir", "ann_file")
+_OPTIONAL_ENTRY_KEYS = ("reader", "image_ids")
+
+
+def _check_keys(name: str, entry: Mapping[str, Any]) -> None:
+    """Raise unless an entry of annotations and photos has the keys that it must have."""
+    wrong = [f"{key!r} is missing" for key in _ENTRY_KEYS if key not in entry]
+    known = (*_ENTRY_KEYS, *_OPTIONAL_ENTRY_KEYS)
+    wrong += [f"{key!r} is unknown" for key in entry if key not in known]
+    if wrong:
+        raise ConfigError(
+            f"the data set {name!r} in DatasetCatalog.DATASETS, {dict(entry)!r:.200}: "
+            f"{', '.join(wrong)}; known: {', '.join(known)}"
+        )
 
 
 class DatasetCatalog:
@@ -109,7 +126,7 @@ class DatasetCatalog:
         ``ann_file``.
 
         Raises:
-            ConfigError: for an unknown name.
+            ConfigError: for an unknown name, and an entry with wrong keys.
         """
         if name not in cls.DATASETS:
             known = ", ".join(sorted(cls.DATASETS))
@@ -120,9 +137,10 @@ class DatasetCatalog:
         entry = dict(cls.DATASETS[name])
         factory = entry.pop("factory", "COCODataset")
         if factory == "COCODataset":
+            _check_keys(name, entry)
             entry = {"root": entry.pop("img_dir"), **entry}
         for key in entry.keys() & {"root", "ann_file", "data_dir"}:
-            entry[key] = os.path.join(cls.DATA_DIR, entry[key])
+            entry[key] = os.path.join(cls.DATA_DIR, os.path.expanduser(entry[key]))
         return {"factory": factory, "args": entry}
 
 

@@ -88,8 +88,6 @@ def _roi_heads(cfg: CfgNode, proposal: str, family: Family) -> tuple[str, ...]:
             f"MODEL.MASK_ON: expected False with the dense detector {proposal!r}, which gives "
             "masks itself, got True"
         )
-    if proposal == "fcos" and model.FCOS_MASK and not model.MASK_ON:
-        raise ConfigError("MODEL.FCOS_MASK is True, which needs MODEL.MASK_ON True, got False")
     has_box = not family.gives_labels and not model.RPN_ONLY
     known = sorted(ROI_HEAD_TRAITS.items(), key=lambda item: item[1].position)
     # A head from outside the package need not have its flag in everybody's settings.

@@ -3,9 +3,10 @@
 import logging
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import cv2
 import torch
@@ -14,18 +15,13 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.spec import options_without_masks
-from maskrcnn_benchmark.data import datasets
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
-from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.datasets.classes import joined_classes, with_classes_of_model
 from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
-from maskrcnn_benchmark.data.datasets.content import CocoContent
-from maskrcnn_benchmark.data.datasets.interface import (
-    AdaptedDataset,
-    DetectionDataset,
-    as_detection_dataset,
-)
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.datasets.readers import read_content
 from maskrcnn_benchmark.data.datasets.seeded_dataset import SeededDataset
+from maskrcnn_benchmark.data.entries import make_dataset, make_entry
 from maskrcnn_benchmark.data.samplers import (
     DistributedSampler,
     GroupedBatchSampler,
@@ -33,16 +29,13 @@ from maskrcnn_benchmark.data.samplers import (
     KeyedBatchSampler,
     mix_seed,
 )
-from maskrcnn_benchmark.data.sources import catalog_entry
 from maskrcnn_benchmark.data.transforms import (
     build_pixel_normalizer,
     build_pixel_transforms,
     build_training_transforms,
     make_needed_side,
 )
-from maskrcnn_benchmark.data.transforms.transforms import Transform
-from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.utils.catalogs import import_catalog
+from maskrcnn_benchmark.utils.catalogs import catalog_class, import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
 
 logger = logging.getLogger(__name__)
@@ -63,13 +56,24 @@ class Datasets(NamedTuple):
     test: tuple[DetectionDataset, ...] = ()
 
 
-def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Datasets:
+def make_datasets(
+    cfg: CfgNode,
+    *,
+    train: bool = True,
+    test: bool = True,
+    classes: Mapping[int, str] = MappingProxyType({}),
+) -> Datasets:
     """The data sets that DATASETS names, which fit the model; each annotation file is read once.
+
+    Classes are told by their names: those of the model are ``classes``, else those of the data sets
+    to train on in the order in which they come.
 
     Args:
         cfg: settings; DATASETS, INPUT, PATHS_CATALOG and the architecture are read.
         train: make those to train on.
         test: make those to test on.
+        classes: label -> name in a model that is there already; nothing if it is not, or does not
+            say.
 
     Raises:
         ConfigError: a setting that cannot be used, e.g. a class count that does not fit.
@@ -78,12 +82,29 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
     if train and not cfg.DATASETS.TRAIN:
         raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
     spec = ArchitectureSpec.from_config(cfg)
-    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
-    pixel_offset = Convention.from_config(cfg).pixel_offset
-    transforms = build_pixel_transforms(cfg, is_train=False)
     wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
     wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
-    entries = {one: _make_entry(cfg, catalog, *one) for one in wanted}
+    pixel_offset = Convention.from_config(cfg).pixel_offset
+    made = _make_each(cfg, spec, wanted, pixel_offset)
+    if not spec.box_only:
+        made = with_classes_of_model(made, spec.num_classes, classes)
+    for (_, is_train), dataset in made.items():
+        _check_fit(spec, dataset, is_train, options_without_masks(cfg))
+        dataset.needed_side = make_needed_side(cfg, is_train)
+        dataset.pixel_offset = pixel_offset
+    return Datasets(
+        train=tuple(made[name, True] for name in cfg.DATASETS.TRAIN if train),
+        test=tuple(made[name, False] for name in cfg.DATASETS.TEST if test),
+    )
+
+
+def _make_each(
+    cfg: CfgNode, spec: ArchitectureSpec, wanted: Sequence[tuple[str, bool]], pixel_offset: int
+) -> dict[tuple[str, bool], DetectionDataset]:
+    """The data sets by name, and whether they are to be trained on, as their annotations are."""
+    catalog = catalog_class(import_catalog(cfg.PATHS_CATALOG), "DatasetCatalog")
+    transforms = build_pixel_transforms(cfg, is_train=False)
+    entries = {one: make_entry(cfg, catalog, *one) for one in wanted}
     read = lru_cache(maxsize=1)(read_content)
     made: dict[tuple[str, bool], DetectionDataset] = {}
 
@@ -95,15 +116,8 @@ def make_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> Dat
     for name, is_train in sorted(wanted, key=source):
         own = None if is_train else transforms
         entry = entries[name, is_train]
-        dataset = _dataset(name, entry, is_train, own, spec.num_classes, read, pixel_offset)
-        _check_fit(spec, dataset, is_train, options_without_masks(cfg))
-        dataset.needed_side = make_needed_side(cfg, is_train)
-        dataset.pixel_offset = pixel_offset
-        made[name, is_train] = dataset
-    return Datasets(
-        train=tuple(made[name, True] for name in cfg.DATASETS.TRAIN if train),
-        test=tuple(made[name, False] for name in cfg.DATASETS.TEST if test),
-    )
+        made[name, is_train] = make_dataset(name, entry, is_train, own, spec, read, pixel_offset)
+    return made
 
 
 def make_training_data(cfg: CfgNode) -> DetectionDataset:
@@ -115,34 +129,13 @@ def make_training_data(cfg: CfgNode) -> DetectionDataset:
     """
     if not cfg.DATASETS.TRAIN:
         raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
-    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
+    catalog = catalog_class(import_catalog(cfg.PATHS_CATALOG), "DatasetCatalog")
     names = cfg.DATASETS.TRAIN
-    made = [_dataset(name, _make_entry(cfg, catalog, name, True), True) for name in names]
-    return made[0] if len(made) == 1 else ConcatDataset(made)
-
-
-def make_known_categories(cfg: CfgNode, name: str) -> Mapping[int, str]:
-    """The categories of a data set as far as they are known without its photos; else nothing.
-
-    The name need not be in the catalog of the settings.
-    """
-    catalog = import_catalog(cfg.PATHS_CATALOG).DatasetCatalog
-    try:
-        entry = _make_entry(cfg, catalog, name, name in cfg.DATASETS.TRAIN)
-    except ConfigError:
-        return {}
-    known = getattr(_factory(name, entry), "known_categories", AdaptedDataset.known_categories)
-    return cast("Mapping[int, str]", known(**entry["args"]))
-
-
-def load_dataset(name: str, catalog_file: str) -> DetectionDataset:
-    """A data set of a catalog with all of its images, without transforms.
-
-    Raises:
-        ConfigError: there is no such catalog or name.
-        DatasetError: the data set cannot be used.
-    """
-    return _dataset(name, import_catalog(catalog_file).DatasetCatalog.get(name))
+    made = [make_dataset(name, make_entry(cfg, catalog, name, True), True) for name in names]
+    if len(made) == 1:
+        return made[0]
+    joined = joined_classes(dataset.categories for dataset in made)
+    return ConcatDataset([dataset.with_classes(joined) for dataset in made])
 
 
 def make_data_loader(
@@ -262,47 +255,6 @@ def aspect_ratio_groups(dataset: DetectionDataset) -> list[int]:
     """For each image 0 if it is wider than high, else 1."""
     infos = (dataset.get_img_info(index) for index in range(len(dataset)))
     return [bisect_right(_ASPECT_RATIO_BINS, info["height"] / info["width"]) for info in infos]
-
-
-def _make_entry(cfg: CfgNode, catalog: Any, name: str, is_train: bool) -> Mapping[str, Any]:  # noqa: ANN401 - a user's class
-    """What the catalog says of a data set, or else the file or folder of that name."""
-    if name not in getattr(catalog, "DATASETS", ()):
-        others = cfg.DATASETS.TEST if is_train else cfg.DATASETS.TRAIN
-        entry = catalog_entry(name, others, is_train=is_train, format_name=cfg.DATASETS.FORMAT)
-        if entry is not None:
-            return entry
-    return cast("Mapping[str, Any]", catalog.get(name))
-
-
-def _dataset(
-    name: str,
-    entry: Mapping[str, Any],
-    with_targets: bool = False,
-    transforms: Transform | None = None,
-    num_classes: int = 1,
-    read: Callable[..., CocoContent] = read_content,
-    pixel_offset: int = LEGACY_PIXEL_OFFSET,
-) -> DetectionDataset:
-    """The data set of a catalog entry; ``num_classes`` is for one without categories."""
-    factory = _factory(name, entry)
-    more: dict[str, Any] = {"transforms": transforms}
-    if isinstance(factory, type) and issubclass(factory, COCODataset):
-        more |= {"remove_images_without_annotations": with_targets, "name": name}
-        more["pixel_offset"] = pixel_offset
-        return factory.from_entry(entry["args"], read, **more)
-    nameless = {label: f"class {label}" for label in range(1, num_classes)}
-    return as_detection_dataset(factory(**entry["args"], **more), name, nameless)
-
-
-def _factory(name: str, entry: Mapping[str, Any]) -> Callable[..., object]:
-    """What makes the data set of a catalog entry."""
-    factory: Any = entry["factory"]
-    if not isinstance(factory, str):
-        return cast("Callable[..., object]", factory)
-    if not isinstance(getattr(datasets, factory, None), type):
-        known = ", ".join(datasets.__all__)
-        raise ConfigError(f"unknown factory {factory!r} of the data set {name}; known: {known}")
-    return cast("Callable[..., object]", getattr(datasets, factory))
 
 
 def _check_fit(

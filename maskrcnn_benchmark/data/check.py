@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.data.build import load_dataset
 from maskrcnn_benchmark.data.datasets import COCODataset, DetectionDataset
+from maskrcnn_benchmark.data.entries import load_dataset
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.sources import find_parts
 

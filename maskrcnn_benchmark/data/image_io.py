@@ -1,8 +1,10 @@
 """Reading photos of every common kind as 8-bit RGB."""
 
+import io
 import logging
 import os
 import struct
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Final, TypeAlias
 
@@ -15,7 +17,7 @@ from maskrcnn_benchmark.data.errors import ImageReadError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ImageReadError", "Photo", "as_image", "read_image", "read_size"]
+__all__ = ["ImageReadError", "Photo", "as_image", "look_at_image", "read_image", "read_size"]
 
 Photo: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor"
 """What ``as_image`` takes."""
@@ -40,6 +42,16 @@ _MAX_16_BIT: Final = 65535
 _STEPS_16_TO_8_BIT: Final = 257
 """65535 / 255: what one step of an 8-bit channel is worth in 16 bits."""
 
+_JPEG_START: Final = b"\xff\xd8"
+_JPEG_END: Final = b"\xff\xd9"
+_JPEG_NONSENSE: Final = bytes(range(1, 255)) * 64
+_FEW_BYTES: Final = 64
+_END_BYTES: Final = 4096
+_MAX_LOST: Final = 0.05
+"""Share of the rows of a JPEG that may be missing at its end."""
+_LARGEST_BLOCK: Final = 16
+"""Rows that a JPEG codes together at most."""
+
 _BACKGROUND_RGBA: Final = (255, 255, 255, 255)
 """What shows through transparent pixels: white, as in most viewers."""
 
@@ -54,12 +66,13 @@ def read_image(
 
     Grayscale, palette, CMYK and other colour modes are converted; 16-bit channels are scaled to
     8 bits (65535 becomes 255); transparent pixels are laid on white. The EXIF orientation is
-    applied, unless ``expected_wh`` says that the annotations were made on the pixels as stored.
+    applied, unless ``expected_wh`` says that the annotations were made on the pixels as stored. A
+    file that lacks its last few bytes, as after a broken copy, is read with a warning.
 
     Args:
         path: a file that Pillow can read, or an open one.
-        expected_wh: (width, height) that annotations were drawn on. Where the stored pixels have
-            that size, they are taken as they are (COCO's annotations ignore the EXIF
+        expected_wh: (width, height) that annotations were drawn on. Where the stored pixels alone
+            have that size, they are taken as they are (COCO's annotations ignore the EXIF
             orientation); else the turned image must have it.
         needed_side: px of the shorter side that are enough: a larger JPEG is read at the smallest
             half, quarter or eighth of its size that has them. None: all of it.
@@ -73,13 +86,13 @@ def read_image(
     if isinstance(path, (str, os.PathLike)):
         name = os.fspath(path)
     try:
-        with Image.open(path) as image:
-            full_wh = image.size
-            if needed_side is not None:
-                image.draft(None, _reduced(full_wh, needed_side))
-            image.load()
-            orientation = _orientation(image, name)
-            rgb = _to_rgb(image)
+        try:
+            rgb, full_wh, orientation = _decoded(path, name, needed_side)
+        except OSError as error:
+            if not _is_cut_off(error):
+                raise
+            rgb, full_wh, orientation = _decoded_without_end(path, name, needed_side, error)
+            logger.warning("%s lacks its last bytes (%s); what is there was read", name, error)
     except FileNotFoundError:
         raise ImageReadError(f"no such image file: {name}") from None
     except UnidentifiedImageError:
@@ -91,6 +104,55 @@ def read_image(
         reason = str(error).replace(name, "").strip() or type(error).__name__
         raise ImageReadError(f"cannot read the image {name}: {reason}") from error
     return _orient(rgb, full_wh, orientation, expected_wh, name)
+
+
+def _decoded(
+    source: str | os.PathLike[str] | BinaryIO, name: str, needed_side: int | None
+) -> tuple[Image.Image, tuple[int, int], int]:
+    """The pixels as RGB, (width, height) of all of the image, and its EXIF orientation."""
+    with Image.open(source) as image:
+        full_wh = image.size
+        if needed_side is not None:
+            image.draft(None, _reduced(full_wh, needed_side))
+        image.load()
+        return _to_rgb(image), full_wh, _orientation(image, name)
+
+
+def _is_cut_off(error: OSError) -> bool:
+    """Whether Pillow complains of a file that ends too early."""
+    return "truncated" in str(error) or "could not create decoder" in str(error)
+
+
+def _decoded_without_end(
+    path: str | os.PathLike[str] | BinaryIO, name: str, needed_side: int | None, error: OSError
+) -> tuple[Image.Image, tuple[int, int], int]:
+    """As ``_decoded`` of a file whose last few bytes are missing.
+
+    Raises:
+        OSError: ``error``, if more is missing.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        content = Path(path).read_bytes()
+    else:
+        path.seek(0)
+        content = path.read()
+    if content.startswith(_JPEG_START):
+        found = _decoded(io.BytesIO(content + _JPEG_END), name, needed_side)
+        # What the decoder makes up for missing data depends on what follows; what is there, not.
+        other = _decoded(io.BytesIO(content + _JPEG_NONSENSE + _JPEG_END), name, needed_side)
+        differs = (np.asarray(found[0]) != np.asarray(other[0])).any(axis=(1, 2))
+        num_lost = len(differs) - int(differs.argmax()) if differs.any() else 0
+        if num_lost > max(_LARGEST_BLOCK, _MAX_LOST * len(differs)):
+            raise error
+        return found
+    if content[8:12] == b"WEBP":
+        missing = int.from_bytes(content[4:8], "little") + 8 - len(content)
+        if missing > _FEW_BYTES:
+            raise error
+        content += bytes(max(missing, 0))
+    else:
+        content += bytes(_FEW_BYTES)
+    return _decoded(io.BytesIO(content), name, needed_side)
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -108,6 +170,26 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise ImageReadError(f"cannot read the size of the image {name}: {error}") from error
 
 
+def look_at_image(path: str | os.PathLike[str], expected_wh: tuple[int, int] | None = None) -> None:
+    """Raise what ``read_image`` would raise, as far as the two ends of a file tell.
+
+    Raises:
+        ImageReadError: the file is missing, no image, cut off, or of another size.
+    """
+    name = os.fspath(path)
+    try:
+        with Image.open(name) as image:
+            _check_size(image.size, _orientation(image, name), expected_wh, name)
+            is_jpeg = image.format in ("JPEG", "MPO")
+        with open(name, "rb") as file:
+            file.seek(max(0, os.path.getsize(name) - _END_BYTES))
+            has_end = not is_jpeg or _JPEG_END in file.read()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        has_end = False
+    if not has_end:  # Something may be wrong, or may be not, as behind the end of a video still.
+        read_image(path, expected_wh)
+
+
 def _reduced(size_wh: tuple[int, int], needed_side: int) -> tuple[int, int]:
     """The (width, height) of an image made smaller until its shorter side is just long enough."""
     shorter = max(min(size_wh), needed_side)
@@ -123,11 +205,27 @@ def _orient(
     name: str,
 ) -> Image.Image:
     """The image, which may be a reduced one of a file of ``full_wh``, as annotations have it."""
-    if expected_wh is not None and full_wh == tuple(expected_wh):
-        return image
+    if _check_size(full_wh, orientation, expected_wh, name):
+        return _turn(image, orientation)
+    return image
+
+
+def _check_size(
+    full_wh: tuple[int, int], orientation: int, expected_wh: tuple[int, int] | None, name: str
+) -> bool:
+    """Whether annotations were made on the image as its EXIF note turns it.
+
+    Where both have the same size, as squares and what is turned by 180 degrees, they are taken to
+    be: all but the oldest tools show photos so.
+
+    Raises:
+        ImageReadError: annotations were made on another size.
+    """
     upright_wh = full_wh[::-1] if orientation in _ON_THE_SIDE else full_wh
     if expected_wh is None or upright_wh == tuple(expected_wh):
-        return _turn(image, orientation)
+        return True
+    if full_wh == tuple(expected_wh):
+        return False
     raise ImageReadError(
         f"the image {name} is {full_wh[0]} x {full_wh[1]} px (width x height), but its "
         f"annotations say {expected_wh[0]} x {expected_wh[1]}"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data import (
     Datasets,
@@ -19,9 +19,11 @@ from maskrcnn_benchmark.data import (
     make_train_loader,
 )
 from maskrcnn_benchmark.data.datasets import DetectionDataset
+from maskrcnn_benchmark.data.photo_checks import check_photos
 from maskrcnn_benchmark.engine.forward import (
     ModelRunner,
     build_pretrained_model,
+    make_model_description,
     make_training_runner,
 )
 from maskrcnn_benchmark.engine.inference import make_evaluation
@@ -35,8 +37,12 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
 from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
-from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer, store_score_threshold
-from maskrcnn_benchmark.weights.description import Category
+from maskrcnn_benchmark.weights.checkpoint import (
+    DetectronCheckpointer,
+    find_last_checkpoint,
+    store_score_threshold,
+)
+from maskrcnn_benchmark.weights.description import Category, find_description
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +59,12 @@ def make_training(
         ConfigError: settings cannot be used, or do not fit the data.
         DatasetError: a data set cannot be used.
     """
-    datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0)
+    description = find_description(find_last_checkpoint(cfg.OUTPUT_DIR))
+    classes = description.class_names() if description else {}
+    datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0, classes=classes)
     if tests:
         make_evaluation_checks(cfg, run, datasets)
+    check_photos([*datasets.train, *datasets.test])
     model = build_trained_model(cfg, run, datasets)
     if not tests:
         return {}
@@ -82,7 +91,10 @@ def make_test(
         DatasetError: a data set cannot be used.
     """
     model = build_pretrained_model(cfg, run.device, weights)
-    datasets = make_datasets(cfg, train=False)
+    description = make_model_description(cfg, weights)
+    classes = description.class_names() if description else {}
+    datasets = make_datasets(cfg, train=False, classes=classes)
+    check_photos(datasets.test)
     return make_evaluations(cfg, model, run, datasets.test)
 
 
@@ -190,11 +202,16 @@ def make_evaluation_checks(cfg: CfgNode, run: Run, datasets: Datasets) -> None:
 
     Raises:
         ConfigError: a setting under TEST cannot be used.
+        DatasetError: a data set does not tell what is to be found.
     """
     check_backend(cfg.TEST.COCO_BACKEND)
     make_expectations(cfg)
+    spec = ArchitectureSpec.from_config(cfg)
     for dataset in datasets.test:
         make_test_loader(cfg, dataset, run.place.is_distributed)
+        dataset.make_evaluator(
+            spec.iou_types, box_only=spec.box_only, backend=cfg.TEST.COCO_BACKEND
+        )
 
 
 def make_evaluations(

@@ -17,7 +17,8 @@ from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
-from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer, find_last_checkpoint
+from maskrcnn_benchmark.weights.description import ModelDescription, find_description
 from maskrcnn_benchmark.weights.model_serialization import undistributed
 
 if TYPE_CHECKING:
@@ -164,3 +165,9 @@ def build_pretrained_model(
     checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.load(weights or cfg.MODEL.WEIGHT, use_latest=weights is None, strict=True)
     return model.eval()
+
+
+def make_model_description(cfg: CfgNode, weights: str | None = None) -> ModelDescription | None:
+    """What the weights that ``build_pretrained_model`` takes say of their model; None: nothing."""
+    latest = find_last_checkpoint(cfg.OUTPUT_DIR) if weights is None else ""
+    return find_description(latest or weights or cfg.MODEL.WEIGHT)

@@ -15,13 +15,16 @@ from maskrcnn_benchmark.data.collate_batch import pad_together
 from maskrcnn_benchmark.data.image_io import Photo, as_image
 from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.engine.forward import ModelRunner, build_pretrained_model
+from maskrcnn_benchmark.engine.forward import (
+    ModelRunner,
+    build_pretrained_model,
+    make_model_description,
+)
 from maskrcnn_benchmark.engine.launch import ProcessPlace, select_device
 from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 from maskrcnn_benchmark.visualization.class_names import build_class_names
 from maskrcnn_benchmark.visualization.draw import as_instances
-from maskrcnn_benchmark.weights.description import find_description
 
 DEFAULT_SCORE_THRESHOLD: Final = 0.5
 """Of models for which nobody has looked for a better one."""
@@ -105,7 +108,7 @@ class Predictor:
         device = select_device(cfg.MODEL.DEVICE, ProcessPlace.from_environment(None))
         if model is None:
             model = build_pretrained_model(cfg, device, weights)
-        description = find_description(weights or cfg.MODEL.WEIGHT)
+        description = make_model_description(cfg, weights)
         threshold = description.score_threshold if description else None
         return cls(
             runner=ModelRunner.from_config(cfg, model, device),

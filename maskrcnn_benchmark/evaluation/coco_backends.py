@@ -6,7 +6,7 @@ Shapes: T IoU thresholds, R recall thresholds, C categories, A area ranges, D de
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import hotcoco
@@ -45,7 +45,8 @@ def run_coco_protocol(
     """The numbers of ``results`` on all images of ``ground_truth``.
 
     Args:
-        ground_truth: COCO JSON content that belongs to this call: pycocotools changes it.
+        ground_truth: COCO JSON content that belongs to this call: pycocotools changes it. Its ids
+            may be any integers.
         results: COCO results of one type; may be empty; left as they are.
         iou_type: ``"bbox"``, ``"segm"`` or ``"keypoints"``.
         backend: ``"hotcoco"`` or ``"pycocotools"``; both compute the same numbers.
@@ -54,7 +55,47 @@ def run_coco_protocol(
         ConfigError: the backend is unknown.
     """
     run = check_backend(backend)
-    return run(ground_truth, [dict(result) for result in results], iou_type)
+    numbering = {
+        "image_id": _numbers_from_one(one["id"] for one in ground_truth["images"]),
+        "category_id": _numbers_from_one(one["id"] for one in ground_truth["categories"]),
+    }
+    renumbered = {
+        "images": [
+            {**one, "id": numbering["image_id"][one["id"]]} for one in ground_truth["images"]
+        ],
+        "categories": [
+            {**one, "id": numbering["category_id"][one["id"]]} for one in ground_truth["categories"]
+        ],
+        "annotations": _renumbered(ground_truth["annotations"], numbering),
+    }
+    numbers = run(renumbered, _renumbered(results, numbering), iou_type)
+    original = {number: own for own, number in numbering["category_id"].items()}
+    return numbers._replace(category_ids=tuple(original[i] for i in numbers.category_ids))
+
+
+def _numbers_from_one(ids: Iterable[int]) -> dict[int, int]:
+    """Each id's place, from 1, in ascending order: backends do not take all that files may have."""
+    return {own: number for number, own in enumerate(sorted(set(ids)), start=1)}
+
+
+def _renumbered(
+    entries: Sequence[Mapping[str, Any]], numbering: Mapping[str, Mapping[int, int]]
+) -> list[dict[str, Any]]:
+    """New entries with other ids of images and categories; their own count from 1.
+
+    Those of unknown categories are left out, as there is nothing to compare them with.
+    """
+    images, categories = numbering["image_id"], numbering["category_id"]
+    known = [entry for entry in entries if entry["category_id"] in categories]
+    return [
+        {
+            **entry,
+            "id": number,
+            "image_id": images[entry["image_id"]],
+            "category_id": categories[entry["category_id"]],
+        }
+        for number, entry in enumerate(known, start=1)
+    ]
 
 
 def check_backend(backend: str) -> Callable[..., CocoNumbers]:

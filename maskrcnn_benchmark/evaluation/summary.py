@@ -43,7 +43,8 @@ class GroundTruth(NamedTuple):
     """The part of a COCO JSON file that one evaluation looks at.
 
     Attributes:
-        content: JSON content of the evaluated images only, complete for either backend.
+        content: JSON content of the evaluated images only, complete for either backend, and no more
+            than an evaluation looks at.
         num_dropped: annotations left out because they have no mask (``segm``) or no keypoints
             (``keypoints``).
     """
@@ -82,7 +83,7 @@ def select_ground_truth(
     """
     wanted = set(image_ids)
     annotations = [
-        _complete(annotation)
+        _needed(annotation, iou_type)
         for annotation in content.get("annotations", ())
         if annotation["image_id"] in wanted
     ]
@@ -91,19 +92,34 @@ def select_ground_truth(
     if needed is not None:
         usable = [annotation for annotation in annotations if annotation.get(needed)]
     selected = {
-        "info": content.get("info", {}),
-        "images": [image for image in content["images"] if image["id"] in wanted],
-        "categories": list(content["categories"]),
+        "images": [
+            {"id": image["id"], "width": int(image["width"]), "height": int(image["height"])}
+            for image in content["images"]
+            if image["id"] in wanted
+        ],
+        "categories": [
+            {"id": category["id"], "name": str(category["name"])}
+            for category in content["categories"]
+        ],
         "annotations": usable,
     }
     return GroundTruth(selected, len(annotations) - len(usable))
 
 
-def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:
+def _needed(annotation: Mapping[str, Any], iou_type: str) -> dict[str, Any]:
+    """What an evaluation looks at; what else is in a file, of whatever type, does not reach it."""
     _, _, width, height = annotation["bbox"]
-    num_keypoints = sum(visibility > 0 for visibility in annotation.get("keypoints", ())[2::3])
-    added = {"iscrowd": 0, "area": width * height, "num_keypoints": num_keypoints}
-    return {**added, **annotation}
+    area = annotation.get("area")
+    entry = {key: annotation[key] for key in ("id", "image_id", "category_id", "bbox")}
+    entry["iscrowd"] = int(annotation.get("iscrowd") or 0)
+    entry["area"] = width * height if area is None else area
+    if iou_type == "segm":
+        entry["segmentation"] = annotation.get("segmentation")
+    if iou_type == KEYPOINTS:
+        keypoints = annotation.get("keypoints") or []
+        entry["keypoints"] = keypoints
+        entry["num_keypoints"] = sum(visibility > 0 for visibility in keypoints[2::3])
+    return entry
 
 
 def count_ground_truth(content: Mapping[str, Any], iou_type: str = "bbox") -> GroundTruthCounts:

@@ -48,4 +48,9 @@ def import_file(
 def is_file_of(module: ModuleType, path: str | Path) -> bool:
     """Whether ``path``, in whatever spelling, is the file that ``module`` was imported from."""
     own = getattr(module, "__file__", None)
-    return own is not None and Path(path).is_file() and Path(own).samefile(path)
+    return (
+        own is not None
+        and Path(own).is_file()
+        and Path(path).is_file()
+        and Path(own).samefile(path)
+    )

@@ -1,7 +1,7 @@
 """Names for the labels of a model."""
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
-from maskrcnn_benchmark.data.build import make_known_categories
+from maskrcnn_benchmark.data.entries import make_known_categories
 
 # Source: the COCO data set, in ascending order of category ids.
 _COCO_CLASS_NAMES = (

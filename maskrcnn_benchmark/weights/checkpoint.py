@@ -351,6 +351,15 @@ def store_score_threshold(path: Path, threshold: float) -> None:
     write_torch_file({**content, DESCRIPTION_ENTRY: described}, path)
 
 
+def find_last_checkpoint(folder: str | os.PathLike[str]) -> str:
+    """Path of the checkpoint from which the run in a folder goes on; "" without one.
+
+    Raises:
+        CheckpointError: ``last_checkpoint`` names a file that does not exist.
+    """
+    return Checkpointer(nn.Identity(), save_dir=folder, save_to_disk=False).get_checkpoint_file()
+
+
 def remove_solver_states(source: Path, target: Path) -> list[str]:
     """Write the model of a checkpoint to a file of its own; returns the entries left out.
 

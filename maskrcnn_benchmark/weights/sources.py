@@ -7,7 +7,7 @@ from typing import Literal
 from maskrcnn_benchmark.config import CfgNode, paths_catalog
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings, assign, is_given
-from maskrcnn_benchmark.utils.catalogs import import_catalog
+from maskrcnn_benchmark.utils.catalogs import catalog_class, import_catalog
 from maskrcnn_benchmark.weights.download import cache_url
 from maskrcnn_benchmark.weights.files import read_mapped, read_weight_file
 from maskrcnn_benchmark.weights.library import LibraryWeights, find_library_weights
@@ -63,7 +63,7 @@ def _find_in_catalog(name: str, paths_to_catalog: str) -> WeightSource:
         library = find_library_weights(address)
         settings = None if library is None else library.settings
         return WeightSource(name, address, settings, "must", library)
-    catalog = import_catalog(paths_to_catalog).ModelCatalog
+    catalog = catalog_class(import_catalog(paths_to_catalog), "ModelCatalog")
     # Catalogs that were written for the original have no ``settings``.
     settings = catalog.settings(entry) if hasattr(catalog, "settings") else None
     is_local = entry in getattr(catalog, "LOCAL_MODELS", ())

@@ -48,6 +48,8 @@ def _spec(*overrides) -> ArchitectureSpec:
         ([*RETINANET, *CENTERMASK, *MASKIOU], "retinanet", ("mask", "maskiou")),
         # FCOS_MASK means nothing where FCOS is not the proposal stage
         (["MODEL.FCOS_MASK", True], "rpn", ("box",)),
+        # ... nor without masks: MASK_ON False alone makes a model of boxes.
+        ([*FCOS, "MODEL.FCOS_MASK", True], "fcos", ()),
         ([*RETINANET, "MODEL.FCOS_MASK", True], "retinanet", ()),
     ],
 )
@@ -82,7 +84,6 @@ def test_an_architecture_knows_what_can_be_evaluated(overrides, iou_types, box_o
     [
         (MASKIOU, ["MODEL.MASKIOU_ON", "MODEL.MASK_ON"]),
         ([*FCOS, *MASKIOU], ["MODEL.MASKIOU_ON", "MODEL.MASK_ON"]),
-        ([*FCOS, "MODEL.FCOS_MASK", True], ["MODEL.FCOS_MASK", "MODEL.MASK_ON"]),
         ([*CENTERMASK, "MODEL.FCOS_ON", False], ["MODEL.RPN_ONLY", "MODEL.MASK_ON"]),
         (
             ["MODEL.RPN_ONLY", True, "MODEL.FCOS_ON", False, *KEYPOINT],

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
-from maskrcnn_benchmark.data.image_io import as_image, read_image, read_size
+from maskrcnn_benchmark.data.image_io import as_image, look_at_image, read_image, read_size
 from tests.golden_data import GOLDEN_DIR
 
 ORIENTATION = 0x0112
@@ -283,3 +283,66 @@ def test_the_size_of_what_is_no_image(tmp_path):
     for name in ("text.jpg", "absent.jpg"):
         with pytest.raises(ImageReadError, match=name):
             read_size(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "num_missing"),
+    [
+        *(("jpg", {"progressive": smooth}, n) for smooth in (False, True) for n in (1, 2, 20)),
+        *(("png", {}, 20), ("bmp", {}, 20), ("webp", {}, 2)),
+    ],
+)
+def test_a_file_without_its_last_bytes_is_read(tmp_path, kind, options, num_missing, caplog):
+    """Viewers show such photos whole; half a photo is refused, as another test says."""
+    rng = np.random.default_rng(0)
+    rough = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    path = tmp_path / f"short.{kind}"
+    rough.resize((640, 480)).save(path, **options)
+    expected = np.asarray(read_image(path))
+    path.write_bytes(path.read_bytes()[:-num_missing])
+    assert not caplog.records
+    found = np.asarray(read_image(path))
+    differing = np.flatnonzero((found != expected).any(axis=(1, 2)))
+    assert len(differing) <= 24
+    if kind == "jpg":
+        assert "short.jpg lacks its last bytes" in caplog.text
+
+
+def test_a_plain_photo_without_its_last_bytes_is_whole(tmp_path):
+    """What the decoder fills in looks like a plain background, and must not be taken for it."""
+    path = tmp_path / "plain.jpg"
+    Image.new("RGB", (64, 64), "white").save(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    assert (np.asarray(read_image(path)) == 255).all()
+
+
+@pytest.mark.parametrize("size_wh", [(8, 8), (8, 6)])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_where_both_ways_have_the_annotated_size_photos_are_turned(tmp_path, size_wh, orientation):
+    """A square, or turned by 180 degrees: most tools show photos as their EXIF note says."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    rng = np.random.default_rng(0)
+    path = tmp_path / "turned.png"
+    pixels = rng.integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, exif=exif)
+    is_stored = size_wh == (8, 6) and orientation == 6
+    expected = pixels if is_stored else np.asarray(read_image(path))
+    np.testing.assert_array_equal(np.asarray(read_image(path, size_wh)), expected)
+    look_at_image(path, size_wh)
+
+
+@pytest.mark.parametrize("damage", ["missing", "other size", "no image", "half"])
+def test_a_look_at_the_ends_finds_what_reading_would(tmp_path, damage):
+    path = tmp_path / "photo.jpg"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(path)
+    look_at_image(path, (64, 48))
+    if damage == "missing":
+        path.unlink()
+    elif damage == "no image":
+        path.write_text("no image")
+    elif damage == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImageReadError, match=r"photo\.jpg"):
+        look_at_image(path, (60, 48) if damage == "other size" else (64, 48))

@@ -5,8 +5,8 @@ import pytest
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data import make_datasets
-from maskrcnn_benchmark.data.build import make_known_categories
 from maskrcnn_benchmark.data.datasets import COCODataset
+from maskrcnn_benchmark.data.entries import make_known_categories
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.sources import Source, catalog_entry
 from tests.data.formats.scenes import coco_content, write_json, write_photos

@@ -106,3 +106,24 @@ def test_nothing_is_printed(backend, capfd):
 def test_unknown_backend_is_named():
     with pytest.raises(ConfigError, match=r"TEST.COCO_BACKEND.*'hotcoco' or 'pycocotools'.*'fast'"):
         run_coco_protocol({}, [], "bbox", "fast")
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_ids_of_any_size_give_the_same_numbers(backend):
+    """Backends take neither negative ids nor, for what was matched, the id 0."""
+    content = quickstart_annotations("val")
+    results = synthetic_results(content, "bbox")
+    expected = run_coco_protocol(copy.deepcopy(content), results, "bbox", backend)
+    lowest = min(image["id"] for image in content["images"])
+    for entry in [*content["annotations"], *results]:
+        entry["image_id"] -= lowest + 2**40
+        entry["category_id"] -= 50
+    for number, entry in enumerate(content["annotations"]):
+        entry["id"] = -number
+    for entry in content["images"]:
+        entry["id"] -= lowest + 2**40
+    for entry in content["categories"]:
+        entry["id"] -= 50
+    numbers = run_coco_protocol(content, results, "bbox", backend)
+    np.testing.assert_array_equal(numbers.precision, expected.precision)
+    assert [i + 50 for i in numbers.category_ids] == list(expected.category_ids)

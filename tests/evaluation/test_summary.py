@@ -84,3 +84,19 @@ def test_per_class_numbers_average_to_the_total():
     for entry in per_class.values():
         assert (entry["AP"] is None) == (entry["num_gt"] == 0)
     assert sum(entry["num_gt"] for entry in per_class.values()) == 306
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm", "keypoints"])
+def test_nothing_but_what_is_needed_reaches_a_backend(iou_type):
+    """Bug: dates, licences and ``keypoints: null`` of exporters ended runs in their evaluation."""
+    content = two_image_content([square_annotation(1, 11, 7, (10, 10, 40, 20))])
+    for section in ("images", "annotations", "categories"):
+        for entry in content[section]:
+            entry |= {"license": "", "date_captured": 0, "keypoints": None, "skeleton": "?"}
+    content["info"] = 3
+    truth = select_ground_truth(content, [11, 12], iou_type).content
+    for section in ("images", "annotations", "categories"):
+        for entry in truth[section]:
+            assert not {"license", "date_captured", "skeleton"} & set(entry)
+    for backend in ("hotcoco", "pycocotools"):
+        run_coco_protocol(copy.deepcopy(truth), [], iou_type, backend)

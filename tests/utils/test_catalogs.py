@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config, paths_catalog
-from maskrcnn_benchmark.utils.catalogs import import_catalog
+from maskrcnn_benchmark.utils.catalogs import catalog_class, import_catalog
 from maskrcnn_benchmark.utils.imports import import_file
 
 
@@ -35,3 +35,31 @@ def test_a_user_may_have_a_catalog_of_their_own(tmp_path: Path):
 def test_a_missing_catalog_is_named():
     with pytest.raises(ConfigError, match=r"PATHS_CATALOG.*nowhere\.py"):
         import_catalog("nowhere.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x = (\n", r"line 1: "),
+        ("import no_such_module\n", "line 1: ModuleNotFoundError.*no_such_module"),
+        ("\ny = z\n", "line 2: NameError.*'z'"),
+    ],
+)
+def test_a_catalog_that_cannot_be_run_is_named_with_the_line(tmp_path, text, told):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"PATHS_CATALOG: .*mine\.py.*{told}"):
+        import_catalog(str(path))
+
+
+def test_a_class_that_a_catalog_lacks_is_named(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("")
+    with pytest.raises(ConfigError, match=r"mine\.py has no ModelCatalog.*import ModelCatalog"):
+        catalog_class(import_catalog(str(path)), "ModelCatalog")
+
+
+def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text("class DatasetCatalog:\n    pass\n")
+    assert catalog_class(import_catalog("~/mine.py"), "DatasetCatalog")

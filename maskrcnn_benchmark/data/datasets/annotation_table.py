@@ -126,6 +126,25 @@ class AnnotationTable:
         outline: Outline = msgspec.json.decode(text) if text else []
         return outline
 
+    def with_labels(self, new_labels: NDArray[np.int64]) -> AnnotationTable:
+        """The same annotations with other labels, without those that get none.
+
+        Args:
+            new_labels: by the present label; 0 is none.
+        """
+        labels = new_labels[self.labels]
+        is_left = labels > 0
+        places = np.where(is_left, self.image_places, -1)
+        by_image = self.rows_by_image[is_left[self.rows_by_image]]
+        return replace(
+            self,
+            image_places=places,
+            first_row=np.searchsorted(places[by_image], np.arange(len(self.first_row))),
+            rows_by_image=by_image,
+            labels=labels,
+            is_target=self.is_target & is_left,
+        )
+
     def annotation(self, row: int) -> dict[str, Any]:
         """A new COCO entry of a row, without its image and category."""
         outline = self.outline(row)

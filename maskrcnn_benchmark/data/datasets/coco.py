@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
 from maskrcnn_benchmark.data.datasets.collector import Skipped, examples
 from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content, sorted_categories
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
 from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, find_reader, read_content
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.data.image_io import look_at_image, read_image
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -81,7 +84,7 @@ class COCODataset(DetectionDataset):
         self.has_keypoints = checked.has_keypoints
         self.num_damaged = len(checked.skipped)
         if checked.skipped:
-            logger.warning("%s: annotations left out: %s", self.name, checked.skipped)
+            logger.warning("%s: annotations left out: %s", self.name, checked.skipped.explained())
         self.categories = dict(enumerate(checked.categories.values(), start=1))
         self.contiguous_category_id_to_json_id = dict(enumerate(checked.categories, start=1))
         self.json_category_id_to_contiguous_id = {
@@ -124,12 +127,13 @@ class COCODataset(DetectionDataset):
         Args:
             arguments: of the entry.
             read: ``read_content``, or one that remembers what it has read.
-            more: what a run says besides, "transforms", "name", "pixel_offset", and whether images
-                to train on are wanted, "remove_images_without_annotations".
+            more: what a run says besides, "transforms", "name", "pixel_offset", whether images to
+                train on are wanted, "remove_images_without_annotations", and "fields", as in
+                ``checked_content``.
         """
         arguments = dict(arguments)
-        reader = arguments.pop("reader", COCO_JSON)
-        arguments["ann_file"] = read(arguments["ann_file"], arguments["root"], reader)
+        reader, fields = arguments.pop("reader", COCO_JSON), more.pop("fields", None)
+        arguments["ann_file"] = read(arguments["ann_file"], arguments["root"], reader, fields)
         return cls(**arguments, **more)
 
     @classmethod
@@ -141,6 +145,54 @@ class COCODataset(DetectionDataset):
         read = find_reader(arguments.get("reader", COCO_JSON))
         categories = sorted_categories(read(ann_file, arguments["root"]), ann_file)
         return {label: category["name"] for label, category in enumerate(categories, start=1)}
+
+    def with_classes(self, names: Mapping[int, str]) -> COCODataset:
+        """The same images with the labels of other classes, which are told by their names.
+
+        Annotations of classes that are not among ``names`` are left out, counted and logged. Ids of
+        the classes that the data have stay as they are; others get new ones.
+
+        Args:
+            names: label (from 1) -> name.
+
+        Raises:
+            DatasetError: none of the names is known here.
+        """
+        if dict(names) == self.categories:
+            return self
+        known = matched_labels(self.categories, names)
+        if not known:
+            raise DatasetError(
+                f"{self.name}: none of its classes, {examples(self.categories.values())}, is one "
+                f"of {examples(names.values())}; name them alike"
+            )
+        self._tell_unknown(names, set(known))
+        other = copy.copy(self)
+        own_ids = self.contiguous_category_id_to_json_id
+        ids = {label: own_ids[own] for own, label in known.items()}
+        unused = max([0, *own_ids.values()])
+        for number, label in enumerate(sorted(set(names) - set(ids)), start=1):
+            ids[label] = unused + number
+        other.categories = dict(names)
+        other.contiguous_category_id_to_json_id = ids
+        other.json_category_id_to_contiguous_id = {i: label for label, i in ids.items()}
+        new_labels = [known.get(own, 0) for own in range(len(self.categories) + 1)]
+        other._table = self._table.with_labels(np.array(new_labels))
+        return other
+
+    def _tell_unknown(self, names: Mapping[int, str], known: Collection[int]) -> None:
+        labels = [label for label in self.categories if label not in known]
+        table = self._table
+        num_left_out = np.isin(table.labels[table.rows_by_image], labels).sum()
+        if num_left_out:
+            logger.warning(
+                "%s: its classes %s are not among those of the model (%s): %d annotations of them "
+                "are left out",
+                self.name,
+                ", ".join(unknown_names(self.categories, names)),
+                ", ".join(names.values()),
+                num_left_out,
+            )
 
     def get_img_info(self, index: int) -> dict[str, Any]:
         """The "id", "file_name", "height" and "width" (px) of the image at a position."""
@@ -158,11 +210,24 @@ class COCODataset(DetectionDataset):
         """The same, or a smaller version of it whose shorter side has ``needed_side`` px."""
         return self._read(index, needed_side)
 
+    def check_image(self, index: int, *, whole: bool) -> None:
+        """Raise what reading the image at a position would raise; see the base class."""
+        with self._told_of(index) as (path, size_wh):
+            if whole:
+                read_image(path, size_wh)
+            else:
+                look_at_image(path, size_wh)
+
     def _read(self, index: int, needed_side: int | None) -> Image.Image:
+        with self._told_of(index) as (path, size_wh):
+            return read_image(path, size_wh, needed_side)
+
+    @contextmanager
+    def _told_of(self, index: int) -> Iterator[tuple[str, tuple[int, int]]]:
+        """A block whose errors name the image: its path and the size that annotations say."""
         info = self.get_img_info(index)
-        path = os.path.join(self.root, info["file_name"])
         try:
-            return read_image(path, (info["width"], info["height"]), needed_side)
+            yield os.path.join(self.root, info["file_name"]), (info["width"], info["height"])
         except ImageReadError as error:
             raise ImageReadError(f"{error} (image id {info['id']} of {self.ann_file})") from error
 

@@ -6,7 +6,7 @@ import json
 import logging
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -40,6 +40,7 @@ _BAD_BOX: Final = 2
 _NO_OUTLINE: Final = 3
 _BAD_OUTLINE: Final = 4
 _BAD_KEYPOINTS: Final = 5
+_BAD_CROWD: Final = 6
 _REASONS: Final = (
     "",
     "with an image id that is not in 'images'",
@@ -47,9 +48,11 @@ _REASONS: Final = (
     "without an outline, while others have one",
     "with a damaged outline",
     "with damaged keypoints",
+    "with an 'iscrowd' that is neither 0 nor 1",
 )
 """Why an annotation is left out, the first that holds."""
-
+_NO: Final = frozenset(("0", "0.0", "false", "no", "none", "null", ""))
+_YES: Final = frozenset(("1", "1.0", "true", "yes"))
 
 Id: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -72,10 +75,21 @@ class Skipped:
 
     def __init__(self) -> None:
         self._ids: defaultdict[str, list[int]] = defaultdict(list)
+        self._details: dict[str, str] = {}
 
-    def add(self, reason: str, annotation_id: int) -> None:
-        """Count an annotation, left out for a reason in the form "with an empty box"."""
+    def add(self, reason: str, annotation_id: int, detail: str = "") -> None:
+        """Count an annotation, left out for a reason in the form "with an empty box".
+
+        ``detail`` says more of this annotation; that of the first of a reason is told.
+        """
         self._ids[reason].append(annotation_id)
+        if detail:
+            self._details.setdefault(reason, detail)
+
+    @property
+    def ids(self) -> dict[str, list[int]]:
+        """Reason -> ids of the annotations."""
+        return dict(self._ids)
 
     def __len__(self) -> int:
         return sum(len(ids) for ids in self._ids.values())
@@ -84,6 +98,11 @@ class Skipped:
         return "; ".join(
             f"{len(ids)} {why} (ids {examples(ids)})" for why, ids in self._ids.items()
         )
+
+    def explained(self) -> str:
+        """The same, with what is wrong with the first of a reason, where that is known."""
+        told = (f"; the first {why}: {what}" for why, what in self._details.items())
+        return str(self) + "".join(told)
 
 
 def examples(values: Iterable[object]) -> str:
@@ -98,15 +117,21 @@ class AnnotationCollector:
 
     Args:
         images: what annotations may be of.
+        fields: as in ``checked_content``.
 
     Attributes:
-        has_outlines: whether any annotation so far has an outline, be it damaged.
-        has_keypoints: whether any annotation so far has as many keypoints as a person.
+        has_outlines: whether any annotation so far has an outline, be it damaged; where none are
+            asked for, whether all of them have a sound one.
+        has_keypoints: whether keypoints are asked for, and any annotation so far has as many as a
+            person.
     """
 
-    def __init__(self, images: ImageTable) -> None:
+    def __init__(self, images: ImageTable, fields: Collection[str] | None = None) -> None:
         self._images = images
-        self.has_outlines = self.has_keypoints = False
+        self._wants_outlines = fields is None or "masks" in fields
+        self._wants_keypoints = fields is None or "keypoints" in fields
+        self._some_outline = self.has_keypoints = False
+        self._details: dict[int, str] = {}
         self._damage, self._is_crowd = array("b"), array("b")
         self._ids, self._places, self._categories = array("q"), array("q"), array("q")
         self._boxes, self._areas = array("d"), array("d")
@@ -116,6 +141,12 @@ class AnnotationCollector:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def has_outlines(self) -> bool:
+        """See the class."""
+        lacking = _NO_OUTLINE in self._damage or _BAD_OUTLINE in self._damage
+        return self._some_outline and (self._wants_outlines or not lacking)
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -145,7 +176,9 @@ class AnnotationCollector:
         self._lengths.extend(map(len, outlines))
         self._ids.fromlist([row.id for row in rows])
         self._categories.fromlist([row.category_id for row in rows])
-        self._is_crowd.fromlist([1 if row.iscrowd else 0 for row in rows])
+        crowd = [_is_crowd(row.iscrowd) for row in rows]
+        damage[[i for i, known in enumerate(crowd) if known is None and not damage[i]]] = _BAD_CROWD
+        self._is_crowd.fromlist([1 if known else 0 for known in crowd])
         self._places.frombytes(places.tobytes())
         self._boxes.frombytes(boxes.tobytes())
         self._areas.frombytes(areas.tobytes())
@@ -159,7 +192,7 @@ class AnnotationCollector:
         """
         damage = np.frombuffer(self._damage, dtype=np.int8).copy()
         if not self.has_outlines:
-            damage[damage == _NO_OUTLINE] = 0
+            damage[(damage == _NO_OUTLINE) | (damage == _BAD_OUTLINE)] = 0
         keypoints = np.zeros((len(self), NUM_VALUES if self.has_keypoints else 0))
         if self.has_keypoints:
             keypoints[self._keypoint_rows] = np.reshape(self._keypoints, (-1, NUM_VALUES))
@@ -167,7 +200,7 @@ class AnnotationCollector:
             damage[bad[damage[bad] == 0]] = _BAD_KEYPOINTS
         skipped = Skipped()
         for row in np.flatnonzero(damage).tolist():
-            skipped.add(_REASONS[damage[row]], self._ids[row])
+            skipped.add(_REASONS[damage[row]], self._ids[row], self._details.get(row, ""))
         places = np.where(damage == 0, np.frombuffer(self._places, dtype=np.int64), -1)
         by_image = places.argsort(kind="stable")[np.count_nonzero(damage) :]
         boxes = np.frombuffer(self._boxes).reshape(-1, 4)
@@ -191,7 +224,7 @@ class AnnotationCollector:
 
     def _add_keypoints(self, rows: Sequence[AnnotationRow]) -> None:
         for number, row in enumerate(rows, start=len(self)):
-            if not row.keypoints:
+            if not (row.keypoints and self._wants_keypoints):
                 continue
             self.has_keypoints |= are_of_a_person(row.keypoints)
             try:
@@ -213,7 +246,7 @@ class AnnotationCollector:
         are_sound = are_polygons(b";".join(lists))
         for i, text in enumerate(texts):
             if text.startswith(b"[") and (are_sound or are_polygons(text)):
-                self.has_outlines = True
+                self._some_outline = True
             else:
                 texts[i] = self._checked_text(rows[i], places, damage, i)
         return texts
@@ -229,7 +262,7 @@ class AnnotationCollector:
         outline: Any = row.segmentation
         if isinstance(outline, msgspec.Raw):
             outline = json.loads(bytes(outline) or b"null")
-        self.has_outlines = self.has_outlines or bool(outline)
+        self._some_outline = self._some_outline or bool(outline)
         if damage[i] == 0 and not outline:
             damage[i] = _NO_OUTLINE
         if damage[i]:
@@ -237,12 +270,21 @@ class AnnotationCollector:
         try:
             usable = checked_outline(outline, *self._images.sizes_hw[places[i]].tolist())
         except ValueError as error:
-            logger.debug("annotation %d: %s", row.id, error)
+            if _BAD_OUTLINE not in self._damage:
+                self._details[len(self) + i] = str(error)
             damage[i] = _BAD_OUTLINE
             return b""
         if isinstance(usable, list):
             usable = [list(map(float, polygon)) for polygon in usable]
         return msgspec.json.encode(usable)
+
+
+def _is_crowd(value: object) -> bool | None:
+    """What "iscrowd" says; None of what is neither 0 nor 1 in any of the usual spellings."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return bool(value)
+    word = value.strip().lower() if isinstance(value, str) else "?"
+    return False if word in _NO else True if word in _YES else None
 
 
 def _areas(rows: Sequence[AnnotationRow]) -> NDArray[np.float64]:

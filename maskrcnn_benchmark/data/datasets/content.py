@@ -2,11 +2,12 @@
 
 What makes content unusable raises a ``DatasetError``: a missing section or entry, an entry of
 another type, an id that occurs twice, an unknown category. What merely makes an annotation useless
-is left out, counted and logged: an unknown image, a box or an outline that is damaged.
+is left out, counted and logged: an unknown image, a box or an outline that is damaged. What only
+looks different is read: whole numbers written as 1.0, a polygon that is in no list.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -36,7 +37,7 @@ _Test: TypeAlias = tuple[Callable[[Any], bool], str]
 
 _ID: Final[_Test] = (
     lambda value: type(value) is int and -(2**63) <= value < 2**63,
-    "an integer",
+    "an integer of less than 64 bits",
 )
 _SIDE: Final[_Test] = (lambda value: type(value) is int and value > 0, "a positive integer")
 _FILE: Final[_Test] = (lambda value: isinstance(value, str) and bool(value), "a file name")
@@ -60,6 +61,7 @@ _REQUIRED: Final[Mapping[str, Mapping[str, _Test]]] = MappingProxyType(
     }
 )
 """What each entry of a section must have: key -> (test, what is expected)."""
+_WHOLE_NUMBERS: Final = ("id", "image_id", "category_id", "height", "width")
 
 _Side: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
 _Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
@@ -87,9 +89,10 @@ class CocoContent(NamedTuple):
         annotations: "iscrowd" and "area" are filled in where missing. Polygons that are none are
             gone, RLEs are compressed with text counts.
         skipped: what was left out.
-        has_outlines: whether any annotation has an outline. If so, those without were left out.
-        has_keypoints: whether any annotation has a person's keypoints. If so, those without got
-            keypoints that are not annotated.
+        has_outlines: whether any annotation has an outline; those without were left out then. Where
+            no outlines are asked for: whether all have one.
+        has_keypoints: whether any annotation has a person's keypoints and keypoints are asked for.
+            If so, those without got keypoints that are not annotated.
     """
 
     source: str
@@ -101,13 +104,17 @@ class CocoContent(NamedTuple):
     has_keypoints: bool
 
 
-def checked_content(content: Mapping[str, Any], source: str) -> CocoContent:
+def checked_content(
+    content: Mapping[str, Any], source: str, fields: Collection[str] | None = None
+) -> CocoContent:
     """The content in arrays, checked; what was given is left as it is.
 
     Args:
         content: lists "images", "categories" and "annotations" with the entries that COCO's JSON
             files have; further keys are allowed. "annotations" may be missing, as in test sets.
         source: what to call it in messages.
+        fields: what is asked for besides boxes, some of "masks" and "keypoints": what is wrong with
+            the others does not count. None asks for all that there is.
 
     Raises:
         DatasetError: it cannot be used as a whole.
@@ -115,7 +122,7 @@ def checked_content(content: Mapping[str, Any], source: str) -> CocoContent:
     whole = {"annotations": [], **content}
     images = _image_table(whole, source)
     categories = {entry["id"]: entry["name"] for entry in sorted_categories(whole, source)}
-    collected = AnnotationCollector(images)
+    collected = AnnotationCollector(images, fields)
     for rows in _rows(whole, "annotations", AnnotationRow, source):
         collected.add(rows)
     _check_unique(collected.ids, "annotations", source)
@@ -124,7 +131,7 @@ def checked_content(content: Mapping[str, Any], source: str) -> CocoContent:
     _check_categories_known(collected, categories, source)
     table, skipped = collected.table(list(categories))
     if len(skipped) == len(collected) > 0:
-        raise DatasetError(f"{source}: no annotation is usable: {skipped}")
+        raise DatasetError(f"{source}: no annotation is usable: {skipped.explained()}")
     return CocoContent(
         source,
         images,
@@ -146,9 +153,9 @@ def sorted_categories(content: Mapping[str, Any], source: str) -> list[Entry]:
     Raises:
         DatasetError: there is no such section, or an entry is not as it must be.
     """
-    ids = [row.id for rows in _rows(content, "categories", _CategoryRow, source) for row in rows]
-    _check_unique(np.array(ids, dtype=np.int64), "categories", source)
-    return sorted(content["categories"], key=lambda category: int(category["id"]))
+    rows = [row for rows in _rows(content, "categories", _CategoryRow, source) for row in rows]
+    _check_unique(np.array([row.id for row in rows], dtype=np.int64), "categories", source)
+    return [{"id": row.id, "name": row.name} for row in sorted(rows, key=lambda row: row.id)]
 
 
 def _image_table(content: Mapping[str, Any], source: str) -> ImageTable:
@@ -186,6 +193,7 @@ def _row(entry: object, section: str, kind: type[Row], where: str) -> Row:
     """The structure of an entry that has what it must."""
     if not isinstance(entry, dict):
         raise DatasetError(f"{where} must be an object, not {entry!r:.60}")
+    entry = _with_integers(entry)
     for key, (is_valid, expected) in _REQUIRED[section].items():
         if not is_valid(entry.get(key)):
             came = f"{entry[key]!r:.60}" if key in entry else "nothing"
@@ -196,6 +204,12 @@ def _row(entry: object, section: str, kind: type[Row], where: str) -> Row:
     if "bbox" in row and not are_coordinates(row["bbox"]):
         row["bbox"] = (math.nan,) * 4
     return kind(**row)
+
+
+def _with_integers(entry: Entry) -> Entry:
+    """The entry with 1 in place of 1.0, as pandas and MATLAB write whole numbers."""
+    found = {key: entry[key] for key in _WHOLE_NUMBERS if type(entry.get(key)) is float}
+    return {**entry, **{key: int(value) for key, value in found.items() if value.is_integer()}}
 
 
 def _check_unique(ids: NDArray[np.int64], section: str, source: str) -> None:

@@ -19,6 +19,7 @@ Sample: TypeAlias = tuple[Any, BoxList, int]
 """The image (PIL, or a tensor after the transforms), its boxes, and its id."""
 
 
+_NUM_NAMES: Final = 10
 _FROM_DATASET: Final = (
     *("name", "categories", "contiguous_category_id_to_json_id", "has_masks", "has_keypoints"),
     *("get_img_info", "read_image", "get_target", "ground_truth"),
@@ -33,6 +34,7 @@ class DetectionDataset(Dataset[Sample]):
         transforms: what ``dataset[i]`` does to image and target; None does nothing.
         image_ids: the id of each image, as results carry it.
         categories: contiguous id (from 1; 0 is background) -> category name.
+        has_class_names: whether these are names that mean something.
         contiguous_category_id_to_json_id: contiguous id -> id in the ground truth and in results.
         has_masks: whether targets have the field "masks".
         has_keypoints: whether targets have the field "keypoints" (of persons).
@@ -46,6 +48,7 @@ class DetectionDataset(Dataset[Sample]):
     transforms: Transform | None = None
     image_ids: Sequence[int]
     categories: Mapping[int, str]
+    has_class_names: bool = True
     contiguous_category_id_to_json_id: Mapping[int, int]
     has_masks: bool = False
     has_keypoints: bool = False
@@ -83,6 +86,25 @@ class DetectionDataset(Dataset[Sample]):
         """
         return {}
 
+    def with_classes(self, names: Mapping[int, str]) -> "DetectionDataset":
+        """The same images with the labels of other classes, which are told by their names.
+
+        Annotations of classes that are not among ``names`` are left out.
+
+        Args:
+            names: label (from 1) -> name.
+
+        Raises:
+            DatasetError: the classes differ, and this kind of data set has no other labels.
+        """
+        if dict(names) == dict(self.categories):
+            return self
+        raise DatasetError(
+            f"the data set {self.name} has the classes {_listed(self.categories)}, but the model "
+            f"{_listed(names)}; data sets of the class {type(self).__name__} cannot be matched by "
+            "names: that needs a method with_classes"
+        )
+
     @cached_property
     def id_to_img_map(self) -> Mapping[int, int]:
         """Position -> image id."""
@@ -99,6 +121,17 @@ class DetectionDataset(Dataset[Sample]):
     def read_reduced_image(self, index: int, needed_side: int) -> Image.Image:  # noqa: ARG002 - see below
         """The same, or a smaller version of it whose shorter side has ``needed_side`` px."""
         return self.read_image(index)
+
+    def check_image(self, index: int, *, whole: bool) -> None:
+        """Raise what reading the image at a position would raise.
+
+        Args:
+            index: the position.
+            whole: read all of it; else look only at what is had for little, such as its size.
+
+        Raises:
+            ImageReadError: the image cannot be used.
+        """
 
     def get_target(self, index: int) -> BoxList:
         """What to train on in the image at a position, in px of the original image.
@@ -136,7 +169,12 @@ class DetectionDataset(Dataset[Sample]):
             box_only: measure the recall of proposals without classes instead.
             backend: what computes COCO's numbers, "hotcoco" or "pycocotools".
             output_folder: where result files go; None writes none.
+
+        Raises:
+            DatasetError: the data set does not tell what is to be found.
         """
+        if getattr(self.ground_truth, "__func__", None) is DetectionDataset.ground_truth:
+            raise self._lacks("ground_truth()")
         if box_only:
             return ProposalEvaluator(self, output_folder)
         return COCOEvaluator(self, iou_types, backend, output_folder)
@@ -166,6 +204,7 @@ class AdaptedDataset(DetectionDataset):
         self.image_ids = getattr(dataset, "image_ids", None) or [
             dataset.get_img_info(index).get("id", index) for index in range(len(dataset))
         ]
+        self.has_class_names = hasattr(dataset, "categories")
         if not hasattr(dataset, "contiguous_category_id_to_json_id"):
             self.contiguous_category_id_to_json_id = {label: label for label in self.categories}
 
@@ -185,6 +224,12 @@ def _with_offset(target: BoxList, pixel_offset: int) -> BoxList:
     if target.pixel_offset == pixel_offset:
         return target
     return target.with_pixel_offset(pixel_offset)
+
+
+def _listed(classes: Mapping[int, str]) -> str:
+    """The first few names, in the order of labels."""
+    names = [classes[label] for label in sorted(classes)]
+    return ", ".join(names[:_NUM_NAMES]) + (", ..." if len(names) > _NUM_NAMES else "")
 
 
 def as_detection_dataset(

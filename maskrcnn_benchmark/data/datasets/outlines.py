@@ -34,7 +34,8 @@ def checked_outline(segmentation: object, height: int, width: int) -> Outline:
     Polygons of less than three points or with an odd count of numbers are left out.
 
     Args:
-        segmentation: a list of flat polygons ``[x1, y1, x2, y2, ...]``, or an RLE dict.
+        segmentation: a list of flat polygons ``[x1, y1, x2, y2, ...]``, or an RLE dict. A single
+            polygon that is in no list, and points as pairs, are understood, too.
         height: px of the image.
         width: px of the image.
 
@@ -48,16 +49,42 @@ def checked_outline(segmentation: object, height: int, width: int) -> Outline:
         raise ValueError(f"an outline must be a list or an object, not {segmentation!r:.40}")
     polygons = [
         polygon
-        for polygon in segmentation
-        if isinstance(polygon, list)
-        and len(polygon) >= _MIN_POLYGON_NUMBERS
-        and len(polygon) % 2 == 0
+        for polygon in _flat_polygons(segmentation)
+        if len(polygon) >= _MIN_POLYGON_NUMBERS and len(polygon) % 2 == 0
     ]
     if not polygons:
-        raise ValueError("no polygon of at least three points")
+        raise ValueError(
+            "expected a list of polygons, each a list of x and y in turn of three points or more, "
+            f"got {segmentation!r:.60}"
+        )
     if not all(are_coordinates(polygon) for polygon in polygons):
-        raise ValueError(f"a coordinate that is no number within +-{MAX_COORDINATE:g}")
+        wrong = next(polygon for polygon in polygons if not are_coordinates(polygon))
+        raise ValueError(
+            f"a coordinate that is no number within +-{MAX_COORDINATE:g}: {wrong!r:.60}"
+        )
     return polygons
+
+
+def _flat_polygons(segmentation: list[Any]) -> list[list[Any]]:
+    """The polygons of a list, each flat, in whichever way they are nested."""
+    if segmentation and not any(isinstance(item, list) for item in segmentation):
+        return [segmentation]
+    if _are_points(segmentation):
+        return [[value for point in segmentation for value in point]]
+    return [
+        [value for point in polygon for value in point] if _are_points(polygon) else polygon
+        for polygon in segmentation
+        if isinstance(polygon, list)
+    ]
+
+
+def _are_points(polygon: object) -> bool:
+    """Whether something is a list of three pairs or more."""
+    return (
+        isinstance(polygon, list)
+        and len(polygon) >= _MIN_POLYGON_NUMBERS // 2
+        and all(isinstance(point, list) and len(point) == 2 for point in polygon)
+    )
 
 
 def are_polygons(text: bytes) -> bool:

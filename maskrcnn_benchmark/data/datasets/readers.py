@@ -1,7 +1,7 @@
 """The formats of annotations that can be read, each by one function."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -32,11 +32,18 @@ def find_reader(reader: str | Reader) -> Reader:
     return READERS[reader]
 
 
-def read_content(ann_file: _Path, root: _Path, reader: str | Reader = COCO_JSON) -> CocoContent:
+def read_content(
+    ann_file: _Path,
+    root: _Path,
+    reader: str | Reader = COCO_JSON,
+    fields: Collection[str] | None = None,
+) -> CocoContent:
     """The annotations of a data set, checked, as the reader or the one of that name finds them.
+
+    ``fields`` are those of ``checked_content``.
 
     Raises:
         DatasetError: they cannot be read or used.
         ConfigError: the reader is unknown.
     """
-    return checked_content(find_reader(reader)(ann_file, root), os.fspath(ann_file))
+    return checked_content(find_reader(reader)(ann_file, root), os.fspath(ann_file), fields)

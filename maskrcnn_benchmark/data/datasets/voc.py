@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.content import CocoContent, Entry
+from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.datasets.readers import read_content
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.transforms.transforms import Transform
@@ -105,6 +106,11 @@ class PascalVOCDataset(COCODataset):
     def known_categories(cls, **arguments: Any) -> dict[int, str]:  # noqa: ARG003 - the same for all
         """The 20 classes, wherever the photos are."""
         return {label: name for name, label in _LABELS.items()}
+
+    def with_classes(self, names: Mapping[int, str]) -> DetectionDataset:
+        """The data set itself, for classes that begin with VOC's own; see the base class."""
+        own = all(names.get(label) == name for label, name in self.categories.items())
+        return self if own else DetectionDataset.with_classes(self, names)
 
     def map_class_id_to_class_name(self, class_id: int) -> str:
         """The name of a label."""

@@ -176,3 +176,71 @@ def test_categories_by_ascending_id():
     assert sorted_categories({"categories": entries}, "memory") == entries[::-1]
     with pytest.raises(DatasetError, match=r"memory: categories\[0\].*'name'"):
         sorted_categories({"categories": [{"id": 1}]}, "memory")
+
+
+def test_whole_numbers_written_as_floats_are_whole_numbers():
+    """As MATLAB, pandas and NumPy write them; 1.5 is none."""
+    floats = {"id": 1.0, "width": 10.0, "height": 8.0}
+    entry = annotation(4.0, 1.0, 3.0)
+    checked = check(
+        images=[{**image(), **floats}],
+        annotations=[entry],
+        categories=[{"id": 3.0, "name": "cat"}],
+    )
+    assert checked.images.info(0) == image()
+    assert checked.categories == {3: "cat"}
+    assert kept_ids(checked) == [4]
+    with pytest.raises(DatasetError, match=r"'image_id'.*integer.*1\.5"):
+        check(annotations=[annotation(1, 1.5)])
+
+
+def test_ids_that_no_computer_word_holds_are_refused():
+    with pytest.raises(DatasetError, match=r"'id'.*64 bits.*99999999999999999999"):
+        check(images=[image(99999999999999999999)])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(False, 0), (True, 1), ("0", 0), ("1", 1), ("false", 0), ("True", 1), (1.0, 1), (None, 0)],
+)
+def test_crowd_flags_in_any_spelling(value, expected):
+    assert kept(check(annotations=[annotation(iscrowd=value)]))[0]["iscrowd"] == expected
+
+
+def test_a_crowd_flag_that_says_nothing_is_damage():
+    checked = check(annotations=[annotation(1), annotation(2, iscrowd="perhaps")])
+    assert str(checked.skipped) == "1 with an 'iscrowd' that is neither 0 nor 1 (ids 2)"
+
+
+def test_the_first_damaged_outline_is_explained():
+    broken = annotation(2, segmentation={"size": [10, 8], "counts": [80]})
+    told = check(annotations=[annotation(1), broken, annotation(3)]).skipped.explained()
+    assert "RLE of size [10, 8] (h, w) in an image of [8, 10]" in told
+
+
+def test_what_is_not_asked_for_cannot_be_wrong():
+    """A model of boxes needs no outlines, a model of masks no keypoints."""
+    entries = [
+        annotation(1),
+        without(annotation(2), "segmentation"),
+        annotation(3, segmentation=[[1, 2, 3]]),
+        annotation(4, keypoints=[1, 2, 3]),
+        annotation(5, keypoints=[1, 2, 2] * 17),
+    ]
+    boxes = checked_content(content(annotations=entries), "memory", ())
+    assert kept_ids(boxes) == [1, 2, 3, 4, 5]
+    assert (boxes.has_outlines, boxes.has_keypoints) == (False, False)
+    masks = checked_content(content(annotations=entries), "memory", ("masks",))
+    assert kept_ids(masks) == [1, 4, 5]
+    assert (masks.has_outlines, masks.has_keypoints) == (True, False)
+    everything = check(annotations=entries)
+    assert kept_ids(everything) == [1, 5]
+    assert everything.has_keypoints
+
+
+def test_fields_of_exporters_are_not_looked_at():
+    """CVAT and Datumaro, Roboflow, Label Studio, each with types of their own."""
+    extras = {"license": "", "flickr_url": 0, "coco_url": None, "date_captured": 0}
+    more = {"attributes": {"occluded": False}, "score": "", "keypoints": None, "id_": "x"}
+    checked = check(images=[{**image(), **extras}], annotations=[annotation(**more)])
+    assert kept_ids(checked) == [1]

@@ -24,7 +24,20 @@ def test_polygons_that_are_none_are_left_out():
 
 
 @pytest.mark.parametrize(
-    "outline", [[], [[]], [[0, 0, 4, 4]], [[1, 2, 3, 4, 5]], [7, 8, 9, 1, 2, 3]]
+    "nested",
+    [
+        TRIANGLE,
+        [[0, 0], [4, 0], [0, 4]],
+        [[[0, 0], [4, 0], [0, 4]]],
+    ],
+)
+def test_a_polygon_nested_otherwise_is_the_same_polygon(nested):
+    """Frequent mistakes of converters: in no list, or with points in pairs."""
+    assert checked_outline(nested, 8, 8) == [TRIANGLE]
+
+
+@pytest.mark.parametrize(
+    "outline", [[], [[]], [[0, 0, 4, 4]], [[1, 2, 3, 4, 5]], [7, 8, 9, 1], [[1, 2], [3, 4]]]
 )
 def test_no_polygon_left(outline):
     with pytest.raises(ValueError, match="three points"):

@@ -5,8 +5,8 @@ import pytest
 from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.data import make_datasets
-from maskrcnn_benchmark.data.build import load_dataset
 from maskrcnn_benchmark.data.datasets.readers import read_content
+from maskrcnn_benchmark.data.entries import load_dataset
 from maskrcnn_benchmark.data.errors import DatasetError
 from tests.data.tiny_coco import image, write
 
