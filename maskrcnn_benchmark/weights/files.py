@@ -15,6 +15,7 @@ from torch import Tensor
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.weights.caffe2 import load_caffe2_weights
 from maskrcnn_benchmark.weights.detectron2 import (
+    BN_EPS,
     convert_detectron2,
     convert_detectron2_resnet,
     is_detectron2,
@@ -221,7 +222,7 @@ def _sort_content(
     if is_checkpoint and not (is_foreign and is_known_network(tensors)):
         return WeightFile(tensors, "a checkpoint", entries=entries)
     if is_foreign:
-        return convert_backbone(tensors)
+        return convert_backbone(tensors, frozen_eps=BN_EPS if detectron2_rules else 0.0)
     return WeightFile(tensors, "a bare state dict")
 
 

@@ -37,17 +37,21 @@ _UNKNOWN_KIND = "a bare backbone"
 _QUANTIZED_PARTS = ("weight_u8", "scale", "zero_point", "bias")
 
 
-def convert_backbone(state_dict: Mapping[str, Tensor]) -> WeightFile:
+def convert_backbone(state_dict: Mapping[str, Tensor], *, frozen_eps: float = 0.0) -> WeightFile:
     """The bare state dict of an ImageNet network under the names of our backbones.
 
     Known are torchvision's ResNet and ResNeXt, MobileNetV2 as torchvision and as the
     ``features.N.conv.M`` school name it, VoVNetV2 as timm and as its author name it, and HRNet as
     its authors and timm name it. Anything else keeps its names, less the classifier.
+
+    Args:
+        state_dict: of the network.
+        frozen_eps: epsilon of norms that are frozen in the file, of detectron2's 1e-5, of ours 0.
     """
     names = state_dict.keys()
-    # A body saved from a model of ours has frozen batch norms: no counters, and no epsilon.
+    # A body saved from a detector has frozen batch norms, which count nothing.
     has_counters = any(name.endswith(".num_batches_tracked") for name in names)
-    bn_eps = TORCH_BN_EPS if has_counters else 0.0
+    bn_eps = TORCH_BN_EPS if has_counters else frozen_eps
     # Before the ResNets, whose first layers have the same names.
     if _HRNET_BRANCH in names:
         bn_eps = TORCH_BN_EPS if any(map(_HRNET_CLASSIFIER.match, names)) else bn_eps

@@ -374,3 +374,12 @@ def test_a_model_of_other_stages_is_not_filled_in_silence(file_of_centermask2: P
     checkpointer = DetectronCheckpointer(cfg, build_detection_model(cfg))
     with pytest.raises(CheckpointError, match=r"nothing for 9 tensors.*backbone\.body"):
         checkpointer.load(os.fspath(file_of_centermask2))
+
+
+@pytest.mark.parametrize(("rules", "eps"), [(True, 1e-5), (False, 0.0)])
+def test_frozen_norms_of_a_bare_body_have_the_epsilon_of_the_rules(rules, eps, tmp_path: Path):
+    path = tmp_path / "vovnet39_ese_detectron2.pth"
+    torch.save({"stem.stem_1/conv.weight": ONE, "stem.stem_1/norm.running_var": ONE}, path)
+    file = read_weight_file(path, [], detectron2_rules=rules)
+    assert file.is_backbone
+    assert file.bn_eps == eps
