@@ -54,8 +54,9 @@ def convert_backbone(state_dict: Mapping[str, Tensor], *, frozen_eps: float = 0.
     bn_eps = TORCH_BN_EPS if has_counters else frozen_eps
     # Before the ResNets, whose first layers have the same names.
     if _HRNET_BRANCH in names:
-        bn_eps = TORCH_BN_EPS if any(map(_HRNET_CLASSIFIER.match, names)) else bn_eps
-        settings = TORCHVISION_SETTINGS if bn_eps else None
+        is_trained = has_counters or any(map(_HRNET_CLASSIFIER.match, names))
+        bn_eps = TORCH_BN_EPS if is_trained else frozen_eps
+        settings = TORCHVISION_SETTINGS if is_trained else None
         return _body(state_dict, "an ImageNet HRNet", bn_eps, settings, _HRNET_CLASSIFIER)
     if {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= names:
         renamed = {_rename_resnet(name): value for name, value in state_dict.items()}
