@@ -191,7 +191,8 @@ def test_results_in_the_photo(case: str, image: int, evaluate):
     assert misses <= 1
 
 
-@CASES
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [LITE, LARGE])
 def test_losses_and_gradients(case: str, tmp_path: Path):
     model = make_model(case, tmp_path).train()
     losses = model(*make_batch(case))
