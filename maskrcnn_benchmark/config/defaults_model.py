@@ -49,11 +49,12 @@ _C.MODEL.FCOS_MASK = False
 _C.MODEL.NUM_CLASSES = 0
 
 _C.MODEL.DENSE = CfgNode()
-# Name of the dense detector, a key of `config.families.FAMILIES`: "fcos", "retinanet", "rpn", or
-# one that a script registered. "": RETINANET_ON, FCOS_ON and RPN_ONLY choose. Settings that a
-# detector has of its own are keys of MODEL.DENSE.SETTINGS.
+# Name of the dense detector, a key of `config.families.FAMILIES`: "fcos", "retinanet", "rpn",
+# "yolact", or one that a script registered. "": RETINANET_ON, FCOS_ON and RPN_ONLY choose.
+# Settings that a detector has of its own are keys of MODEL.DENSE.SETTINGS.
 _C.MODEL.DENSE.FAMILY = ""
-# Settings that the detector has of its own; the shipped ones have none.
+# Settings that the detector has of its own: those of "yolact" are in
+# `modeling/dense/yolact/settings.py`, the other shipped ones have none.
 _C.MODEL.DENSE.SETTINGS = CfgNode()
 
 _C.MODEL.BACKBONE = CfgNode()
@@ -99,6 +100,15 @@ _C.MODEL.GROUP_NORM.NUM_GROUPS = 32
 # Added to the variance.
 _C.MODEL.GROUP_NORM.EPSILON = 1e-5
 
+# Batch norms that are trained ("...WithBatchNorm" in MODEL.RESNETS, and DarkNet's).
+_C.MODEL.BATCH_NORM = CfgNode()
+# Added to the variance.
+_C.MODEL.BATCH_NORM.EPSILON = 1e-5
+# Share of a batch in the running statistics.
+_C.MODEL.BATCH_NORM.MOMENTUM = 0.1
+# With fewer training images of a batch in each process than this, the norms are not trained.
+_C.MODEL.BATCH_NORM.MIN_IMAGES = 0
+
 _C.MODEL.RESNETS = CfgNode()
 # Groups of the 3x3 convolutions. 1: ResNet; more: ResNeXt (32 in X-101-32x8d).
 _C.MODEL.RESNETS.NUM_GROUPS = 1
@@ -107,9 +117,10 @@ _C.MODEL.RESNETS.WIDTH_PER_GROUP = 64
 # True: the stride of a stage is in its first 1x1 convolution (MSRA and Caffe2 weights);
 # False: in the 3x3 convolution (ResNeXt and torchvision weights).
 _C.MODEL.RESNETS.STRIDE_IN_1X1 = True
-# Residual block: "BottleneckWithFixedBatchNorm" or "BottleneckWithGN".
+# Residual block: "BottleneckWithFixedBatchNorm", "BottleneckWithGN", or "BottleneckWithBatchNorm",
+# whose norms are trained (MODEL.BATCH_NORM).
 _C.MODEL.RESNETS.TRANS_FUNC = "BottleneckWithFixedBatchNorm"
-# Stem: "StemWithFixedBatchNorm" or "StemWithGN".
+# Stem: "StemWithFixedBatchNorm", "StemWithGN" or "StemWithBatchNorm".
 _C.MODEL.RESNETS.STEM_FUNC = "StemWithFixedBatchNorm"
 # Dilation of the fifth stage of C4 and C5 models: 1 or 2 (2 keeps the stride at 16). With a
 # feature pyramid it is 1.
@@ -127,6 +138,11 @@ _C.MODEL.RESNETS.STAGE_WITH_DCN = (False, False, False, False)
 _C.MODEL.RESNETS.WITH_MODULATED_DCN = False
 # Groups of channels that share one set of offsets.
 _C.MODEL.RESNETS.DEFORMABLE_GROUPS = 1
+# Of the blocks of such a stage the first and then every DCN_INTERVAL-th is deformable; 1: all.
+_C.MODEL.RESNETS.DCN_INTERVAL = 1
+# Kind of these layers: "DFConv2d", or "ModulatedDeformConvPack": version 2 with a bias, whose
+# offsets start at 0 (YOLACT++; needs WITH_MODULATED_DCN).
+_C.MODEL.RESNETS.DCN_LAYER = "DFConv2d"
 
 _C.MODEL.VOVNET = CfgNode()
 # Kept for old YAMLs; read by nothing (MODEL.WEIGHT names the weights).

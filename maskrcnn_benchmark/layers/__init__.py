@@ -6,7 +6,12 @@ from torch.nn.functional import interpolate
 from maskrcnn_benchmark.layers._ops import ops_status
 from maskrcnn_benchmark.layers._ops.library import BuildRecord, OpsStatus
 from maskrcnn_benchmark.layers.attention import EffectiveSqueezeExcitation, SpatialAttention
-from maskrcnn_benchmark.layers.batch_norm import FrozenBatchNorm2d, NormSequential, conv_norm
+from maskrcnn_benchmark.layers.batch_norm import (
+    FrozenBatchNorm2d,
+    NormSequential,
+    StillBatchNorm2d,
+    conv_norm,
+)
 from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
 from maskrcnn_benchmark.layers.deform_conv_modules import (
     DeformConv,
@@ -60,6 +65,7 @@ __all__ = [
     "SelfAdjustingSmoothL1Loss",
     "SigmoidFocalLoss",
     "SpatialAttention",
+    "StillBatchNorm2d",
     "at_least_float32",
     "batched_nms",
     "conv_norm",

@@ -1,4 +1,4 @@
-"""Batch normalisation with frozen statistics and affine parameters."""
+"""Batch normalisation whose statistics and affine parameters are not trained."""
 
 from typing import Any
 
@@ -56,6 +56,22 @@ class FrozenBatchNorm2d(nn.Module):
     def extra_repr(self) -> str:
         """Number of channels, for printing the module."""
         return f"{len(self.weight)}"
+
+
+class StillBatchNorm2d(nn.BatchNorm2d):
+    """PyTorch's batch norm, but in evaluation mode all the time, and without gradients of its own.
+
+    What small batches make of norms that have learnt elsewhere; arguments and names are theirs.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(num_features, eps, momentum)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "StillBatchNorm2d":  # noqa: ARG002 - of every module
+        """Itself, unchanged."""
+        return super().train(False)
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:

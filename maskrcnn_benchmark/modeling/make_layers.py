@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch.distributed as dist
 from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.layers import Conv2d, NormSequential
+from maskrcnn_benchmark.layers import Conv2d, NormSequential, StillBatchNorm2d
 
 NormFactory = Callable[[int], nn.Module]
 
@@ -64,6 +65,35 @@ class GroupNormSettings:
         return nn.GroupNorm(groups, channels, self.epsilon)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchNormSettings:
+    """Batch normalisation as it is trained; calling it with a channel count returns the layer.
+
+    Args:
+        epsilon: added to the variance.
+        momentum: share of a batch in the running statistics, in (0, 1].
+        is_still: neither the statistics nor scale and shift are trained.
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.1
+    is_still: bool = False
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "BatchNormSettings":
+        """Settings read from MODEL.BATCH_NORM; still if a process trains on too few images."""
+        section = cfg.MODEL.BATCH_NORM
+        is_distributed = dist.is_available() and dist.is_initialized()
+        num_processes = dist.get_world_size() if is_distributed else 1
+        share = cfg.SOLVER.IMS_PER_BATCH // num_processes
+        return cls(section.EPSILON, section.MOMENTUM, share < section.MIN_IMAGES)
+
+    def __call__(self, channels: int) -> nn.BatchNorm2d:
+        """Batch normalisation of ``channels`` channels, with scale and shift."""
+        layer = StillBatchNorm2d if self.is_still else nn.BatchNorm2d
+        return layer(channels, self.epsilon, self.momentum)
+
+
 def init_kaiming_uniform(layer: nn.Conv2d | nn.Linear) -> None:
     """Initialises weights as Caffe2's XavierFill (a=1) and zeroes the bias."""
     nn.init.kaiming_uniform_(layer.weight, a=1)
@@ -74,6 +104,13 @@ def init_kaiming_uniform(layer: nn.Conv2d | nn.Linear) -> None:
 def init_kaiming_normal(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
     """Initialises weights as Caffe2's MSRAFill (fan out, ReLU) and zeroes the bias."""
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def init_xavier_uniform(layer: nn.Conv2d) -> None:
+    """Initialises weights uniformly by Glorot and Bengio's rule and zeroes the bias."""
+    nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 

@@ -1,12 +1,12 @@
 """Backbones by name: a body, and what makes one map or a feature pyramid of its maps.
 
 A name is that of the body with an ending: "-FPN" for P2..P6 (strides 4 to 64: two-stage models),
-"-FPN-RETINANET" for P3..P7 (strides 8 to 128: one-stage models), "-C4" and "-C5" for the one map
-of that stage.
+"-FPN-RETINANET" for P3..P7 (strides 8 to 128: one-stage models), "-FPN-YOLACT" for YOLACT's P3..P7,
+"-C4" and "-C5" for the one map of that stage.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -15,7 +15,13 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import STRIDE_IN_1X1, WEIGHT_KEYS
 from maskrcnn_benchmark.modeling.backbone.body import Body
-from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+from maskrcnn_benchmark.modeling.backbone.darknet import DarkNet
+from maskrcnn_benchmark.modeling.backbone.fpn import (
+    FPN,
+    LastLevelMaxPool,
+    LastLevelP6P7,
+    add_bilinear,
+)
 from maskrcnn_benchmark.modeling.backbone.hrfpn import HRFPN
 from maskrcnn_benchmark.modeling.backbone.hrnet import WIDTHS as HRNET_WIDTHS
 from maskrcnn_benchmark.modeling.backbone.hrnet import HRNet
@@ -23,7 +29,11 @@ from maskrcnn_benchmark.modeling.backbone.mobilenet import MobileNetV2
 from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
 from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # registers its backbone
-from maskrcnn_benchmark.modeling.make_layers import GroupNormSettings, make_conv
+from maskrcnn_benchmark.modeling.make_layers import (
+    GroupNormSettings,
+    init_xavier_uniform,
+    make_conv,
+)
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 from maskrcnn_benchmark.modeling.strides import Level
 
@@ -103,6 +113,33 @@ def build_p3p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -
     return _make_pyramid(cfg, body, [0, *used_channels], out_channels, top)
 
 
+def build_yolact_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
+    """P3..P7 over C3..C5 as YOLACT has them (arXiv 1904.02689, section 5).
+
+    Coarser maps are resized bilinearly, a ReLU follows the 3x3 convolutions, and none lies between
+    P5, P6 and P7. ``family`` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
+    """
+    body = build_body(cfg)
+    _, *used_channels = body.out_channels_per_stage
+    out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
+    conv = partial(make_conv, init=init_xavier_uniform)
+    fpn = FPN(
+        in_channels_list=[0, *used_channels],
+        out_channels=out_channels,
+        conv_block=conv,
+        layer_block=partial(conv, relu=True),
+        top_blocks=LastLevelP6P7(
+            c5_channels=used_channels[-1],
+            out_channels=out_channels,
+            use_c5=False,
+            relu=False,
+            init=init_xavier_uniform,
+        ),
+        top_down=add_bilinear,
+    )
+    return Backbone(body=body, fpn=fpn, out_channels=out_channels)
+
+
 def build_one_map_backbone(cfg: CfgNode, *, build_body: BodyBuilder) -> Backbone:
     """The last map of the body, with the body's own number of channels."""
     body = build_body(cfg)
@@ -138,8 +175,15 @@ def _register_hrnet(width: int) -> None:
         BACKBONES.register(f"HRNET-W{width}{ending}", builder)
 
 
+_PYRAMIDS: Mapping[str, Callable[..., Backbone]] = {
+    "FPN": build_p2p6_backbone,
+    "FPN-RETINANET": build_p3p7_backbone,
+    "FPN-YOLACT": build_yolact_backbone,
+}
+
+
 def _register_pyramids(name: str, build_body: BodyBuilder, family: str) -> None:
-    for ending, build in (("FPN", build_p2p6_backbone), ("FPN-RETINANET", build_p3p7_backbone)):
+    for ending, build in _PYRAMIDS.items():
         builder = partial(build, build_body=build_body, family=family)
         BACKBONES.register(f"{name}-{ending}", builder)
 
@@ -163,7 +207,7 @@ def _register_resnet(depth: str) -> None:
         build_body = partial(ResNet.from_config, blocks_per_stage=blocks)
         builder = partial(build_one_map_backbone, build_body=build_body)
         BACKBONES.register(f"{depth}-{ending}", builder)
-    for ending in ("FPN", "FPN-RETINANET", "C4", "C5"):
+    for ending in (*_PYRAMIDS, "C4", "C5"):
         WEIGHT_KEYS.register(f"{depth}-{ending}", (STRIDE_IN_1X1,))
 
 
@@ -174,6 +218,7 @@ for _name in VOVNETS:
 for _width in HRNET_WIDTHS:
     _register_hrnet(_width)
 _register_pyramids("MNV2", MobileNetV2.from_config, "RESNETS")
+_register_pyramids("DARKNET-53", DarkNet.from_config, "RESNETS")
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:

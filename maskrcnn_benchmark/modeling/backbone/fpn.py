@@ -12,6 +12,19 @@ from torch.nn import functional as F
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_uniform
 
 ConvFactory = Callable[[int, int, int], nn.Module]
+# (lateral map, coarser map) -> their sum, of the size of the first.
+TopDown = Callable[[Tensor, Tensor], Tensor]
+
+
+def add_nearest(lateral: Tensor, coarser: Tensor) -> Tensor:
+    """The lateral map and the coarser one, whose cells are repeated."""
+    return lateral + F.interpolate(coarser, size=lateral.shape[-2:], mode="nearest")
+
+
+def add_bilinear(lateral: Tensor, coarser: Tensor) -> Tensor:
+    """The lateral map and the coarser one, resized bilinearly."""
+    size = lateral.shape[-2:]
+    return lateral + F.interpolate(coarser, size=size, mode="bilinear", align_corners=False)
 
 
 class FPN(nn.Module):
@@ -23,6 +36,8 @@ class FPN(nn.Module):
         out_channels: channels F of every pyramid map.
         conv_block: (in_channels, out_channels, kernel_size) -> layer.
         top_blocks: makes the levels above the last one.
+        layer_block: the same as ``conv_block`` for the 3x3 convolutions alone; None: as the others.
+        top_down: joins a lateral map with what comes from the coarser level.
     """
 
     def __init__(
@@ -32,14 +47,18 @@ class FPN(nn.Module):
         out_channels: int,
         conv_block: ConvFactory,
         top_blocks: "LastLevelP6P7 | LastLevelMaxPool | None" = None,
+        layer_block: ConvFactory | None = None,
+        top_down: TopDown = add_nearest,
     ) -> None:
         super().__init__()
+        layer_block = layer_block or conv_block
         self.levels = [i for i, channels in enumerate(in_channels_list, 1) if channels > 0]
         for level in self.levels:
             in_channels = in_channels_list[level - 1]
             self.add_module(f"fpn_inner{level}", conv_block(in_channels, out_channels, 1))
-            self.add_module(f"fpn_layer{level}", conv_block(out_channels, out_channels, 3))
+            self.add_module(f"fpn_layer{level}", layer_block(out_channels, out_channels, 3))
         self.top_blocks = top_blocks
+        self.top_down = top_down
 
     def strides(self, body_strides: Sequence[int]) -> tuple[int, ...]:
         """Strides (px per cell) of the pyramid's maps over body maps of these strides."""
@@ -55,7 +74,7 @@ class FPN(nn.Module):
         for level in reversed(self.levels):
             lateral = self.get_submodule(f"fpn_inner{level}")(features[level - 1])
             if inner is not None:
-                lateral = lateral + F.interpolate(inner, size=lateral.shape[-2:], mode="nearest")
+                lateral = self.top_down(lateral, inner)
             inner = lateral
             pyramid.insert(0, self.get_submodule(f"fpn_layer{level}")(inner))
         if self.top_blocks is not None:
@@ -80,20 +99,31 @@ class LastLevelP6P7(nn.Module):
         c5_channels: channels of C5.
         out_channels: channels F of the pyramid.
         use_c5: P6 comes from C5; otherwise from P5 (FCOS, CenterMask).
+        relu: P7 comes from P6 after a ReLU; otherwise from P6 itself (YOLACT).
+        init: initialises the convolutions.
     """
 
     num_maps = 2
 
-    def __init__(self, *, c5_channels: int, out_channels: int, use_c5: bool) -> None:
+    def __init__(
+        self,
+        *,
+        c5_channels: int,
+        out_channels: int,
+        use_c5: bool,
+        relu: bool = True,
+        init: Callable[[nn.Conv2d], None] = init_kaiming_uniform,
+    ) -> None:
         super().__init__()
         in_channels = c5_channels if use_c5 else out_channels
         self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
         self.use_c5 = use_c5
+        self.relu = relu
         for conv in (self.p6, self.p7):
-            init_kaiming_uniform(conv)
+            init(conv)
 
     def forward(self, c5: Tensor, p5: Tensor) -> list[Tensor]:
         """[P6, P7], each half the size of the one before (rounded up)."""
         p6 = self.p6(c5 if self.use_c5 else p5)
-        return [p6, self.p7(torch.relu(p6))]
+        return [p6, self.p7(torch.relu(p6) if self.relu else p6)]

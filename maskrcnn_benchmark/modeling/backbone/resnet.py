@@ -1,6 +1,6 @@
 """ResNet and ResNeXt bodies (He et al., arXiv 1512.03385; Xie et al., arXiv 1611.05431)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ from maskrcnn_benchmark.layers import FrozenBatchNorm2d, NormSequential, conv_no
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.deformable import NOT_DEFORMABLE, DeformableSettings
 from maskrcnn_benchmark.modeling.make_layers import (
+    BatchNormSettings,
     GroupNormSettings,
     NormFactory,
     init_kaiming_uniform,
@@ -27,9 +28,12 @@ BLOCKS_PER_STAGE = {
 # Index of C5 among the stages.
 _RES5 = 3
 _STEM_STRIDE = 4
-# Values of MODEL.RESNETS.STEM_FUNC and TRANS_FUNC -> whether they mean group normalisation.
-_STEM_FUNCS = {"StemWithFixedBatchNorm": False, "StemWithGN": True}
-_TRANS_FUNCS = {"BottleneckWithFixedBatchNorm": False, "BottleneckWithGN": True}
+# Ends of the values of MODEL.RESNETS.STEM_FUNC and TRANS_FUNC -> what makes the norms.
+_NORMS: Mapping[str, Callable[[CfgNode], NormFactory]] = {
+    "FixedBatchNorm": lambda _: FrozenBatchNorm2d,
+    "BatchNorm": BatchNormSettings.from_config,
+    "GN": GroupNormSettings.from_config,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,7 @@ class ResNetSettings:
         """The widths of MODEL.RESNETS with the given depth.
 
         Raises:
-            ConfigError: if RES5_DILATION is neither 1 nor 2, or STAGE_WITH_DCN not one flag a
-                stage.
+            ConfigError: if RES5_DILATION is neither 1 nor 2, or as ``DeformableSettings`` says.
         """
         resnets = cfg.MODEL.RESNETS
         if resnets.RES5_DILATION not in (1, 2):
@@ -85,13 +88,14 @@ class ResNetSettings:
         )
 
 
-def _make_norm(cfg: CfgNode, key: str, functions: Mapping[str, bool]) -> NormFactory:
+def _make_norm(cfg: CfgNode, key: str, part: str) -> NormFactory:
     name = cfg.MODEL.RESNETS[key]
+    functions = {f"{part}With{norm}": make for norm, make in _NORMS.items()}
     if name not in functions:
         raise ConfigError(
             f"MODEL.RESNETS.{key}: expected one of {', '.join(functions)}; got {name!r}"
         )
-    return GroupNormSettings.from_config(cfg) if functions[name] else FrozenBatchNorm2d
+    return functions[name](cfg)
 
 
 class Bottleneck(nn.Module):
@@ -128,8 +132,9 @@ class Bottleneck(nn.Module):
         self.bn2 = norm(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = norm(out_channels)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+        for name, module in self.named_modules():
+            # Offsets of this name start at 0.
+            if isinstance(module, nn.Conv2d) and not name.endswith("conv_offset_mask"):
                 init_kaiming_uniform(module)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -191,8 +196,8 @@ class ResNet(Body):
         """A body of the given depth with the widths and norms of MODEL.RESNETS."""
         return cls(
             settings=ResNetSettings.from_config(cfg, blocks_per_stage),
-            stem_norm=_make_norm(cfg, "STEM_FUNC", _STEM_FUNCS),
-            block_norm=_make_norm(cfg, "TRANS_FUNC", _TRANS_FUNCS),
+            stem_norm=_make_norm(cfg, "STEM_FUNC", "Stem"),
+            block_norm=_make_norm(cfg, "TRANS_FUNC", "Bottleneck"),
         )
 
 
@@ -221,7 +226,7 @@ class ResNetHead(nn.Module):
         """
         return cls(
             settings=ResNetSettings.from_config(cfg, BLOCKS_PER_STAGE["R-50"]),
-            norm=_make_norm(cfg, "TRANS_FUNC", _TRANS_FUNCS),
+            norm=_make_norm(cfg, "TRANS_FUNC", "Bottleneck"),
         )
 
     def forward(self, rois: Tensor) -> Tensor:
@@ -260,7 +265,7 @@ def _make_stage(settings: ResNetSettings, index: int, norm: NormFactory) -> nn.S
                 stride_in_1x1=settings.stride_in_1x1,
                 stride=1 if block else _first_stride(settings, index),
                 dilation=_dilation(settings, index),
-                deformable=settings.deformable if settings.deformable.stages[index] else None,
+                deformable=settings.deformable if settings.deformable.is_at(index, block) else None,
                 norm=norm,
             )
             for block in range(settings.blocks_per_stage[index])

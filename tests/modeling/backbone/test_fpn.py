@@ -1,7 +1,12 @@
 import torch
 from torch import nn
 
-from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
+from maskrcnn_benchmark.modeling.backbone.fpn import (
+    FPN,
+    LastLevelMaxPool,
+    LastLevelP6P7,
+    add_bilinear,
+)
 
 
 def identity_conv(in_channels, out_channels, kernel_size):
@@ -73,3 +78,24 @@ def test_top_blocks_follow_the_pyramid():
         [torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 2, 2)]
     )
     assert [tuple(m.shape[-2:]) for m in maps] == [(4, 4), (2, 2), (1, 1)]
+
+
+def test_bilinear_top_down_and_layers_of_their_own():
+    """In YOLACT's pyramid a ReLU follows the smoothing convolutions alone."""
+    fpn = FPN(
+        in_channels_list=(0, 2, 2),
+        out_channels=2,
+        conv_block=identity_conv,
+        layer_block=lambda *sizes: nn.Sequential(identity_conv(*sizes), nn.ReLU()),
+        top_down=add_bilinear,
+    )
+    coarse = torch.tensor([[-4.0, 4.0]]).expand(1, 2, 1, 2)
+    p3, p4 = fpn([torch.zeros(1, 9, 2, 8), torch.zeros(1, 2, 1, 4), coarse])
+    assert p3[0, 0].tolist() == [[0, 0, 2, 4]]
+    assert p4[0, 0].tolist() == [[0, 4]]
+
+
+def test_p7_may_come_from_p6_itself():
+    block = LastLevelP6P7(c5_channels=3, out_channels=2, use_c5=False, relu=False)
+    p6, p7 = block(torch.randn(1, 3, 8, 8), torch.randn(1, 2, 8, 8))
+    torch.testing.assert_close(p7, block.p7(p6))

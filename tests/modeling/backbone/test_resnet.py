@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.layers import DFConv2d, FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import DFConv2d, FrozenBatchNorm2d, ModulatedDeformConvPack
 from maskrcnn_benchmark.modeling.backbone.deformable import DeformableSettings
 from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetHead, ResNetSettings
 
@@ -195,3 +195,49 @@ def test_deformable_stages_of_settings():
 def test_deformable_stages_are_four():
     with pytest.raises(ConfigError, match=r"RESNETS\.STAGE_WITH_DCN: .*got"):
         from_config(STAGE_WITH_DCN=(True,))
+
+
+def test_deformable_blocks_at_an_interval_with_bias_and_still_offsets():
+    body = make_tiny(
+        blocks_per_stage=(1, 4, 1, 1),
+        deformable=DeformableSettings(
+            (False, True, False, True), True, interval=3, layer="ModulatedDeformConvPack"
+        ),
+    )
+    kinds = [type(block.conv2) is ModulatedDeformConvPack for block in body.layer2]
+    assert kinds == [True, False, False, True]
+    assert isinstance(body.layer4[0].conv2, ModulatedDeformConvPack)
+    conv = body.layer2[3].conv2
+    assert not conv.bias.any()
+    assert not any(p.any() for p in conv.conv_offset_mask.parameters())
+    # Offsets 0 and a modulation of 1/2: half the plain convolution.
+    x = torch.randn(1, 8, 5, 5)
+    torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight / 2, padding=1))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("DCN_INTERVAL", 0), ("DCN_LAYER", "Conv"), ("DCN_LAYER", "ModulatedDeformConvPack")],
+)
+def test_deformable_layers_that_do_not_exist(key, value):
+    cfg = get_default_config()
+    cfg.MODEL.RESNETS[key] = value
+    with pytest.raises(ConfigError, match="DCN"):
+        DeformableSettings.from_config(cfg, "RESNETS")
+
+
+def test_norms_are_trained_if_there_are_images_enough():
+    cfg = get_default_config()
+    cfg.merge_from_list(["MODEL.RESNETS.STEM_FUNC", "StemWithBatchNorm"])
+    cfg.merge_from_list(["MODEL.RESNETS.TRANS_FUNC", "BottleneckWithBatchNorm"])
+    cfg.merge_from_list(["MODEL.BATCH_NORM.MIN_IMAGES", 6, "MODEL.BATCH_NORM.EPSILON", 1e-3])
+    cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT = 0
+    for num_images in (6, 5):
+        cfg.SOLVER.IMS_PER_BATCH = num_images
+        norm = ResNet.from_config(cfg, (1,)).train().layer1[0].bn1
+        assert isinstance(norm, torch.nn.BatchNorm2d)
+        assert norm.eps == 1e-3
+        assert norm.training == norm.weight.requires_grad == (num_images == 6)
+        before = norm.running_mean.clone()
+        norm(torch.randn(2, 64, 3, 3) + 1)
+        assert torch.equal(norm.running_mean, before) == (num_images == 5)
