@@ -26,9 +26,15 @@ _C.INPUT.MAX_SIZE_TEST = 1333
 # Whether all photos of a batch are drawn the same size (and diagonal flip), in all processes:
 # less padding, so quicker steps, and on several GPUs none waits for the one with the largest.
 _C.INPUT.SAME_SHAPE_IN_BATCH = False
-# How photos are resized: "pil", with the pixels of the original program, or "fast", one step of
-# 255 off at most; but JPEG files of twice the size that is needed, or more, are read at a half,
-# quarter or eighth of theirs.
+# What photos become, a key of `data.transforms.RESIZE_RULES`: "shorter_side" keeps the aspect ratio
+# within the sizes above; "square" squeezes them into squares of MIN_SIZE (YOLACT), on floats.
+_C.INPUT.RESIZE_RULE = "shorter_side"
+# Random changes of training photos before that, keys of `data.transforms.AUGMENTATIONS`: SSD's
+# "photometric", "expand" and "crop", in this order.
+_C.INPUT.AUGMENTATIONS_TRAIN = ()
+# How "shorter_side" resizes photos: "pil", with the pixels of the original program, or "fast", one
+# step of 255 off at most; but JPEG files of twice the size that is needed, or more, are read at a
+# half, quarter or eighth of theirs.
 _C.INPUT.RESIZE_BACKEND = "pil"
 # Subtracted from the channels: in the order B, G, R on 0..255 if TO_BGR255, else R, G, B on 0..1.
 _C.INPUT.PIXEL_MEAN = [102.9801, 115.9465, 122.7717]

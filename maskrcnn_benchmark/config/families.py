@@ -33,6 +33,7 @@ class Family:
         gives_labels: its boxes have the field ``labels``, so that they are detections, or work for
             heads that need classes; otherwise they are proposals.
         gives_masks: its detections have the field ``mask``, without a mask head.
+        learns_crowds: targets have crowds, too, with the label -1.
         settings: frozen dataclass of the settings that it alone has, all with defaults; their names
             in capitals are keys of MODEL.DENSE.SETTINGS.
         has_rules: it computes by the rules that MODEL.CONVENTION names; others know the original's.
@@ -42,6 +43,7 @@ class Family:
     class_keys: tuple[str, ...] = ("MODEL.NUM_CLASSES",)
     gives_labels: bool = True
     gives_masks: bool = False
+    learns_crowds: bool = False
     settings: type[Any] = NoSettings
     has_rules: bool = False
 

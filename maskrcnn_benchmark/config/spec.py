@@ -66,6 +66,11 @@ class ArchitectureSpec:
         }
 
     @property
+    def learns_crowds(self) -> bool:
+        """Whether targets are to have crowds, too."""
+        return FAMILIES[self.proposal].learns_crowds
+
+    @property
     def box_only(self) -> bool:
         """Whether the detections are proposals without classes."""
         return not self.roi_heads and not FAMILIES[self.proposal].gives_labels

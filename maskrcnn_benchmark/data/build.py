@@ -34,6 +34,7 @@ from maskrcnn_benchmark.data.transforms import (
     build_pixel_transforms,
     build_training_transforms,
     make_needed_side,
+    make_needs_bitmaps,
 )
 from maskrcnn_benchmark.utils.catalogs import catalog_class, import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
@@ -92,6 +93,8 @@ def make_datasets(
         _check_fit(spec, dataset, is_train, options_without_masks(cfg))
         dataset.needed_side = make_needed_side(cfg, is_train)
         dataset.pixel_offset = pixel_offset
+        dataset.gives_crowds = is_train and spec.learns_crowds
+        dataset.gives_bitmaps = is_train and make_needs_bitmaps(cfg)
     return Datasets(
         train=tuple(made[name, True] for name in cfg.DATASETS.TRAIN if train),
         test=tuple(made[name, False] for name in cfg.DATASETS.TEST if test),

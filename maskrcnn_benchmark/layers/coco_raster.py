@@ -15,7 +15,7 @@ Polygon: TypeAlias = NDArray[np.float32]
 
 
 def rasterize(
-    instances: Sequence[Sequence[Polygon]], size_hw: tuple[int, int]
+    instances: Sequence[Sequence[Polygon | NDArray[np.float64]]], size_hw: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """(K, h, w) bool masks of polygon groups, by COCO's rasteriser.
 
@@ -35,7 +35,7 @@ def rasterized_areas(instances: Sequence[Sequence[Polygon]], size_hw: tuple[int,
 
 
 def _instance_rles(
-    instances: Sequence[Sequence[Polygon]], size_hw: tuple[int, int]
+    instances: Sequence[Sequence[Polygon | NDArray[np.float64]]], size_hw: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """One compressed RLE an instance, the union of its polygons."""
     height, width = size_hw

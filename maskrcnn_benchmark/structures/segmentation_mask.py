@@ -159,7 +159,11 @@ def _mask_of(instance: Instance, size: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(instance, Mapping | Tensor | np.ndarray):
         return _bitmap_of(instance, size)
     width, height = size
-    mask: NDArray[np.bool_] = rasterize(PolygonList([instance], size).polygons, (height, width))[0]
+    # In double precision: COCO's coordinates have two decimals, and those that are halves of its
+    # raster's steps would fall to either side in float32, in which polygon lists keep them.
+    PolygonList([instance], size)  # refuses what is no polygon
+    polygons = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in instance]
+    mask: NDArray[np.bool_] = rasterize([polygons], (height, width))[0]
     return mask
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
 from maskrcnn_benchmark.data.datasets.collector import Skipped, examples
 from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content, sorted_categories
-from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
+from maskrcnn_benchmark.data.datasets.interface import CROWD_LABEL, DetectionDataset
 from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
 from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, find_reader, read_content
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
@@ -236,15 +236,19 @@ class COCODataset(DetectionDataset):
 
         K boxes xyxy inside the image, with the fields "labels" ((K,) int64, contiguous ids) and,
         if the data set has any, "masks" (SegmentationMask) and "keypoints" (PersonKeypoints); K may
-        be 0. Masks are polygons unless one of the image is an RLE.
+        be 0. Masks are polygons unless one of the image is an RLE or bitmaps are wanted
+        (``gives_bitmaps``). Where crowds are wanted (``gives_crowds``), they are the last boxes.
         """
         rows = self._target_rows(self._places[index])
+        num_objects = len(rows)
+        rows = np.concatenate([rows, self._crowd_rows(self._places[index], rows)])
         target = self._boxes(index, rows)
+        target.labels[num_objects:] = CROWD_LABEL
         if self.has_masks:
             outlines = [self._table.outline(row) for row in rows]
             # An RLE may have holes, which polygons cannot say.
-            has_rle = any(isinstance(outline, dict) for outline in outlines)
-            masks = SegmentationMask(outlines, target.size, mode="mask" if has_rle else "poly")
+            as_bitmaps = self.gives_bitmaps or any(isinstance(each, dict) for each in outlines)
+            masks = SegmentationMask(outlines, target.size, mode="mask" if as_bitmaps else "poly")
             target.add_field("masks", masks)
         if self.has_keypoints:
             keypoints = torch.from_numpy(self._table.keypoints[rows].astype("float32"))
@@ -278,6 +282,12 @@ class COCODataset(DetectionDataset):
 
     def _target_rows(self, place: int) -> NDArray[np.int64]:
         return self._table.targets(place)
+
+    def _crowd_rows(self, place: int, targets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of an image that are crowds and no targets, if they are wanted."""
+        rows = self._table.rows(place)
+        is_crowd = self._table.is_crowd[rows] & ~np.isin(rows, targets)
+        return rows[is_crowd & self.gives_crowds]
 
     def _boxes(self, index: int, rows: NDArray[np.int64]) -> BoxList:
         """Boxes xyxy of some rows of the table with their "labels"."""

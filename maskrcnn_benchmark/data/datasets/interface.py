@@ -19,6 +19,9 @@ Sample: TypeAlias = tuple[Any, BoxList, int]
 """The image (PIL, or a tensor after the transforms), its boxes, and its id."""
 
 
+CROWD_LABEL: Final = -1
+"""What crowds have for a class where they are targets: they are no objects, but no background."""
+
 _NUM_NAMES: Final = 10
 _FROM_DATASET: Final = (
     *("name", "categories", "contiguous_category_id_to_json_id", "has_masks", "has_keypoints"),
@@ -42,6 +45,8 @@ class DetectionDataset(Dataset[Sample]):
         needed_side: px of the shorter side that are enough for ``transforms``: photos may be read
             at a fraction of their size, as ``read_image`` in ``data.image_io`` says. None: never.
         pixel_offset: of the boxes in samples, see ``BoxList``; ``get_target`` may have another.
+        gives_crowds: targets have crowds, too, after all else, with the label ``CROWD_LABEL``.
+        gives_bitmaps: masks of targets are bitmaps, rasterised as COCO does, not polygons.
     """
 
     name: str
@@ -55,6 +60,8 @@ class DetectionDataset(Dataset[Sample]):
     num_damaged: int = 0
     needed_side: int | None = None
     pixel_offset: int = LEGACY_PIXEL_OFFSET
+    gives_crowds: bool = False
+    gives_bitmaps: bool = False
 
     def __len__(self) -> int:
         return len(self.image_ids)

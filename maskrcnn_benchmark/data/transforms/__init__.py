@@ -1,13 +1,24 @@
 """Changes of images together with their targets."""
 
+from maskrcnn_benchmark.data.transforms.augmentations import (
+    AUGMENTATIONS,
+    PhotometricDistortion,
+    RandomCrop,
+    RandomExpansion,
+)
 from maskrcnn_benchmark.data.transforms.build import (
+    RESIZE_RULES,
+    ResizeRule,
     build_pixel_normalizer,
     build_pixel_transforms,
     build_training_transforms,
     build_transforms,
     make_needed_side,
+    make_needs_bitmaps,
 )
 from maskrcnn_benchmark.data.transforms.colors import RandomColors
+from maskrcnn_benchmark.data.transforms.floats import ToFloats, ToImage, ToNormalized
+from maskrcnn_benchmark.data.transforms.square import ResizeToSquare
 from maskrcnn_benchmark.data.transforms.transforms import (
     RESIZE_BACKENDS,
     Compose,
@@ -24,15 +35,25 @@ from maskrcnn_benchmark.data.transforms.transforms import (
 )
 
 __all__ = [
+    "AUGMENTATIONS",
     "RESIZE_BACKENDS",
+    "RESIZE_RULES",
     "Compose",
     "Normalize",
+    "PhotometricDistortion",
     "RandomColors",
+    "RandomCrop",
     "RandomDiagonalFlip",
+    "RandomExpansion",
     "RandomHorizontalFlip",
     "RandomTransform",
     "RandomVerticalFlip",
     "Resize",
+    "ResizeRule",
+    "ResizeToSquare",
+    "ToFloats",
+    "ToImage",
+    "ToNormalized",
     "ToPixels",
     "ToTensor",
     "build_pixel_normalizer",
@@ -40,6 +61,7 @@ __all__ = [
     "build_training_transforms",
     "build_transforms",
     "make_needed_side",
+    "make_needs_bitmaps",
     "resized_hw",
     "resized_nearest_hw",
 ]

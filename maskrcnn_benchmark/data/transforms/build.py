@@ -1,14 +1,18 @@
 """From settings to transforms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from maskrcnn_benchmark.config import CfgNode, Convention
 from maskrcnn_benchmark.config.convention import RoundingRule
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.registry import Registry
 from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
+from maskrcnn_benchmark.data.transforms.augmentations import AUGMENTATIONS
 from maskrcnn_benchmark.data.transforms.colors import RandomColors
+from maskrcnn_benchmark.data.transforms.floats import ToFloats, ToImage, ToNormalized
+from maskrcnn_benchmark.data.transforms.square import ResizeToSquare
 from maskrcnn_benchmark.data.transforms.transforms import (
     Compose,
     Normalize,
@@ -40,15 +44,18 @@ def build_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
     Raises:
         ConfigError: a value of INPUT that makes no sense.
     """
-    normalizer = build_pixel_normalizer(cfg)
+    normalizer, changes = build_pixel_normalizer(cfg), _make_changes(cfg, is_train)
+    if RESIZE_RULES[cfg.INPUT.RESIZE_RULE].takes_floats:
+        return Compose([*changes, ToNormalized(normalizer)])
     normalize = Normalize(normalizer.mean, normalizer.std, normalizer.to_bgr255)
-    return Compose([*_make_changes(cfg, is_train), ToTensor(), normalize])
+    return Compose([*changes, ToTensor(), normalize])
 
 
 def build_pixel_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
     """The transforms that turn a photo into 8-bit pixels, which ``build_pixel_normalizer`` follows.
 
-    Together they give the numbers of ``build_transforms``.
+    Together they give the numbers of ``build_transforms``. Where INPUT.RESIZE_RULE works on floats,
+    these are ``build_transforms``: pixels would be rounded.
 
     Args:
         cfg: settings; the keys under INPUT are read.
@@ -57,6 +64,8 @@ def build_pixel_transforms(cfg: CfgNode, is_train: bool = True) -> Compose:
     Raises:
         ConfigError: a value of INPUT that makes no sense.
     """
+    if RESIZE_RULES[cfg.INPUT.RESIZE_RULE].takes_floats:
+        return build_transforms(cfg, is_train)
     return Compose([*_make_changes(cfg, is_train), ToPixels()])
 
 
@@ -81,10 +90,15 @@ def build_training_transforms(cfg: CfgNode) -> TrainingTransforms:
     Raises:
         ConfigError: a value of INPUT that makes no sense.
     """
+    if not cfg.INPUT.SAME_SHAPE_IN_BATCH or RESIZE_RULES[cfg.INPUT.RESIZE_RULE].takes_floats:
+        return TrainingTransforms(Compose([]), build_pixel_transforms(cfg))
+    if cfg.INPUT.AUGMENTATIONS_TRAIN:
+        raise ConfigError(
+            "INPUT.SAME_SHAPE_IN_BATCH: expected False with INPUT.AUGMENTATIONS_TRAIN, which change "
+            "the shape of each photo before it is resized, got True"
+        )
     changes = _make_changes(cfg, is_train=True)
-    of_batch: list[Transform] = []
-    if cfg.INPUT.SAME_SHAPE_IN_BATCH:
-        of_batch = [one for one in changes if isinstance(one, Resize | RandomDiagonalFlip)]
+    of_batch = [one for one in changes if isinstance(one, Resize | RandomDiagonalFlip)]
     of_photo = [one for one in changes if one not in of_batch]
     return TrainingTransforms(Compose(of_batch), Compose([*of_photo, ToPixels()]))
 
@@ -109,12 +123,29 @@ def make_needed_side(cfg: CfgNode, is_train: bool) -> int | None:
     Raises:
         ConfigError: a value of INPUT that makes no sense.
     """
-    if cfg.INPUT.RESIZE_BACKEND == "pil":
+    if is_train and cfg.INPUT.AUGMENTATIONS_TRAIN:
         return None
-    settings = cfg.INPUT
-    if is_train:
-        return max(_train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN))
-    return cast("int", settings.MIN_SIZE_TEST)
+    return RESIZE_RULES[cfg.INPUT.RESIZE_RULE].make_needed_side(cfg, is_train)
+
+
+def make_needs_bitmaps(cfg: CfgNode) -> bool:
+    """Whether the training transforms want masks as bitmaps of the photo's size."""
+    return RESIZE_RULES[cfg.INPUT.RESIZE_RULE].takes_floats or bool(cfg.INPUT.AUGMENTATIONS_TRAIN)
+
+
+class ResizeRule(NamedTuple):
+    """How photos become as large as the model wants them.
+
+    Attributes:
+        make_transforms: (cfg, is_train) -> the resize, and a flip in training.
+        make_needed_side: (cfg, is_train) -> as ``make_needed_side``.
+        takes_floats: they take and return images of floats, all of one shape, which are normalised
+            on the spot; other rules take and return PIL images.
+    """
+
+    make_transforms: Callable[..., list[Transform]]
+    make_needed_side: Callable[..., int | None]
+    takes_floats: bool = False
 
 
 def _make_changes(cfg: CfgNode, is_train: bool) -> list[Transform]:
@@ -129,6 +160,11 @@ def _make_further(cfg: CfgNode) -> list[Transform]:
     flip_probs = settings.VERTICAL_FLIP_PROB_TRAIN, settings.DIAGONAL_FLIP_PROB_TRAIN
     names = ("BRIGHTNESS", "CONTRAST", "SATURATION", "HUE")
     strengths = {name.lower(): settings[name] for name in names}
+    if any(strengths.values()) and RESIZE_RULES[settings.RESIZE_RULE].takes_floats:
+        raise ConfigError(
+            f"INPUT (one of {', '.join(names)}): expected 0 with INPUT.RESIZE_RULE "
+            f"{settings.RESIZE_RULE!r}; INPUT.AUGMENTATIONS_TRAIN has \"photometric\" instead"
+        )
     try:
         return [
             *([RandomVerticalFlip(flip_probs[0])] if flip_probs[0] else []),
@@ -143,27 +179,67 @@ def _make_further(cfg: CfgNode) -> list[Transform]:
 
 
 def _make_geometric(cfg: CfgNode, is_train: bool) -> list[Transform]:
-    """The transforms of image and boxes alike."""
-    settings = cfg.INPUT
-    min_sizes: Sequence[int] = (settings.MIN_SIZE_TEST,)
-    max_size, flip_prob = settings.MAX_SIZE_TEST, 0.0
-    if is_train:
-        min_sizes = _train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN)
-        max_size, flip_prob = settings.MAX_SIZE_TRAIN, settings.FLIP_PROB_TRAIN
-    sides = SIDE_RULES[Convention.from_config(cfg).resize]
+    """The transforms of image and boxes alike, after those that the settings name."""
+    rule = RESIZE_RULES[cfg.INPUT.RESIZE_RULE]
+    names = cfg.INPUT.AUGMENTATIONS_TRAIN if is_train else ()
+    transforms: list[Transform] = [AUGMENTATIONS[name](cfg) for name in names]
+    if transforms or rule.takes_floats:
+        transforms.insert(0, ToFloats(with_bitmaps=is_train))
+    if transforms and not rule.takes_floats:
+        transforms.append(ToImage())
     try:
-        # UPSTREAM(flip-probability): data/transforms/build.py fixed it at 0.5 and left the key
-        # INPUT.FLIP_PROB_TRAIN commented out; here the key works.
-        return [
-            Resize(min_sizes, max_size, settings.RESIZE_BACKEND, sides=sides),
-            RandomHorizontalFlip(flip_prob),
-        ]
+        return [*transforms, *rule.make_transforms(cfg, is_train)]
     except ValueError as error:
         split = "TRAIN" if is_train else "TEST"
         raise ConfigError(
             f"INPUT (one of MIN_SIZE_{split}, MAX_SIZE_{split}, RESIZE_BACKEND, FLIP_PROB_TRAIN): "
             f"{error}"
         ) from error
+
+
+def _make_resize(cfg: CfgNode, is_train: bool) -> list[Transform]:
+    settings = cfg.INPUT
+    max_size = settings.MAX_SIZE_TRAIN if is_train else settings.MAX_SIZE_TEST
+    rounding = SIDE_RULES[Convention.from_config(cfg).resize]
+    resize = Resize(_make_sides(cfg, is_train), max_size, settings.RESIZE_BACKEND, sides=rounding)
+    return [resize, _make_flip(cfg, is_train)]
+
+
+def _make_square(cfg: CfgNode, is_train: bool) -> list[Transform]:
+    sides = tuple(_make_sides(cfg, is_train))
+    if len(sides) > 1:
+        raise ConfigError(
+            "INPUT (MIN_SIZE_TRAIN, MIN_SIZE_RANGE_TRAIN): expected one length with "
+            f"INPUT.RESIZE_RULE 'square', whose photos are not padded, got {len(sides)}"
+        )
+    return [_make_flip(cfg, is_train), ResizeToSquare(*sides)]
+
+
+def _make_flip(cfg: CfgNode, is_train: bool) -> RandomHorizontalFlip:
+    # UPSTREAM(flip-probability): data/transforms/build.py fixed it at 0.5 and left the key
+    # INPUT.FLIP_PROB_TRAIN commented out; here the key works.
+    return RandomHorizontalFlip(cfg.INPUT.FLIP_PROB_TRAIN if is_train else 0.0)
+
+
+def _make_shorter_side(cfg: CfgNode, is_train: bool) -> int | None:
+    return None if cfg.INPUT.RESIZE_BACKEND == "pil" else max(_make_sides(cfg, is_train))
+
+
+RESIZE_RULES: Final = Registry[ResizeRule](
+    "rule (INPUT.RESIZE_RULE)",
+    {
+        "shorter_side": ResizeRule(_make_resize, _make_shorter_side),
+        "square": ResizeRule(_make_square, lambda _cfg, _is_train: None, takes_floats=True),
+    },
+)
+"""By the names of INPUT.RESIZE_RULE."""
+
+
+def _make_sides(cfg: CfgNode, is_train: bool) -> Sequence[int]:
+    settings = cfg.INPUT
+    if is_train:
+        return _train_min_sizes(settings.MIN_SIZE_TRAIN, settings.MIN_SIZE_RANGE_TRAIN)
+    return (settings.MIN_SIZE_TEST,)
 
 
 def _train_min_sizes(choices: int | Sequence[int], bounds: Sequence[int]) -> Sequence[int]:

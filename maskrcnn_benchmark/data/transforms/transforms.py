@@ -6,7 +6,8 @@ without it, Python's global one is used.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeAlias
 
 import cv2
@@ -142,6 +143,16 @@ class Resize(RandomTransform):
         )
 
 
+_FLIPPED: Final[Mapping[Image.Transpose, Callable[..., Any]]] = MappingProxyType(
+    {
+        Image.Transpose.FLIP_LEFT_RIGHT: np.fliplr,
+        Image.Transpose.FLIP_TOP_BOTTOM: np.flipud,
+        Image.Transpose.TRANSPOSE: lambda image: image.swapaxes(0, 1),
+    }
+)
+"""What the flips of Pillow's images are of arrays (H, W, 3)."""
+
+
 class _RandomFlip(RandomTransform):
     """A flip of image and target with a probability.
 
@@ -162,14 +173,17 @@ class _RandomFlip(RandomTransform):
 
     def __call__(
         self,
-        image: Image.Image,
+        image: Any,  # noqa: ANN401 - a PIL image, or an array (H, W, 3)
         target: BoxList | None = None,
         rng: random.Random | None = None,
     ) -> ImageAndTarget:
         """The (image, target), flipped or not; arguments as in ``RandomTransform``."""
         if (rng or random).random() >= self.prob:
             return image, target
-        image = image.transpose(self.image_method)
+        if isinstance(image, np.ndarray):
+            image = np.ascontiguousarray(_FLIPPED[self.image_method](image))
+        else:
+            image = image.transpose(self.image_method)
         return image, None if target is None else target.transpose(self.target_method)
 
     def __repr__(self) -> str:

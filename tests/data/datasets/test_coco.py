@@ -86,6 +86,16 @@ def test_crowds_are_ground_truth_but_no_target(tmp_path):
     assert truth[1]["segmentation"]["counts"] == "X1X1"
 
 
+def test_crowds_are_the_last_targets_where_they_are_wanted(tmp_path):
+    crowd = annotation(1, iscrowd=1, bbox=(0, 0, 10, 8), segmentation=RIGHT_HALF)
+    dataset = make(tmp_path, annotations=[crowd, annotation(2), annotation(3, iscrowd=1)])
+    dataset.gives_crowds = True
+    target = dataset.get_target(0)
+    assert target.labels.tolist() == [1, -1, -1]
+    assert target.bbox.tolist() == [[2, 1, 5, 4], [0, 0, 9, 7], [2, 1, 5, 4]]
+    assert len(target.get_field("masks")) == 3
+
+
 def test_rle_targets_become_bitmaps(tmp_path):
     ring = np.ones((8, 10), dtype=int)
     ring[2:6, 2:8] = 0
