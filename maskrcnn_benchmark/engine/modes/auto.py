@@ -12,6 +12,7 @@ from torch import nn
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.modes.registry import INFERENCE_MODES, Detect
+from maskrcnn_benchmark.engine.modes.rewrite import input_std
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 
@@ -78,13 +79,13 @@ def compare(found: Sequence[BoxList], expected: Sequence[BoxList]) -> tuple[floa
     return box_px, score, sum(map(len, expected))
 
 
-def _make_probe(device: torch.device) -> ImageList:
-    """One image of coloured blobs of several sizes."""
+def _make_probe(device: torch.device, std: float) -> ImageList:
+    """One image of coloured blobs of several sizes, as strong as photos of this deviation."""
     generator = torch.Generator().manual_seed(0)
     image = torch.zeros(1, 3, *_TRIAL_HW)
     for cells in (4, 10, 30):
         blobs = torch.randn(1, 3, cells, cells, generator=generator)
-        image += 40 * nn.functional.interpolate(blobs, size=_TRIAL_HW, mode="bilinear")
+        image += 0.8 * std * nn.functional.interpolate(blobs, size=_TRIAL_HW, mode="bilinear")
     return to_image_list([image[0].to(device)])
 
 
@@ -117,7 +118,7 @@ def detect_as_fast_as_is_exact(model: nn.Module, device: torch.device) -> Detect
     Modes of less precision are chosen only where they find the boxes that ``plain`` finds on the
     probe, and there are some.
     """
-    images = _make_probe(device)
+    images = _make_probe(device, input_std(model))
     expected, _ = _run(model, images)
     detects: dict[str, Detect] = {}
     trials = []

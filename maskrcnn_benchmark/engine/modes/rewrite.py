@@ -19,6 +19,7 @@ from maskrcnn_benchmark.engine.modes.tracing import (
 )
 from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
+from maskrcnn_benchmark.modeling.detector.generalized_rcnn import PIXEL_STD
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor, RoiFeatures
 from maskrcnn_benchmark.modeling.roi_heads.head import ROIHead, RoiOutput
 from maskrcnn_benchmark.modeling.stage import StageOutput
@@ -184,10 +185,19 @@ def _recorded_inputs(model: nn.Module) -> Iterator[dict[nn.Module, Inputs]]:
         yield recorded
 
 
-def _make_probe(device: torch.device) -> ImageList:
-    """One small image of noise."""
+def input_std(model: nn.Module) -> float:
+    """About the standard deviation of the images that a model works on."""
+    return float(getattr(model, "input_std", PIXEL_STD))
+
+
+def _make_probe(device: torch.device, std: float) -> ImageList:
+    """One small image of noise.
+
+    Of the strength of photos: deformable layers read far stronger ones at places that rounding
+    decides.
+    """
     generator = torch.Generator().manual_seed(0)
-    pixels = 50 * torch.randn(1, 3, *_PROBE_HW, generator=generator).to(device)
+    pixels = std * torch.randn(1, 3, *_PROBE_HW, generator=generator).to(device)
     return ImageList(pixels, [_PROBE_HW])
 
 
@@ -217,7 +227,7 @@ def rewrite(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mo
             extractor = head.feature_extractor
             extractions.setdefault(extractor, _Extraction(extractor))
             head.feature_extractor = extractions[extractor]
-    probe = _make_probe(device)
+    probe = _make_probe(device, input_std(twin))
     with _few_boxes(twin):
         with _recorded_inputs(twin) as inputs:
             twin(probe)

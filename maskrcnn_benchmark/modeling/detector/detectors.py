@@ -7,7 +7,7 @@ from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
-from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.detector.generalized_rcnn import PIXEL_STD, GeneralizedRCNN
 from maskrcnn_benchmark.modeling.poolers import Pooler
 from maskrcnn_benchmark.modeling.postprocessing import clip_detections
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads, build_roi_heads
@@ -38,7 +38,14 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
         rpn=rpn,
         roi_heads=roi_heads,
         finish=clip_detections if Convention.from_config(cfg).clips_detections else None,
+        input_std=_make_input_std(cfg),
     )
+
+
+def _make_input_std(cfg: CfgNode) -> float:
+    pixel_std = PIXEL_STD if cfg.INPUT.TO_BGR255 else PIXEL_STD / 255
+    divisors = [float(value) for value in cfg.INPUT.PIXEL_STD]
+    return pixel_std * len(divisors) / sum(divisors)
 
 
 def _check_poolers(heads: CombinedROIHeads | None, levels: Sequence[Level] | None) -> None:

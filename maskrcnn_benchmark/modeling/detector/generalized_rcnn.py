@@ -1,6 +1,7 @@
 """The meta-architecture: backbone, proposal stage, heads."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+
+PIXEL_STD: Final = 50.0
+"""About the standard deviation of the pixels of photos, 0..255."""
 
 
 class GeneralizedRCNN(nn.Module):
@@ -18,6 +22,8 @@ class GeneralizedRCNN(nn.Module):
         rpn: (images, maps, targets or None) -> boxes and losses, as in ``StageOutput``.
         roi_heads: (maps, boxes, targets or None) -> the same, or None.
         finish: what is done to the detections of each image in the end, or None.
+        input_std: about the standard deviation of its normalised images; what tries the model
+            out makes images of it.
     """
 
     def __init__(
@@ -27,8 +33,10 @@ class GeneralizedRCNN(nn.Module):
         rpn: nn.Module,
         roi_heads: CombinedROIHeads | None,
         finish: Callable[[BoxList], BoxList] | None = None,
+        input_std: float = PIXEL_STD,
     ) -> None:
         super().__init__()
+        self.input_std = input_std
         self.backbone = backbone
         self.rpn = rpn
         if roi_heads is not None:
