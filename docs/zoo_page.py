@@ -76,7 +76,10 @@ Mask AP and ms as their author published them, without saying on which part of C
 FOOTER = """
 Sources: Lee and Park, [CenterMask: Real-Time Anchor-Free Instance Segmentation](https://arxiv.org/abs/1911.06667),
 CVPR 2020, and the tables that its authors published with their program; for the RetinaMask rows on
-val2017 Fu, Shvets and Berg, [RetinaMask](https://arxiv.org/abs/1901.03353).
+val2017 Fu, Shvets and Berg, [RetinaMask](https://arxiv.org/abs/1901.03353); for YOLACT-700 and
+DarkNet-53 the AP and frames per second that the authors of
+[YOLACT](https://arxiv.org/abs/1904.02689) published with their program. The GFLOPs of YOLACT++ are
+without the re-scoring of masks, whose number depends on the image.
 """
 
 COLUMNS = (

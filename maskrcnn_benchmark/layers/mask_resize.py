@@ -189,16 +189,51 @@ def _resize_visible(source: FloatArray, columns: _Span, rows: _Span) -> FloatArr
     return _interpolate_rows(np.ascontiguousarray(by_row.T), columns)
 
 
+class CellReader:
+    """How a row of cells is read where it is resized, bilinearly and without corner alignment.
+
+    Args:
+        length: cells of the row.
+        full: cells that it is resized to.
+
+    Attributes:
+        weights: (full, length) float32; the product with it is what
+            ``torch.nn.functional.interpolate`` gives, up to rounding.
+    """
+
+    def __init__(self, length: int, full: int) -> None:
+        position = _positions_of(_Span(start=0, skipped=0, visible=full, full=full), length)
+        self._lower = position.astype(np.int64)
+        self._upper = np.minimum(self._lower + 1, length - 1)
+        place, share = np.arange(full), position - self._lower
+        weights = np.zeros((full, length), dtype=np.float32)
+        weights[place, self._lower] = 1 - share
+        weights[place, self._upper] += share
+        self.weights = torch.from_numpy(weights)
+
+    def readers(self, first: int, last: int) -> tuple[int, int]:
+        """First and last (excluded) of the resized cells that read ``first`` .. ``last - 1``."""
+        if last <= first:
+            return 0, 0
+        start, stop = self._upper.searchsorted(first), self._lower.searchsorted(last)
+        return int(start), int(stop)
+
+
 def _interpolate_rows(source: FloatArray, span: _Span) -> FloatArray:
     """(visible, ...) rows of ``source`` resized to ``span.full`` rows.
 
     Bilinear without corner alignment, in float32 as ``torch.nn.functional.interpolate`` has it.
     """
-    scale = np.float32(len(source) / span.full)
+    return _read_rows(source, _positions_of(span, len(source)))
+
+
+def _positions_of(span: _Span, length: int) -> FloatArray:
+    """(visible,) places in ``length`` cells that the visible ones of ``span.full`` read."""
+    scale = np.float32(length / span.full)
     # Counted in integers: float32 would not count on beyond 2^24.
     target = np.arange(span.skipped, span.skipped + span.visible).astype(np.float32)
-    position = np.maximum((target + np.float32(0.5)) * scale - np.float32(0.5), np.float32(0))
-    return _read_rows(source, position)
+    position: FloatArray = (target + np.float32(0.5)) * scale - np.float32(0.5)
+    return np.maximum(position, np.float32(0))
 
 
 def _read_rows(source: FloatArray, position: NDArray[np.floating[Any]]) -> FloatArray:

@@ -14,7 +14,17 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 _BACKGROUND_ROWS: Final[Mapping[str, int]] = MappingProxyType(
-    {"cls_logits": 0, "cls_score": 1, "bbox_pred": 1, "mask_fcn_logits": 1, "maskiou": 1}
+    {
+        "cls_logits": 0,
+        "cls_score": 1,
+        "bbox_pred": 1,
+        "mask_fcn_logits": 1,
+        "maskiou": 1,
+        # Of YOLACT.
+        "conf_pred": 1,
+        "semantic": 0,
+        "maskiou_pred": 0,
+    }
 )
 """Layers with rows for each class -> whether the background, which comes first, has some, too."""
 _DENSE_HEAD: Final = "rpn.head."

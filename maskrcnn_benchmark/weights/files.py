@@ -30,6 +30,7 @@ from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import plain_names
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 from maskrcnn_benchmark.weights.retinamask import is_retinamask, rename_retinamask
+from maskrcnn_benchmark.weights.yolact import convert_yolact, is_yolact
 
 _ZIP_MAGIC = b"PK\x03\x04"
 # Endings of what ``torch.save`` does not write.
@@ -52,8 +53,8 @@ def read_weight_file(
     ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2,
     ``.safetensors`` a state dict, anything else what ``torch.save`` has written: a checkpoint (a
     dictionary with ``"model"``), the state dict of a whole model, or that of an ImageNet
-    classifier, in a checkpoint of its own or not. Files of detectron2 are told by their names; a
-    bare state dict that shares one of ``model_names`` belongs to a whole model.
+    classifier, in a checkpoint of its own or not. Files of detectron2 and YOLACT are told by their
+    names; a bare state dict that shares one of ``model_names`` belongs to a whole model.
 
     Args:
         path: of the file.
@@ -214,6 +215,8 @@ def _sort_content(
     _refuse_torchvision_detector(tensors, path)
     if is_detectron2(tensors):
         return convert_detectron2(tensors, same_rules=detectron2_rules)
+    if is_yolact(tensors):
+        return convert_yolact(tensors)
     if is_detectron2_resnet(tensors):
         return convert_detectron2_resnet(tensors, entries.get("__author__"))
     if is_retinamask(tensors):

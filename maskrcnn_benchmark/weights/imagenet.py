@@ -17,6 +17,7 @@ from torch import Tensor
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
 from maskrcnn_benchmark.weights.vovnet import open_absent_gates, rename_timm_vovnet
+from maskrcnn_benchmark.weights.yolact import rename_darknet
 
 # The epsilon of torch's batch norms, with which all these classifiers were trained.
 # UPSTREAM(trained-epsilon): the original loaded trained variances as they are into frozen batch
@@ -41,8 +42,9 @@ def convert_backbone(state_dict: Mapping[str, Tensor], *, frozen_eps: float = 0.
     """The bare state dict of an ImageNet network under the names of our backbones.
 
     Known are torchvision's ResNet and ResNeXt, MobileNetV2 as torchvision and as the
-    ``features.N.conv.M`` school name it, VoVNetV2 as timm and as its author name it, and HRNet as
-    its authors and timm name it. Anything else keeps its names, less the classifier.
+    ``features.N.conv.M`` school name it, VoVNetV2 as timm and as its author name it, HRNet as its
+    authors and timm name it, and DarkNet as YOLACT's authors do. Anything else keeps its names,
+    less the classifier.
 
     Args:
         state_dict: of the network.
@@ -52,6 +54,9 @@ def convert_backbone(state_dict: Mapping[str, Tensor], *, frozen_eps: float = 0.
     # A body saved from a detector has frozen batch norms, which count nothing.
     has_counters = any(name.endswith(".num_batches_tracked") for name in names)
     bn_eps = TORCH_BN_EPS if has_counters else frozen_eps
+    if "_preconv.0.weight" in names:
+        renamed = {rename_darknet(name): value for name, value in state_dict.items()}
+        return _body(renamed, "an ImageNet DarkNet (YOLACT's names)", TORCH_BN_EPS)
     # Before the ResNets, whose first layers have the same names.
     if _HRNET_BRANCH in names:
         is_trained = has_counters or any(map(_HRNET_CLASSIFIER.match, names))

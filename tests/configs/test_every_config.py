@@ -49,6 +49,7 @@ LOSSES = {
     "mask": {"loss_mask"},
     "maskiou": {"loss_maskiou"},
     "keypoint": {"loss_kp"},
+    "yolact": {"loss_cls", "loss_box", "loss_mask", "loss_segm"},
 }
 
 
@@ -56,6 +57,8 @@ def load(name: str) -> CfgNode:
     cfg = get_default_config()
     cfg.merge_from_file(ROOT / name)
     cfg.merge_from_list([item for pair in SMALL.items() for item in pair])
+    if cfg.MODEL.DENSE.SETTINGS.get("MASKIOU_ON", False):
+        cfg.INPUT.MIN_SIZE_TEST = 256  # its layers leave nothing of smaller masks
     return cfg
 
 
@@ -106,7 +109,7 @@ def takes_its_weights_back(model) -> None:
 def trains(model, cfg, spec, images, targets) -> None:
     optimizer = make_optimizer(cfg, model)
     losses = model.train()(images, targets)
-    parts = (spec.proposal, *spec.roi_heads)
+    parts = (spec.proposal, *spec.roi_heads, *(["maskiou"] if rescores(spec) else []))
     assert set(losses) == set().union(*(LOSSES[part] for part in parts))
     assert all(loss.isfinite() for loss in losses.values()), losses
     sum(losses.values()).backward()
@@ -119,19 +122,27 @@ def trains(model, cfg, spec, images, targets) -> None:
     model.zero_grad(set_to_none=True)
 
 
+def rescores(spec) -> bool:
+    """Whether a dense detector scores its own masks anew."""
+    return getattr(spec.settings, "maskiou_on", False)
+
+
 def detects(model, spec, images) -> None:
     with torch.inference_mode():
         found = model.eval()(images)
     assert [boxes.size for boxes in found] == [size[::-1] for size in images.image_sizes]
     fields = {"objectness"} if spec.box_only else {"labels", "scores"}
-    fields |= {"mask"} if "mask" in spec.roi_heads else set()
-    fields |= {"mask_scores"} if "maskiou" in spec.roi_heads else set()
+    fields |= {"mask"} if "segm" in spec.iou_types else set()
+    fields |= {"mask_scores"} if "maskiou" in spec.roi_heads or rescores(spec) else set()
     fields |= {"keypoints"} if "keypoint" in spec.roi_heads else set()
     for boxes in found:
-        assert set(boxes.fields()) == fields
+        # Boxes of the photo's size have no other fields.
+        assert set(boxes.resize(boxes.size).fields()) == fields
         assert boxes.bbox.isfinite().all()
-        for field in fields - {"keypoints"}:
+        for field in fields - {"keypoints", "mask"}:
             assert boxes.get_field(field).isfinite().all(), field
+        if "mask" in fields:
+            assert len(boxes.predicted_masks.encode()) == len(boxes)
 
 
 def model_settings(name: str) -> str:

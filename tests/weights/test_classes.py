@@ -101,3 +101,11 @@ def test_a_training_starts_from_weights_of_other_classes(tmp_path, caplog):
     torch.testing.assert_close(weight[[1, 3]], new[[1, 3]])
     assert "sheep" in caplog.text
     assert "dog" in caplog.text
+
+
+def test_anchors_with_a_background_each():
+    """YOLACT's layers: classes with background, regions without."""
+    anchors = [0, 3, 102, 1, 104, 4, 7, 107, 5, 109]
+    check("rpn.head.conf_pred.weight", rows(0, 8), rows(100, 10), anchors)
+    for name in ("rpn.head.semantic.weight", "rpn.select_test.maskiou_net.maskiou_pred.weight"):
+        check(name, rows(0, 3), rows(100, 4), [2, 101, 0, 103])

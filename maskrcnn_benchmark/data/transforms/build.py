@@ -94,8 +94,8 @@ def build_training_transforms(cfg: CfgNode) -> TrainingTransforms:
         return TrainingTransforms(Compose([]), build_pixel_transforms(cfg))
     if cfg.INPUT.AUGMENTATIONS_TRAIN:
         raise ConfigError(
-            "INPUT.SAME_SHAPE_IN_BATCH: expected False with INPUT.AUGMENTATIONS_TRAIN, which change "
-            "the shape of each photo before it is resized, got True"
+            "INPUT.SAME_SHAPE_IN_BATCH: expected False with INPUT.AUGMENTATIONS_TRAIN, which "
+            "change the shape of each photo before it is resized, got True"
         )
     changes = _make_changes(cfg, is_train=True)
     of_batch = [one for one in changes if isinstance(one, Resize | RandomDiagonalFlip)]
@@ -163,7 +163,7 @@ def _make_further(cfg: CfgNode) -> list[Transform]:
     if any(strengths.values()) and RESIZE_RULES[settings.RESIZE_RULE].takes_floats:
         raise ConfigError(
             f"INPUT (one of {', '.join(names)}): expected 0 with INPUT.RESIZE_RULE "
-            f"{settings.RESIZE_RULE!r}; INPUT.AUGMENTATIONS_TRAIN has \"photometric\" instead"
+            f'{settings.RESIZE_RULE!r}; INPUT.AUGMENTATIONS_TRAIN has "photometric" instead'
         )
     try:
         return [

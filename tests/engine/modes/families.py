@@ -72,6 +72,7 @@ CASES = {
     "Mask R-CNN, group norm": Case("gn_baselines/e2e_mask_rcnn_R_50_FPN_Xconv1fc_1x_gn", _GN),
     "keypoints": Case("e2e_keypoint_rcnn_R_50_FPN_1x", {"MODEL.NUM_CLASSES": 2}),
     "RPN": Case("rpn_R_50_FPN_1x"),
+    "YOLACT": Case("yolact/yolact_resnet50_550", {"MODEL.DENSE.SETTINGS.NUM_PROTOTYPES": 8}),
     "FBNet": Case("e2e_mask_rcnn_fbnet"),
 }
 
