@@ -1,8 +1,8 @@
 """Draw what a trained model finds on photos, videos and cameras.
 
-SOURCES are photos, folders (searched for photos with their subfolders), patterns ("clips/*"),
-videos, or the number of a camera (0 is the first; Ctrl-C ends it). Nothing is needed besides MODEL,
-the checkpoint. Drawings go to --output, and so does what else is asked for:
+SOURCES are photos, videos, folders (searched with their subfolders), patterns ("clips/*"), or the
+number of a camera (0 is the first; Ctrl-C ends it). MODEL, the checkpoint, is all it needs.
+Drawings go to --output, and so does what else is asked for:
   --save-json   predictions.json: COCO results, each with file name, class name and frame
   --save-masks  masks/PHOTO.png: pixels of the k-th object are k, the best is 1
   --crops       crops/CLASS/PHOTO_k.png: the object alone, on transparent ground
@@ -90,7 +90,8 @@ def _look_at(args: argparse.Namespace, sources: Sources) -> list[str]:
     load_font(1.0, args.font or OWN_FONT)
     predictor = load_predictor(args.model, args.config_file, args.device, args.opts)
     threshold = predictor.score_threshold if args.threshold is None else args.threshold
-    logger.info("Showing what scores at least %.2f (--threshold)", threshold)
+    origin = "the model's own, " if args.threshold is None else ""
+    logger.info("Showing what scores at least %.2f (%s--threshold)", threshold, origin)
     outputs = Outputs(
         folder=args.output,
         score_threshold=threshold,

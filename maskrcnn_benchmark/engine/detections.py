@@ -6,8 +6,9 @@ Shapes: K objects; H, W height and width of the photo.
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -50,7 +51,7 @@ class DetectedObject:
     score: float
     box: tuple[float, float, float, float]
     size: tuple[int, int]
-    part: PastedMask | None = None
+    part: PastedMask | None = field(default=None, repr=False)
 
     @property
     def mask(self) -> BoolArray | None:
@@ -81,9 +82,9 @@ class Detections(BoxList):
         super().__init__(boxes.bbox, boxes.size, boxes.mode, pixel_offset=boxes.pixel_offset)
         self.class_names = class_names
         self.class_ids = class_ids
-        for field in boxes.fields():
-            is_mask = field == "mask"
-            self.add_field(field, boxes.predicted_masks if is_mask else boxes.get_field(field))
+        for name in boxes.fields():
+            is_mask = name == "mask"
+            self.add_field(name, boxes.predicted_masks if is_mask else boxes.get_field(name))
 
     def _like(
         self,
@@ -95,6 +96,11 @@ class Detections(BoxList):
     ) -> Detections:
         boxes = super()._like(bbox, fields, mode=mode, size=size)
         return Detections(boxes, self.class_names, self.class_ids)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{count} {name}" for name, count in Counter(self.names).items())
+        width, height = self.size
+        return f"Detections({told or 'nothing'} on {width} x {height} px)"
 
     def __iter__(self) -> Iterator[DetectedObject]:
         parts = self.predicted_masks.crops() if self.has_field("mask") else [None] * len(self)

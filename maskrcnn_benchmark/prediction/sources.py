@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.utils.photo_files import Photo, find_photos
+from maskrcnn_benchmark.utils.photo_files import Photo, find_photos, photos_in
 
 VIDEO_SUFFIXES: Final = frozenset(
     f".{suffix}"
@@ -38,14 +38,14 @@ def find_sources(words: Sequence[str], output: Path, option: str) -> Sources:
     """The photos and videos that the words name, none twice, with the places of their drawings.
 
     Args:
-        words: files, folders that are searched for photos with their subfolders, patterns
-            ("clips/*"), or numbers of cameras, where no file has that name.
+        words: files, folders that are searched with their subfolders, patterns ("clips/*"), or
+            numbers of cameras, where no file has that name.
         output: folder of the drawings.
         option: what the words are called on the command line.
 
     Raises:
-        ConfigError: there is no such path, no photo in it, or a drawing would replace what it is
-            drawn on, or another drawing.
+        ConfigError: there is no such path, nothing to look at in it, or a drawing would replace
+            what it is drawn on, or another drawing.
     """
     photo_paths: list[Path] = []
     videos: dict[Path | int, Video] = {}
@@ -54,9 +54,9 @@ def find_sources(words: Sequence[str], output: Path, option: str) -> Sources:
             videos[int(word)] = Video(int(word), output / f"camera{int(word)}.mp4")
             continue
         for path in _files(Path(word), option):
-            if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
-                videos[path] = Video(path, output / f"{path.stem}.mp4")
-            else:
+            found = _videos_at(path, output)
+            videos |= {video.source: video for video in found}
+            if not found or (path.is_dir() and photos_in(path)):
                 photo_paths.append(path)
     photos = find_photos(photo_paths, output, option)
     _check_targets(list(videos.values()))
@@ -71,6 +71,19 @@ def _files(path: Path, option: str) -> list[Path]:
     if not matches:
         raise ConfigError(f"{option}: no such file or folder: {path}")
     return matches
+
+
+def _videos_at(path: Path, output: Path) -> list[Video]:
+    """The video itself, or those in a folder and below it, without drawings."""
+    if not path.is_dir():
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES
+        return [Video(path, output / f"{path.stem}.mp4")] if is_video else []
+    return [
+        Video(one, (output / one.relative_to(path)).with_suffix(".mp4"))
+        for one in sorted(path.rglob("*"))
+        if one.suffix.lower() in VIDEO_SUFFIXES and one.is_file() and one.name[0] != "."
+        if output.resolve() not in one.resolve().parents or path.resolve() == output.resolve()
+    ]
 
 
 def _check_targets(videos: Sequence[Video]) -> None:

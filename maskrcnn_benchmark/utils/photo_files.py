@@ -13,6 +13,8 @@ from PIL import Image
 from maskrcnn_benchmark.config.errors import ConfigError
 
 _WRITTEN_SUFFIXES = {".png", ".jpg", ".jpeg"}
+# Kinds of files that Pillow tells, but reads through other programs alone.
+_RECOGNISED_ONLY = {"MPEG", "HDF5", "GRIB", "BUFR"}
 
 
 class Photo(NamedTuple):
@@ -43,9 +45,10 @@ def find_photos(sources: Sequence[Path], output: Path, option: str = "--input") 
 
 
 def is_image_file(name: str | Path) -> bool:
-    """Whether a file is called like an image that Pillow knows; hidden files are not."""
+    """Whether a file is called like an image that Pillow reads; hidden files are not."""
     path = Path(name)
-    return path.suffix.lower() in Image.registered_extensions() and path.name[0] != "."
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    return kind in Image.OPEN and kind not in _RECOGNISED_ONLY and path.name[0] != "."
 
 
 def photos_in(folder: Path) -> list[Path]:

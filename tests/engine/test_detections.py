@@ -70,6 +70,11 @@ def test_nothing_found(masks):
     assert detections.draw(Image.new("RGB", SIZE_WH)).size == SIZE_WH
 
 
+def test_they_print_as_one_would_say_it():
+    assert repr(found()) == "Detections(1 dog, 1 cat on 12 x 10 px)"
+    assert "array" not in repr(list(found()))
+
+
 def test_models_without_masks_have_none():
     detections = found(masks=False)
     assert detections.masks is None

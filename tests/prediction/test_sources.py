@@ -26,8 +26,17 @@ def test_photos_and_videos_are_told_apart(folder):
     assert found("clip.mp4", "clip.mp4") == ([], ["clip.mp4"])
 
 
-def test_folders_are_searched_for_photos(folder):
-    assert found(".")[0] == ["a.jpg", "b.png", "deep/c.jpg"]
+def test_folders_are_searched_with_their_subfolders(folder):
+    (folder / "out").mkdir()
+    for drawing in ("a.jpg", "clip.mp4"):
+        (folder / "out" / drawing).touch()
+    (folder / "data.h5").touch()
+    photos = ["a.jpg", "b.png", "deep/c.jpg"]
+    assert found(".") == (photos, ["CLIP2.MOV", "clip.mp4", "deep/clip.mp4"])
+    targets = [video.target for video in find_sources(["."], Path("out"), "S").videos]
+    assert targets == [Path("out", name) for name in ("CLIP2.mp4", "clip.mp4", "deep/clip.mp4")]
+    (folder / "deep" / "c.jpg").unlink()
+    assert found("deep") == ([], ["deep/clip.mp4"])
 
 
 def test_numbers_are_cameras_unless_a_file_has_that_name(folder):

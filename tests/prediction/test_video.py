@@ -6,17 +6,8 @@ from PIL import Image
 from maskrcnn_benchmark.prediction import video as video_module
 from maskrcnn_benchmark.prediction.sources import Video
 from maskrcnn_benchmark.prediction.video import VideoReader, VideoRun, VideoWriter, draw_on_video
-from tests.prediction.small_model import find, outputs_in
-
-SIZE_WH = (64, 48)
-
-
-def write_clip(path, num_frames=12, fps=10.0):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, SIZE_WH)
-    for number in range(num_frames):
-        writer.write(np.full((SIZE_WH[1], SIZE_WH[0], 3), number * 20, np.uint8))
-    writer.release()
-    return path
+from tests.prediction.small_model import CLIP_SIZE_WH as SIZE_WH
+from tests.prediction.small_model import find, outputs_in, write_clip
 
 
 def frames(path):

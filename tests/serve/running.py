@@ -12,23 +12,10 @@ from PIL import Image
 from maskrcnn_benchmark.serve.app import make_app
 from maskrcnn_benchmark.serve.limits import Limits
 from maskrcnn_benchmark.serve.server import allowed_hosts, make_server, open_socket
-from tests.prediction.small_model import IDS, NAMES, find
+from tests.prediction.small_model import SmallModel
 
 HOST = "127.0.0.1"
 BOUNDARY = "b0undary"
-
-
-class SmallModel:
-    """As ``Predictor``; ``before`` is called with each photo first."""
-
-    class_names, class_ids, score_threshold = NAMES, IDS, 0.4
-
-    def __init__(self, before=lambda image: None):
-        self.before = before
-
-    def __call__(self, image):
-        self.before(image)
-        return find(image)
 
 
 class Answer(NamedTuple):

@@ -16,8 +16,8 @@ from maskrcnn_benchmark.cli import main
 from maskrcnn_benchmark.cli.serve import main as serve
 from maskrcnn_benchmark.config.errors import ConfigError, MissingPackageError
 from maskrcnn_benchmark.serve.server import allowed_hosts, is_loopback, open_socket
-from tests.prediction.small_model import find
-from tests.serve.running import HOST, SmallModel, ask, form, photo_bytes, predict, running
+from tests.prediction.small_model import SmallModel, find
+from tests.serve.running import HOST, ask, form, photo_bytes, predict, running
 
 # Starlette leaves the file of a form that breaks off to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
