@@ -146,7 +146,7 @@ class COCODataset(DetectionDataset):
         categories = sorted_categories(read(ann_file, arguments["root"]), ann_file)
         return {label: category["name"] for label, category in enumerate(categories, start=1)}
 
-    def with_classes(self, names: Mapping[int, str]) -> COCODataset:
+    def with_classes(self, names: Mapping[int, str]) -> DetectionDataset:
         """The same images with the labels of other classes, which are told by their names.
 
         Annotations of classes that are not among ``names`` are left out, counted and logged. Ids of
