@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu.scenes import Scene, make_images, make_model, read_settings, title
-from benchmarks.measure import medians, processor
+from benchmarks.measure import medians
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data import make_datasets, make_test_loader
 from maskrcnn_benchmark.engine.forward import ModelRunner, build_pretrained_model
@@ -25,6 +25,7 @@ from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
+from maskrcnn_benchmark.timing.machine import processor
 
 CPU = torch.device("cpu")
 CALIBRATION_PHOTOS = 32

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from benchmarks.measure import circumstances, medians
+from benchmarks.measure import medians
 from maskrcnn_benchmark.config import CfgNode, get_default_config
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
 from maskrcnn_benchmark.data.datasets import COCODataset
@@ -29,6 +29,7 @@ from maskrcnn_benchmark.data.transforms import (
     build_pixel_normalizer,
     build_pixel_transforms,
 )
+from maskrcnn_benchmark.timing.machine import circumstances
 
 FOLDER = Path(__file__).resolve().parents[1] / "datasets" / "quickstart"
 ANNOTATIONS, PHOTOS = FOLDER / "annotations" / "instances_train.json", FOLDER / "train"

@@ -1,13 +1,8 @@
 """Times of things that are compared, and what this machine could do at best."""
 
-import datetime
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -63,24 +58,4 @@ def roofline(threads: int) -> Roofline:
     copy, product = medians([lambda: target.copy_(source), lambda: left @ left], 15, threads)
     return Roofline(
         bytes=2 * source.nbytes / (copy / 1000), flops=2 * len(left) ** 3 / (product / 1000)
-    )
-
-
-def processor() -> str:
-    """Name of the processor and its widest vector instructions."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def circumstances() -> str:
-    """Machine, versions and date."""
-    return (
-        f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}, {processor()}, "
-        f"{os.cpu_count()} processors; Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "pycocotools"))
-        + "."
     )

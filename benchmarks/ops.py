@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.mask_workloads import paste_case, polygon_case
-from benchmarks.measure import circumstances, medians, roofline
+from benchmarks.measure import medians, roofline
 from benchmarks.workloads import (
     Case,
     deform_conv_case,
@@ -21,6 +21,7 @@ from benchmarks.workloads import (
     scores_case,
 )
 from maskrcnn_benchmark.layers import ops_status
+from maskrcnn_benchmark.timing.machine import circumstances
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -22,7 +22,6 @@ import torch
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from benchmarks.measure import circumstances
 from maskrcnn_benchmark.data.collate_batch import Batch
 from maskrcnn_benchmark.engine.forward import make_training_runner
 from maskrcnn_benchmark.engine.settings import load_settings
@@ -32,6 +31,7 @@ from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from maskrcnn_benchmark.timing.machine import circumstances
 
 ROOT = Path(__file__).resolve().parents[1]
 CENTERMASK = ROOT / "configs/centermask/centermask_R_50_FPN_1x.yaml"

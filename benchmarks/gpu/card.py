@@ -8,7 +8,7 @@ from importlib import metadata
 
 import torch
 
-from benchmarks.measure import processor
+from maskrcnn_benchmark.timing.machine import processor
 
 NO_GPU = """No CUDA device: nothing was measured.
 PyTorch {torch} was built for {built}; nvidia-smi {smi}.

@@ -1,32 +1,22 @@
-"""Taking turns, and what comes of it."""
+"""The measurements of the tables."""
 
 import multiprocessing
-import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.inference.contenders import (
-    SUBJECTS,
-    Inputs,
-    OurDetector,
-    make_subject,
-)
+from benchmarks.inference.contenders import SUBJECTS, make_subject
 from benchmarks.inference.peers import dense_peers, whole_peers
 from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.timing.contenders import Contender, Inputs
+from maskrcnn_benchmark.timing.turns import Result, time_dense, time_whole
 
-GEMM_SIDE = 2048
 LARGE_WH = (4000, 3000)
 """A photo of twelve megapixels."""
-Result = dict[str, Any]
 
 
 class Plan(NamedTuple):
@@ -45,83 +35,24 @@ class Plan(NamedTuple):
     threads: int
 
 
-def spread(times: Sequence[float]) -> Result:
-    """Median and 90th percentile in ms, rounded."""
-    ordered = sorted(times)
-    last = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
-    return {"median": round(1000 * statistics.median(times), 2), "p90": round(1000 * last, 2)}
-
-
-def take_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call, every one having a turn in each round after one to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            if number:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
 def whole(key: str, plan: Plan) -> Result:
     """JPEG to run lengths: every mode, and torchvision for comparison."""
     cfg, model = make_subject(SUBJECTS[key], plan.photos)
-    detectors: dict[str, Any] = {mode: OurDetector(cfg, model, mode) for mode in plan.modes}
-    detectors |= whole_peers(SUBJECTS[key], plan.photos)
-    stages: dict[str, dict[str, list[float]]] = {name: {} for name in detectors}
-    found: dict[str, list[int]] = {}
-
-    def turn(name: str) -> None:
-        found[name] = [len(masks) for masks in detectors[name](plan.photos)]
-        for stage, seconds in detectors[name].times.seconds.items():
-            stages[name].setdefault(stage, []).append(seconds)
-
-    works = {name: (lambda name=name: turn(name)) for name in detectors}
-    times = take_turns(works, plan.rounds)
-    return {
-        name: {
-            **spread(times[name]),
-            "masks": found[name],
-            "stages": {each: spread(seconds[1:]) for each, seconds in stages[name].items()},
-        }
-        for name in detectors
+    detectors: dict[str, Any] = {
+        mode: Contender.from_config(cfg, model, mode) for mode in plan.modes
     }
+    detectors |= whole_peers(SUBJECTS[key], plan.photos)
+    return time_whole(detectors, plan.photos, plan.rounds)
 
 
 def dense(key: str, plan: Plan) -> Result:
     """Backbone, pyramid and head alone: every mode, other programs, and the ceiling."""
     cfg, model = make_subject(SUBJECTS[key], plan.photos)
-    images = Inputs(cfg, "pil")(read_image(path) for path in plan.photos).tensors
-    detectors = {mode: OurDetector(cfg, model, mode) for mode in plan.modes}
-    works: dict[str, Callable[[], object]] = {
-        mode: (lambda one=one: one.dense(images)) for mode, one in detectors.items()
-    }
+    images = Inputs.from_config(cfg, "pil").of_files(plan.photos)
+    contenders = {mode: Contender.from_config(cfg, model, mode) for mode in plan.modes}
     with torch.no_grad():
-        works |= dense_peers(model, images, plan.threads)
-        for dtype in (torch.float32, torch.bfloat16):
-            works[f"ceiling {str(dtype)[6:]}"] = _product(dtype)
-        times = take_turns(works, plan.rounds)
-        flops = _flops(detectors[plan.modes[0]], images)
-    results = {name: spread(seconds) for name, seconds in times.items()}
-    for name in results:
-        amount = 2 * GEMM_SIDE**3 if name.startswith("ceiling") else flops
-        results[name]["gflops"] = round(amount / results[name]["median"] / 1e6)
-    return {"input": list(images.shape), "gflop": round(flops / 1e9, 1), "times": results}
-
-
-def _product(dtype: torch.dtype) -> Callable[[], object]:
-    """A product of two matrices, as a convolution: twice as fast as ``@`` on some machines."""
-    maps = torch.rand(1, GEMM_SIDE, 1, GEMM_SIDE).to(dtype)
-    weight = torch.rand(GEMM_SIDE, GEMM_SIDE, 1, 1).to(dtype)
-    maps, weight = (each.to(memory_format=torch.channels_last) for each in (maps, weight))
-    return lambda: torch.conv2d(maps, weight)
-
-
-def _flops(detector: OurDetector, images: Tensor) -> int:
-    with FlopCounterMode(display=False) as counter:
-        detector.dense(images)
-    return int(counter.get_total_flops())
+        others = dense_peers(model, images, plan.threads)
+    return time_dense(contenders, others, images, plan.rounds)
 
 
 def memory(key: str, mode: str, photo: Path) -> Result:
@@ -140,7 +71,7 @@ def memory(key: str, mode: str, photo: Path) -> Result:
 
 def _peak(key: str, mode: str, photo: Path, is_whole: bool) -> float:
     cfg, model = make_subject(SUBJECTS[key], [photo], detections=100)
-    detector = OurDetector(cfg, model, mode)
+    detector = Contender.from_config(cfg, model, mode)
     if is_whole:
         return _peak_of(lambda: detector([photo]))
     images = detector.inputs([read_image(photo)]).tensors
@@ -159,8 +90,3 @@ def _peak_of(work: Callable[[], object]) -> float:
 def _status(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-
-def load() -> str:
-    """How busy the machine is."""
-    return f"load average {os.getloadavg()[0]:.1f}"

@@ -15,10 +15,11 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.transforms.functional import to_tensor
 
 from benchmarks.gpu.scenes import fitting_norms
-from benchmarks.inference.contenders import CANDIDATES, DETECTIONS, Photos, Subject
-from benchmarks.inference.stages import StageTimes
+from benchmarks.inference.contenders import CANDIDATES, DETECTIONS, Subject
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+from maskrcnn_benchmark.timing.contenders import Photos
+from maskrcnn_benchmark.timing.stages import StageTimes
 
 Dense = Callable[[], object]
 

@@ -7,20 +7,19 @@ photo exceed the threshold: what is found means nothing, the work is that of a t
 """
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
-import torch
-
 from benchmarks.inference import measure
 from benchmarks.inference.contenders import SUBJECTS
 from benchmarks.inference.report import page
-from benchmarks.measure import circumstances
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
+from maskrcnn_benchmark.timing.machine import circumstances, load, set_threads
+from maskrcnn_benchmark.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "tests" / "golden" / "images"
@@ -36,8 +35,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--modes", nargs="*", default=modes, help=f"of: {', '.join(modes)}")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each (default: 9)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=1, help="photos at once (default: 1)")
+    parser.add_argument("--threads", type=int, nargs="*", default=[2], help="default: 2")
+    parser.add_argument("--batch", type=int, nargs="*", default=[1], help="photos at once")
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder of JPEG files")
     results = ROOT / "output" / "benchmarks" / "inference.json"
     parser.add_argument("--json", type=Path, default=results, help=f"default: {results}")
@@ -60,25 +59,26 @@ def _measure(key: str, part: str, plan: measure.Plan) -> Mapping[str, Any]:
 def main() -> None:
     """Measure, print, and keep the numbers; with --write, also in docs/."""
     options = _parse()
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
     files = sorted(options.photos.glob("*.jpg"))
-    photos = [files[number % len(files)] for number in range(options.batch)]
-    plan = measure.Plan(photos, options.modes, options.rounds, options.threads)
     kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-    for key in options.models:
-        for part in options.parts:
-            before = measure.load()
-            entry = {"model": key, "part": part, "batch": options.batch, "load": before}
-            entry |= {"threads": options.threads, "machine": circumstances()}
-            entry["result"] = _measure(key, part, plan)
-            print(page({key: entry}), "\n", flush=True)
-            kept[f"{key} {part} batch {options.batch} threads {options.threads}"] = entry
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(kept, indent=2) + "\n")
+    for key, part, batch, threads in itertools.product(
+        options.models, options.parts, options.batch, options.threads
+    ):
+        set_threads(threads)
+        photos = [files[number % len(files)] for number in range(batch)]
+        plan = measure.Plan(photos, options.modes, options.rounds, threads)
+        entry = {"model": key, "part": part, "batch": batch, "load": load()}
+        entry |= {"threads": threads, "machine": circumstances()}
+        entry["result"] = _measure(key, part, plan)
+        print(page({key: entry}), "\n", flush=True)
+        kept[f"{key} {part} batch {batch} threads {threads}"] = entry
+        write_json(options.json, kept, indent=2)
     if options.write:
-        text = page(kept)
-        written, found = MADE.subn(lambda made: f"{made[1]}\n{text}\n\n{made[2]}", PAGE.read_text())
-        if not found:
-            raise SystemExit(f"{PAGE} has lost the marks that the numbers go between")
-        PAGE.write_text(written)
+        _write_page(page(kept))
+
+
+def _write_page(text: str) -> None:
+    written, found = MADE.subn(lambda made: f"{made[1]}\n{text}\n\n{made[2]}", PAGE.read_text())
+    if not found:
+        raise SystemExit(f"{PAGE} has lost the marks that the numbers go between")
+    PAGE.write_text(written)

@@ -36,8 +36,19 @@ ALLOWED: dict[str, set[str]] = {
     "visualization": _BASE | {"config", "data", "evaluation", "structures", "utils"},
     "prediction": _BASE | {"config", "data", "engine", "structures", "utils", "visualization"},
     "serve": _BASE | {"config", "data", "engine", "structures", "visualization"},
+    "timing": _BASE | {"config", "data", "engine", "structures", "utils"},
     "cli": _BASE
-    | {"config", "data", "engine", "prediction", "serve", "utils", "visualization", "weights"},
+    | {
+        "config",
+        "data",
+        "engine",
+        "prediction",
+        "serve",
+        "timing",
+        "utils",
+        "visualization",
+        "weights",
+    },
     "engine": _BASE
     | {
         "config",

@@ -1,0 +1,120 @@
+"""Time a trained model on this machine, from a photo's file to the run lengths of its masks.
+
+Inference modes take turns in one process, after one turn each to warm up; medians and 90th
+percentiles are in ms, stage by stage. Backbone, pyramid and head are timed alone, too, beside the
+ceiling: products of two matrices, what this processor can do at best. All on the CPU.
+
+For example:
+  centermask benchmark run/model_final.pth photo.jpg
+  centermask benchmark run/model_final.pth photos/ --modes plain fast bf16 --batch 1 4
+  centermask benchmark run/model_final.pth photo.jpg --threads 1 2 --json times.json
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskrcnn_benchmark.cli.arguments import make_parser, parse, split_settings
+from maskrcnn_benchmark.cli.model import load_model_settings
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.prediction.bulk.sources import find_bulk_photos
+from maskrcnn_benchmark.utils.env import setup_environment
+from maskrcnn_benchmark.utils.files import write_json
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.timing.contenders import Contender, Inputs
+
+
+def parse_words(words: Sequence[str]) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = make_parser("benchmark", __doc__)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="model_final.pth of a training")
+    add("words", nargs="*", metavar="PHOTOS [KEY VALUE]", help="photos, then perhaps settings")
+    add("--modes", nargs="+", metavar="M", help="TEST.INFERENCE_MODE (default: plain, the model's)")
+    add("--rounds", type=int, default=9, metavar="N", help="turns of each (default: 9)")
+    add("--batch", type=int, nargs="+", default=[1], metavar="N", help="photos at once")
+    add("--threads", type=int, nargs="+", metavar="N", help="default: as many as PyTorch takes")
+    add("--json", type=Path, metavar="FILE", help="also write all numbers there")
+    add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
+    args = parse(parser, words)
+    args.photos, args.opts = split_settings(args.words)
+    if not args.photos:
+        parser.error("name photos behind the model: what it finds there is part of its work")
+    if min([args.rounds, *args.batch, *(args.threads or [1])]) < 1:
+        parser.error("--rounds, --batch, --threads: expected positive numbers")
+    return args
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit code: 0."""
+    args = parse_words(words)
+    setup_environment()
+    photos = [Path(one.path) for one in find_bulk_photos(args.photos) if one.offset is None]
+    if not photos:
+        raise ConfigError("PHOTOS: name image files; those in tar shards cannot be timed")
+    cfg = load_model_settings(args.model, args.config_file, "cpu", args.opts)
+    contenders, inputs = make_contenders(cfg, args.model, args.modes)
+    entries: list[dict[str, Any]] = []
+    for entry, lines in _measure(args, contenders, inputs, photos):
+        entries.append(entry)
+        sys.stdout.write("\n".join([*lines, ""]))
+        sys.stdout.flush()
+        if args.json:
+            write_json(args.json, entries, indent=2)
+    return 0
+
+
+def make_contenders(
+    cfg: CfgNode, model: str, modes: Sequence[str] | None
+) -> tuple[dict[str, "Contender"], "Inputs"]:
+    """The model of a file in each mode, and the inputs of its dense part."""
+    # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
+    from maskrcnn_benchmark.engine.forward import build_pretrained_model
+    from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
+    from maskrcnn_benchmark.timing.contenders import CPU, Contender, Inputs
+
+    names = modes or ["plain", cfg.TEST.INFERENCE_MODE]
+    unknown = sorted(set(names) - set(INFERENCE_MODES))
+    if unknown:
+        known = ", ".join(sorted(INFERENCE_MODES))
+        raise ConfigError(f"--modes: unknown {', '.join(unknown)}; known: {known}")
+    network = build_pretrained_model(cfg, CPU, model).eval()
+    contenders = {name: Contender.from_config(cfg, network, name) for name in names}
+    return contenders, Inputs.from_config(cfg, "pil")
+
+
+def _measure(
+    args: argparse.Namespace,
+    contenders: dict[str, "Contender"],
+    inputs: "Inputs",
+    photos: Sequence[Path],
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """The numbers of each batch size and number of threads, and the same as lines to show."""
+    import torch
+
+    from maskrcnn_benchmark.timing.machine import circumstances, load, set_threads
+    from maskrcnn_benchmark.timing.tables import dense_table, describe_input, whole_table
+    from maskrcnn_benchmark.timing.turns import time_dense, time_whole
+
+    with_parts = {mode: one for mode, one in contenders.items() if one.has_parts}
+    threads_each = args.threads or [torch.get_num_threads()]
+    for batch, threads in itertools.product(args.batch, threads_each):
+        set_threads(threads)
+        files = [photos[number % len(photos)] for number in range(batch)]
+        machine = f"{circumstances()} {threads} threads, {load()}."
+        entry: dict[str, Any] = {"model": args.model, "batch": batch, "threads": threads}
+        entry |= {"machine": machine, "photos": list(map(str, files))}
+        entry["whole"] = time_whole(contenders, files, args.rounds)
+        lines = ["", machine, "", f"{batch} photo(s) to run lengths, ms:", ""]
+        lines += whole_table(entry["whole"])
+        if with_parts:
+            entry["dense"] = time_dense(with_parts, {}, inputs.of_files(files), args.rounds)
+            about = describe_input(entry["dense"])
+            lines += ["", f"backbone, pyramid and head alone, {about}:", ""]
+            lines += dense_table(entry["dense"])
+        yield entry, lines
