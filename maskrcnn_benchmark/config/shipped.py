@@ -89,6 +89,18 @@ MODELS: Final[Mapping[str, ShippedModel]] = MappingProxyType(
         "mask-rcnn-x101": ShippedModel("mask_rcnn/mask_rcnn_X_101_32x8d_FPN_ms_3x.yaml", _X101),
         "retinamask-r50": ShippedModel("retinamask/retinamask_R_50_FPN_ms_2x.yaml", _R50),
         "retinamask-r101": ShippedModel("retinamask/retinamask_R_101_FPN_ms_2x.yaml", _R101),
+        **{
+            f"yolact-{name}": ShippedModel(f"yolact/yolact_{file}.yaml")
+            for name, file in {
+                "400-r101": "im400",
+                "r50": "resnet50_550",
+                "darknet53": "darknet53",
+                "r101": "base",
+                "700-r101": "im700",
+                "plus-r50": "plus_resnet50",
+                "plus-r101": "plus_base",
+            }.items()
+        },
         "faster-rcnn-r50": ShippedModel("e2e_faster_rcnn_R_50_FPN_1x.yaml", _R50),
         "faster-rcnn-r101": ShippedModel("e2e_faster_rcnn_R_101_FPN_1x.yaml", _R101),
         "retinanet-r50": ShippedModel("retinanet/retinanet_R-50-FPN_1x.yaml", _R50),

@@ -151,26 +151,26 @@ class ResizeRule(NamedTuple):
 def _make_changes(cfg: CfgNode, is_train: bool) -> list[Transform]:
     """The transforms of a photo as such: size, sides, colours."""
     changes = _make_geometric(cfg, is_train)
-    return [*changes, *_make_further(cfg)] if is_train else changes
+    if not is_train:
+        return changes
+    flips, colors = _make_further(cfg)
+    if RESIZE_RULES[cfg.INPUT.RESIZE_RULE].takes_floats:
+        return [*colors, *changes, *flips]  # colours are changed in 8 bits
+    return [*changes, *flips, *colors]
 
 
-def _make_further(cfg: CfgNode) -> list[Transform]:
-    """Those of training that the published settings do without: none of them draws a number."""
+def _make_further(cfg: CfgNode) -> tuple[list[Transform], list[Transform]]:
+    """Flips and colours that the published settings do without: none of them draws a number."""
     settings = cfg.INPUT
     flip_probs = settings.VERTICAL_FLIP_PROB_TRAIN, settings.DIAGONAL_FLIP_PROB_TRAIN
     names = ("BRIGHTNESS", "CONTRAST", "SATURATION", "HUE")
     strengths = {name.lower(): settings[name] for name in names}
-    if any(strengths.values()) and RESIZE_RULES[settings.RESIZE_RULE].takes_floats:
-        raise ConfigError(
-            f"INPUT (one of {', '.join(names)}): expected 0 with INPUT.RESIZE_RULE "
-            f'{settings.RESIZE_RULE!r}; INPUT.AUGMENTATIONS_TRAIN has "photometric" instead'
-        )
     try:
-        return [
+        flips: list[Transform] = [
             *([RandomVerticalFlip(flip_probs[0])] if flip_probs[0] else []),
             *([RandomDiagonalFlip(flip_probs[1])] if flip_probs[1] else []),
-            *([RandomColors(**strengths)] if any(strengths.values()) else []),
         ]
+        return flips, [RandomColors(**strengths)] if any(strengths.values()) else []
     except ValueError as error:
         raise ConfigError(
             "INPUT (one of VERTICAL_FLIP_PROB_TRAIN, DIAGONAL_FLIP_PROB_TRAIN, "
@@ -206,13 +206,8 @@ def _make_resize(cfg: CfgNode, is_train: bool) -> list[Transform]:
 
 
 def _make_square(cfg: CfgNode, is_train: bool) -> list[Transform]:
-    sides = tuple(_make_sides(cfg, is_train))
-    if len(sides) > 1:
-        raise ConfigError(
-            "INPUT (MIN_SIZE_TRAIN, MIN_SIZE_RANGE_TRAIN): expected one length with "
-            f"INPUT.RESIZE_RULE 'square', whose photos are not padded, got {len(sides)}"
-        )
-    return [_make_flip(cfg, is_train), ResizeToSquare(*sides)]
+    # In training, too: the photos of a batch are not to be padded.
+    return [_make_flip(cfg, is_train), ResizeToSquare(cfg.INPUT.MIN_SIZE_TEST)]
 
 
 def _make_flip(cfg: CfgNode, is_train: bool) -> RandomHorizontalFlip:

@@ -6,13 +6,15 @@ import random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.data.transforms import (
     AUGMENTATIONS,
     PhotometricDistortion,
     RandomCrop,
     RandomExpansion,
+    build_training_transforms,
     build_transforms,
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -143,12 +145,12 @@ def test_photos_without_objects_are_not_cropped():
 
 @pytest.mark.parametrize("rule", ["square", "shorter_side"])
 def test_all_of_them_with_every_rule(rule):
-    from PIL import Image
-
     cfg = get_default_config()
     names = ("photometric", "expand", "crop")
     cfg.merge_from_list(["INPUT.AUGMENTATIONS_TRAIN", names, "INPUT.RESIZE_RULE", rule])
     cfg.merge_from_list(["INPUT.MIN_SIZE_TRAIN", (32,), "INPUT.MAX_SIZE_TRAIN", 64])
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TEST", 32, "INPUT.VERTICAL_FLIP_PROB_TRAIN", 0.5])
+    cfg.merge_from_list(["INPUT.DIAGONAL_FLIP_PROB_TRAIN", 0.5, "INPUT.BRIGHTNESS", 0.4])
     transforms = build_transforms(cfg)
     target = make_target([[2, 2, 20, 25], [10, 5, 38, 28]], [1, 2], (40, 30))
     for seed in range(20):
@@ -162,3 +164,18 @@ def test_all_of_them_with_every_rule(rule):
         assert found.bbox.min() >= 0
         if rule == "square":
             assert found.size == (32, 32)
+
+
+def test_a_batch_of_one_shape():
+    """Squares always are; photos cut before the resize cannot be."""
+    cfg = get_default_config()
+    cfg.merge_from_list(["INPUT.SAME_SHAPE_IN_BATCH", True])
+    cfg.merge_from_list(["INPUT.AUGMENTATIONS_TRAIN", ("crop",)])
+    with pytest.raises(ConfigError, match="SAME_SHAPE_IN_BATCH"):
+        build_training_transforms(cfg)
+    cfg.INPUT.RESIZE_RULE = "square"
+    of_batch, of_photo = build_training_transforms(cfg)
+    assert of_batch.transforms == ()
+    photo = Image.new("RGB", (40, 30))
+    target = make_target([[2, 2, 20, 25]], [1], (40, 30))
+    assert of_photo(photo, target, random.Random(0))[0].shape == (3, 800, 800)

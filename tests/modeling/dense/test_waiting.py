@@ -25,10 +25,14 @@ FAMILIES = {
         *("MODEL.FCOS_ON", False, "MODEL.RPN.USE_FPN", True),
         *("MODEL.RPN.ANCHOR_STRIDE", STRIDES, "MODEL.RPN.PRE_NMS_TOP_N_TEST", 40),
     ),
+    "yolact": (
+        *("MODEL.DENSE.FAMILY", "yolact", "MODEL.DENSE.SETTINGS.SCORE_THRESHOLD", 0.0),
+        *("MODEL.DENSE.SETTINGS.NUM_PROTOTYPES", 4),
+    ),
 }
 # Family -> waits for a batch of five levels, and for each of its images. Fewer are welcome: an
 # image's boxes are as many as its predictions pass, which a GPU says once.
-MOST_WAITS = {"fcos": (5, 9), "retinanet": (0, 14), "rpn": (5, 15)}
+MOST_WAITS = {"fcos": (5, 9), "retinanet": (0, 14), "rpn": (5, 15), "yolact": (5, 4)}
 
 families = pytest.mark.parametrize("family", FAMILIES)
 
