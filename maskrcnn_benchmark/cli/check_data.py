@@ -1,17 +1,23 @@
 """Look through annotated photos for what would go wrong in a training.
 
 PATH is a folder or file in any common format, told by looking; each of its parts (train, val,
-test) is gone through, every photo is read. Exit code 1 if something cannot be used.
+test) is gone through, every photo is read. What is told: errors (cannot be used), warnings (likely
+to be a mistake) and notes. Exit code 1 if there is an error.
+
+--sheet draws the photos with the worst. --fix writes a copy without what cannot be used, in COCO's
+format, and changes.txt, which lists every change; what is given is never changed.
 
 For example:
   centermask check-data my_photos
-  centermask check-data labels.json@photos
+  centermask check-data labels.json@photos --sheet worst.jpg
+  centermask check-data my_photos --fix clean_photos
 """
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from maskrcnn_benchmark.cli.arguments import make_parser
 
@@ -19,19 +25,38 @@ from maskrcnn_benchmark.cli.arguments import make_parser
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("check-data", __doc__)
-    parser.add_argument("data", metavar="PATH", help="annotated photos, or FILE@FOLDER")
-    parser.add_argument("--format", default="", metavar="F", help="if looking does not tell")
+    add = parser.add_argument
+    add("data", metavar="PATH", help="annotated photos, or FILE@FOLDER")
+    add("--format", default="", metavar="F", help="if looking does not tell")
+    add("--sheet", type=Path, metavar="FILE", help="draw the worst photos into a picture")
+    add("--fix", type=Path, metavar="DIR", help="write a cleaned copy to a new folder")
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str]) -> int:
     """The exit code: 0, or 1 if something cannot be used."""
     args = parse_words(words)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stdout)
     # Only now, as PyTorch takes a second to import.
-    from maskrcnn_benchmark.data.check import check_source
+    from maskrcnn_benchmark.data.inspection.clean import clean_part, write_clean_copy
+    from maskrcnn_benchmark.data.inspection.source import inspect_source
+    from maskrcnn_benchmark.visualization.findings_sheet import draw_findings
 
-    reports = check_source(args.data, args.format)
-    for split, report in reports.items():
-        sys.stdout.write(f"\n{args.data}, part {split}\n{report}\n")
-    return 0 if all(report.is_fine for report in reports.values()) else 1
+    parts = inspect_source(args.data, args.format)
+    for split, part in parts.items():
+        told = "".join(f"{finding}\n" for finding in part.report.findings)
+        sys.stdout.write(f"\n{args.data}, part {split}\n{part.report}\n{told}")
+    if args.sheet:
+        pictures = [(part.dataset, part.report.findings) for part in parts.values()]
+        num_drawn = draw_findings(pictures, args.sheet)
+        sys.stdout.write(f"\nDrew {num_drawn} photos in {args.sheet}\n")
+    if args.fix:
+        clean = {
+            split: clean_part(part.dataset, part.root, part.report.findings)
+            for split, part in parts.items()
+        }
+        changes = write_clean_copy(clean, args.fix)
+        sys.stdout.write(f"\nWrote a clean copy to {args.fix}; {changes} lists what changed\n")
+    is_fine = all(part.report.is_fine for part in parts.values())
+    sys.stdout.write("\nNothing found that cannot be used\n" if is_fine else "\nThere are errors\n")
+    return 0 if is_fine else 1

@@ -73,6 +73,8 @@ _C.DATALOADER.NUM_WORKERS = 4
 _C.DATALOADER.SIZE_DIVISIBILITY = 0
 # True: a batch holds either landscape or portrait images, which wastes less padding.
 _C.DATALOADER.ASPECT_RATIO_GROUPING = True
+# False also trains on photos without any annotation, which show what is background.
+_C.DATALOADER.FILTER_EMPTY_ANNOTATIONS = True
 
 _C.SOLVER = CfgNode()
 # Number of iterations (batches).

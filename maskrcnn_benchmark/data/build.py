@@ -109,6 +109,7 @@ def _make_each(
     transforms = build_pixel_transforms(cfg, is_train=False)
     entries = {one: make_entry(cfg, catalog, *one) for one in wanted}
     read = lru_cache(maxsize=1)(read_content)
+    keep_unannotated = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     made: dict[tuple[str, bool], DetectionDataset] = {}
 
     def source(one: tuple[str, bool]) -> str:
@@ -119,7 +120,9 @@ def _make_each(
     for name, is_train in sorted(wanted, key=source):
         own = None if is_train else transforms
         entry = entries[name, is_train]
-        made[name, is_train] = make_dataset(name, entry, is_train, own, spec, read, pixel_offset)
+        made[name, is_train] = make_dataset(
+            name, entry, is_train, own, spec, read, pixel_offset, keep_unannotated
+        )
     return made
 
 
@@ -134,7 +137,11 @@ def make_training_data(cfg: CfgNode) -> DetectionDataset:
         raise ConfigError("DATASETS.TRAIN must name at least one data set, but is empty")
     catalog = catalog_class(import_catalog(cfg.PATHS_CATALOG), "DatasetCatalog")
     names = cfg.DATASETS.TRAIN
-    made = [make_dataset(name, make_entry(cfg, catalog, name, True), True) for name in names]
+    keep = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    made = [
+        make_dataset(name, make_entry(cfg, catalog, name, True), True, keep_unannotated=keep)
+        for name in names
+    ]
     if len(made) == 1:
         return made[0]
     joined = joined_classes(dataset.categories for dataset in made)

@@ -8,15 +8,22 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets import COCODataset, DetectionDataset
 from maskrcnn_benchmark.data.entries import load_dataset
-from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
-from maskrcnn_benchmark.data.sources import find_parts
+from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.data.inspection.findings import ERROR, NOTE, Finding, Place, by_severity
+from maskrcnn_benchmark.data.inspection.objects import Objects, find_in_objects
+from maskrcnn_benchmark.data.inspection.photos import (
+    PhotoLook,
+    find_in_photos,
+    look_at_photos,
+    photo_name,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +40,7 @@ class DatasetReport(NamedTuple):
         instances: category name -> training targets.
         unreadable: what is wrong with each image that cannot be read.
         num_damaged: annotations that make no sense and are left out.
+        findings: what else is wrong, likely to be a mistake, or good to know, the worst first.
     """
 
     num_images: int
@@ -40,11 +48,13 @@ class DatasetReport(NamedTuple):
     instances: dict[str, int]
     unreadable: list[str]
     num_damaged: int = 0
+    findings: tuple[Finding, ...] = ()
 
     @property
     def is_fine(self) -> bool:
         """Whether every image and annotation can be used."""
-        return not self.unreadable and not self.num_damaged
+        has_error = any(finding.severity == ERROR for finding in self.findings)
+        return not (self.unreadable or self.num_damaged or has_error)
 
     def __str__(self) -> str:
         num_targets, num_categories = sum(self.instances.values()), len(self.instances)
@@ -59,42 +69,64 @@ class DatasetReport(NamedTuple):
         return "\n".join(lines)
 
 
-def check_dataset(dataset: DetectionDataset) -> DatasetReport:
-    """What there is in a data set and which of its images cannot be used; reads all of them."""
+def check_dataset(dataset: DetectionDataset, look: PhotoLook | None = None) -> DatasetReport:
+    """What there is in a data set and what is wrong with it.
+
+    Args:
+        dataset: all of it is read.
+        look: at its photos; None looks.
+    """
+    look = look_at_photos(dataset) if look is None else look
     labels: Counter[int] = Counter()
-    num_without_targets = 0
-    unreadable = []
+    empty = []
     for index in range(len(dataset)):
         target_labels = dataset.get_target(index).labels.tolist()
         labels.update(target_labels)
-        num_without_targets += not target_labels
-        try:
-            dataset[index]
-        except ImageReadError as error:
-            unreadable.append(str(error))
-    instances = {name: labels[label] for label, name in dataset.categories.items()}
+        if not target_labels:
+            empty.append(index)
+    findings = [
+        *find_in_objects(Objects(dataset)),
+        *find_in_photos(dataset, look),
+        *_find_in_targets(dataset, empty),
+    ]
     return DatasetReport(
-        len(dataset), num_without_targets, instances, unreadable, dataset.num_damaged
+        num_images=len(dataset),
+        num_without_targets=len(empty),
+        instances=_by_name(dataset, labels),
+        unreadable=list(look.unreadable.values()),
+        num_damaged=dataset.num_damaged,
+        findings=tuple(by_severity(findings)),
     )
 
 
-def check_source(name: str, format_name: str = "") -> dict[str, DatasetReport]:
-    """What there is in each part of annotated photos; reads all of them.
+def _find_in_targets(dataset: DetectionDataset, empty: Sequence[int]) -> list[Finding]:
+    """What keeps a training, or a model with masks, from the data."""
+    places = tuple(Place(photo_name(dataset, index), index) for index in empty)
+    nothing = (Place(dataset.name),) if len(empty) == len(dataset) else ()
+    boxes = () if dataset.has_masks else (Place(dataset.name),)
+    return [
+        Finding(ERROR, "data sets without anything to train on", nothing),
+        Finding(
+            NOTE,
+            "photos without anything to train on, which are left out of training",
+            places,
+            "DATALOADER.FILTER_EMPTY_ANNOTATIONS False trains on those without any annotation",
+        ),
+        Finding(
+            NOTE,
+            "data sets with boxes but no outlines",
+            boxes,
+            "choose a model of boxes, such as faster-rcnn-r50 or retinanet-r50",
+        ),
+    ]
 
-    Args:
-        name: a path, as in DATASETS.TRAIN: "my_photos", "labels.json@photos", "my_photos#val".
-        format_name: a name in ``data.formats.FORMATS``; "" looks.
 
-    Raises:
-        DatasetError: there is no such path, or the data are of no known format.
-    """
+def _by_name(dataset: DetectionDataset, labels: Mapping[int, int]) -> dict[str, int]:
+    """Training targets by the class's name, with its id where several have that name."""
+    ids, names = dataset.contiguous_category_id_to_json_id, Counter(dataset.categories.values())
     return {
-        split: check_dataset(
-            COCODataset.from_content(
-                part.reader(part.annotations, part.images), part.images, name=f"{name}#{split}"
-            )
-        )
-        for split, part in find_parts(name, format_name).items()
+        name if names[name] == 1 else f"{name} (id {ids[label]})": labels[label]
+        for label, name in dataset.categories.items()
     }
 
 
@@ -127,6 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
         return _SOMETHING_WRONG
     report = check_dataset(dataset)
+    for finding in report.findings:
+        logger.info("%s", finding)
     logger.info("%s", report)
     return _OK if report.is_fine else _SOMETHING_WRONG
 

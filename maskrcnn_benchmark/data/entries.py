@@ -20,7 +20,10 @@ from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.utils.catalogs import catalog_class, import_catalog
 
-_OF_THE_RUN: Final = ("transforms", "remove_images_without_annotations", "name", "pixel_offset")
+_OF_THE_RUN: Final = (
+    *("transforms", "remove_images_without_annotations", "name", "pixel_offset"),
+    "keep_unannotated",
+)
 """Arguments of data sets that a run gives, not the catalog."""
 
 
@@ -87,6 +90,7 @@ def make_dataset(
     spec: ArchitectureSpec | None = None,
     read: Callable[..., CocoContent] = read_content,
     pixel_offset: int = LEGACY_PIXEL_OFFSET,
+    keep_unannotated: bool = False,
 ) -> DetectionDataset:
     """The data set of a catalog entry; ``spec`` is of the model that it is for, if there is one."""
     factory, args = _factory(name, entry), entry["args"]
@@ -95,7 +99,8 @@ def make_dataset(
     if isinstance(factory, type) and issubclass(factory, COCODataset):
         fields = None if spec is None else tuple(spec.target_fields)
         more |= {"remove_images_without_annotations": with_targets, "name": name, "fields": fields}
-        return factory.from_entry(args, read, pixel_offset=pixel_offset, **more)
+        more |= {"pixel_offset": pixel_offset, "keep_unannotated": keep_unannotated}
+        return factory.from_entry(args, read, **more)
     nameless = {label: f"class {label}" for label in range(1, spec.num_classes if spec else 1)}
     return as_detection_dataset(factory(**args, **more), name, nameless)
 

@@ -15,7 +15,7 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.engine.random_state import seed_everything
-from maskrcnn_benchmark.engine.settings import make_settings_final
+from maskrcnn_benchmark.engine.settings import make_paths_full, make_settings_final
 from maskrcnn_benchmark.utils.collect_env import collect_env_info
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
@@ -134,6 +134,7 @@ def make_run(cfg: CfgNode, local_rank: int | None = None) -> Iterator[Run]:
     """
     setup_environment()
     place = ProcessPlace.from_environment(local_rank)
+    make_paths_full(cfg)
     setup_logger(PACKAGE_LOGGER, cfg.OUTPUT_DIR, place.rank)
     with log_exit():
         make_settings_final(cfg)

@@ -3,6 +3,7 @@
 Imports no PyTorch, so that a tool can report a wrong setting at once.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,3 +67,10 @@ def make_settings_final(cfg: CfgNode, *, by_names: bool = False) -> CfgNode:
         cfg.INPUT.PIXEL_MEAN = list(make_pixel_mean(cfg))
     cfg.freeze()
     return cfg
+
+
+def make_paths_full(cfg: CfgNode) -> None:
+    """Replace "~" by the home folder, which a shell does for the words of a command line alone."""
+    for section, key in ((cfg, "OUTPUT_DIR"), (cfg.MODEL, "WEIGHT"), (cfg, "PATHS_CATALOG")):
+        if section[key].startswith("~"):
+            setattr(section, key, os.path.expanduser(section[key]))

@@ -24,6 +24,7 @@ from maskrcnn_benchmark.evaluation.result import (
     metric_names,
 )
 from maskrcnn_benchmark.evaluation.summary import (
+    MOST_DETECTIONS,
     count_ground_truth,
     named_metrics,
     per_class_results,
@@ -147,6 +148,12 @@ class COCOEvaluator(Evaluator[_Results]):
             without = count(truth.num_dropped, "annotation")
             needed = "keypoints" if iou_type == KEYPOINTS else "a mask"
             notes = (f"{iou_type}: {without} without {needed} left out",)
+        if counts.most_in_image > MOST_DETECTIONS:
+            notes += (
+                f"{iou_type}: a photo has {counts.most_in_image} objects of one class, and the "
+                f"protocol counts {MOST_DETECTIONS} detections of a class in a photo: AP cannot "
+                "reach 100 there",
+            )
         return _TypeResult(
             metrics=metrics,
             reasons=unavailable_reasons(metrics, counts),

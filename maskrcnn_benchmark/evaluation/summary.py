@@ -30,6 +30,8 @@ _AREA_TEXTS = {
     "medium": "medium area (32² to 96² px)",
     "large": "large area (over 96² px)",
 }
+MOST_DETECTIONS = 100
+"""Of a class in an image that the protocol counts."""
 _NEEDED_ENTRY = {"segm": "segmentation", KEYPOINTS: "keypoints"}
 _FIELDS = (
     ("category_ids", "category_id", torch.int64),
@@ -62,12 +64,14 @@ class GroundTruthCounts:
         crowds: crowd regions.
         by_area: objects in each area range (an area on a border counts in both).
         by_category: objects of each COCO category id.
+        most_in_image: objects of one category in the image that has most of them.
     """
 
     total: int
     crowds: int
     by_area: Mapping[str, int]
     by_category: Mapping[int, int]
+    most_in_image: int = 0
 
 
 def select_ground_truth(
@@ -138,6 +142,9 @@ def count_ground_truth(content: Mapping[str, Any], iou_type: str = "bbox") -> Gr
         crowds=len(annotations) - len(objects),
         by_area=by_area,
         by_category=Counter(annotation["category_id"] for annotation in objects),
+        most_in_image=max(
+            Counter((one["image_id"], one["category_id"]) for one in objects).values(), default=0
+        ),
     )
 
 

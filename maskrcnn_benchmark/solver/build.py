@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from maskrcnn_benchmark.config import CfgNode
 
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,15 @@ def make_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> WarmupL
     ``WARMUP_FACTOR``, ``WARMUP_ITERS`` and ``WARMUP_METHOD``.
 
     Raises:
-        ConfigError: an unknown schedule or warm-up, or steps that do not ascend.
+        ConfigError: an unknown schedule or warm-up, no iteration, or steps that do not ascend or
+            are no iterations.
     """
     solver = cfg.SOLVER
+    if solver.MAX_ITER < 1:
+        raise ConfigError(
+            f"SOLVER.MAX_ITER: expected at least 1 iteration, got {solver.MAX_ITER}; a model is "
+            "measured without a training by `centermask test` or tools/test_net.py"
+        )
     if solver.WARMUP_METHOD not in WARMUP_METHODS:
         raise ConfigError(
             f"SOLVER.WARMUP_METHOD: expected one of {WARMUP_METHODS}, got {solver.WARMUP_METHOD!r}"
@@ -136,9 +146,28 @@ def make_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> WarmupL
     if solver.LR_SCHEDULE == "multistep":
         if list(solver.STEPS) != sorted(solver.STEPS):
             raise ConfigError(f"SOLVER.STEPS: expected ascending iterations, got {solver.STEPS}")
+        _check_steps(solver.STEPS, solver.MAX_ITER)
         return WarmupMultiStepLR(optimizer, solver.STEPS, solver.GAMMA, **warmup)
     if solver.LR_SCHEDULE == "cosine":
         return WarmupCosineLR(optimizer, solver.MAX_ITER, **warmup)
     raise ConfigError(
         f"SOLVER.LR_SCHEDULE: expected 'multistep' or 'cosine', got {solver.LR_SCHEDULE!r}"
     )
+
+
+def _check_steps(steps: Sequence[float], max_iter: int) -> None:
+    """Raise if steps are parts of the training; log those that it never comes to."""
+    if any(0 < step < 1 for step in steps):
+        meant = tuple(round(step * max_iter) for step in steps)
+        raise ConfigError(
+            f"SOLVER.STEPS: expected iterations, got parts of the training {tuple(steps)}; of "
+            f"SOLVER.MAX_ITER {max_iter} these are {meant}"
+        )
+    late = tuple(step for step in steps if step >= max_iter)
+    if late:
+        logger.warning(
+            "SOLVER.STEPS: the training ends at iteration %d, so the learning rate never falls at "
+            "%s",
+            max_iter,
+            ", ".join(map(str, late)),
+        )

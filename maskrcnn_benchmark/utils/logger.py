@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from maskrcnn_benchmark.config.errors import ConfigError
+
 PACKAGE_LOGGER = "maskrcnn_benchmark"
 _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
@@ -45,19 +47,33 @@ def setup_logger(
     """The logger ``name``, writing to the terminal and to ``save_dir/filename`` on rank 0.
 
     The folder is made when missing, lines are added to what the file holds; a false ``save_dir`` is
-    none. Other ranks only log errors, on the terminal. Calling it again for the same name replaces
-    the handlers of the earlier call, so that lines never come twice.
+    none. Other ranks only log errors, with their number. Calling it again for the same name
+    replaces the handlers of the earlier call, so that lines never come twice.
+
+    Raises:
+        ConfigError: the folder cannot be made.
     """
     logger = close_logger(name)
     logger.setLevel(logging.INFO if distributed_rank == 0 else logging.ERROR)
     handlers: list[logging.Handler] = [_TerminalHandler()]
-    if save_dir and distributed_rank == 0:
-        Path(save_dir).mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(Path(save_dir) / filename, encoding="utf-8"))
+    if save_dir:
+        _make_folder(Path(save_dir))
+        # Opened for appending, so that lines of several processes do not overwrite each other.
+        file = Path(save_dir) / filename
+        handlers.append(logging.FileHandler(file, encoding="utf-8", delay=distributed_rank > 0))
+    prefix = f"rank {distributed_rank}: " if distributed_rank else ""
     for handler in handlers:
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setFormatter(logging.Formatter(prefix + _FORMAT))
         logger.addHandler(handler)
     return logger
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "there is a file of that name" if folder.is_file() else error.strerror
+        raise ConfigError(f"OUTPUT_DIR: cannot make the folder {folder}: {reason}") from error
 
 
 def close_logger(name: str) -> logging.Logger:

@@ -66,8 +66,8 @@ def test_wrong_keys_of_an_entry_are_named_with_the_known_ones(monkeypatch, entry
 
 
 def test_arguments_of_an_own_class(tmp_path):
-    with pytest.raises(ConfigError, match="'sise' is unknown, 'size' is missing; known: size"):
-        load_dataset("squares", own_catalog(tmp_path, {"sise": 8}))
+    with pytest.raises(ConfigError, match="'sized' is unknown, 'size' is missing; known: size"):
+        load_dataset("squares", own_catalog(tmp_path, {"sized": 8}))
 
 
 def test_a_catalog_whose_get_fails(tmp_path):

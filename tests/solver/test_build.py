@@ -155,3 +155,23 @@ def test_norms_may_have_a_decay_of_their_own():
         for cfg in [solver_config(**settings, WEIGHT_DECAY_NORM=norm)]
     }
     assert decays == {-1.0: [0.5, 0.25, 0.5, 0.25], 0.0: [0.5, 0.25, 0.0, 0.0]}
+
+
+@pytest.mark.parametrize("schedule", ["multistep", "cosine"])
+def test_a_training_has_at_least_one_iteration(schedule):
+    cfg = get_default_config()
+    cfg.SOLVER.LR_SCHEDULE, cfg.SOLVER.MAX_ITER = schedule, 0
+    with pytest.raises(ConfigError, match=r"SOLVER\.MAX_ITER.*at least 1.*got 0"):
+        make_lr_scheduler(cfg, torch.optim.SGD([torch.zeros(1)], lr=1.0))
+
+
+def test_steps_are_iterations(caplog):
+    cfg = get_default_config()
+    cfg.SOLVER.MAX_ITER = 1000
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    cfg.SOLVER.STEPS = (0.6, 0.8)
+    with pytest.raises(ConfigError, match=r"SOLVER\.STEPS.*\(600, 800\)"):
+        make_lr_scheduler(cfg, optimizer)
+    cfg.SOLVER.STEPS = (600, 1000, 1200)
+    make_lr_scheduler(cfg, optimizer)
+    assert "never falls at 1000, 1200" in caplog.text

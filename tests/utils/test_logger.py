@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.utils import logger as logger_module
 from maskrcnn_benchmark.utils.logger import close_logger, progress_extra, setup_logger
 
@@ -32,14 +33,14 @@ def test_a_second_run_adds_to_the_file(tmp_path):
     assert [line.rsplit(maxsplit=1)[-1] for line in lines] == ["first", "second"]
 
 
-def test_other_ranks_tell_errors_only_and_write_no_file(tmp_path, capsys):
+def test_other_ranks_tell_errors_only(tmp_path, capsys):
     logger = setup_logger(NAME, tmp_path, 1)
     logger.warning("quiet")
+    assert list(tmp_path.iterdir()) == []
     logger.error("loud")
     terminal = capsys.readouterr().out
     assert "quiet" not in terminal
     assert "loud" in terminal
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("watched", [True, False])
@@ -73,3 +74,25 @@ def test_a_broken_terminal_does_not_stop_the_program(tmp_path, monkeypatch):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     setup_logger(NAME, tmp_path, 0).info("text")
     assert "text" in (tmp_path / "log.txt").read_text()
+
+
+def test_errors_of_other_ranks_are_in_the_file_with_their_number(tmp_path):
+    for rank in (0, 1):
+        logger = setup_logger("ranks", tmp_path, rank)
+        logger.warning("warning of %d", rank)
+        logger.error("error of %d", rank)
+        close_logger("ranks")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        "warning of 0",
+        "error of 0",
+        "error of 1",
+    ]
+    assert lines[2].startswith("rank 1: ")
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    path = tmp_path / "run"
+    path.touch()
+    with pytest.raises(ConfigError, match=r"OUTPUT_DIR.*run: there is a file"):
+        setup_logger("file", path, 0)

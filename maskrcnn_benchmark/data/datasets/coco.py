@@ -47,6 +47,7 @@ class COCODataset(DetectionDataset):
             the data set has keypoints those with less than ten annotated ones.
         transforms: called as ``transforms(image, target)``, returns the pair.
         image_ids: use these images only; None takes all of the file.
+        keep_unannotated: do not leave out images without any annotation: they show background.
         name: what to call the data set in messages; None takes the name of the file.
         pixel_offset: of the boxes, see ``BoxList``.
 
@@ -54,6 +55,7 @@ class COCODataset(DetectionDataset):
         ann_file: path of the file, or what the content was called.
         root: folder of the images.
         json_category_id_to_contiguous_id: COCO category id -> contiguous id.
+        skipped: the damaged annotations, which are left out.
 
     and those of ``DetectionDataset``.
 
@@ -70,6 +72,7 @@ class COCODataset(DetectionDataset):
         transforms: Transform | None = None,
         *,
         image_ids: Collection[int] | None = None,
+        keep_unannotated: bool = False,
         name: str | None = None,
         pixel_offset: int = LEGACY_PIXEL_OFFSET,
     ) -> None:
@@ -82,6 +85,7 @@ class COCODataset(DetectionDataset):
             raise DatasetError(f"{self.name}: no such folder of images: {self.root}")
         self.has_masks = checked.has_outlines
         self.has_keypoints = checked.has_keypoints
+        self.skipped = checked.skipped
         self.num_damaged = len(checked.skipped)
         if checked.skipped:
             logger.warning("%s: annotations left out: %s", self.name, checked.skipped.explained())
@@ -96,7 +100,7 @@ class COCODataset(DetectionDataset):
         # Position -> place in the table of images.
         self._places = self._chosen_places(image_ids)
         if remove_images_without_annotations:
-            self._places = self._places_with_targets()
+            self._places = self._places_with_targets(keep_unannotated)
         self.image_ids = self._images.ids[self._places].tolist()
 
     @classmethod
@@ -314,7 +318,7 @@ class COCODataset(DetectionDataset):
             raise DatasetError(f"{self.name}: image_ids is empty")
         return places
 
-    def _places_with_targets(self) -> NDArray[np.int64]:
+    def _places_with_targets(self, keep_unannotated: bool) -> NDArray[np.int64]:
         """The places in the table of images that can be trained on; what is left out is logged."""
         table, num_images = self._table, len(self._images.ids)
         skipped = Skipped()
@@ -331,8 +335,12 @@ class COCODataset(DetectionDataset):
             weights = (table.keypoints[table.is_target, 2::3] > 0).sum(axis=1)
             needed = MIN_KEYPOINTS_PER_IMAGE
         found = np.bincount(table.image_places[table.is_target], weights, num_images)
-        kept = self._places[found[self._places] >= needed]
-        if not len(kept):
+        has_targets = found[self._places] >= needed
+        is_bare = np.diff(table.first_row)[self._places] == 0
+        kept = (
+            self._places[has_targets | is_bare] if keep_unannotated else self._places[has_targets]
+        )
+        if not has_targets.any():
             raise DatasetError(
                 f"{self.name}: none of the {len(self._places)} images of {self.ann_file} has an "
                 "annotation to train on"

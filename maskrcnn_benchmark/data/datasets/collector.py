@@ -91,6 +91,10 @@ class Skipped:
         """Reason -> ids of the annotations."""
         return dict(self._ids)
 
+    def detail(self, reason: str) -> str:
+        """What is wrong with the first annotation of a reason; "" if the reason says it all."""
+        return self._details.get(reason, "")
+
     def __len__(self) -> int:
         return sum(len(ids) for ids in self._ids.values())
 

@@ -133,7 +133,7 @@ def _is_coco(file: Path) -> bool:
 
 
 def _images_of(file: Path) -> Path:
-    """The folder that holds the first photos that a file names."""
+    """The folder that holds the first photos that a file names, or else some of them."""
     names = first_file_names(file, _NUM_SAMPLES)
     near = [file.parent, file.parent / "images", file.parent.parent, file.parent.parent / "images"]
     candidates = [*near, *(below for folder in near for below in subfolders(folder))]
@@ -142,6 +142,11 @@ def _images_of(file: Path) -> Path:
     for is_there in (_as_written, _by_name):
         for folder in ordered:
             if all(is_there(folder, name) for name in names):
+                return folder
+    # Some may be missing, which is told of each when photos are looked at.
+    for is_there in (_as_written, _by_name):
+        for folder in ordered:
+            if any(is_there(folder, name) for name in names):
                 return folder
     raise DatasetError(
         f"the photos that {file} names ({', '.join(names[:2])} ...) are in none of the folders "

@@ -292,3 +292,14 @@ def test_corners_are_edges_if_asked_for(tmp_path):
     torch.testing.assert_close(target.bbox, expected)
     assert target.pixel_offset == 0
     assert len(make(tmp_path, **sections).get_target(0)) == 1
+
+
+def test_photos_without_objects_may_be_trained_on(tmp_path):
+    images = [image(i) for i in (1, 2, 3)]
+    entries = [annotation(1, 1), annotation(2, 2, iscrowd=1)]
+    options = {"keep_unannotated": True}
+    dataset = make(tmp_path, images=images, annotations=entries, options=options)
+    assert dataset.image_ids == [1, 3]  # photos of crowds alone are no background
+    assert len(dataset[1][1]) == 0
+    with pytest.raises(DatasetError, match="annotation to train on"):
+        make(tmp_path, images=images, annotations=[], options=options)

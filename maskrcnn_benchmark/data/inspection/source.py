@@ -1,0 +1,119 @@
+"""All parts of annotated photos, looked through one by one and against each other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from maskrcnn_benchmark.data.check import DatasetReport, check_dataset
+from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
+from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.formats import TRAIN, VAL, WHOLE, Part
+from maskrcnn_benchmark.data.inspection.findings import (
+    ERROR,
+    MENDED,
+    NOTE,
+    WARNING,
+    Finding,
+    Place,
+    by_severity,
+)
+from maskrcnn_benchmark.data.inspection.ids import mend_ids
+from maskrcnn_benchmark.data.inspection.photos import PhotoLook, find_across, look_at_photos
+from maskrcnn_benchmark.data.sources import find_parts
+
+
+class PartInspection(NamedTuple):
+    """What was found in one part.
+
+    Attributes:
+        dataset: the part, without what could not be used at all.
+        root: folder of its photos.
+        report: counts and findings.
+        look: at its photos.
+    """
+
+    dataset: COCODataset
+    root: Path
+    report: DatasetReport
+    look: PhotoLook
+
+
+def inspect_source(name: str, format_name: str = "") -> dict[str, PartInspection]:
+    """What there is in each part of annotated photos and what is wrong; reads all of them.
+
+    Args:
+        name: a path, as in DATASETS.TRAIN: "my_photos", "labels.json@photos", "my_photos#val".
+        format_name: a name in ``data.formats.FORMATS``; "" looks.
+
+    Raises:
+        DatasetError: there is no such path, or the data are of no known format, or cannot be read.
+    """
+    parts = find_parts(name, format_name)
+    found = {split: _inspect_part(part, f"{name}#{split}") for split, part in parts.items()}
+    datasets = {split: one.dataset for split, one in found.items()}
+    across = find_across({split: one.look for split, one in found.items()}, datasets)
+    for split, one in found.items():
+        more = [across[split], *_find_in_parts(split, datasets)]
+        report = one.report
+        findings = tuple(by_severity([*report.findings, *more]))
+        found[split] = one._replace(report=report._replace(findings=findings))
+    return found
+
+
+def _inspect_part(part: Part, name: str) -> PartInspection:
+    content, misfits = mend_ids(_as_lists(part.reader(part.annotations, part.images)))
+    dataset = COCODataset.from_content(content, part.images, name=name)
+    look = look_at_photos(dataset)
+    report = check_dataset(dataset, look)
+    damaged = [
+        Finding(
+            ERROR,
+            f"annotations {why}",
+            tuple(Place(f"annotation {i}") for i in ids),
+            dataset.skipped.detail(why),
+            MENDED,
+        )
+        for why, ids in dataset.skipped.ids.items()
+    ]
+    findings = by_severity([*misfits, *damaged, *report.findings])
+    return PartInspection(dataset, part.images, report._replace(findings=tuple(findings)), look)
+
+
+def _as_lists(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Content whose sections are lists of Python objects."""
+    return {key: list(value) if hasattr(value, "rows") else value for key, value in content.items()}
+
+
+def _find_in_parts(split: str, datasets: Mapping[str, COCODataset]) -> list[Finding]:
+    """What a part lacks beside the one that is trained on."""
+    dataset = datasets[split]
+    train = datasets.get(TRAIN, datasets.get(WHOLE))
+    if train is None:
+        return []
+    if dataset is train:
+        is_alone = VAL not in datasets and len(dataset) < 2
+        return [
+            Finding(
+                ERROR,
+                "data sets of one photo, none of which can be kept for validation",
+                (Place(dataset.name),) if is_alone else (),
+            )
+        ]
+    unknown = unknown_names(dataset.categories, train.categories)
+    known = matched_labels(dataset.categories, train.categories).values()
+    lacking = [name for label, name in train.categories.items() if label not in known]
+    is_empty = not dataset.ground_truth()["annotations"]
+    return [
+        Finding(
+            ERROR,
+            "classes that the training part does not have",
+            tuple(map(Place, unknown)),
+            "they are not evaluated",
+        ),
+        Finding(NOTE, "classes that this part does not have", tuple(map(Place, lacking))),
+        Finding(
+            WARNING,
+            "parts without annotations, which cannot be evaluated on",
+            (Place(dataset.name),) if is_empty else (),
+        ),
+    ]
