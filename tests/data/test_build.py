@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
-from maskrcnn_benchmark.data import build, datasets, make_data_loader
+from maskrcnn_benchmark.data import build, make_data_loader
 from maskrcnn_benchmark.data.build import aspect_ratio_groups, check_class_count
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.data.errors import ImageReadError
-from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.data.tiny_coco import annotation, content, image, without, write
 from tests.golden_data import GOLDEN_DIR, golden_json, golden_npz
 
@@ -313,45 +312,6 @@ def test_own_readers(own_catalog):
     own_catalog("NoSuchDataset")
     with pytest.raises(ConfigError, match=r"NoSuchDataset.*tiny.*COCODataset"):
         make_data_loader(settings())
-
-
-class OldReader:
-    """As the original asks for: no names, and the index in place of the image id."""
-
-    def __init__(self, num_images, transforms=None):
-        self.num_images, self.transforms = num_images, transforms
-
-    def __len__(self):
-        return self.num_images
-
-    def get_img_info(self, index):
-        return {"height": 8, "width": 8 + index}
-
-    def __getitem__(self, index):
-        image = Image.new("RGB", (8 + index, 8))
-        target = BoxList([[0, 0, 4, 4]], image.size)
-        target.add_field("labels", torch.tensor([1]))
-        if self.transforms is not None:
-            image, target = self.transforms(image, target)
-        return image, target, index
-
-
-@pytest.mark.parametrize("is_train", [True, False])
-def test_readers_written_for_the_original(monkeypatch, is_train):
-    def get(name):
-        return {"factory": "OldReader", "args": {"num_images": 3}}
-
-    catalog = SimpleNamespace(get=get)
-    monkeypatch.setattr(datasets, "OldReader", OldReader, raising=False)
-    monkeypatch.setattr(build, "import_catalog", lambda _: SimpleNamespace(DatasetCatalog=catalog))
-    cfg = settings("MODEL.NUM_CLASSES", 3)
-    cfg.DATASETS.TRAIN = ("old", "older")
-    loaders = make_data_loader(cfg, is_train)
-    for loader in [loaders] if is_train else loaders:
-        images, targets, indices = next(iter(loader))
-        assert len(images.tensors) == len(targets) == len(indices)
-        assert loader.dataset.categories == {1: "class 1", 2: "class 2"}
-    assert loader.dataset.name == ("old + older" if is_train else "tiny")
 
 
 class Sizes(list):
