@@ -1,16 +1,12 @@
 """From a labelling tool's export to masks on new photos, as a newcomer goes it."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from maskrcnn_benchmark.cli import main
-from tests.cli.small_data import TINY, WRITERS, write_labelme, write_roboflow
-from tests.contract.source_tree import ROOT
+from tests.cli.small_data import TINY, WRITERS, write_roboflow
 
 
 def test_data_are_looked_through_in_all_parts(tmp_path, capsys):
@@ -51,45 +47,3 @@ def test_three_commands_are_enough(tmp_path, kind, capsys):
         assert result["file_name"] == str(photo)
         assert result["category_name"] in ("red", "blue")
         assert result["segmentation"]["size"] == [72, 96]
-
-
-@pytest.mark.slow
-def test_the_wheel_needs_nothing_else(tmp_path):
-    """Configurations, bundled weights and the command, in a folder that is not the repository."""
-    source, site = tmp_path / "source", tmp_path / "site"
-    source.mkdir()
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True)
-    subprocess.run(["tar", "x", "-C", source], input=archive.stdout, check=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    build = [*pip, "wheel", ".", "--no-build-isolation", "--no-deps", "-w", str(tmp_path)]
-    environment = {**os.environ, "CENTERMASK_BUILD": "none"}
-    subprocess.run(build, cwd=source, env=environment, check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
-    data, empty = write_labelme(tmp_path / "photos"), tmp_path / "empty"
-    empty.mkdir()
-
-    def centermask(*words):
-        return subprocess.run(
-            [sys.executable, "-W", "ignore", site / "bin" / "centermask", *words],
-            cwd=empty,
-            env={**os.environ, "PYTHONPATH": str(site)},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-
-    assert "centermask-lite-mv2" in centermask("models")
-    where = "import maskrcnn_benchmark; print(maskrcnn_benchmark.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", where],
-        cwd=empty,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert str(site) in found.stdout
-    centermask("train", "--data", data, "--output", "run", "--device", "cpu", *TINY)
-    centermask("predict", "run/model_final.pth", data, "--device", "cpu", "--output", "drawn")
-    assert len(list((empty / "drawn").glob("*.jpg"))) == 8
