@@ -33,8 +33,8 @@ _EXAMPLE: Final = """\
 examples, from a folder of annotated photos to masks on new ones:
   centermask check-data my_photos
   centermask train --data my_photos --output run
-  centermask predict run/model_final.pth new_photos --output drawn
-  centermask serve run/model_final.pth
+  centermask predict run/model_best.pth new_photos --output drawn
+  centermask serve run/model_best.pth
 """
 
 

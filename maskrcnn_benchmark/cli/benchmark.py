@@ -5,9 +5,9 @@ percentiles are in ms, stage by stage. Backbone, pyramid and head are timed alon
 ceiling: products of two matrices, what this processor can do at best. All on the CPU.
 
 For example:
-  centermask benchmark run/model_final.pth photo.jpg
-  centermask benchmark run/model_final.pth photos/ --modes plain fast bf16 --batch 1 4
-  centermask benchmark run/model_final.pth photo.jpg --threads 1 2 --json times.json
+  centermask benchmark run/model_best.pth photo.jpg
+  centermask benchmark run/model_best.pth photos/ --modes plain fast bf16 --batch 1 4
+  centermask benchmark run/model_best.pth photo.jpg --threads 1 2 --json times.json
 """
 
 import argparse
@@ -33,7 +33,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("benchmark", __doc__)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="model_final.pth of a training")
+    add("model", metavar="MODEL", help="model_best.pth of a training")
     add("words", nargs="*", metavar="PHOTOS [KEY VALUE]", help="photos, then perhaps settings")
     add("--modes", nargs="+", metavar="M", help="TEST.INFERENCE_MODE (default: plain, the model's)")
     add("--rounds", type=int, default=9, metavar="N", help="turns of each (default: 9)")

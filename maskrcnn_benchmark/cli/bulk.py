@@ -53,6 +53,10 @@ def is_bulk(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
     if args.batch < 1 or args.ray < 0:
         parser.error("--batch and --ray: expected a positive number")
     if is_result_path(args.output):
+        drawing = ("save_json", "save_masks", "crops", "font")
+        given = [f"--{name.replace('_', '-')}" for name in drawing if getattr(args, name)]
+        if given:
+            parser.error(f"{', '.join(given)}: nothing is drawn with --output {args.output}")
         return True
     if args.resume or args.ray or args.batch > 1:
         parser.error(

@@ -10,9 +10,9 @@ With --output NAME.jsonl or NAME.parquet nothing is drawn: every photo becomes a
 its objects, or its error; SOURCES may be COCO JSON files and tar shards, too. docs/bulk.md
 
 For example:
-  centermask predict run/model_final.pth photos/ --output drawn --save-json
-  centermask predict run/model_final.pth clip.mp4 --threshold 0.3 INPUT.MIN_SIZE_TEST 800
-  centermask predict run/model_final.pth "shards/*.tar" --output found.jsonl --resume
+  centermask predict run/model_best.pth photos/ --output drawn --save-json
+  centermask predict run/model_best.pth clip.mp4 --threshold 0.3 INPUT.MIN_SIZE_TEST 800
+  centermask predict run/model_best.pth "shards/*.tar" --output found.jsonl --resume
 """
 
 import argparse
@@ -44,7 +44,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("predict", __doc__)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="model_final.pth of a training")
+    add("model", metavar="MODEL", help="model_best.pth of a training")
     add("words", nargs="*", metavar="SOURCES [KEY VALUE]", help="then perhaps settings")
     add("--output", type=Path, default=Path("predictions"), metavar="DIR")
     add("--threshold", type=float, metavar="T", help="least score (default: the model's, or 0.5)")

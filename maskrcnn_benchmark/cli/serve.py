@@ -6,9 +6,9 @@ asking the model again, and the picture and its results can be saved. Programs P
 Only this machine can reach it, unless --host says otherwise; there is no password.
 
 For example:
-  centermask serve run/model_final.pth
+  centermask serve run/model_best.pth
   curl -F file=@photo.jpg http://127.0.0.1:8000/predict
-  centermask serve run/model_final.pth --host 0.0.0.0 --port 8080
+  centermask serve run/model_best.pth --host 0.0.0.0 --port 8080
 """
 
 import argparse
@@ -36,7 +36,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("serve", __doc__)
     add, usual = parser.add_argument, Limits()
-    add("model", metavar="MODEL", help="model_final.pth of a training")
+    add("model", metavar="MODEL", help="model_best.pth of a training")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="default: this machine alone")
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 takes a free one")
     mebibytes, megapixels = usual.num_bytes // _MEBIBYTE, usual.num_pixels // _MEGAPIXEL

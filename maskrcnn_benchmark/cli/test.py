@@ -4,8 +4,8 @@ The photos are those that the training was evaluated on, or others with --data. 
 screen, results to the folder inference/ beside the checkpoint.
 
 For example:
-  centermask test run/model_final.pth
-  centermask test run/model_final.pth --data my_photos#test --device cpu
+  centermask test run/model_best.pth
+  centermask test run/model_best.pth --data my_photos#test --device cpu
 """
 
 import argparse
@@ -22,7 +22,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("test", __doc__)
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="model_final.pth of a training")
+    add("checkpoint", metavar="CHECKPOINT", help="model_best.pth of a training")
     add("--data", metavar="PATH", help="annotated photos, in any format")
     add("--format", metavar="F", help="of the annotations, if looking does not tell")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")

@@ -85,3 +85,10 @@ def test_options_for_many_photos_need_a_file_for_the_results(photos, words, caps
     with pytest.raises(SystemExit, match="2"):
         predict("model.pth", photos, "drawn", *words)
     assert ".jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--save-json", "--save-masks", "--crops"])
+def test_options_for_drawings_do_not_go_with_a_file_for_the_results(photos, option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict("model.pth", photos, "found.jsonl", option)
+    assert option in capsys.readouterr().err
