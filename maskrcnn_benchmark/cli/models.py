@@ -65,7 +65,7 @@ def _origin(weights: str) -> str:
 def _weights_of_file(model: ShippedModel) -> str:
     """MODEL.WEIGHT in the file; its many settings need not be merged for it."""
     found = [content.get("MODEL", {}).get("WEIGHT") for _, content in read_with_bases(model.path)]
-    return next((weights for weights in reversed(found) if weights), "")
+    return next((weights for weights in reversed(found) if weights is not None), "")
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

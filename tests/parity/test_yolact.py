@@ -267,7 +267,7 @@ def test_targets_of_the_data_set(case):
     facts = reference.facts(case)
     side = facts["facts"]["max_size"]
     dataset = reference.load_data(case)
-    dataset.transforms = Compose([ToFloats(with_bitmaps=True), ResizeToSquare((side,))])
+    dataset.transforms = Compose([ToFloats(with_bitmaps=True), ResizeToSquare(side)])
     dataset.gives_crowds = dataset.gives_bitmaps = True
     for n, entry in enumerate(facts["train"]["targets"]):
         _, target, image_id = dataset[n]
