@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from maskrcnn_benchmark.cli.arguments import add_device, add_settings, make_parser, parse
 from maskrcnn_benchmark.config import CfgNode
@@ -32,6 +32,9 @@ from maskrcnn_benchmark.engine.recipes import (
     make_recipe,
 )
 from maskrcnn_benchmark.engine.settings import load_settings
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.data.datasets.readers import ContentReader
 
 _DEFAULT_MODEL: Final = "centermask-lite-mv2"
 
@@ -66,12 +69,12 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> int:
     """The exit code, 0."""
     args = parse_words(words)
-    cfg = make_settings(args)
+    cfg, read = _make_settings_and_reader(args)
     from maskrcnn_benchmark.engine.build import make_training
     from maskrcnn_benchmark.engine.launch import make_run
 
     with make_run(cfg) as run:
-        make_training(cfg, run, tests=not args.skip_test)
+        make_training(cfg, run, tests=not args.skip_test, read=read)
     if _is_first_process():
         from maskrcnn_benchmark.engine.validation import ValidationSettings
 
@@ -87,6 +90,12 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
         ConfigError: they cannot be used, or the model does not suit the data.
         DatasetError: the data cannot be used.
     """
+    cfg, _ = _make_settings_and_reader(args)
+    return cfg
+
+
+def _make_settings_and_reader(args: argparse.Namespace) -> tuple[CfgNode, "ContentReader"]:
+    """The settings, and what has read the annotations for them."""
     base_file = _base_file(args)
     options = [*_options(args), *args.opts]
     own_file = find_config(args.config_file) if args.config_file else ""
@@ -94,7 +103,11 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
     given = _merged([], extra_file, options)
     cfg = _merged([], base_file, [], extra_file, options)
     # Only now, as PyTorch takes a second to import: help and wrong settings are reported at once.
-    data = _make_data_facts(cfg)
+    from maskrcnn_benchmark.data.datasets.readers import ContentReader
+    from maskrcnn_benchmark.data.sources import full_name
+
+    read = ContentReader()
+    data = _make_data_facts(cfg, read)
     _make_checks(cfg, data, args)
     chosen = dict.fromkeys(_make_class_keys(cfg, given), data.num_classes)
     recipe = _recipe_name(args, data)
@@ -104,7 +117,11 @@ def make_settings(args: argparse.Namespace) -> CfgNode:
     if _is_first_process():
         sys.stdout.write(_announcement(recipe, data, chosen))
     over_model = [part for item in chosen.items() for part in item]
-    return _merged([], base_file, over_model, extra_file, options)
+    cfg = _merged([], base_file, over_model, extra_file, options)
+    # Those in a checkpoint are read in other folders than this one.
+    cfg.DATASETS.TRAIN = tuple(map(full_name, cfg.DATASETS.TRAIN))
+    cfg.DATASETS.TEST = tuple(map(full_name, cfg.DATASETS.TEST))
+    return cfg, read
 
 
 def _merged(*layers: Any) -> CfgNode:
@@ -145,11 +162,11 @@ def _options(args: argparse.Namespace) -> list[Any]:
     return [part for item in options.items() for part in item]
 
 
-def _make_data_facts(cfg: CfgNode) -> TrainingData:
+def _make_data_facts(cfg: CfgNode, read: "ContentReader") -> TrainingData:
     """What there is to train on."""
     from maskrcnn_benchmark.data.build import make_training_data
 
-    dataset = make_training_data(cfg)
+    dataset = make_training_data(cfg, read)
     return TrainingData(len(dataset), len(dataset.categories) + 1, dataset.has_masks)
 
 

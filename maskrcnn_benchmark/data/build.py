@@ -4,7 +4,6 @@ import logging
 import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +18,7 @@ from maskrcnn_benchmark.data.collate_batch import BatchCollator
 from maskrcnn_benchmark.data.datasets.classes import joined_classes, with_classes_of_model
 from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
-from maskrcnn_benchmark.data.datasets.readers import read_content
+from maskrcnn_benchmark.data.datasets.readers import ContentReader
 from maskrcnn_benchmark.data.datasets.seeded_dataset import SeededDataset
 from maskrcnn_benchmark.data.entries import make_dataset, make_entry
 from maskrcnn_benchmark.data.samplers import (
@@ -63,6 +62,7 @@ def make_datasets(
     train: bool = True,
     test: bool = True,
     classes: Mapping[int, str] = MappingProxyType({}),
+    read: ContentReader | None = None,
 ) -> Datasets:
     """The data sets that DATASETS names, which fit the model; each annotation file is read once.
 
@@ -75,6 +75,7 @@ def make_datasets(
         test: make those to test on.
         classes: label -> name in a model that is there already; nothing if it is not, or does not
             say.
+        read: has perhaps read the annotations already, and forgets them here.
 
     Raises:
         ConfigError: a setting that cannot be used, e.g. a class count that does not fit.
@@ -86,7 +87,9 @@ def make_datasets(
     wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
     wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
     pixel_offset = Convention.from_config(cfg).pixel_offset
-    made = _make_each(cfg, spec, wanted, pixel_offset)
+    read = ContentReader() if read is None else read
+    made = _make_each(cfg, spec, wanted, pixel_offset, read)
+    read.forget()
     if not spec.box_only:
         made = with_classes_of_model(made, spec.num_classes, classes)
     for (_, is_train), dataset in made.items():
@@ -102,13 +105,16 @@ def make_datasets(
 
 
 def _make_each(
-    cfg: CfgNode, spec: ArchitectureSpec, wanted: Sequence[tuple[str, bool]], pixel_offset: int
+    cfg: CfgNode,
+    spec: ArchitectureSpec,
+    wanted: Sequence[tuple[str, bool]],
+    pixel_offset: int,
+    read: ContentReader,
 ) -> dict[tuple[str, bool], DetectionDataset]:
     """The data sets by name, and whether they are to be trained on, as their annotations are."""
     catalog = catalog_class(import_catalog(cfg.PATHS_CATALOG), "DatasetCatalog")
     transforms = build_pixel_transforms(cfg, is_train=False)
     entries = {one: make_entry(cfg, catalog, *one) for one in wanted}
-    read = lru_cache(maxsize=1)(read_content)
     keep_unannotated = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     made: dict[tuple[str, bool], DetectionDataset] = {}
 
@@ -126,8 +132,10 @@ def _make_each(
     return made
 
 
-def make_training_data(cfg: CfgNode) -> DetectionDataset:
+def make_training_data(cfg: CfgNode, read: ContentReader) -> DetectionDataset:
     """The data sets of DATASETS.TRAIN as one, whatever model they are for, without transforms.
+
+    ``read`` remembers the annotations for ``make_datasets``.
 
     Raises:
         ConfigError: there is none, or no such name.
@@ -139,7 +147,9 @@ def make_training_data(cfg: CfgNode) -> DetectionDataset:
     names = cfg.DATASETS.TRAIN
     keep = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     made = [
-        make_dataset(name, make_entry(cfg, catalog, name, True), True, keep_unannotated=keep)
+        make_dataset(
+            name, make_entry(cfg, catalog, name, True), True, read=read, keep_unannotated=keep
+        )
         for name in names
     ]
     if len(made) == 1:

@@ -14,7 +14,7 @@ from maskrcnn_benchmark.data.datasets.interface import (
     DetectionDataset,
     as_detection_dataset,
 )
-from maskrcnn_benchmark.data.datasets.readers import read_content
+from maskrcnn_benchmark.data.datasets.readers import PartReader, read_content
 from maskrcnn_benchmark.data.sources import catalog_entry
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
@@ -100,7 +100,10 @@ def make_dataset(
         fields = None if spec is None else tuple(spec.target_fields)
         more |= {"remove_images_without_annotations": with_targets, "name": name, "fields": fields}
         more |= {"pixel_offset": pixel_offset, "keep_unannotated": keep_unannotated}
-        return factory.from_entry(args, read, **more)
+        made = factory.from_entry(args, read, **more)
+        reader = args.get("reader")
+        made.division_part = reader.split if isinstance(reader, PartReader) else ""
+        return made
     nameless = {label: f"class {label}" for label in range(1, spec.num_classes if spec else 1)}
     return as_detection_dataset(factory(**args, **more), name, nameless)
 

@@ -7,10 +7,10 @@
 import logging
 import os
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from maskrcnn_benchmark.data.datasets.readers import PartReader
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.formats import (
     FORMATS,
@@ -24,7 +24,6 @@ from maskrcnn_benchmark.data.formats import (
     part_of_content,
     recognise,
 )
-from maskrcnn_benchmark.data.formats.format import AnyPath, Reader
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +57,21 @@ class Source(NamedTuple):
         return None
 
     def same_data(self, other: "Source") -> bool:
-        """Whether both are of the same files."""
-        return (self.path, self.images) == (other.path, other.images)
+        """Whether both are of the same files, however their paths are written."""
+        mine, theirs = (
+            [os.path.realpath(path) for path in (one.path, one.images) if path is not None]
+            for one in (self, other)
+        )
+        return mine == theirs
+
+
+def full_name(name: str) -> str:
+    """The name of the same data from whatever folder; that of a catalog as it is."""
+    source = Source.parse(name)
+    if source is None:
+        return name
+    images = "" if source.images is None else f"@{source.images.absolute()}"
+    return f"{source.path.absolute()}{images}" + (f"#{source.split}" if source.split else "")
 
 
 def find_part(source: Source, *, is_train: bool, is_shared: bool, format_name: str = "") -> Part:
@@ -139,13 +151,7 @@ def _divided(source: Source, base: Part, split: str) -> Part:
         source.path,
         split,
     )
-    return base._replace(reader=partial(_read_divided, base.reader, split))
-
-
-def _read_divided(
-    reader: Reader, split: str, annotations: AnyPath, images: AnyPath
-) -> Mapping[str, Any]:
-    return part_of_content(reader(annotations, images), split)
+    return base._replace(reader=PartReader(base.reader, split, part_of_content))
 
 
 def catalog_entry(

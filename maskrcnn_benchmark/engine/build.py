@@ -4,7 +4,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from maskrcnn_benchmark.data import (
     make_train_loader,
 )
 from maskrcnn_benchmark.data.datasets import DetectionDataset
+from maskrcnn_benchmark.data.datasets.readers import ContentReader
 from maskrcnn_benchmark.data.photo_checks import check_photos
 from maskrcnn_benchmark.engine.forward import (
     ModelRunner,
@@ -36,7 +37,7 @@ from maskrcnn_benchmark.evaluation.coco_backends import check_backend
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
-from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
+from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished, write_json
 from maskrcnn_benchmark.weights.checkpoint import (
     DetectronCheckpointer,
     find_last_checkpoint,
@@ -46,14 +47,17 @@ from maskrcnn_benchmark.weights.description import Category, find_description
 
 logger = logging.getLogger(__name__)
 
+DIVISION: Final = "division.json"
+"""In OUTPUT_DIR: the photos of each part of data that came without a validation part."""
+
 
 def make_training(
-    cfg: CfgNode, run: Run, *, tests: bool = True
+    cfg: CfgNode, run: Run, *, tests: bool = True, read: ContentReader | None = None
 ) -> dict[str, EvaluationResult | None]:
     """The scores of a model on DATASETS.TEST after its training; none without ``tests``.
 
-    What the evaluation would complain about is raised before the training. Every process of ``run``
-    must call this.
+    What the evaluation would complain about is raised before the training. ``read`` has perhaps
+    read the annotations already. Every process of ``run`` must call this.
 
     Raises:
         ConfigError: settings cannot be used, or do not fit the data.
@@ -61,10 +65,13 @@ def make_training(
     """
     description = find_description(find_last_checkpoint(cfg.OUTPUT_DIR))
     classes = description.class_names() if description else {}
-    datasets = make_datasets(cfg, test=tests or cfg.SOLVER.TEST_PERIOD > 0, classes=classes)
+    with_tests = tests or cfg.SOLVER.TEST_PERIOD > 0
+    datasets = make_datasets(cfg, test=with_tests, classes=classes, read=read)
     if tests:
         make_evaluation_checks(cfg, run, datasets)
     check_photos([*datasets.train, *datasets.test])
+    if is_main_process():
+        _note_division(datasets, Path(cfg.OUTPUT_DIR) / DIVISION)
     model = build_trained_model(cfg, run, datasets)
     if not tests:
         return {}
@@ -160,6 +167,20 @@ def note_threshold(path: Path, result: EvaluationResult | None) -> None:
         "F1 on %s is best from score %.3f on, which is noted in %s",
         *(result.dataset, result.score_threshold, path),
     )
+
+
+def _note_division(datasets: Datasets, path: Path) -> None:
+    """Write down which photos are trained and tested on, if data were divided for that."""
+    parts = {
+        dataset.division_part: [
+            str(dataset.get_img_info(index).get("file_name")) for index in range(len(dataset))
+        ]
+        for dataset in (*datasets.train, *datasets.test)
+        if dataset.division_part
+    }
+    if parts:
+        write_json(path, parts, indent=1)
+        logger.info("which photos are in which part is written to %s", path)
 
 
 def _categories(dataset: DetectionDataset) -> list[Category]:

@@ -5,10 +5,12 @@ import pytest
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data import make_datasets
+from maskrcnn_benchmark.data.build import make_training_data
 from maskrcnn_benchmark.data.datasets import COCODataset
+from maskrcnn_benchmark.data.datasets.readers import ContentReader
 from maskrcnn_benchmark.data.entries import make_known_categories
 from maskrcnn_benchmark.data.errors import DatasetError
-from maskrcnn_benchmark.data.sources import Source, catalog_entry
+from maskrcnn_benchmark.data.sources import Source, catalog_entry, full_name
 from tests.data.formats.scenes import coco_content, write_json, write_photos
 
 NAMES = ("a.png", "b.png")
@@ -126,3 +128,32 @@ def test_a_name_that_is_neither_known_nor_a_path(tmp_path):
     cfg.DATASETS.TRAIN = (str(tmp_path / "nothing"),)
     with pytest.raises(ConfigError, match="nothing"):
         make_datasets(cfg)
+
+
+def test_the_same_data_by_other_paths(tmp_path, monkeypatch):
+    """Bug: photos that a model was trained on were in its test, if it had their path otherwise."""
+    name = whole(tmp_path / "photos")
+    (tmp_path / "link").symlink_to(name)
+    monkeypatch.chdir(tmp_path)
+    val = photos("photos", ["photos"], is_train=False)
+    assert len(val) == 1
+    for other in (name, "./photos/", "link", f"{tmp_path}/photos/../photos"):
+        assert photos(other, ["photos"], is_train=False) == val
+        assert full_name(other) == full_name(str(Path(other).absolute()))
+    assert full_name("photos#val") == f"{name}#val"
+    assert full_name("photos/labels.json@photos/images") == f"{name}/labels.json@{name}/images"
+    assert full_name("coco_2017_val") == "coco_2017_val"
+
+
+def test_both_parts_of_divided_data_are_read_at_once(tmp_path):
+    name = whole(tmp_path)
+    cfg = get_default_config()
+    cfg.MODEL.NUM_CLASSES = cfg.MODEL.FCOS.NUM_CLASSES = 3
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (name,), (name,)
+    read = ContentReader()
+    whole_data = make_training_data(cfg, read)
+    (tmp_path / "labels.json").rename(tmp_path / "hidden.txt")
+    (tmp_path / "labels.json").write_text('{"images": [{"file_name": "a.png"}], "categories": []}')
+    (train,), (test,) = make_datasets(cfg, read=read)
+    assert train.image_ids == whole_data.image_ids
+    assert (train.division_part, test.division_part) == ("train", "val")

@@ -42,6 +42,8 @@ class DetectionDataset(Dataset[Sample]):
         has_masks: whether targets have the field "masks".
         has_keypoints: whether targets have the field "keypoints" (of persons).
         num_damaged: annotations that are left out everywhere, because they make no sense.
+        division_part: which part it is of data that were divided by photo here, "train" or "val";
+            "" of all others.
         needed_side: px of the shorter side that are enough for ``transforms``: photos may be read
             at a fraction of their size, as ``read_image`` in ``data.image_io`` says. None: never.
         pixel_offset: of the boxes in samples, see ``BoxList``; ``get_target`` may have another.
@@ -58,6 +60,7 @@ class DetectionDataset(Dataset[Sample]):
     has_masks: bool = False
     has_keypoints: bool = False
     num_damaged: int = 0
+    division_part: str = ""
     needed_side: int | None = None
     pixel_offset: int = LEGACY_PIXEL_OFFSET
     gives_crowds: bool = False

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +34,65 @@ def find_reader(reader: str | Reader) -> Reader:
     return READERS[reader]
 
 
+@dataclass(frozen=True)
+class PartReader:
+    """Reads one part of annotations that come in one piece.
+
+    Attributes:
+        base: reads all of them.
+        split: the part.
+        divide: (content, split) -> the content of that part.
+    """
+
+    base: Reader
+    split: str
+    divide: Callable[[Mapping[str, Any], str], Mapping[str, Any]]
+
+    def __call__(self, ann_file: _Path, root: _Path) -> Mapping[str, Any]:
+        """The content of the part."""
+        return self.divide(self.base(ann_file, root), self.split)
+
+
+class ContentReader:
+    """Reads annotations, and each file or folder once where several data sets are made of it."""
+
+    def __init__(self) -> None:
+        self._read = lru_cache(maxsize=1)(_read_whole)
+        self._checked = lru_cache(maxsize=1)(self._check)
+
+    def __call__(
+        self,
+        ann_file: _Path,
+        root: _Path,
+        reader: str | Reader = COCO_JSON,
+        fields: Collection[str] | None = None,
+    ) -> CocoContent:
+        """As ``read_content``, from memory if the last annotations that were read are the same."""
+        return self._checked(ann_file, root, reader, fields)
+
+    def forget(self) -> None:
+        """Let go of what was read."""
+        self._read.cache_clear()
+        self._checked.cache_clear()
+
+    def _check(
+        self,
+        ann_file: _Path,
+        root: _Path,
+        reader: str | Reader,
+        fields: Collection[str] | None,
+    ) -> CocoContent:
+        if isinstance(reader, PartReader):
+            content = reader.divide(self._read(ann_file, root, reader.base), reader.split)
+        else:
+            content = self._read(ann_file, root, find_reader(reader))
+        return checked_content(content, os.fspath(ann_file), fields)
+
+
+def _read_whole(ann_file: _Path, root: _Path, reader: Reader) -> Mapping[str, Any]:
+    return reader(ann_file, root)
+
+
 def read_content(
     ann_file: _Path,
     root: _Path,
@@ -46,4 +107,4 @@ def read_content(
         DatasetError: they cannot be read or used.
         ConfigError: the reader is unknown.
     """
-    return checked_content(find_reader(reader)(ann_file, root), os.fspath(ann_file), fields)
+    return ContentReader()(ann_file, root, reader, fields)
