@@ -88,6 +88,21 @@ def test_dropping_hovering_toggling_and_saving(page, tmp_path):
     assert all(url.startswith(("http://127.0.0.1", "blob:", "data:")) for url in page.asked)
 
 
+def test_photos_are_dropped_anywhere_on_the_page(page):
+    page.evaluate(
+        """(async () => {
+            const drawn = new OffscreenCanvas(60, 40);
+            drawn.getContext("2d").fillRect(0, 0, 60, 40);
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([await drawn.convertToBlob()], "dropped.png"));
+            const how = { dataTransfer: dropped, bubbles: true, cancelable: true };
+            document.querySelector("aside").dispatchEvent(new DragEvent("drop", how));
+        })()"""
+    )
+    page.wait_for("document.querySelectorAll('#objects li').length === 2")
+    assert "dropped.png" in page.evaluate("document.querySelector('#message').textContent")
+
+
 def test_what_is_no_photo_is_told_on_the_page(page, tmp_path):
     (tmp_path / "notes.png").write_text("hello")
     page.choose_files("#files", tmp_path / "notes.png")
