@@ -67,7 +67,10 @@ def is_bulk(args: argparse.Namespace, parser: argparse.ArgumentParser) -> bool:
 
 
 def predict_many(args: argparse.Namespace) -> int:
-    """The exit code: 0, or 1 if a photo of this run got an error instead of a result."""
+    """The exit code: 0, or 1 if a photo of this run got an error instead of a result.
+
+    Of several processes each ends with 0 then, as torchrun stops all when one does not.
+    """
     setup_environment()
     rank, world_size = (int(os.environ.get(name, n)) for name, n in _PLACE.items())
     setup_logger(PACKAGE_LOGGER, None, rank)
@@ -75,11 +78,17 @@ def predict_many(args: argparse.Namespace) -> int:
         raise ConfigError("several processes: give each of them --resume, and leave --ray out")
     photos = find_bulk_photos(args.sources)
     files = make_result_files(args.output, rank, world_size)
+    share = share_of(photos, rank, world_size)
+    if world_size > 1:
+        counts = (rank, world_size, len(share), len(photos))
+        logger.info("Process %d of %d: %d of %d photos are its work", *counts)
     with log_exit():
-        return _predict(args, files, share_of(photos, rank, world_size))
+        num_faulty = _predict(args, files, share)
+    return 1 if num_faulty and world_size == 1 else 0
 
 
 def _predict(args: argparse.Namespace, files: ResultFiles, photos: Sequence[BulkPhoto]) -> int:
+    """The number of photos of this run that got an error."""
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
     from maskrcnn_benchmark.prediction.bulk.ray_data import RayWork
     from maskrcnn_benchmark.prediction.bulk.run import run_bulk
@@ -99,7 +108,7 @@ def _predict(args: argparse.Namespace, files: ResultFiles, photos: Sequence[Bulk
     outcome = run_bulk(photos, work, files)
     told = "%d of %d photos are done, %d of them in this run with an error, in %s"
     logger.info(told, outcome.done, len(photos), outcome.faulty, args.output)
-    return 1 if outcome.faulty else 0
+    return outcome.faulty
 
 
 def _load_work(model: _Model, threshold: float, batch: int) -> "LocalWork":

@@ -29,7 +29,9 @@ def lines(path):
 
 def test_lines_hold_what_the_results_of_drawings_hold(model, photos, tmp_path, capsys):
     path = tmp_path / "found.jsonl"
-    assert predict(model, photos, path) == 0
+    (photos / "bad.png").write_bytes(b"no photo")
+    assert predict(model, photos, path) == 1
+    (photos / "bad.png").unlink()
     assert predict(model, photos, tmp_path / "drawn", "--save-json") == 0
     drawn = json.loads((tmp_path / "drawn" / "predictions.json").read_text())
     found = [
@@ -52,11 +54,10 @@ def test_processes_of_torchrun_share_the_photos(model, photos, tmp_path, monkeyp
     for number in range(3, 9):
         Image.new("RGB", (40, 30)).save(photos / f"{number}.png")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    codes = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        codes.append(predict(model, photos, path, "--resume"))
-    assert sorted(codes) == [0, 1]
+        # A process that ended with 1 for a bad photo would make torchrun stop the others.
+        assert predict(model, photos, path, "--resume") == 0
     parts = sorted(tmp_path.glob("found-*.jsonl"))
     assert len(parts) == 2
     names = [record["file_name"] for part in parts for record in lines(part)]
