@@ -83,8 +83,8 @@ def main(words: Sequence[str]) -> int:
 def _look_at(args: argparse.Namespace, sources: Sources) -> list[str]:
     """The photos and videos that could not be read."""
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
-    from maskrcnn_benchmark.engine.results import ResultCollector
-    from maskrcnn_benchmark.prediction.outputs import Outputs
+    from maskrcnn_benchmark.engine.results import ResultFile
+    from maskrcnn_benchmark.prediction.outputs import RESULTS, Outputs
     from maskrcnn_benchmark.visualization.fonts import OWN_FONT, load_font
 
     load_font(1.0, args.font or OWN_FONT)
@@ -98,15 +98,16 @@ def _look_at(args: argparse.Namespace, sources: Sources) -> list[str]:
         font=args.font,
         masks=args.save_masks,
         crops=args.crops,
-        results=ResultCollector(),
+        results=ResultFile(args.output / RESULTS) if args.save_json else None,
     )
     try:
         photos = _draw_on_photos(sources, predictor, outputs) if sources.photos else []
         return [*photos, *_draw_on_videos(sources, predictor, outputs)]
     finally:
         # Also when interrupted: what was found so far is kept.
-        if args.save_json:
-            logger.info("Wrote %s", outputs.write_results())
+        if outputs.results is not None:
+            outputs.results.close()
+            logger.info("Wrote %s", outputs.results.path)
 
 
 def _draw_on_photos(sources: Sources, detect: "Detect", outputs: "Outputs") -> list[str]:

@@ -16,7 +16,7 @@ from maskrcnn_benchmark.visualization.draw import draw_instances
 
 if TYPE_CHECKING:
     from maskrcnn_benchmark.engine.detections import Detections
-    from maskrcnn_benchmark.engine.results import ResultCollector
+    from maskrcnn_benchmark.engine.results import ResultFile
 
 Detect: TypeAlias = "Callable[[Image.Image], Detections]"
 """Gives what is found on an RGB photo, in px of it."""
@@ -54,7 +54,7 @@ class Outputs:
         font: a font file for names; None finds one.
         masks: write ``masks/NAME.png``: pixels of the k-th object, best first, are k, others 0.
         crops: write ``crops/CLASS/NAME_k.png``: the object alone, on transparent ground.
-        results: collects COCO results.
+        results: takes COCO results; None if they are not asked for.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Outputs:
     font: str | None
     masks: bool
     crops: bool
-    results: ResultCollector
+    results: ResultFile | None
 
     def keep(self, picture: Picture, found: Detections) -> Detections:
         """The detections shown, after their masks, crops and results were kept.
@@ -71,7 +71,8 @@ class Outputs:
             ConfigError: masks are asked for, of a model that has none.
         """
         shown = found.above(self.score_threshold)
-        self.results.add(picture.file_name, shown, picture.frame)
+        if self.results is not None:
+            self.results.add(picture.file_name, shown, picture.frame)
         if self.masks and not found.has_field("mask"):
             raise ConfigError("--save-masks: this model finds boxes, and no masks")
         if self.masks:
@@ -84,12 +85,6 @@ class Outputs:
     def draw(self, picture: Picture, shown: Detections) -> Image.Image:
         """A copy of the picture with the detections drawn on it."""
         return draw_instances(picture.image, shown, shown.class_names, font=self.font)
-
-    def write_results(self) -> Path:
-        """The file of all results, which has been written."""
-        path = self.folder / RESULTS
-        self.results.write(path)
-        return path
 
     def _save_crops(self, picture: Picture, shown: Detections) -> None:
         for number, found in enumerate(shown, start=1):

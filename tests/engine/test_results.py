@@ -3,7 +3,7 @@ import json
 import torch
 
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.engine.results import ResultCollector
+from maskrcnn_benchmark.engine.results import ResultFile
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -17,10 +17,11 @@ def found(num_boxes, *, masks=False):
 
 
 def test_results_name_photo_and_class(tmp_path):
-    results = ResultCollector()
+    results = ResultFile(tmp_path / "r.json")
     results.add("a.jpg", found(0))
     results.add("b.jpg", found(1))
-    results.write(tmp_path / "r.json")
+    assert not (tmp_path / "r.json").exists()
+    results.close()
     assert json.loads((tmp_path / "r.json").read_text()) == [
         {
             "file_name": "b.jpg",
@@ -33,8 +34,15 @@ def test_results_name_photo_and_class(tmp_path):
     ]
 
 
-def test_masks_are_run_lengths_of_the_photo():
-    results = ResultCollector()
+def test_masks_are_run_lengths_of_the_photo(tmp_path):
+    results = ResultFile(tmp_path / "r.json")
     results.add("a.mp4", found(2, masks=True), frame=8)
-    assert [result["segmentation"]["size"] for result in results.results] == [[10, 12]] * 2
-    assert [result["frame"] for result in results.results] == [8, 8]
+    results.close()
+    written = json.loads((tmp_path / "r.json").read_text())
+    assert [result["segmentation"]["size"] for result in written] == [[10, 12]] * 2
+    assert [result["frame"] for result in written] == [8, 8]
+
+
+def test_nothing_found_is_an_empty_list(tmp_path):
+    ResultFile(tmp_path / "r.json").close()
+    assert json.loads((tmp_path / "r.json").read_text()) == []

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.engine.results import ResultCollector
 from maskrcnn_benchmark.prediction.outputs import Outputs
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
@@ -28,7 +27,7 @@ def find(image: Image.Image) -> Detections:
 
 def outputs_in(folder, **changes) -> Outputs:
     options = {"score_threshold": 0.5, "font": None, "masks": False, "crops": False}
-    return Outputs(folder=folder, results=ResultCollector(), **(options | changes))
+    return Outputs(folder=folder, **({"results": None} | options | changes))
 
 
 class SmallModel:

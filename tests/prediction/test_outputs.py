@@ -8,6 +8,7 @@ from PIL import Image
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.detections import Detections
+from maskrcnn_benchmark.engine.results import ResultFile
 from maskrcnn_benchmark.prediction.outputs import Picture, cut_out, instance_image
 from maskrcnn_benchmark.prediction.photos import PhotoRun
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -25,10 +26,11 @@ def test_photos_are_drawn_on_and_everything_asked_for_is_kept(tmp_path, caplog):
     save_photos(tmp_path / "in", "a.jpg", "b.png")
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no photo")
     out = tmp_path / "out"
-    outputs = outputs_in(out, masks=True, crops=True)
+    results = ResultFile(out / "predictions.json")
+    outputs = outputs_in(out, masks=True, crops=True, results=results)
     run = PhotoRun(find_photos([tmp_path / "in"], out), find, outputs)
     run.run()
-    outputs.write_results()
+    results.close()
     assert run.unreadable == [tmp_path / "in" / "bad.jpg"]
     assert "bad.jpg" in caplog.text
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == [
@@ -42,8 +44,8 @@ def test_photos_are_drawn_on_and_everything_asked_for_is_kept(tmp_path, caplog):
     assert pixels.shape == (30, 40)
     assert np.unique(pixels[2:28, 2:18]).tolist() == [1]
     assert not pixels[:, 22:].any()
-    results = json.loads((out / "predictions.json").read_text())
-    assert [(result["category_name"], result["image_id"]) for result in results] == [
+    written = json.loads((out / "predictions.json").read_text())
+    assert [(result["category_name"], result["image_id"]) for result in written] == [
         *[("person", 1), ("cat/dog", 1)],
         *[("person", 2), ("cat/dog", 2)],
     ]
