@@ -68,7 +68,8 @@ class ContentReader:
         fields: Collection[str] | None = None,
     ) -> CocoContent:
         """As ``read_content``, from memory if the last annotations that were read are the same."""
-        return self._checked(ann_file, root, reader, fields)
+        kept = None if fields is None else tuple(fields)
+        return self._checked(os.fspath(ann_file), os.fspath(root), reader, kept)
 
     def forget(self) -> None:
         """Let go of what was read."""
@@ -77,19 +78,19 @@ class ContentReader:
 
     def _check(
         self,
-        ann_file: _Path,
-        root: _Path,
+        ann_file: str,
+        root: str,
         reader: str | Reader,
-        fields: Collection[str] | None,
+        fields: tuple[str, ...] | None,
     ) -> CocoContent:
         if isinstance(reader, PartReader):
             content = reader.divide(self._read(ann_file, root, reader.base), reader.split)
         else:
             content = self._read(ann_file, root, find_reader(reader))
-        return checked_content(content, os.fspath(ann_file), fields)
+        return checked_content(content, ann_file, fields)
 
 
-def _read_whole(ann_file: _Path, root: _Path, reader: Reader) -> Mapping[str, Any]:
+def _read_whole(ann_file: str, root: str, reader: Reader) -> Mapping[str, Any]:
     return reader(ann_file, root)
 
 

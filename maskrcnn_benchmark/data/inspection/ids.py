@@ -79,7 +79,8 @@ def _has_entries(section: object) -> bool:
 def _first_of_each(entries: Sequence[_Entry]) -> tuple[list[_Entry], list[_Entry]]:
     """The entries whose id did not occur before, and the others."""
     seen: Counter[Any] = Counter()
-    first, others = [], []
+    first: list[_Entry] = []
+    others: list[_Entry] = []
     for entry in entries:
         (others if seen[entry["id"]] else first).append(entry)
         seen[entry["id"]] += 1
