@@ -1,22 +1,20 @@
 """Models, images and ground truths to measure on; no file but a configuration is read."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import Batch
 from maskrcnn_benchmark.engine.forward import build_model
 from maskrcnn_benchmark.engine.settings import load_settings
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+from maskrcnn_benchmark.timing.random_weights import fitting_norms
 
 
 class Scene(NamedTuple):
@@ -62,31 +60,6 @@ def make_model(cfg: CfgNode, images: ImageList, device: torch.device) -> nn.Modu
     with torch.no_grad(), fitting_norms(model):
         model.backbone(images.tensors[:1])
     return model
-
-
-@contextmanager
-def fitting_norms(model: nn.Module) -> Iterator[None]:
-    """A block in which the statistics of all batch norms become those of what they are given.
-
-    Frozen batch norms that do nothing let the maps of a deep network grow without bounds.
-    """
-    hooks = [
-        module.register_forward_pre_hook(_fit_norm)
-        for module in model.modules()
-        if isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d | TorchvisionFrozenNorm)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _fit_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3))
-    assert isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d | TorchvisionFrozenNorm)
-    norm.running_mean.copy_(mean)
-    norm.running_var.copy_(variance + 1e-3)
 
 
 def set_threshold(cfg: CfgNode, model: GeneralizedRCNN, images: ImageList) -> None:

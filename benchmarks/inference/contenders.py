@@ -10,8 +10,6 @@ from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.timing.contenders import CPU, Inputs, Photos
 
 DETECTIONS = 50
-CANDIDATES = 1000
-"""Predictions of an image that exceed the threshold."""
 
 
 class Subject(NamedTuple):

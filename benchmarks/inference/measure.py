@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from benchmarks.inference.contenders import SUBJECTS, make_subject
-from benchmarks.inference.peers import dense_peers, whole_peers
+from benchmarks.inference.contenders import DETECTIONS, SUBJECTS, make_subject
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.timing.contenders import Contender, Inputs
+from maskrcnn_benchmark.timing.peers import Work, dense_peers, whole_peers
 from maskrcnn_benchmark.timing.turns import Result, time_dense, time_whole
 
 LARGE_WH = (4000, 3000)
@@ -41,7 +41,9 @@ def whole(key: str, plan: Plan) -> Result:
     detectors: dict[str, Any] = {
         mode: Contender.from_config(cfg, model, mode) for mode in plan.modes
     }
-    detectors |= whole_peers(SUBJECTS[key], plan.photos)
+    subject = SUBJECTS[key]
+    work = Work(subject.short_side, subject.long_side, DETECTIONS)
+    detectors |= whole_peers(work, plan.photos)
     return time_whole(detectors, plan.photos, plan.rounds)
 
 

@@ -2,7 +2,9 @@
 
 Inference modes take turns in one process, after one turn each to warm up; medians and 90th
 percentiles are in ms, stage by stage. Backbone, pyramid and head are timed alone, too, beside the
-ceiling: products of two matrices, what this processor can do at best. All on the CPU.
+ceiling: products of two matrices, what this processor can do at best. All on the CPU. With --peers
+torchvision's Mask R-CNN R-50 (with random weights) and, where they are installed, ultralytics,
+OpenVINO and ONNX Runtime take turns with them.
 
 For example:
   centermask benchmark run/model_best.pth photo.jpg
@@ -15,7 +17,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskrcnn_benchmark.cli.arguments import make_parser, parse, split_settings
 from maskrcnn_benchmark.cli.model import load_model_settings
@@ -26,6 +28,8 @@ from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.files import write_json
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from maskrcnn_benchmark.timing.contenders import Contender, Inputs
 
 
@@ -39,6 +43,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("--rounds", type=int, default=9, metavar="N", help="turns of each (default: 9)")
     add("--batch", type=int, nargs="+", default=[1], metavar="N", help="photos at once")
     add("--threads", type=int, nargs="+", metavar="N", help="default: as many as PyTorch takes")
+    add("--peers", action="store_true", help="also time other programs")
     add("--json", type=Path, metavar="FILE", help="also write all numbers there")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
     args = parse(parser, words)
@@ -58,9 +63,9 @@ def main(words: Sequence[str]) -> int:
     if not photos:
         raise ConfigError("PHOTOS: name image files; those in tar shards cannot be timed")
     cfg = load_model_settings(args.model, args.config_file, "cpu", args.opts)
-    contenders, inputs = make_contenders(cfg, args.model, args.modes)
+    contest = make_contest(cfg, args.model, args.modes)
     entries: list[dict[str, Any]] = []
-    for entry, lines in _measure(args, contenders, inputs, photos):
+    for entry, lines in _measure(args, contest, photos):
         entries.append(entry)
         sys.stdout.write("\n".join([*lines, ""]))
         sys.stdout.flush()
@@ -69,10 +74,28 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def make_contenders(
-    cfg: CfgNode, model: str, modes: Sequence[str] | None
-) -> tuple[dict[str, "Contender"], "Inputs"]:
-    """The model of a file in each mode, and the inputs of its dense part."""
+class Contest(NamedTuple):
+    """What is compared.
+
+    Attributes:
+        contenders: the model by mode.
+        inputs: makes the images of the dense part.
+        model: on the CPU, in evaluation mode.
+        sides: least and most px of its input.
+    """
+
+    contenders: dict[str, "Contender"]
+    inputs: "Inputs"
+    model: "nn.Module"
+    sides: tuple[int, int]
+
+
+def make_contest(cfg: CfgNode, model: str, modes: Sequence[str] | None) -> Contest:
+    """The model of a file in each mode.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
     from maskrcnn_benchmark.engine.forward import build_pretrained_model
     from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
@@ -85,14 +108,12 @@ def make_contenders(
         raise ConfigError(f"--modes: unknown {', '.join(unknown)}; known: {known}")
     network = build_pretrained_model(cfg, CPU, model).eval()
     contenders = {name: Contender.from_config(cfg, network, name) for name in names}
-    return contenders, Inputs.from_config(cfg, "pil")
+    sides = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return Contest(contenders, Inputs.from_config(cfg, "pil"), network, sides)
 
 
 def _measure(
-    args: argparse.Namespace,
-    contenders: dict[str, "Contender"],
-    inputs: "Inputs",
-    photos: Sequence[Path],
+    args: argparse.Namespace, contest: Contest, photos: Sequence[Path]
 ) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """The numbers of each batch size and number of threads, and the same as lines to show."""
     import torch
@@ -101,20 +122,38 @@ def _measure(
     from maskrcnn_benchmark.timing.tables import dense_table, describe_input, whole_table
     from maskrcnn_benchmark.timing.turns import time_dense, time_whole
 
-    with_parts = {mode: one for mode, one in contenders.items() if one.has_parts}
-    threads_each = args.threads or [torch.get_num_threads()]
-    for batch, threads in itertools.product(args.batch, threads_each):
+    with_parts = {mode: one for mode, one in contest.contenders.items() if one.has_parts}
+    for batch, threads in itertools.product(args.batch, args.threads or [torch.get_num_threads()]):
         set_threads(threads)
         files = [photos[number % len(photos)] for number in range(batch)]
         machine = f"{circumstances()} {threads} threads, {load()}."
         entry: dict[str, Any] = {"model": args.model, "batch": batch, "threads": threads}
         entry |= {"machine": machine, "photos": list(map(str, files))}
-        entry["whole"] = time_whole(contenders, files, args.rounds)
+        images = contest.inputs.of_files(files)
+        whole, dense = _peers(contest, files, images, threads) if args.peers else ({}, {})
+        entry["whole"] = time_whole({**contest.contenders, **whole}, files, args.rounds)
         lines = ["", machine, "", f"{batch} photo(s) to run lengths, ms:", ""]
         lines += whole_table(entry["whole"])
         if with_parts:
-            entry["dense"] = time_dense(with_parts, {}, inputs.of_files(files), args.rounds)
+            entry["dense"] = time_dense(with_parts, dense, images, args.rounds)
             about = describe_input(entry["dense"])
             lines += ["", f"backbone, pyramid and head alone, {about}:", ""]
             lines += dense_table(entry["dense"])
         yield entry, lines
+
+
+def _peers(
+    contest: Contest, files: Sequence[Path], images: "Tensor", threads: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Other programs from files to run lengths, and for the dense part alone.
+
+    They find as many objects in a photo as the model does in the first one.
+    """
+    import torch
+
+    from maskrcnn_benchmark.timing.peers import Work, dense_peers, whole_peers
+
+    found = next(iter(contest.contenders.values()))(files[:1])
+    whole = whole_peers(Work(*contest.sides, max(1, len(found[0]))), files)
+    with torch.no_grad():
+        return whole, dense_peers(contest.model, images, threads)

@@ -6,7 +6,14 @@ import pytest
 from PIL import Image
 
 from maskrcnn_benchmark.cli import main
+from maskrcnn_benchmark.timing import turns
 from maskrcnn_benchmark.timing.stages import STAGES
+
+
+@pytest.fixture(autouse=True)
+def _small_ceiling(monkeypatch):
+    """Products that take no time."""
+    monkeypatch.setattr(turns, "GEMM_SIDE", 256)
 
 
 @pytest.fixture
@@ -35,6 +42,16 @@ def test_every_batch_size_has_its_numbers_on_the_screen_and_in_the_file(
             assert f"| {result['median']} | {result['p90']} |" in shown
         assert entry["dense"]["input"][0] == entry["batch"]
         assert "ceiling float32" in entry["dense"]["times"]
+
+
+def test_other_programs_take_turns_as_far_as_they_are_installed(model, photo, tmp_path):
+    file = tmp_path / "times.json"
+    words = ["--rounds", "1", "--threads", "1", "--modes", "plain", "--peers", "--json", str(file)]
+    assert main(["benchmark", model, photo, *words]) == 0
+    (entry,) = json.loads(file.read_text())
+    names = [name for name in entry["whole"] if name.startswith("torchvision")]
+    assert len(names) == 1
+    assert entry["whole"][names[0]]["masks"] == entry["whole"]["plain"]["masks"]
 
 
 @pytest.mark.parametrize(

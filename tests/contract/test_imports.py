@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization": _BASE | {"config", "data", "evaluation", "structures", "utils"},
     "prediction": _BASE | {"config", "data", "engine", "structures", "utils", "visualization"},
     "serve": _BASE | {"config", "data", "engine", "structures", "visualization"},
-    "timing": _BASE | {"config", "data", "engine", "structures", "utils"},
+    "timing": _BASE | {"config", "data", "engine", "layers", "structures", "utils"},
     "cli": _BASE
     | {
         "config",

@@ -1,11 +1,12 @@
 """Other detectors, and the dense part of ours in other programs, as far as they are installed."""
 
 import io
+import logging
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -14,32 +15,48 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.transforms.functional import to_tensor
 
-from benchmarks.gpu.scenes import fitting_norms
-from benchmarks.inference.contenders import CANDIDATES, DETECTIONS, Subject
 from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.timing.contenders import Photos
+from maskrcnn_benchmark.timing.random_weights import fitting_norms
 from maskrcnn_benchmark.timing.stages import StageTimes
 
+logger = logging.getLogger(__name__)
+
 Dense = Callable[[], object]
+CANDIDATES: Final = 1000
+"""Predictions of an image that exceed the threshold."""
+
+
+class Work(NamedTuple):
+    """What a detector has to do to be comparable.
+
+    Attributes:
+        short_side: of its input, px.
+        long_side: at most, px.
+        detections: found in each photo.
+    """
+
+    short_side: int
+    long_side: int
+    detections: int
 
 
 class TorchvisionDetector:
     """Torchvision's Mask R-CNN with random weights, as it comes: float32, images as they are.
 
     Args:
-        subject: what it is compared with, at the same size.
+        work: the size of its input, and how much it finds.
         paths: photos whose first the weights and the threshold are fitted to.
     """
 
-    def __init__(self, subject: Subject, paths: Photos) -> None:
+    def __init__(self, work: Work, paths: Photos) -> None:
         torch.manual_seed(0)
         self.model: MaskRCNN = maskrcnn_resnet50_fpn(
             weights=None,
             weights_backbone=None,
-            box_detections_per_img=DETECTIONS,
-            min_size=subject.short_side,
-            max_size=subject.long_side,
+            box_detections_per_img=work.detections,
+            min_size=work.short_side,
+            max_size=work.long_side,
         ).eval()
         self.times = StageTimes()
         with torch.no_grad():
@@ -76,13 +93,15 @@ class YoloDetector:
     """YOLO11s-seg of ultralytics with random weights, at 640 px, masks at the size of the photo.
 
     Args:
+        detections: found in each photo.
         paths: photos whose first the weights and the threshold are fitted to.
     """
 
-    def __init__(self, paths: Photos) -> None:
+    def __init__(self, detections: int, paths: Photos) -> None:
         from ultralytics import YOLO
 
         torch.manual_seed(0)
+        self.detections = detections
         self.model = YOLO("yolo11s-seg.yaml")
         network, threads = self.model.model.eval(), torch.get_num_threads()
         photo = to_tensor(read_image(paths[0]).resize((640, 480)))[None]
@@ -104,7 +123,7 @@ class YoloDetector:
                 [str(path) for path in paths],
                 imgsz=640,
                 conf=self.threshold,
-                max_det=DETECTIONS,
+                max_det=self.detections,
                 retina_masks=True,
                 device="cpu",
                 verbose=False,
@@ -118,11 +137,11 @@ def _encoded(masks: Tensor) -> list[Any]:
     return [mask_utils.encode(np.asfortranarray(plane)) for plane in planes]
 
 
-def whole_peers(subject: Subject, paths: Photos) -> dict[str, Any]:
+def whole_peers(work: Work, paths: Photos) -> dict[str, Any]:
     """Detectors of others by name."""
     makers: dict[str, Callable[[], Any]] = {
-        _name("torchvision", "Mask R-CNN R-50"): lambda: TorchvisionDetector(subject, paths),
-        _name("ultralytics", "YOLO11s-seg, 640 px"): lambda: YoloDetector(paths),
+        _name("torchvision", "Mask R-CNN R-50"): lambda: TorchvisionDetector(work, paths),
+        _name("ultralytics", "YOLO11s-seg, 640 px"): lambda: YoloDetector(work.detections, paths),
     }
     return _made(makers)
 
@@ -130,7 +149,7 @@ def whole_peers(subject: Subject, paths: Photos) -> dict[str, Any]:
 class DensePart(nn.Module):
     """Backbone, pyramid and head of a model: images -> all maps of the head."""
 
-    def __init__(self, model: GeneralizedRCNN) -> None:
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - any detector with these parts
         super().__init__()
         self.backbone = model.backbone
         self.head = model.rpn.head
@@ -140,7 +159,7 @@ class DensePart(nn.Module):
         return tuple(each for maps in self.head(self.backbone(images)) for each in maps)
 
 
-def dense_peers(model: GeneralizedRCNN, images: Tensor, threads: int) -> dict[str, Dense]:
+def dense_peers(model: nn.Module, images: Tensor, threads: int) -> dict[str, Dense]:
     """What computes the dense part of a model for some images, by the name of the program."""
     makers: dict[str, Callable[[], Any]] = {
         _name("openvino", "float32"): lambda: _openvino(model, images, threads, "f32"),
@@ -162,16 +181,17 @@ def _made(makers: dict[str, Callable[[], Any]]) -> dict[str, Any]:
     return {name: one for name, one in made.items() if one is not None}
 
 
-def _try(name: str, make: Callable[[], Any]) -> Any | None:
+def _try(name: str, make: Callable[[], object]) -> object | None:
     try:
         return make()
     # Programs of others fail in ways of their own; the rest of the table does without them.
     except Exception as error:  # noqa: BLE001
-        print(f"{name}: left out ({type(error).__name__}: {str(error).splitlines()[0][:120]})")
+        reason = str(error).partition("\n")[0][:120]
+        logger.warning("%s: left out (%s: %s)", name, type(error).__name__, reason)
         return None
 
 
-def _openvino(model: GeneralizedRCNN, images: Tensor, threads: int, precision: str) -> Dense:
+def _openvino(model: nn.Module, images: Tensor, threads: int, precision: str) -> Dense:
     import openvino
 
     with warnings.catch_warnings():
@@ -186,10 +206,11 @@ def _openvino(model: GeneralizedRCNN, images: Tensor, threads: int, precision: s
     return lambda: compiled(given)
 
 
-def _onnx_runtime(model: GeneralizedRCNN, images: Tensor, threads: int) -> Dense:
+def _onnx_runtime(model: nn.Module, images: Tensor, threads: int) -> Dense:
     import onnxruntime
 
-    file = io.BytesIO()
+    # The file may be an open one, which its types do not say.
+    file: Any = io.BytesIO()
     # The exporter that needs no further package, where there is one.
     torch.onnx.export(DensePart(model), (images,), file, dynamo=find_spec("onnxscript") is not None)
     options = onnxruntime.SessionOptions()
