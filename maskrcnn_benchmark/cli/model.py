@@ -1,5 +1,6 @@
 """The trained model that a command runs."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,11 @@ def load_model_settings(
     model: str, config_file: str | None, device: str | None, opts: Sequence[str]
 ) -> "CfgNode":
     """The final settings of the model in a file; arguments and errors as in ``load_predictor``."""
-    if not Path(model).is_file():
-        raise ConfigError(f"no such model: {model} (looked for {Path(model).absolute()})")
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"no such model: {model} (looked for {path.absolute()})")
     own_file = find_config(config_file) if config_file else ""
-    cfg = load_checkpoint_settings(model, own_file, device)
+    cfg = load_checkpoint_settings(path, own_file, device)
     cfg.merge_from_list(list(opts))
     return make_settings_final(cfg)
 
@@ -44,4 +46,4 @@ def load_predictor(
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
     from maskrcnn_benchmark.engine.predictor import Predictor
 
-    return Predictor.from_config(cfg, model)
+    return Predictor.from_config(cfg, os.path.expanduser(model))

@@ -56,6 +56,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add_device(parser)
     add_bulk(parser)
     args = parse(parser, words)
+    args.output = args.output.expanduser()
     args.sources, args.opts = split_settings(args.words)
     if not args.sources:
         parser.error("name photos, folders, patterns, videos or a camera behind the model")

@@ -85,10 +85,11 @@ class Predictor:
             CheckpointError: it is absent, damaged, or does not say which model it is of.
             ConfigError: a setting is unknown or does not fit.
         """
-        cfg = load_checkpoint_settings(os.fspath(path), device=device)
+        file = os.path.expanduser(os.fspath(path))
+        cfg = load_checkpoint_settings(file, device=device)
         cfg.merge_from_list(list(opts))
         cfg.freeze()
-        return cls.from_config(cfg, os.fspath(path))
+        return cls.from_config(cfg, file)
 
     @classmethod
     def from_config(

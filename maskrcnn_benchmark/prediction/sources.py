@@ -53,7 +53,7 @@ def find_sources(words: Sequence[str], output: Path, option: str) -> Sources:
         if word.isdecimal() and not Path(word).exists():
             videos[int(word)] = Video(int(word), output / f"camera{int(word)}.mp4")
             continue
-        for path in _files(Path(word), option):
+        for path in _files(Path(word).expanduser(), option):
             found = _videos_at(path, output)
             videos |= {video.source: video for video in found}
             if not found or (path.is_dir() and photos_in(path)):

@@ -120,7 +120,7 @@ def test_objects_have_the_names_of_the_model(predictor):
     assert found.mask.shape == (60, 100)
 
 
-def test_a_whole_checkpoint_needs_no_settings(cfg, tmp_path):
+def test_a_whole_checkpoint_needs_no_settings(cfg, tmp_path, monkeypatch):
     torch.manual_seed(0)
     cfg = cfg.clone()
     cfg.merge_from_list(["MODEL.NUM_CLASSES", 3, "MODEL.FCOS.NUM_CLASSES", 3])
@@ -137,7 +137,8 @@ def test_a_whole_checkpoint_needs_no_settings(cfg, tmp_path):
     torch.testing.assert_close(
         loaded(photo).bbox, Predictor.from_config(cfg, model=model)(photo).bbox
     )
-    assert Predictor.from_checkpoint(tmp_path / "noted.pth", "cpu").score_threshold == 0.25
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Predictor.from_checkpoint("~/noted.pth", "cpu").score_threshold == 0.25
     options = ["INPUT.MIN_SIZE_TEST", 32]
     small = Predictor.from_checkpoint(tmp_path / "model_final.pth", "cpu", options)
     assert small.transform(Image.fromarray(photo), None)[0].shape[1] == 32

@@ -39,6 +39,11 @@ def test_folders_are_searched_with_their_subfolders(folder):
     assert found("deep") == ([], ["deep/clip.mp4"])
 
 
+def test_a_tilde_is_the_home(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert found("~/a.jpg", "~/*.mp4") == ([str(folder / "a.jpg")], [str(folder / "clip.mp4")])
+
+
 def test_numbers_are_cameras_unless_a_file_has_that_name(folder):
     assert find_sources(["0"], folder, "S").videos == [Video(0, folder / "camera0.mp4")]
     (folder / "1").touch()
