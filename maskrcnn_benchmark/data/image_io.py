@@ -17,7 +17,15 @@ from maskrcnn_benchmark.data.errors import ImageReadError
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ImageReadError", "Photo", "as_image", "look_at_image", "read_image", "read_size"]
+__all__ = [
+    "ImageReadError",
+    "Photo",
+    "as_image",
+    "has_uncertain_turn",
+    "look_at_image",
+    "read_image",
+    "read_size",
+]
 
 Photo: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor"
 """What ``as_image`` takes."""
@@ -188,6 +196,25 @@ def look_at_image(path: str | os.PathLike[str], expected_wh: tuple[int, int] | N
         has_end = False
     if not has_end:  # Something may be wrong, or may be not, as behind the end of a video still.
         read_image(path, expected_wh)
+
+
+def has_uncertain_turn(path: str | os.PathLike[str]) -> bool:
+    """Whether a photo has a note how to turn it, and the same size whether it is turned or not.
+
+    Then nothing tells whether annotations were made on the turned photo; ``read_image`` turns it.
+
+    Raises:
+        ImageReadError: the file is missing or no image.
+    """
+    name = os.fspath(path)
+    try:
+        with Image.open(name) as image:
+            orientation = _orientation(image, name)
+            is_square = image.width == image.height
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageReadError(f"cannot read the image {name}: {error}") from error
+    is_turned = orientation in _TRANSPOSE_OF_ORIENTATION
+    return is_turned and (is_square or orientation not in _ON_THE_SIDE)
 
 
 def _reduced(size_wh: tuple[int, int], needed_side: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from maskrcnn_benchmark.data.check import DatasetReport, check_dataset
 from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.formats import TRAIN, VAL, WHOLE, Part
+from maskrcnn_benchmark.data.image_io import has_uncertain_turn
 from maskrcnn_benchmark.data.inspection.findings import (
     ERROR,
     MENDED,
@@ -18,7 +19,12 @@ from maskrcnn_benchmark.data.inspection.findings import (
     by_severity,
 )
 from maskrcnn_benchmark.data.inspection.ids import mend_ids
-from maskrcnn_benchmark.data.inspection.photos import PhotoLook, find_across, look_at_photos
+from maskrcnn_benchmark.data.inspection.photos import (
+    PhotoLook,
+    find_across,
+    look_at_photos,
+    photo_name,
+)
 from maskrcnn_benchmark.data.sources import find_parts
 
 
@@ -75,8 +81,20 @@ def _inspect_part(part: Part, name: str) -> PartInspection:
         )
         for why, ids in dataset.skipped.ids.items()
     ]
-    findings = by_severity([*misfits, *damaged, *report.findings])
+    findings = by_severity([*misfits, *damaged, *report.findings, _find_turned(dataset, look)])
     return PartInspection(dataset, part.images, report._replace(findings=tuple(findings)), look)
+
+
+def _find_turned(dataset: COCODataset, look: PhotoLook) -> Finding:
+    names = {index: photo_name(dataset, index) for index in look.signatures}
+    turned = [i for i, name in names.items() if has_uncertain_turn(Path(dataset.root) / name)]
+    return Finding(
+        NOTE,
+        "photos with a note (EXIF) how to turn them, whose size does not tell whether annotations "
+        "follow it",
+        tuple(Place(names[index], index) for index in turned),
+        "they are turned, as most tools show them",
+    )
 
 
 def _as_lists(content: Mapping[str, Any]) -> dict[str, Any]:

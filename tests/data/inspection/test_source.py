@@ -128,3 +128,14 @@ def test_the_sheet_shows_some_of_every_fault(tmp_path):
     with Image.open(path) as sheet:
         assert len(sheet.convert("RGB").getcolors(sheet.width * sheet.height)) > 100
     assert draw_findings([], path) == 0
+
+
+def test_photos_whose_turn_nobody_knows_are_noted(tmp_path):
+    folder = write_part(tmp_path / "train", range(3))
+    for name, orientation in (("0.jpg", 3), ("1.jpg", 6)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.open(folder / name).save(folder / name, exif=exif)
+    findings = inspect_source(str(tmp_path))["train"].report.findings
+    (turned,) = [finding for finding in findings if "EXIF" in finding.what]
+    assert [place.text for place in turned.places] == ["0.jpg"]
