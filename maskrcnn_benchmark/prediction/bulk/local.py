@@ -3,7 +3,6 @@
 import io
 import tarfile
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.engine.detections import Detections
 from maskrcnn_benchmark.prediction.bulk.records import fault_record, found_record
 from maskrcnn_benchmark.prediction.bulk.result_files import Record
-from maskrcnn_benchmark.prediction.bulk.sources import BulkPhoto
+from maskrcnn_benchmark.prediction.bulk.sources import TAR_ERRORS, BulkPhoto
 
 Find = Callable[[list[Image.Image]], list[Detections]]
 """What is on photos, in px of each."""
@@ -109,7 +108,7 @@ class PhotoReader:
                 file = self._open(photo.path)
                 file.seek(offset)
                 content = file.read(photo.size)
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        except TAR_ERRORS as error:
             self._close()
             raise ImageReadError(f"cannot read {photo.key}: {error}") from error
         if len(content) < photo.size:

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import itertools
 import logging
+import lzma
 import re
 import tarfile
 import zlib
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 _BRACES: Final = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MAX_MEMBER_BYTES: Final = 2**30
-_NO_TAR: Final = (tarfile.TarError, OSError, EOFError, zlib.error)
+TAR_ERRORS: Final = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a damaged shard can end in."""
 
 
 class BulkPhoto(NamedTuple):
@@ -139,7 +141,7 @@ def _members(shard: Path) -> Iterator[BulkPhoto]:
                 archive.members = []  # type: ignore[attr-defined]
                 if member.isreg() and not member.issparse() and is_image_file(member.name):
                     yield _photo_of_member(name, str(shard), member)
-    except _NO_TAR as error:
+    except TAR_ERRORS as error:
         logger.error("%s: damaged: %s", shard, error)
         yield BulkPhoto(name, str(shard), fault=f"the shard is damaged from here on: {error}")
 

@@ -110,6 +110,25 @@ def test_a_shard_that_is_cut_off_keeps_what_is_whole(folder, is_compressed):
         red_of(photos[-1])
 
 
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_compressed_shard_with_wrong_bytes_is_a_fault_and_no_crash(folder, kind):
+    path = write_tar(
+        folder.parent / f"s.tar.{kind}", folder, sorted(os.listdir(folder)), f"w:{kind}"
+    )
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20] = bytes(20)
+    path.write_bytes(content)
+    photos = find_bulk_photos([str(path)])
+    assert photos
+    with PhotoReader() as read:
+        for photo in photos:
+            try:
+                read(photo)
+            except ImageReadError as error:
+                assert str(path) in str(error) or "damaged" in str(error)
+
+
 def test_a_shard_that_shrank_after_it_was_listed(folder):
     path = write_tar(folder.parent / "s.tar", folder, ["00001.png"])
     (photo,) = find_bulk_photos([str(path)])
