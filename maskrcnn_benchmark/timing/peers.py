@@ -184,8 +184,8 @@ def _made(makers: dict[str, Callable[[], Any]]) -> dict[str, Any]:
 def _try(name: str, make: Callable[[], object]) -> object | None:
     try:
         return make()
-    # Programs of others fail in ways of their own; the rest of the table does without them.
-    except Exception as error:  # noqa: BLE001
+    # The rest of the table does without them.
+    except Exception as error:  # noqa: BLE001 - programs of others fail in ways of their own
         reason = str(error).partition("\n")[0][:120]
         logger.warning("%s: left out (%s: %s)", name, type(error).__name__, reason)
         return None
