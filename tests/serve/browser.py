@@ -74,7 +74,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait_for(self, expression, seconds=20):
+    def wait_for(self, expression, seconds=60):
         """Wait until a JavaScript expression is true."""
         condition = f"""new Promise((done, fail) => {{
             const end = Date.now() + {seconds * 1000};
@@ -141,7 +141,7 @@ def browser(folder):
             process.wait()
 
 
-def wait_for_files(folder, *names, seconds=20):
+def wait_for_files(folder, *names, seconds=60):
     """Wait until a folder has files of these names."""
     end = time.monotonic() + seconds
     while not all((folder / name).is_file() for name in names):
