@@ -12,7 +12,9 @@ from torchvision.transforms.functional import to_tensor
 from maskrcnn_benchmark.data.transforms import (
     Compose,
     Normalize,
+    RandomDiagonalFlip,
     RandomHorizontalFlip,
+    RandomVerticalFlip,
     Resize,
     ToPixels,
     ToTensor,
@@ -143,6 +145,15 @@ def test_flip_mirrors_pixels_and_boxes():
     np.testing.assert_array_equal(np.asarray(flipped), np.asarray(image)[:, ::-1])
     # Pixels 1..3 of 0..5 become 2..4.
     torch.testing.assert_close(target.bbox, torch.tensor([[2.0, 0.0, 4.0, 2.0]]))
+
+
+@pytest.mark.parametrize("flip", [RandomHorizontalFlip, RandomVerticalFlip, RandomDiagonalFlip])
+def test_arrays_are_flipped_as_images_are(flip):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    expected, _ = flip(1.0)(Image.fromarray(pixels))
+    found, _ = flip(1.0)(pixels)
+    assert np.array_equal(found, np.asarray(expected))
+    assert found.flags["C_CONTIGUOUS"]
 
 
 def test_flipping_twice_is_the_identity():
