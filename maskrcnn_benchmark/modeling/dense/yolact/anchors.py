@@ -14,6 +14,8 @@ from maskrcnn_benchmark.modeling.dense.yolact.settings import YolactSettings
 
 _CENTER_SCALE = 0.1
 _SIZE_SCALE = 0.2
+# No box of an image is so much larger than an anchor, and infinite ones would have no centre.
+_MAX_LOG_GROWTH = math.log(1e4)
 
 
 class YolactAnchors:
@@ -73,7 +75,7 @@ def anchor_corners(anchors: Tensor) -> Tensor:
 def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
     """(K, 4) xyxy boxes of codes (K, 4) relative to anchors (K, 4); they may leave the image."""
     centers = anchors[:, :2] + codes[:, :2] * _CENTER_SCALE * anchors[:, 2:]
-    sizes = anchors[:, 2:] * torch.exp(codes[:, 2:] * _SIZE_SCALE)
+    sizes = anchors[:, 2:] * torch.exp((codes[:, 2:] * _SIZE_SCALE).clamp(max=_MAX_LOG_GROWTH))
     first = centers - sizes / 2
     return torch.cat([first, first + sizes], dim=1)
 

@@ -50,6 +50,7 @@ def test_codes_by_hand_and_back():
     torch.testing.assert_close(boxes, torch.tensor([[0.42, 0.02, 0.62, 0.82]]))
     torch.testing.assert_close(encode_boxes(boxes, anchors), codes, rtol=1e-5, atol=1e-5)
     assert decode_boxes(codes[:0], anchors[:0]).shape == (0, 4)
+    assert decode_boxes(torch.full((1, 4), 1e4), anchors).isfinite().all()
 
 
 def test_iou_has_no_inclusive_pixel():
