@@ -57,6 +57,9 @@ def main(words: Sequence[str]) -> int:
         }
         changes = write_clean_copy(clean, args.fix)
         sys.stdout.write(f"\nWrote a clean copy to {args.fix}; {changes} lists what changed\n")
+    findings = [finding for part in parts.values() for finding in part.report.findings]
+    num_warnings = sum(finding.severity == "warning" for finding in findings)
     is_fine = all(part.report.is_fine for part in parts.values())
-    sys.stdout.write("\nNothing found that cannot be used\n" if is_fine else "\nThere are errors\n")
+    verdict = "Nothing found that cannot be used" if is_fine else "There are errors"
+    sys.stdout.write(f"\n{verdict}; {num_warnings} warnings\n")
     return 0 if is_fine else 1

@@ -16,7 +16,14 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets import COCODataset, DetectionDataset
 from maskrcnn_benchmark.data.entries import load_dataset
 from maskrcnn_benchmark.data.errors import DatasetError
-from maskrcnn_benchmark.data.inspection.findings import ERROR, NOTE, Finding, Place, by_severity
+from maskrcnn_benchmark.data.inspection.findings import (
+    ERROR,
+    NOTE,
+    WARNING,
+    Finding,
+    Place,
+    by_severity,
+)
 from maskrcnn_benchmark.data.inspection.objects import Objects, find_in_objects
 from maskrcnn_benchmark.data.inspection.photos import (
     PhotoLook,
@@ -113,8 +120,8 @@ def _find_in_targets(dataset: DetectionDataset, empty: Sequence[int]) -> list[Fi
             "DATALOADER.FILTER_EMPTY_ANNOTATIONS False trains on those without any annotation",
         ),
         Finding(
-            NOTE,
-            "data sets with boxes but no outlines",
+            WARNING,
+            "data sets with boxes but no outlines, on which no model of masks can be trained",
             boxes,
             "choose a model of boxes, such as faster-rcnn-r50 or retinanet-r50",
         ),

@@ -18,10 +18,12 @@ from maskrcnn_benchmark.data.errors import ImageReadError
 logger = logging.getLogger(__name__)
 
 __all__ = [
+    "JPEG_END",
     "ImageReadError",
     "Photo",
     "as_image",
     "has_uncertain_turn",
+    "lacks_end",
     "look_at_image",
     "read_image",
     "read_size",
@@ -51,7 +53,7 @@ _STEPS_16_TO_8_BIT: Final = 257
 """65535 / 255: what one step of an 8-bit channel is worth in 16 bits."""
 
 _JPEG_START: Final = b"\xff\xd8"
-_JPEG_END: Final = b"\xff\xd9"
+JPEG_END: Final = b"\xff\xd9"
 _JPEG_NONSENSE: Final = bytes(range(1, 255)) * 64
 _FEW_BYTES: Final = 64
 _END_BYTES: Final = 4096
@@ -145,9 +147,9 @@ def _decoded_without_end(
         path.seek(0)
         content = path.read()
     if content.startswith(_JPEG_START):
-        found = _decoded(io.BytesIO(content + _JPEG_END), name, needed_side)
+        found = _decoded(io.BytesIO(content + JPEG_END), name, needed_side)
         # What the decoder makes up for missing data depends on what follows; what is there, not.
-        other = _decoded(io.BytesIO(content + _JPEG_NONSENSE + _JPEG_END), name, needed_side)
+        other = _decoded(io.BytesIO(content + _JPEG_NONSENSE + JPEG_END), name, needed_side)
         differs = (np.asarray(found[0]) != np.asarray(other[0])).any(axis=(1, 2))
         num_lost = len(differs) - int(differs.argmax()) if differs.any() else 0
         if num_lost > max(_LARGEST_BLOCK, _MAX_LOST * len(differs)):
@@ -188,14 +190,19 @@ def look_at_image(path: str | os.PathLike[str], expected_wh: tuple[int, int] | N
     try:
         with Image.open(name) as image:
             _check_size(image.size, _orientation(image, name), expected_wh, name)
-            is_jpeg = image.format in ("JPEG", "MPO")
-        with open(name, "rb") as file:
-            file.seek(max(0, os.path.getsize(name) - _END_BYTES))
-            has_end = not is_jpeg or _JPEG_END in file.read()
+        has_end = not lacks_end(name)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         has_end = False
     if not has_end:  # Something may be wrong, or may be not, as behind the end of a video still.
         read_image(path, expected_wh)
+
+
+def lacks_end(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a JPEG without the mark of its end in its last bytes."""
+    with open(path, "rb") as file:
+        is_jpeg = file.read(len(_JPEG_START)) == _JPEG_START
+        file.seek(max(0, os.path.getsize(path) - _END_BYTES))
+        return is_jpeg and JPEG_END not in file.read()
 
 
 def has_uncertain_turn(path: str | os.PathLike[str]) -> bool:

@@ -98,7 +98,8 @@ def _without_group(content: Mapping[str, Any]) -> list[Any]:
     if not all(isinstance(category, dict) for category in categories):
         return list(categories)
     groups = {category.get("supercategory") for category in categories if category.get("id") != 0}
-    used = any(a.get("category_id") == 0 for a in content.get("annotations", ()))
+    annotations = content.get("annotations") or ()
+    used = any(isinstance(one, dict) and one.get("category_id") == 0 for one in annotations)
     return [
         category
         for category in categories

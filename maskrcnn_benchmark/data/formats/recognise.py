@@ -87,7 +87,9 @@ def part_of_content(content: Mapping[str, Any], split: str, seed: int = 0) -> di
     Raises:
         DatasetError: there is only one photo.
     """
-    images = content["images"]
+    images, annotations = content.get("images", []), content.get("annotations", [])
+    if not (_have(images, "id", "file_name") and _have(annotations, "image_id", "category_id")):
+        return dict(content)  # It is refused when it is checked, which tells why.
     if len(images) < 2:
         raise DatasetError(
             f"{len(images)} photo: two or more are needed to keep one for validation"
@@ -97,13 +99,20 @@ def part_of_content(content: Mapping[str, Any], split: str, seed: int = 0) -> di
     return {
         **content,
         "images": [image for image in images if image["id"] in kept],
-        "annotations": [a for a in content["annotations"] if a["image_id"] in kept],
+        "annotations": [a for a in annotations if a["image_id"] in kept],
     }
+
+
+def _have(entries: object, *keys: str) -> bool:
+    """Whether something is a sequence of objects with these keys."""
+    return isinstance(entries, Sequence) and all(
+        isinstance(entry, dict) and all(key in entry for key in keys) for entry in entries
+    )
 
 
 def _validation_ids(content: Mapping[str, Any], seed: int) -> set[int]:
     classes: defaultdict[int, set[int]] = defaultdict(set)
-    for annotation in content["annotations"]:
+    for annotation in content.get("annotations", ()):
         classes[annotation["image_id"]].add(annotation["category_id"])
     left = Counter(category for found in classes.values() for category in found)
     ordered = sorted(content["images"], key=lambda image: _rank(image["file_name"], seed))

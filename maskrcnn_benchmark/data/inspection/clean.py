@@ -8,20 +8,19 @@ from typing import Any, Final, NamedTuple
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.formats.format import WHOLE
+from maskrcnn_benchmark.data.image_io import JPEG_END, lacks_end
 from maskrcnn_benchmark.data.inspection.findings import (
     MAKE_SINGLE,
     MENDED,
     REMOVE_OBJECTS,
     REMOVE_PHOTOS,
+    SCALE,
     Finding,
 )
 from maskrcnn_benchmark.utils.files import atomic_write, write_json
 
 ANNOTATIONS: Final = "_annotations.coco.json"
 CHANGES: Final = "changes.txt"
-_JPEG_START: Final = b"\xff\xd8"
-_JPEG_END: Final = b"\xff\xd9"
-_END_BYTES: Final = 4096
 
 
 class CleanPart(NamedTuple):
@@ -56,6 +55,7 @@ def clean_part(dataset: DetectionDataset, root: Path, findings: Collection[Findi
         if finding.cure == MENDED
         for place in finding.places
     ]
+    fractions = {place.annotation for one in findings if one.cure == SCALE for place in one.places}
     is_single = any(finding.cure == MAKE_SINGLE and finding.places for finding in findings)
     kept = []
     for entry in content["annotations"]:
@@ -66,6 +66,9 @@ def clean_part(dataset: DetectionDataset, root: Path, findings: Collection[Findi
         if entry["id"] in objects:
             changes.append(f"left out {where}: one of the {objects[entry['id']]}")
             continue
+        if entry["id"] in fractions:
+            changes.append(f"multiplied {where} by the size of its photo")
+            entry = _scaled(entry, (image["width"], image["height"]))
         box = _clipped(entry["bbox"], (image["width"], image["height"]))
         if box != entry["bbox"]:
             changes.append(f"cut the box of {where} to its photo: {entry['bbox']} -> {box}")
@@ -89,6 +92,18 @@ def _removed(
             elif finding.cure == REMOVE_OBJECTS and place.annotation is not None:
                 objects.setdefault(place.annotation, finding.what)
     return photos, objects
+
+
+def _scaled(entry: Mapping[str, Any], size_wh: tuple[int, int]) -> dict[str, Any]:
+    """An annotation of fractions of the photo's sides in px; an outline in px stays."""
+    scaled = {**entry, "bbox": [value * size_wh[i % 2] for i, value in enumerate(entry["bbox"])]}
+    scaled["area"] = scaled["bbox"][2] * scaled["bbox"][3]
+    outline = entry.get("segmentation")
+    if isinstance(outline, list) and all(value <= 1 for polygon in outline for value in polygon):
+        scaled["segmentation"] = [
+            [value * size_wh[i % 2] for i, value in enumerate(polygon)] for polygon in outline
+        ]
+    return scaled
 
 
 def _clipped(box: list[float], size_wh: tuple[int, int]) -> list[float]:
@@ -129,12 +144,10 @@ def write_clean_copy(parts: Mapping[str, CleanPart], folder: Path) -> Path:
 def _copy_photo(source: Path, target: Path) -> bool:
     """Copy a photo; whether the end of a JPEG was missing, and added."""
     shutil.copy2(source, target)
-    with open(target, "r+b") as file:
-        is_jpeg = file.read(len(_JPEG_START)) == _JPEG_START
-        file.seek(max(0, target.stat().st_size - _END_BYTES))
-        if not is_jpeg or _JPEG_END in file.read():
-            return False
-        file.write(_JPEG_END)
+    if not lacks_end(target):
+        return False
+    with open(target, "ab") as file:
+        file.write(JPEG_END)
     return True
 
 

@@ -12,6 +12,7 @@ SEVERITIES: Final = (ERROR, WARNING, NOTE)
 REMOVE_OBJECTS: Final = "remove objects"
 REMOVE_PHOTOS: Final = "remove photos"
 MAKE_SINGLE: Final = "make single"
+SCALE: Final = "scale"
 MENDED: Final = "mended"
 """What a cleaned copy does about a finding; "mended" has been done before the look already."""
 

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.data.inspection.findings import (
     MAKE_SINGLE,
     NOTE,
     REMOVE_OBJECTS,
+    SCALE,
     WARNING,
     Finding,
     Place,
@@ -109,7 +110,7 @@ def _find_in_boxes(objects: Objects) -> list[Finding]:
             "boxes with coordinates from 0 to 1, which are not trained on",
             objects.places(relative),
             "boxes are px of the photo: multiply them by its width and height",
-            REMOVE_OBJECTS,
+            SCALE,
         ),
         Finding(
             ERROR,

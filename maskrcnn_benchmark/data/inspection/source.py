@@ -1,6 +1,6 @@
 """All parts of annotated photos, looked through one by one and against each other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from maskrcnn_benchmark.data.check import DatasetReport, check_dataset
 from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.formats import TRAIN, VAL, WHOLE, Part
-from maskrcnn_benchmark.data.image_io import has_uncertain_turn
+from maskrcnn_benchmark.data.image_io import has_uncertain_turn, lacks_end
 from maskrcnn_benchmark.data.inspection.findings import (
     ERROR,
     MENDED,
@@ -25,6 +25,7 @@ from maskrcnn_benchmark.data.inspection.photos import (
     look_at_photos,
     photo_name,
 )
+from maskrcnn_benchmark.data.inspection.sizes import mend_sizes
 from maskrcnn_benchmark.data.sources import find_parts
 
 
@@ -68,6 +69,7 @@ def inspect_source(name: str, format_name: str = "") -> dict[str, PartInspection
 
 def _inspect_part(part: Part, name: str) -> PartInspection:
     content, misfits = mend_ids(_as_lists(part.reader(part.annotations, part.images)))
+    content, wrong_sizes = mend_sizes(content, part.images)
     dataset = COCODataset.from_content(content, part.images, name=name)
     look = look_at_photos(dataset)
     report = check_dataset(dataset, look)
@@ -81,20 +83,30 @@ def _inspect_part(part: Part, name: str) -> PartInspection:
         )
         for why, ids in dataset.skipped.ids.items()
     ]
-    findings = by_severity([*misfits, *damaged, *report.findings, _find_turned(dataset, look)])
+    findings = by_severity(
+        [*misfits, *wrong_sizes, *damaged, *report.findings, *_find_in_files(dataset, look)]
+    )
     return PartInspection(dataset, part.images, report._replace(findings=tuple(findings)), look)
 
 
-def _find_turned(dataset: COCODataset, look: PhotoLook) -> Finding:
+def _find_in_files(dataset: COCODataset, look: PhotoLook) -> list[Finding]:
+    """What is strange about files whose photos can be read."""
     names = {index: photo_name(dataset, index) for index in look.signatures}
-    turned = [i for i, name in names.items() if has_uncertain_turn(Path(dataset.root) / name)]
-    return Finding(
-        NOTE,
-        "photos with a note (EXIF) how to turn them, whose size does not tell whether annotations "
-        "follow it",
-        tuple(Place(names[index], index) for index in turned),
-        "they are turned, as most tools show them",
-    )
+
+    def chosen(is_so: Callable[[Path], bool]) -> tuple[Place, ...]:
+        found = (i for i, name in names.items() if is_so(Path(dataset.root) / name))
+        return tuple(Place(names[index], index) for index in found)
+
+    return [
+        Finding(WARNING, "photos that lack their last bytes", chosen(lacks_end)),
+        Finding(
+            NOTE,
+            "photos with a note (EXIF) how to turn them, whose size does not tell whether "
+            "annotations follow it",
+            chosen(has_uncertain_turn),
+            "they are turned, as most tools show them",
+        ),
+    ]
 
 
 def _as_lists(content: Mapping[str, Any]) -> dict[str, Any]:

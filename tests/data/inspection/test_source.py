@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from maskrcnn_benchmark.cli import main
+from maskrcnn_benchmark.data.datasets.readers import read_content
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.inspection.clean import clean_part, write_clean_copy
 from maskrcnn_benchmark.data.inspection.source import inspect_source
+from maskrcnn_benchmark.data.sources import catalog_entry
 from maskrcnn_benchmark.visualization.findings_sheet import draw_findings
 from tests.data.tiny_coco import annotation
 
@@ -139,3 +141,52 @@ def test_photos_whose_turn_nobody_knows_are_noted(tmp_path):
     findings = inspect_source(str(tmp_path))["train"].report.findings
     (turned,) = [finding for finding in findings if "EXIF" in finding.what]
     assert [place.text for place in turned.places] == ["0.jpg"]
+
+
+@pytest.mark.parametrize("size", ["exchanged", "missing", "text"])
+def test_sizes_that_are_wrong_are_mended(tmp_path, size):
+    folder = write_part(tmp_path / "all", range(3))
+    file = folder / "_annotations.coco.json"
+    data = json.loads(file.read_text())
+    for entry in data["images"]:
+        if size == "exchanged":
+            entry |= {"width": entry["height"], "height": entry["width"]}
+        elif size == "missing":
+            entry.pop("width")
+        else:
+            entry["width"] = str(entry["width"])
+    file.write_text(json.dumps(data))
+    assert main(["check-data", str(folder), "--fix", str(tmp_path / "clean")]) == 1
+    (part,) = inspect_source(str(tmp_path / "clean")).values()
+    assert part.report.is_fine
+    assert part.dataset.get_img_info(0)["width"] == SIZE_WH[0]
+
+
+def test_fractions_become_px(tmp_path):
+    fraction = [[0.25, 0.25, 0.5, 0.25, 0.5, 0.5]]
+    entries = [box(i, i, bbox=[0.25, 0.25, 0.25, 0.25], segmentation=fraction) for i in range(3)]
+    folder = write_part(tmp_path / "all", range(3), entries)
+    assert main(["check-data", str(folder), "--fix", str(tmp_path / "clean")]) == 1
+    (part,) = inspect_source(str(tmp_path / "clean")).values()
+    assert part.report.is_fine
+    assert part.dataset.get_target(0).bbox.tolist() == [[16.0, 12.0, 31.0, 23.0]]
+    outline = part.dataset.ground_truth()["annotations"][0]["segmentation"]
+    assert outline == [[16.0, 12.0, 32.0, 12.0, 32.0, 24.0]]
+
+
+@pytest.mark.parametrize("section", ["images", "annotations"])
+def test_files_of_another_structure_are_refused_in_words(tmp_path, section):
+    folder = write_part(tmp_path / "all", range(3))
+    file = folder / "_annotations.coco.json"
+    data = json.loads(file.read_text())
+    data[section][1] = None
+    file.write_text(json.dumps(data))
+    with pytest.raises(DatasetError, match=rf"{section}\[1\] must be an object, not None"):
+        inspect_source(str(folder))
+    with pytest.raises(DatasetError, match=rf"{section}\[\d\] must be an object, not None"):
+        load_part(str(folder))
+
+
+def load_part(name):
+    entry = catalog_entry(name, [name], is_train=True)["args"]
+    return read_content(entry["ann_file"], entry["root"], entry["reader"])
