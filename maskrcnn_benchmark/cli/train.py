@@ -218,7 +218,9 @@ def _make_circumstances(args: argparse.Namespace, cfg: CfgNode) -> Circumstances
 
 def _announcement(recipe: str, data: TrainingData, chosen: Mapping[str, Any]) -> str:
     """What was chosen and why; the whole of the settings is in the log."""
-    lines = [f"{data.num_photos} photos to train on, {data.num_classes - 1} classes"]
+    num_classes = data.num_classes - 1
+    classes = "class" if num_classes == 1 else "classes"
+    lines = [f"{data.num_photos} photos to train on, {num_classes} {classes}"]
     if recipe:
         lines.append(f"recipe {recipe}; --recipe takes the other, KEY VALUE what you want:")
     lines += [f"  {key} {value}" for key, value in chosen.items()]

@@ -66,6 +66,13 @@ def test_everything_that_was_promised_is_written(bricks, tmp_path, capsys):
     for name in [*promised.split(), "predictions_train.png", "predictions_val.png"]:
         assert (output / name).stat().st_size > 0
         assert f"  {output / name}\n" in printed
+    weights = output / "model_final.pth"
+    last_lines = printed.splitlines()[-5::2]
+    assert [line.split("centermask ")[1] for line in last_lines] == [
+        f"predict {weights} photo.jpg --output drawn",
+        f"serve {weights}",
+        "train --data my_photos",
+    ]
     metrics = json.loads((output / "metrics.json").read_text())
     assert list(metrics) == ["train", "val"]
     for split in metrics.values():
