@@ -64,6 +64,23 @@ def test_nothing_that_was_given_is_chosen():
         assert made["SOLVER.WARMUP_ITERS"] == 10
 
 
+def test_few_photos_change_their_light_unless_they_are_changed_otherwise():
+    assert recipe(SMALL, 50)["INPUT.CONTRAST"] > 0
+    assert "INPUT.CONTRAST" not in recipe(PUBLISHED, 50)
+    for made in (
+        recipe(SMALL, 50, opts=["INPUT.AUGMENTATIONS_TRAIN", ("expand",)]),
+        recipe(SMALL, 50, model="yolact-r50"),
+    ):
+        assert not made.keys() & {"INPUT.CONTRAST", "INPUT.SAME_SHAPE_IN_BATCH"}
+
+
+def test_the_best_is_kept_where_there_is_something_to_validate_on():
+    for name in (SMALL, PUBLISHED):
+        assert recipe(name, 50)["SOLVER.KEEP_BEST"] is True
+        without = recipe(name, 50, Circumstances(has_validation=False))
+        assert (without["SOLVER.KEEP_BEST"], without["SOLVER.TEST_PERIOD"]) == (False, 0)
+
+
 def test_every_key_is_a_setting():
     for name in (SMALL, PUBLISHED):
         settings = load_settings()
