@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
-from maskrcnn_benchmark.data.errors import DatasetError
+from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
+from maskrcnn_benchmark.data.image_io import read_size
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 Reader: TypeAlias = Callable[[AnyPath, AnyPath], Mapping[str, Any]]
@@ -100,6 +101,23 @@ class ContentBuilder:
         width, height = size_wh
         image = {"id": len(self._images) + 1, "file_name": file_name}
         self._images.append({**image, "width": width, "height": height})
+
+    def add_photo(self, photo: Path, root: Path) -> tuple[int, int] | None:
+        """Add a photo in its own size (width, height; px), which is returned.
+
+        None of a photo that cannot be read. It is added as one of a pixel: whoever looks at the
+        photos tells of it with all others. No objects may follow.
+
+        Args:
+            photo: its file.
+            root: folder of the images.
+        """
+        try:
+            size_wh = read_size(photo)
+        except ImageReadError:
+            size_wh = None
+        self.add_image(relative_name(photo, root), size_wh or (1, 1))
+        return size_wh
 
     def add_polygons(
         self, category: str | int, polygons: Sequence[Sequence[float]], *, is_crowd: bool = False
@@ -195,7 +213,8 @@ def is_photo(path: Path) -> bool:
 
 def photos_below(folder: Path) -> Iterator[Path]:
     """The photos in a folder and in the folders in it, sorted by path."""
-    return iter(sorted(path for path in folder.rglob("*") if is_photo(path)))
+    found = (path for path in folder.rglob("*") if is_photo(path) and path.is_file())
+    return iter(sorted(found))
 
 
 def find_photo(folders: Iterable[Path], written: str) -> Path | None:

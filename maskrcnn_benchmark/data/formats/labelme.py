@@ -49,11 +49,14 @@ def read_labelme(annotations: AnyPath, images: AnyPath) -> Mapping[str, Any]:
         try:
             size_wh = (int(content["imageWidth"]), int(content["imageHeight"]))
         except (KeyError, TypeError, ValueError):
+            if builder.add_photo(photo, root) is None:
+                continue
             size_wh = read_size(photo)
-        builder.add_image(relative_name(photo, root), size_wh)
+        else:
+            builder.add_image(relative_name(photo, root), size_wh)
         try:
             _add_shapes(builder, content["shapes"], size_wh)
-        except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
+        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise DatasetError(f"{path}: a shape is not as LabelMe writes it ({reason})") from error
     return builder.content()
@@ -72,6 +75,8 @@ def _add_shapes(
 ) -> None:
     groups: defaultdict[tuple[str, object], list[list[float]]] = defaultdict(list)
     for place, shape in enumerate(shapes):
+        if shape.get("label") in (None, ""):
+            raise ValueError("a shape without a label")
         kind = shape.get("shape_type") or "polygon"
         if kind not in _AREA_SHAPES:
             continue

@@ -15,10 +15,8 @@ from maskrcnn_benchmark.data.formats.format import (
     is_photo,
     photos_below,
     read_index_map,
-    relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import split_folders, subfolders
-from maskrcnn_benchmark.data.image_io import read_size
 
 _ONLY_CLASS: Final = "object"
 """Images of masks say nothing of classes."""
@@ -43,10 +41,9 @@ def read_instance_images(annotations: AnyPath, images: AnyPath) -> Mapping[str, 
     root, builder = Path(images), ContentBuilder([_ONLY_CLASS])
     masks = _masks_by_stem(Path(annotations))
     for photo in photos_below(root):
-        size_wh = read_size(photo)
-        builder.add_image(relative_name(photo, root), size_wh)
+        size_wh = builder.add_photo(photo, root)
         path = masks.get(photo.stem)
-        for mask in _instances(path, size_wh) if path else ():
+        for mask in _instances(path, size_wh) if path and size_wh else ():
             builder.add_mask(0, mask)
     return builder.content()
 
@@ -66,8 +63,9 @@ def read_object_images(annotations: AnyPath, images: AnyPath) -> Mapping[str, An
     root, builder = Path(images), ContentBuilder([_ONLY_CLASS])
     for folder in _object_folders(Path(annotations)):
         photo = next(photos_below(folder / "images"))
-        size_wh = read_size(photo)
-        builder.add_image(relative_name(photo, root), size_wh)
+        size_wh = builder.add_photo(photo, root)
+        if size_wh is None:
+            continue
         for path in photos_below(folder / "masks"):
             builder.add_mask(0, _index_map(path, size_wh) != 0)
     return builder.content()

@@ -14,7 +14,6 @@ from maskrcnn_benchmark.data.formats.format import (
     ellipse_polygon,
     find_photo,
     rectangle_polygon,
-    relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import (
     mentions,
@@ -23,7 +22,6 @@ from maskrcnn_benchmark.data.formats.sniff import (
     split_of,
     subfolders,
 )
-from maskrcnn_benchmark.data.image_io import read_size
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +54,8 @@ def read_via(annotations: AnyPath, images: AnyPath) -> Mapping[str, Any]:
         if photo is None:
             missing.append(str(entry.get("filename")))
             continue
-        builder.add_image(relative_name(photo, root), read_size(photo))
-        for region in _regions(entry):
+        is_sound = builder.add_photo(photo, root) is not None
+        for region in _regions(entry) if is_sound else ():
             try:
                 polygon = _polygon(region["shape_attributes"])
             except (KeyError, TypeError, ValueError) as error:

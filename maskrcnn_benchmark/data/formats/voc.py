@@ -21,10 +21,8 @@ from maskrcnn_benchmark.data.formats.format import (
     Part,
     find_photo,
     read_index_map,
-    relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import split_folders
-from maskrcnn_benchmark.data.image_io import read_size
 
 
 def read_voc(
@@ -54,7 +52,8 @@ def read_voc(
         photo = find_photo([root, path.parent], written) or find_photo([root], path.stem)
         if photo is None:
             raise DatasetError(f"{path}: its photo {written} is not in {root}")
-        builder.add_image(relative_name(photo, root), read_size(photo))
+        if builder.add_photo(photo, root) is None:
+            continue
         try:
             _add_objects(builder, element, masks and masks / f"{path.stem}.png")
         except ValueError as error:

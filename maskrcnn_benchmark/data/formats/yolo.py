@@ -19,10 +19,8 @@ from maskrcnn_benchmark.data.formats.format import (
     ContentBuilder,
     Part,
     photos_below,
-    relative_name,
 )
 from maskrcnn_benchmark.data.formats.sniff import split_folders
-from maskrcnn_benchmark.data.image_io import read_size
 
 _NAMES_FILE: Final = "classes.txt"
 _BOX_NUMBERS: Final = 4
@@ -48,8 +46,9 @@ def read_yolo(
     builder = ContentBuilder(_class_names(Path(annotations)), first_id=0)
     root = Path(images)
     for photo in photos_below(root) if photos is None else photos:
-        size_wh = read_size(photo)
-        builder.add_image(relative_name(photo, root), size_wh)
+        size_wh = builder.add_photo(photo, root)
+        if size_wh is None:
+            continue
         labels = _labels_of(photo)
         for number, line in enumerate(_lines(labels) if labels else (), start=1):
             if line.strip():

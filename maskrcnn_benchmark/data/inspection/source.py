@@ -1,5 +1,6 @@
 """All parts of annotated photos, looked through one by one and against each other."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from maskrcnn_benchmark.data.check import DatasetReport, check_dataset
 from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.formats import TRAIN, VAL, WHOLE, Part
+from maskrcnn_benchmark.data.formats.format import photos_below, relative_name
 from maskrcnn_benchmark.data.image_io import has_uncertain_turn, lacks_end
 from maskrcnn_benchmark.data.inspection.findings import (
     ERROR,
@@ -58,9 +60,10 @@ def inspect_source(name: str, format_name: str = "") -> dict[str, PartInspection
     parts = find_parts(name, format_name)
     found = {split: _inspect_part(part, f"{name}#{split}") for split, part in parts.items()}
     datasets = {split: one.dataset for split, one in found.items()}
+    unnamed = _find_unnamed(datasets)
     across = find_across({split: one.look for split, one in found.items()}, datasets)
     for split, one in found.items():
-        more = [across[split], *_find_in_parts(split, datasets)]
+        more = [across[split], *_find_in_parts(split, datasets), unnamed[split]]
         report = one.report
         findings = tuple(by_severity([*report.findings, *more]))
         found[split] = one._replace(report=report._replace(findings=findings))
@@ -112,6 +115,22 @@ def _find_in_files(dataset: COCODataset, look: PhotoLook) -> list[Finding]:
 def _as_lists(content: Mapping[str, Any]) -> dict[str, Any]:
     """Content whose sections are lists of Python objects."""
     return {key: list(value) if hasattr(value, "rows") else value for key, value in content.items()}
+
+
+def _find_unnamed(datasets: Mapping[str, COCODataset]) -> dict[str, Finding]:
+    """Photos that lie among others and are in no part, told of the first part of their folder."""
+    seen = {
+        os.path.realpath(os.path.join(dataset.root, dataset.get_img_info(index)["file_name"]))
+        for dataset in datasets.values()
+        for index in range(len(dataset))
+    }
+    found = {}
+    for split, dataset in datasets.items():
+        others = [p for p in photos_below(Path(dataset.root)) if os.path.realpath(p) not in seen]
+        seen.update(os.path.realpath(path) for path in others)
+        places = tuple(Place(relative_name(path, Path(dataset.root))) for path in others)
+        found[split] = Finding(NOTE, "photos that no annotation file names", places)
+    return found
 
 
 def _find_in_parts(split: str, datasets: Mapping[str, COCODataset]) -> list[Finding]:

@@ -13,6 +13,7 @@ from maskrcnn_benchmark.data.inspection.clean import clean_part, write_clean_cop
 from maskrcnn_benchmark.data.inspection.source import inspect_source
 from maskrcnn_benchmark.data.sources import catalog_entry
 from maskrcnn_benchmark.visualization.findings_sheet import draw_findings
+from tests.cli.small_data import write_yolo
 from tests.data.tiny_coco import annotation
 
 SIZE_WH = (64, 48)
@@ -190,3 +191,23 @@ def test_files_of_another_structure_are_refused_in_words(tmp_path, section):
 def load_part(name):
     entry = catalog_entry(name, [name], is_train=True)["args"]
     return read_content(entry["ann_file"], entry["root"], entry["reader"])
+
+
+def test_photos_that_nobody_annotated(tmp_path):
+    folder = write_part(tmp_path / "train", range(3))
+    write_part(tmp_path / "valid", [10, 11])
+    Image.new("RGB", SIZE_WH, "red").save(folder / "more.jpg")
+    found = inspect_source(str(tmp_path))
+    told = "photos that no annotation file names"
+    assert told in words(found["train"])
+    assert told not in words(found["val"])
+
+
+def test_yolo_photos_that_cannot_be_read_are_told_with_all_others(tmp_path, capsys):
+    data = write_yolo(tmp_path / "photos")
+    broken = sorted((data / "images" / "train").iterdir())[:2]
+    for path in broken:
+        path.write_text("no photo")
+    assert main(["check-data", str(data)]) == 1
+    told = capsys.readouterr().out
+    assert all(path.name in told for path in broken)
