@@ -27,8 +27,8 @@ _C.INPUT.MAX_SIZE_TEST = 1333
 # less padding, so quicker steps, and on several GPUs none waits for the one with the largest.
 _C.INPUT.SAME_SHAPE_IN_BATCH = False
 # What photos become, a key of `data.transforms.RESIZE_RULES`: "shorter_side" keeps the aspect ratio
-# within the sizes above; "square" squeezes them into squares of MIN_SIZE_TEST px, in training, too
-# (YOLACT).
+# within the sizes above; so does "shorter_side_floats", without rounding pixels (torchvision);
+# "square" squeezes them into squares of MIN_SIZE_TEST px, in training, too (YOLACT).
 _C.INPUT.RESIZE_RULE = "shorter_side"
 # Random changes of training photos before that, keys of `data.transforms.AUGMENTATIONS`: SSD's
 # "photometric", "expand" and "crop", in this order.

@@ -44,6 +44,8 @@ _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TRAIN = 2000
 _C.MODEL.RPN.FPN_POST_NMS_PER_BATCH = True
 # Proposals kept over all levels, in evaluation: for each image (USE_FPN only).
 _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TEST = 2000
+# Convolutions in front of its two outputs (ConvTowerRPNHead; SingleConvRPNHead has one).
+_C.MODEL.RPN.NUM_CONVS = 2
 # Name of the head, a key of `registry.RPN_HEADS`.
 _C.MODEL.RPN.RPN_HEAD = "SingleConvRPNHead"
 
@@ -174,6 +176,8 @@ _C.MODEL.ROI_BOX_HEAD.NUM_CLASSES = 81
 _C.MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM = 1024
 # True: group norm in the head.
 _C.MODEL.ROI_BOX_HEAD.USE_GN = False
+# Norm in the head: "GN", "BN", "FrozenBN" (both behind convolutions only); "": USE_GN decides.
+_C.MODEL.ROI_BOX_HEAD.NORM = ""
 # Dilation of its convolutions.
 _C.MODEL.ROI_BOX_HEAD.DILATION = 1
 # Channels of its convolutions (FPNXconv1fcFeatureExtractor).
@@ -208,6 +212,8 @@ _C.MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS_THRESHOLD = 0.5
 _C.MODEL.ROI_MASK_HEAD.DILATION = 1
 # True: group norm in the head.
 _C.MODEL.ROI_MASK_HEAD.USE_GN = False
+# Norm in the head: "GN", "BN", "FrozenBN"; "": USE_GN decides.
+_C.MODEL.ROI_MASK_HEAD.NORM = ""
 # Rule that chooses an RoI's pyramid level, a key of `registry.LEVEL_MAPPERS`:
 # "MASKRCNNLevelMapFunc" (by the RoI's size) or "CenterMaskLevelMapFunc" (by its share of the
 # image). The two-stage box head reads it too.

@@ -9,8 +9,9 @@ _C.MODEL = CfgNode()
 # models say True too, with or without a mask head. False: a two-stage model with a box head.
 _C.MODEL.RPN_ONLY = False
 # The rules of the generation that the weights are from, a key of `config.convention.CONVENTIONS`:
-# "legacy" (CenterMask, maskrcnn-benchmark) or "detectron2" (CenterMask2): width of a box, scores,
-# distances, cells of maps, rounding, pasting, normalisers of losses (docs/extending.md).
+# "legacy" (CenterMask, maskrcnn-benchmark), "detectron2" (CenterMask2) or "torchvision": width of
+# a box, scores, distances, cells of maps, rounding, pasting, normalisers of losses
+# (docs/extending.md).
 _C.MODEL.CONVENTION = "legacy"
 # Predict instance masks.
 _C.MODEL.MASK_ON = False
@@ -87,6 +88,8 @@ _C.MODEL.FPN = CfgNode()
 # True: group norm after the convolutions of the feature pyramid, which then have no bias unless
 # BIAS_BEFORE_NORM keeps it.
 _C.MODEL.FPN.USE_GN = False
+# Norm behind those convolutions: "GN", "BN", "FrozenBN"; "": USE_GN decides.
+_C.MODEL.FPN.NORM = ""
 # True: convolutions of the feature pyramid have a bias also in front of a norm (RetinaMask).
 _C.MODEL.FPN.BIAS_BEFORE_NORM = False
 # True: ReLU after the convolutions of the feature pyramid.

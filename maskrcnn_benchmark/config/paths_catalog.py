@@ -20,6 +20,12 @@ _QUICKSTART_WEIGHTS = _QUICKSTART / "mobilenet_v2_imagenet_u8_features.npz"
 
 _QUICKSTART_SETTINGS = WeightSettings(True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 _CAFFE2_SETTINGS = WeightSettings(True, (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))
+_DETECTRON2_SETTINGS = WeightSettings(
+    True, (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), stride_in_1x1=True, convention="detectron2"
+)
+_DETECTRON2_RESNEXT_SETTINGS = replace(
+    _DETECTRON2_SETTINGS, pixel_std=(57.375, 57.12, 58.395), stride_in_1x1=False
+)
 
 # The photos of the training split with one to five objects: few enough to learn in minutes.
 _QUICKSTART_FEW = (
@@ -28,6 +34,13 @@ _QUICKSTART_FEW = (
 )
 
 
+# Start of a model's name in detectron2's zoo -> folder there.
+_DETECTRON2_TASKS = {
+    "faster_rcnn": "COCO-Detection",
+    "retinanet": "COCO-Detection",
+    "mask_rcnn": "COCO-InstanceSegmentation",
+    "keypoint_rcnn": "COCO-Keypoints",
+}
 _SPLITS = ("train", "val", "test")
 # Split of COCO 2014 -> the split whose images it has.
 _COCO_2014 = {"train": "train", "val": "val", "minival": "val", "valminusminival": "val"}
@@ -79,6 +92,14 @@ class DatasetCatalog:
         "coco_2017_train": _coco("train2017", "instances_train2017"),
         "coco_2017_val": _coco("val2017", "instances_val2017"),
         "coco_2017_test_dev": _coco("test2017", "image_info_test-dev2017"),
+        # Labels are COCO's category ids, as in the detectors of torchvision.
+        **{
+            f"coco_2017_{split}_by_id": {
+                **_coco(f"{split}2017", f"instances_{split}2017"),
+                "reader": "coco_json_by_id",
+            }
+            for split in ("train", "val")
+        },
         **{
             f"{prefix}coco_2014_{split}": _coco(f"{images}2014", f"{kind}_{split}2014")
             for prefix, kind in (("", "instances"), ("keypoints_", "person_keypoints"))
@@ -172,6 +193,25 @@ class ModelCatalog:
         "37129812/e2e_mask_rcnn_X-152-32x8d-FPN-IN5k_1.44x": "09_35_36.8pzTQKYK",
         "37697547/e2e_keypoint_rcnn_R-50-FPN_1x": "08_42_54.kdzV35ao",
     }
+    S3_DETECTRON2_URL: ClassVar[str] = "https://dl.fbaipublicfiles.com/detectron2"
+    # Model of detectron2's zoo -> run and file.
+    DETECTRON2_MODELS: ClassVar[dict[str, str]] = {
+        "faster_rcnn_R_50_FPN_1x": "137257794/model_final_b275ba.pkl",
+        "faster_rcnn_R_50_FPN_3x": "137849458/model_final_280758.pkl",
+        "faster_rcnn_R_101_FPN_3x": "137851257/model_final_f6e8b1.pkl",
+        "faster_rcnn_X_101_32x8d_FPN_3x": "139173657/model_final_68b088.pkl",
+        "retinanet_R_50_FPN_1x": "190397773/model_final_bfca0b.pkl",
+        "retinanet_R_50_FPN_3x": "190397829/model_final_5bd44e.pkl",
+        "retinanet_R_101_FPN_3x": "190397697/model_final_971ab9.pkl",
+        "mask_rcnn_R_50_FPN_1x": "137260431/model_final_a54504.pkl",
+        "mask_rcnn_R_50_FPN_3x": "137849600/model_final_f10217.pkl",
+        "mask_rcnn_R_101_FPN_3x": "138205316/model_final_a3ec72.pkl",
+        "mask_rcnn_X_101_32x8d_FPN_3x": "139653917/model_final_2d9806.pkl",
+        "keypoint_rcnn_R_50_FPN_1x": "137261548/model_final_04e291.pkl",
+        "keypoint_rcnn_R_50_FPN_3x": "137849621/model_final_a6e10b.pkl",
+        "keypoint_rcnn_R_101_FPN_3x": "138363331/model_final_997cc7.pkl",
+        "keypoint_rcnn_X_101_32x8d_FPN_3x": "139686956/model_final_5ad38f.pkl",
+    }
     LOCAL_MODELS: ClassVar[dict[str, str]] = {"quickstart/mobilenet_v2": str(_QUICKSTART_WEIGHTS)}
     # Libraries that download weights of their own, and names of models in them.
     LIBRARIES: ClassVar[dict[str, str]] = {
@@ -198,6 +238,7 @@ class ModelCatalog:
                 for model, path in cls.C2_IMAGENET_MODELS.items()
             },
             **{f"Caffe2Detectron/COCO/{run}": cls._run_url(run) for run in cls.C2_DETECTRON_MODELS},
+            **{f"detectron2/{model}": cls._zoo_url(model) for model in cls.DETECTRON2_MODELS},
         }
         if name not in weights:
             known = ", ".join([*sorted(weights), *cls.LIBRARIES.values()])
@@ -212,7 +253,14 @@ class ModelCatalog:
         if name.startswith(("ImageNetPretrained/", "Caffe2Detectron/")):
             # Detectron's own ResNeXts and those with group norm have the stride in the 3x3.
             return replace(_CAFFE2_SETTINGS, stride_in_1x1=not re.search(r"/X-|_X-|-GN$", name))
+        if name.startswith("detectron2/"):
+            return _DETECTRON2_RESNEXT_SETTINGS if "_X_" in name else _DETECTRON2_SETTINGS
         return None
+
+    @classmethod
+    def _zoo_url(cls, model: str) -> str:
+        task = next(task for kind, task in _DETECTRON2_TASKS.items() if model.startswith(kind))
+        return f"{cls.S3_DETECTRON2_URL}/{task}/{model}/{cls.DETECTRON2_MODELS[model]}"
 
     @classmethod
     def _run_url(cls, run: str) -> str:

@@ -35,7 +35,7 @@ class RoIHeadTraits:
 
 
 ROI_HEAD_TRAITS: Final = Registry[RoIHeadTraits]("RoI head")
-ROI_HEAD_TRAITS.register("box", RoIHeadTraits(10, "", has_classes=True))
+ROI_HEAD_TRAITS.register("box", RoIHeadTraits(10, "", has_classes=True, has_rules=True))
 ROI_HEAD_TRAITS.register(
     "mask",
     RoIHeadTraits(
@@ -47,5 +47,7 @@ ROI_HEAD_TRAITS.register(
 )
 ROI_HEAD_TRAITS.register(
     "keypoint",
-    RoIHeadTraits(40, "KEYPOINT_ON", target_field="keypoints", iou_type="keypoints"),
+    RoIHeadTraits(
+        40, "KEYPOINT_ON", target_field="keypoints", iou_type="keypoints", has_rules=True
+    ),
 )

@@ -1,7 +1,7 @@
 """Boxes as offsets from reference boxes, the regression targets of two-stage detectors.
 
 Shapes: K boxes, C classes.
-Frame: boxes are xyxy with inclusive corners.
+Frame: boxes are xyxy, with inclusive corners unless a pixel offset says otherwise.
 """
 
 import math
@@ -29,15 +29,19 @@ class BoxCoder:
     Args:
         weights: factors of dx, dy, dw, dh in the encoded form.
         bbox_xform_clip: upper bound of dw and dh when decoding.
+        pixel_offset: what a box adds to x2 - x1 to get its width.
     """
 
     def __init__(
         self,
         weights: tuple[float, float, float, float],
         bbox_xform_clip: float = MAX_LOG_SCALE,
+        *,
+        pixel_offset: int = LEGACY_PIXEL_OFFSET,
     ) -> None:
         self.weights = weights
         self.bbox_xform_clip = bbox_xform_clip
+        self.pixel_offset = pixel_offset
 
     def encode(self, reference_boxes: Tensor, proposals: Tensor) -> Tensor:
         """(K, 4) codes that lead from the proposals to the reference boxes.
@@ -46,7 +50,7 @@ class BoxCoder:
             reference_boxes: (K, 4) boxes to reach (ground truth).
             proposals: (K, 4) boxes to start from, of width and height > 0.
         """
-        target, start = _center_size(reference_boxes), _center_size(proposals)
+        target, start = self._center_size(reference_boxes), self._center_size(proposals)
         shift = (target.center - start.center) / start.size
         growth = torch.log(target.size / start.size)
         return torch.cat([shift, growth], dim=1) * reference_boxes.new_tensor(self.weights)
@@ -58,16 +62,15 @@ class BoxCoder:
             rel_codes: (K, 4 * C) codes, one set of four a class.
             boxes: (K, 4) boxes to start from.
         """
-        start = _center_size(boxes.to(rel_codes.dtype))
+        start = self._center_size(boxes.to(rel_codes.dtype))
         codes = rel_codes.view(len(boxes), rel_codes.shape[1] // 4, 4)
         codes = codes / codes.new_tensor(self.weights)
         center = start.center[:, None] + codes[..., :2] * start.size[:, None]
         size = start.size[:, None] * codes[..., 2:].clamp(max=self.bbox_xform_clip).exp()
         first = center - 0.5 * size
-        last = center + 0.5 * size - LEGACY_PIXEL_OFFSET
+        last = center + 0.5 * size - self.pixel_offset
         return torch.cat([first, last], dim=2).flatten(1)
 
-
-def _center_size(boxes: Tensor) -> _CenterSize:
-    size = boxes[:, 2:] - boxes[:, :2] + LEGACY_PIXEL_OFFSET
-    return _CenterSize(center=boxes[:, :2] + 0.5 * size, size=size)
+    def _center_size(self, boxes: Tensor) -> _CenterSize:
+        size = boxes[:, 2:] - boxes[:, :2] + self.pixel_offset
+        return _CenterSize(center=boxes[:, :2] + 0.5 * size, size=size)

@@ -8,7 +8,13 @@ from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.layers import Conv2d, NormSequential, StillBatchNorm2d
+from maskrcnn_benchmark.layers import (
+    Conv2d,
+    FrozenBatchNorm2d,
+    NormSequential,
+    StillBatchNorm2d,
+)
+from maskrcnn_benchmark.modeling.registry import NORMS
 
 NormFactory = Callable[[int], nn.Module]
 
@@ -92,6 +98,25 @@ class BatchNormSettings:
         """Batch normalisation of ``channels`` channels, with scale and shift."""
         layer = StillBatchNorm2d if self.is_still else nn.BatchNorm2d
         return layer(channels, self.epsilon, self.momentum)
+
+
+def make_norm(cfg: CfgNode, section: CfgNode) -> NormFactory | None:
+    """What normalises behind the convolutions of a part, as its NORM or USE_GN says; None: nothing.
+
+    Args:
+        cfg: settings.
+        section: those of the part.
+
+    Raises:
+        UnknownNameError: NORM names none of ``NORMS``.
+    """
+    name = section.NORM or ("GN" if section.USE_GN else "")
+    return NORMS.build(name, cfg) if name else None
+
+
+NORMS.register("GN", GroupNormSettings.from_config)
+NORMS.register("BN", BatchNormSettings.from_config)
+NORMS.register("FrozenBN", lambda: FrozenBatchNorm2d)
 
 
 def init_kaiming_uniform(layer: nn.Conv2d | nn.Linear) -> None:

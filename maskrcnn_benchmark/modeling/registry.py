@@ -76,6 +76,9 @@ def accepts(function: Callable[..., object], num_arguments: int) -> bool:
 
 _OF_HEADS = ("cfg", "in_channels", "spec")
 
+NORMS = PartRegistry[Callable[[int], nn.Module]](
+    "norm (MODEL.FPN.NORM, MODEL.ROI_BOX_HEAD.NORM, MODEL.ROI_MASK_HEAD.NORM)", ("cfg",)
+)
 BACKBONES = PartRegistry[nn.Module]("backbone (MODEL.BACKBONE.CONV_BODY)", ("cfg",))
 RPN_HEADS = PartRegistry[nn.Module](
     "RPN head (MODEL.RPN.RPN_HEAD)", ("cfg", "in_channels", "num_anchors")

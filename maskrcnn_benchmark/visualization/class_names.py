@@ -17,12 +17,18 @@ _COCO_CLASS_NAMES = (
 COCO_CLASS_NAMES = tuple(_COCO_CLASS_NAMES.split(","))
 
 
+# Source: the same; ids that no category has are left out.
+_COCO_IDS_WITHOUT_CATEGORY = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+_COCO_IDS = tuple(number for number in range(1, 91) if number not in _COCO_IDS_WITHOUT_CATEGORY)
+_COCO_NAMES_BY_ID = dict(zip(_COCO_IDS, COCO_CLASS_NAMES, strict=True))
+
+
 def build_class_names(cfg: CfgNode) -> dict[int, str]:
     """Label to name, from the first data set of the settings whose categories are known.
 
-    Without any, the names of COCO for a model of 80 classes, ``person`` for one of a class with
-    keypoints, else ``class 1``, ``class 2``, ...; a model that only proposes regions has one class,
-    ``proposal``.
+    Without any, the names of COCO for a model of 80 classes, or of 90, whose labels are COCO's ids
+    then, as torchvision has it; ``person`` for one of a class with keypoints, else ``class 1``,
+    ``class 2``, ...; a model that only proposes regions has one class, ``proposal``.
     """
     spec = ArchitectureSpec.from_config(cfg)
     if spec.box_only:
@@ -34,6 +40,9 @@ def build_class_names(cfg: CfgNode) -> dict[int, str]:
             return dict(names)
     if num_foreground == len(COCO_CLASS_NAMES):
         return dict(enumerate(COCO_CLASS_NAMES, start=1))
+    if num_foreground == max(_COCO_NAMES_BY_ID):
+        labels = range(1, num_foreground + 1)
+        return {label: _COCO_NAMES_BY_ID.get(label, f"class {label}") for label in labels}
     if num_foreground == 1 and "keypoint" in spec.roi_heads:
         return {1: "person"}
     return {label: f"class {label}" for label in range(1, num_foreground + 1)}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
+from maskrcnn_benchmark.weights.outputs import shapes_first, weighted_offsets
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 
 _BRANCH_INDEX = {"2a": 1, "2b": 2, "2c": 3}
@@ -24,11 +25,6 @@ _BLOB = re.compile(r"(?P<layer>.+?)_((?P<norm>bn|gn)_(?P<statistic>s|b|rm|riv)|(
 # The ImageNet classifier, the fixed kernel with which heatmaps are enlarged (here interpolation,
 # the same but for the outermost cells), and what the solver kept.
 _UNNEEDED = re.compile(r"(fc1000|pred|last_out_L1000|kps_score)_[wb]|.*_momentum|lr")
-# RetinaNet has 3 scales of 3 shapes a location. Detectron counts them scale by scale, we shape by
-# shape; and it regresses plain offsets, which we weight.
-_RETINANET_SCALES = 3
-_RETINANET_SHAPES = 3
-_RETINANET_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _RETINANET_OUTPUTS = ("retnet_cls_pred", "retnet_bbox_pred")
 
 
@@ -162,22 +158,9 @@ _HEADS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 
 
 def _reorder_anchors(name: str, tensor: Tensor) -> Tensor:
-    """Weight or bias of a RetinaNet output in our order of anchors, boxes in our units.
-
-    Raises:
-        CheckpointError: the number of outputs is not that of 9 anchors.
-    """
-    num_anchors = _RETINANET_SCALES * _RETINANET_SHAPES
-    if len(tensor) % num_anchors:
-        raise CheckpointError(
-            f"{name}: expected a multiple of {num_anchors} outputs (3 scales, 3 shapes), "
-            f"got {len(tensor)}"
-        )
-    by_scale = tensor.reshape(_RETINANET_SCALES, _RETINANET_SHAPES, -1, *tensor.shape[1:])
-    if "bbox" in name:
-        weights = torch.tensor(_RETINANET_BOX_WEIGHTS)
-        by_scale = by_scale * weights.view(4, *[1] * (tensor.dim() - 1))
-    return by_scale.transpose(0, 1).flatten(0, 2).contiguous()
+    """Weight or bias of a RetinaNet output in our order of anchors, boxes in our units."""
+    weighted = weighted_offsets(tensor) if "bbox" in name else tensor
+    return shapes_first(name, weighted)
 
 
 def _complete_batch_norm(

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from maskrcnn_benchmark.config.convention import Convention
+from maskrcnn_benchmark.config.convention import Convention, ForeignProgram
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process
 from maskrcnn_benchmark.utils.files import atomic_write
@@ -26,7 +26,6 @@ from maskrcnn_benchmark.weights.description import (
 )
 from maskrcnn_benchmark.weights.download import cache_url
 from maskrcnn_benchmark.weights.files import read_torch_file, read_weight_file, write_torch_file
-from maskrcnn_benchmark.weights.imagenet import convert_backbone
 from maskrcnn_benchmark.weights.library import fetch_in_turn
 from maskrcnn_benchmark.weights.load_report import CheckpointError, LoadReport, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import load_state_dict, plain_names, unwrap
@@ -78,7 +77,7 @@ class Checkpointer:
         self.save_to_disk = is_main_process() if save_to_disk is None else save_to_disk
         self.logger = logger or logging.getLogger(__name__)
         self.last_report: LoadReport | None = None
-        self._detectron2_rules = False
+        self._heads_of: ForeignProgram = ""
         self._may_lack: tuple[str, ...] = ("",)
 
     def save(
@@ -199,7 +198,7 @@ class Checkpointer:
     def _read(self, f: str | os.PathLike[str], strict: bool) -> WeightFile:  # noqa: ARG002 - for subclasses
         """What ``f`` stands for, read."""
         names = plain_names(unwrap(self.model).state_dict())
-        return read_weight_file(f, names, detectron2_rules=self._detectron2_rules)
+        return read_weight_file(f, names, heads_of=self._heads_of)
 
     def _resume(self, path: str) -> dict[str, Any]:
         try:
@@ -286,7 +285,7 @@ class DetectronCheckpointer(Checkpointer):
         super().__init__(model, optimizer, scheduler, save_dir, save_to_disk, logger)
         self._paths_catalog: str = cfg.PATHS_CATALOG
         self._settings = WeightSettings.from_config(cfg)
-        self._detectron2_rules = Convention.from_config(cfg).takes_detectron2
+        self._heads_of = Convention.from_config(cfg).heads_of
         self._may_lack = tuple(map(str, cfg.MODEL.FRESH_PARTS))
         self._description = ModelDescription.from_config(cfg, categories) if categories else None
 
@@ -309,7 +308,7 @@ class DetectronCheckpointer(Checkpointer):
         source = find_weight_source(os.fspath(f), self._paths_catalog)
         if source.library is not None:
             check_settings(source, self._settings)
-            return convert_backbone(fetch_in_turn(source.name, source.library.fetch))
+            return source.library.convert(fetch_in_turn(source.name, source.library.fetch))
         is_url = "://" in source.address
         file = super()._read(cache_url(source.address) if is_url else source.address, strict)
         recorded = WeightSettings.from_keys(file.entries.pop(SETTINGS_ENTRY, None))

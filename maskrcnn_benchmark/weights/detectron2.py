@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
+from maskrcnn_benchmark.weights.detectron2_heads import convert_head
 from maskrcnn_benchmark.weights.imagenet import RESNET_SETTINGS
 from maskrcnn_benchmark.weights.load_report import WeightFile
 from maskrcnn_benchmark.weights.vovnet import open_absent_gates
@@ -40,20 +40,6 @@ _TOP = re.compile(r"backbone\.top_block\.(p[67])\.(weight|bias)")
 _FCOS = "proposal_generator.fcos_head."
 _FCOS_LAYER = re.compile(r"(cls_tower\.\d+|bbox_tower\.\d+|cls_logits|ctrness)\.(weight|bias)")
 
-# Layers that mean the same under detectron2's rules alone: pattern -> (our name, whether there is a
-# row for each class, to which ours adds one for the background, in front and never used).
-_MASK, _MASKIOU = "roi_heads.mask", "roi_heads.maskiou"
-_SAME_BY_RULES = {
-    rf"{re.escape(_FCOS)}(bbox_pred|scales\.\d+)": (r"rpn.head.\1", False),
-    r"roi_heads\.mask_head\.(mask_fcn\d+|spatialAtt\.conv)": (
-        rf"{_MASK}.feature_extractor.\1",
-        False,
-    ),
-    r"roi_heads\.mask_head\.deconv": (f"{_MASK}.predictor.conv5_mask", False),
-    r"roi_heads\.mask_head\.predictor": (f"{_MASK}.predictor.mask_fcn_logits", True),
-    r"roi_heads\.maskiou_head\.(maskiou_f\w+)": (rf"{_MASKIOU}.feature_extractor.\1", False),
-    r"roi_heads\.maskiou_head\.maskiou": (f"{_MASKIOU}.predictor.maskiou", True),
-}
 # A deformable layer is two: one finds offsets (and masks), one convolves.
 _OFFSETS = re.compile(r"(.*conv\d?)_offset\.(weight|bias)")
 
@@ -61,6 +47,12 @@ _ROI_ALIGN = "RoI features are cut out with a half-pixel shift there and without
 _STRIDES = "FCOS regresses boxes in units of the stride there, in px here"
 _ANCHORS = "anchors and boxes follow another pixel convention there (no inclusive pixel)"
 _RULES = "under MODEL.CONVENTION detectron2 they mean the same"
+_NO_SUCH_LAYER = (
+    "no layer here is it: of detectron2's models those on a pyramid are here, without cascades "
+    "and semantic heads"
+)
+# Which settings decide, there and here.
+_ANCHOR_BUFFER = "anchor_generator.cell_anchors."
 # Start of a name -> why it is not taken under other rules; the first that fits counts.
 _REFUSALS = {
     f"{_FCOS}bbox_pred.": f"{_STRIDES}; {_RULES}",
@@ -115,12 +107,17 @@ def convert_detectron2(state_dict: Mapping[str, Tensor], *, same_rules: bool = F
     tensors: dict[str, Tensor] = {}
     body: dict[str, Tensor] = {}
     refused: dict[str, tuple[str, ...]] = {}
+    ignored: list[str] = []
     for name, value in state_dict.items():
         reason = next((_REFUSALS[start] for start in _REFUSALS if name.startswith(start)), None)
         renamed = _rename(name, state_dict)
-        if renamed is None and same_rules:
-            renamed, value = _converted(name, value)
-        if renamed is None and reason is not None:
+        converted = convert_head(name, value) if renamed is None and same_rules else None
+        if converted is not None:
+            renamed, value = converted
+        if _ANCHOR_BUFFER in name:
+            ignored.append(name)
+        elif renamed is None and reason is not None:
+            reason = _NO_SUCH_LAYER if same_rules else reason
             refused[reason] = (*refused.get(reason, ()), name)
         elif renamed is not None and renamed.startswith(_OURS):
             body[renamed.removeprefix(_OURS)] = value
@@ -131,20 +128,10 @@ def convert_detectron2(state_dict: Mapping[str, Tensor], *, same_rules: bool = F
         complete_body | tensors,
         "of detectron2",
         bn_eps=BN_EPS,
+        ignored=tuple(ignored),
         settings=_settings(state_dict),
         refused=refused,
     )
-
-
-def _converted(name: str, value: Tensor) -> tuple[str | None, Tensor]:
-    """Our name and tensor of one that means the same under detectron2's rules alone, or None."""
-    layer, _, parameter = name.rpartition(".")
-    for pattern, (ours, has_classes) in _SAME_BY_RULES.items():
-        found = re.fullmatch(pattern, layer)
-        if found:
-            rows = torch.cat([torch.zeros_like(value[:1]), value]) if has_classes else value
-            return f"{found.expand(ours)}.{parameter}", rows
-    return None, value
 
 
 def _rename(name: str, state_dict: Mapping[str, Tensor]) -> str | None:

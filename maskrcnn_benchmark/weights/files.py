@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.config.convention import ForeignProgram
 from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.weights.caffe2 import load_caffe2_weights
 from maskrcnn_benchmark.weights.detectron2 import (
@@ -30,6 +31,7 @@ from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import plain_names
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 from maskrcnn_benchmark.weights.retinamask import is_retinamask, rename_retinamask
+from maskrcnn_benchmark.weights.torchvision import convert_torchvision, is_torchvision_detector
 from maskrcnn_benchmark.weights.yolact import convert_yolact, is_yolact
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -39,14 +41,13 @@ _OTHER_ENDINGS = (".npz", ".pkl", ".safetensors")
 _FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")
 # Entries under which training scripts keep a state dict without further states that matter here.
 _STATE_DICTS = ("state_dict", "model_state_dict")
-_TORCHVISION_PYRAMID = "backbone.fpn.inner_blocks."
 
 
 def read_weight_file(
     path: str | os.PathLike[str],
     model_names: Iterable[str],
     *,
-    detectron2_rules: bool = False,
+    heads_of: ForeignProgram = "",
 ) -> WeightFile:
     """The content of a weight file; its name's ending says how to read it.
 
@@ -59,8 +60,8 @@ def read_weight_file(
     Args:
         path: of the file.
         model_names: names of the model's tensors.
-        detectron2_rules: whether the model follows detectron2's rules, so that all of its files'
-            tensors mean the same.
+        heads_of: the program whose heads compute what the model's do; of others' files the body
+            and the pyramid are taken alone.
 
     Raises:
         CheckpointError: the file is absent, damaged, would run code, or holds no tensors.
@@ -78,7 +79,7 @@ def read_weight_file(
             return load_caffe2_weights(path)
     else:
         content = read_torch_file(path)
-    return _sort_content(content, path, model_names, detectron2_rules)
+    return _sort_content(content, path, model_names, heads_of)
 
 
 def _read_pickle(path: Path) -> Mapping[str, Any] | None:
@@ -200,7 +201,7 @@ def _damage(path: Path) -> str:
 
 
 def _sort_content(
-    content: object, path: Path, model_names: Iterable[str], detectron2_rules: bool
+    content: object, path: Path, model_names: Iterable[str], heads_of: ForeignProgram
 ) -> WeightFile:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: expected a dictionary, found a {type(content).__name__}")
@@ -212,9 +213,10 @@ def _sort_content(
         named = (entries.get(name) for name in _STATE_DICTS)
         state_dict = next((entry for entry in named if isinstance(entry, Mapping)), content)
     tensors = _tensors(state_dict, path)
-    _refuse_torchvision_detector(tensors, path)
+    if is_torchvision_detector(tensors):
+        return convert_torchvision(tensors, same_rules=heads_of == "torchvision")
     if is_detectron2(tensors):
-        return convert_detectron2(tensors, same_rules=detectron2_rules)
+        return convert_detectron2(tensors, same_rules=heads_of == "detectron2")
     if is_yolact(tensors):
         return convert_yolact(tensors)
     if is_detectron2_resnet(tensors):
@@ -225,18 +227,8 @@ def _sort_content(
     if is_checkpoint and not (is_foreign and is_known_network(tensors)):
         return WeightFile(tensors, "a checkpoint", entries=entries)
     if is_foreign:
-        return convert_backbone(tensors, frozen_eps=BN_EPS if detectron2_rules else 0.0)
+        return convert_backbone(tensors, frozen_eps=BN_EPS if heads_of == "detectron2" else 0.0)
     return WeightFile(tensors, "a bare state dict")
-
-
-def _refuse_torchvision_detector(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Some of its names are ours, so that it would be loaded in part and without a reason."""
-    if any(name.startswith(_TORCHVISION_PYRAMID) for name in tensors):
-        raise CheckpointError(
-            f"{path}: refused. It is a detector of torchvision: its anchors and boxes follow "
-            "another pixel convention, and its frozen norms do not tell their epsilon, which is 0 "
-            "in some files and 1e-5 in others. ImageNet weights are at catalog://torchvision/..."
-        )
 
 
 def _tensors(state_dict: Mapping[str, Any], path: Path) -> dict[str, Tensor]:

@@ -1,10 +1,11 @@
-"""ImageNet weights of torchvision and timm, by the download code of those libraries."""
+"""Weights of torchvision and timm, by the download code of those libraries."""
 
 import contextlib
 import difflib
 import importlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.utils.comm import is_main_process, synchronize
-from maskrcnn_benchmark.weights.load_report import CheckpointError
+from maskrcnn_benchmark.weights.imagenet import convert_backbone
+from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
+from maskrcnn_benchmark.weights.torchvision import DETECTOR_SETTINGS, convert_torchvision
 
 StateDict = dict[str, Tensor]
 
@@ -23,9 +26,16 @@ _TORCHVISION_RESNETS = (
     *("resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
 )
 _TORCHVISION_MODELS = (*_TORCHVISION_RESNETS, "mobilenet_v2")
+_TORCHVISION_DETECTORS = (
+    *("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"),
+    *("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn"),
+    *("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"),
+)
 # Of the several that torchvision has for most networks. A later version of it must not change what
 # a name here means, so its own default is not asked for.
-_TORCHVISION_WEIGHTS = "IMAGENET1K_V1"
+_TORCHVISION_WEIGHTS = {_TORCHVISION_MODELS: "IMAGENET1K_V1", _TORCHVISION_DETECTORS: "COCO_V1"}
+# Epsilon of the frozen norms of a detector's weights where it is not that of most others.
+_FROZEN_EPS = {"keypointrcnn_resnet50_fpn.COCO_LEGACY": 1e-5}
 # Starts of the names of timm's networks that have ResNet's names and its stride in the 3x3.
 _TIMM_RESNETS = ("resnet", "resnext", "wide_resnet")
 # What the libraries raise when a download fails, or its check sum is wrong.
@@ -37,11 +47,13 @@ class LibraryWeights(NamedTuple):
 
     Attributes:
         settings: what they were trained with.
-        fetch: returns the state dict of the whole classifier, after downloading it if need be.
+        fetch: returns the state dict of the whole network, after downloading it if need be.
+        convert: that state dict -> its tensors under our names.
     """
 
     settings: WeightSettings
     fetch: Callable[[], StateDict]
+    convert: Callable[[StateDict], WeightFile] = convert_backbone
 
 
 def find_library_weights(address: str) -> LibraryWeights | None:
@@ -102,21 +114,22 @@ def fetch_in_turn(name: str, fetch: Callable[[], StateDict]) -> StateDict:
 
 def _find_torchvision(name: str) -> LibraryWeights:
     model, _, version = name.partition(".")
-    if model not in _TORCHVISION_MODELS:
+    usual = next((one for kind, one in _TORCHVISION_WEIGHTS.items() if model in kind), None)
+    if usual is None:
         raise ConfigError(
-            f"MODEL.WEIGHT: no backbone takes catalog://torchvision/{name}; expected one of "
-            f"{', '.join(_TORCHVISION_MODELS)}, as in catalog://torchvision/resnet50.IMAGENET1K_V2"
+            f"MODEL.WEIGHT: no backbone takes catalog://torchvision/{name}; "
+            f"expected one of {', '.join((*_TORCHVISION_MODELS, *_TORCHVISION_DETECTORS))}, as in "
+            "catalog://torchvision/resnet50.IMAGENET1K_V2"
         )
     models = _import("torchvision", "torchvision.models")
     known = models.get_model_weights(model)
-    version = version or _TORCHVISION_WEIGHTS
+    version = version or usual
     if version not in known.__members__:
         raise ConfigError(
             f"MODEL.WEIGHT: torchvision has no weights {version!r} of {model}; it has "
             f"{', '.join(known.__members__)}"
         )
     weights = known[version]
-    images = weights.transforms()
 
     def fetch() -> StateDict:
         # The library tells of its download on the standard output.
@@ -129,6 +142,10 @@ def _find_torchvision(name: str) -> LibraryWeights:
             )
         return state_dict
 
+    if model in _TORCHVISION_DETECTORS:
+        convert = partial(convert_torchvision, frozen_eps=_FROZEN_EPS.get(f"{model}.{version}"))
+        return LibraryWeights(DETECTOR_SETTINGS, fetch, convert)
+    images = weights.transforms()
     stride_in_1x1 = False if model in _TORCHVISION_RESNETS else None
     return LibraryWeights(_rgb(images.mean, images.std, stride_in_1x1), fetch)
 

@@ -49,13 +49,17 @@ def test_what_goes_with_a_convention_is_set_with_it(tmp_path):
     assert [cfg.lookup(key) for key in (RATIO, THRESHOLD)] == [0, 0.1]
 
 
-def test_no_rule_is_the_same_in_both():
-    for rules in ("fcos", "roi"):
-        one, other = (getattr(convention, rules) for convention in (LEGACY, DETECTRON2))
-        assert all(getattr(one, name) != getattr(other, name) for name in type(one).__slots__)
-    names = Convention.__slots__
-    assert all(getattr(LEGACY, name) != getattr(DETECTRON2, name) for name in names)
-    assert set(CONVENTIONS) >= {"legacy", "detectron2"}
+def test_no_rule_is_the_same_in_all():
+    others = [CONVENTIONS[name] for name in ("detectron2", "torchvision")]
+    pairs = [
+        (LEGACY, others),
+        (LEGACY.grid, [other.grid for other in others]),
+        (LEGACY.fcos, [other.fcos for other in others]),
+        (LEGACY.roi, [other.roi for other in others]),
+    ]
+    for legacy, rivals in pairs:
+        for name in type(legacy).__slots__:
+            assert any(getattr(rival, name) != getattr(legacy, name) for rival in rivals), name
 
 
 def test_the_mean_is_that_of_the_convention_unless_somebody_chose_one():

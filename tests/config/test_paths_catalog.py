@@ -12,6 +12,7 @@ from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog, ModelCatalog
 COCO_2014 = ("train", "val", "minival", "valminusminival")
 NAMES = {
     *(f"coco_2017_{split}" for split in ("train", "val", "test_dev")),
+    *(f"coco_2017_{split}_by_id" for split in ("train", "val")),
     *(f"coco_2014_{split}" for split in COCO_2014),
     *(f"keypoints_coco_2014_{split}" for split in COCO_2014),
     *(f"voc_{year}_{split}" for year in (2007, 2012) for split in ("train", "val", "test")),

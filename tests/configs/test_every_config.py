@@ -6,7 +6,7 @@ Configurations that differ in data and schedule alone describe the same model, w
 import pytest
 import torch
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, get_default_config
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention, get_default_config
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -69,6 +69,7 @@ def examples(cfg: CfgNode):
         GOLDEN_DIR / "images",
         remove_images_without_annotations=False,
         transforms=build_transforms(cfg, is_train=False),
+        pixel_offset=Convention.from_config(cfg).pixel_offset,
     )
     images, targets, _ = zip(*(dataset[i] for i in range(2)), strict=True)
     num_foreground = ArchitectureSpec.from_config(cfg).num_classes - 1

@@ -38,11 +38,17 @@ def test_a_configuration_expects_its_published_row(config):
 
 
 def test_configurations_without_a_published_row_expect_nothing():
-    """A file that starts from another one must not inherit what was published of that one."""
+    """A file that starts from another one must not inherit what was published of that one.
+
+    What others publish of their own programs stands in the files themselves.
+    """
     files = (ROOT / "configs").rglob("*.yaml")
     unpublished = [str(path.relative_to(ROOT)) for path in files]
     unpublished = [name for name in unpublished if name not in ON_VAL]
-    assert not [name for name in unpublished if make_expectations(load(name))]
+    inheriting = [
+        name for name in unpublished if " EXPECTED_RESULTS:" not in (ROOT / name).read_text()
+    ]
+    assert not [name for name in inheriting if make_expectations(load(name))]
 
 
 @pytest.mark.parametrize("name", ["M_v2_FPN_lite_res600_ms_bs16_4x", "R_50_FPN_ms_3x"])

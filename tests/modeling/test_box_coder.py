@@ -88,3 +88,11 @@ def test_gradient():
 def test_boxes_take_the_dtype_of_the_codes():
     decoded = BoxCoder(UNIT).decode(torch.zeros(2, 4, dtype=torch.float64), random_boxes(2))
     assert decoded.dtype == torch.float64
+
+
+def test_corners_may_be_edges():
+    coder = BoxCoder(UNIT, pixel_offset=0)
+    start = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+    reached = torch.tensor([[5.0, -10.0, 25.0, 10.0]])
+    assert_close(coder.encode(reached, start), torch.tensor([[1, -0.5, math.log(2), 0]]))
+    assert_close(coder.decode(coder.encode(reached, start), start), reached)

@@ -11,6 +11,7 @@ from maskrcnn_benchmark.modeling.make_layers import (
     init_normal,
     make_conv,
     make_fc,
+    make_norm,
     make_tower,
 )
 
@@ -77,3 +78,27 @@ def test_a_tower_is_one_row_of_layers(norm):
     assert not tower[0].bias.any()
     assert tower(torch.randn(1, 32, 4, 5)).shape == (1, 32, 4, 5)
     assert len(make_tower(32, 0, std=0.1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "use_gn", "kind"),
+    [
+        ("", False, None),
+        ("", True, "GroupNorm"),
+        ("GN", False, "GroupNorm"),
+        ("BN", True, "BatchNorm2d"),
+        ("FrozenBN", False, "FrozenBatchNorm2d"),
+    ],
+)
+def test_a_part_says_its_norm(name, use_gn, kind):
+    cfg = get_default_config()
+    cfg.merge_from_list(["MODEL.FPN.NORM", name, "MODEL.FPN.USE_GN", use_gn])
+    norm = make_norm(cfg, cfg.MODEL.FPN)
+    assert (norm and type(norm(32)).__name__) == kind
+
+
+def test_an_unknown_norm_is_named_with_the_known_ones():
+    cfg = get_default_config()
+    cfg.MODEL.FPN.NORM = "LN"
+    with pytest.raises(ConfigError, match=r"norm .*'LN'; known: .*FrozenBN"):
+        make_norm(cfg, cfg.MODEL.FPN)

@@ -70,3 +70,11 @@ def test_names_of_voc_wherever_its_files_are(cfg):
 def test_a_class_with_keypoints_is_a_person(cfg):
     cfg.merge_from_list(["MODEL.KEYPOINT_ON", True, "MODEL.NUM_CLASSES", 2])
     assert build_class_names(cfg) == {1: "person"}
+
+
+def test_names_by_the_ids_of_coco(cfg):
+    cfg.MODEL.NUM_CLASSES = 91
+    names = build_class_names(cfg)
+    assert [names[label] for label in (1, 11, 12, 13, 90)] == [
+        *("person", "fire hydrant", "class 12", "stop sign", "toothbrush")
+    ]

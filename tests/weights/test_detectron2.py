@@ -376,10 +376,22 @@ def test_a_model_of_other_stages_is_not_filled_in_silence(file_of_centermask2: P
         checkpointer.load(os.fspath(file_of_centermask2))
 
 
-@pytest.mark.parametrize(("rules", "eps"), [(True, 1e-5), (False, 0.0)])
-def test_frozen_norms_of_a_bare_body_have_the_epsilon_of_the_rules(rules, eps, tmp_path: Path):
+@pytest.mark.parametrize(("heads_of", "eps"), [("detectron2", 1e-5), ("", 0.0)])
+def test_frozen_norms_of_a_bare_body_have_the_epsilon_of_the_rules(heads_of, eps, tmp_path: Path):
     path = tmp_path / "vovnet39_ese_detectron2.pth"
     torch.save({"stem.stem_1/conv.weight": ONE, "stem.stem_1/norm.running_var": ONE}, path)
-    file = read_weight_file(path, [], detectron2_rules=rules)
+    file = read_weight_file(path, [], heads_of=heads_of)
     assert file.is_backbone
     assert file.bn_eps == eps
+
+
+def test_layers_that_no_head_here_has_are_refused_as_such():
+    names = ("roi_heads.res5.0.conv1.weight", "roi_heads.box_head.0.fc1.weight")
+    anchors = "proposal_generator.anchor_generator.cell_anchors.0"
+    state_dict = {name: torch.ones(1) for name in (*names, anchors)}
+    file = convert_detectron2(state_dict, same_rules=True)
+    ((reason, refused),) = file.refused.items()
+    assert refused == names
+    assert "no layer" in reason
+    assert file.ignored == (anchors,)
+    assert file.tensors == {}

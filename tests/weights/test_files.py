@@ -87,15 +87,6 @@ def test_a_checkpoint_of_another_detector_stays_one(tmp_path: Path):
     assert file.kind == "a checkpoint"
 
 
-@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: {"model": d}], ids=["bare", "model"])
-def test_a_detector_of_torchvision_is_refused_with_the_reason(wrap, tmp_path: Path):
-    """Some of its names are ours: it would be loaded in part, without the epsilon of its norms."""
-    names = ("backbone.body.layer1.0.conv1.weight", "backbone.fpn.inner_blocks.0.0.weight")
-    content = wrap({name: torch.ones(1) for name in names})
-    with pytest.raises(CheckpointError, match="detector of torchvision"):
-        read_weight_file(_save(tmp_path / "m.pth", content), names[:1])
-
-
 def test_what_torch_saved_is_read_whatever_its_ending(tmp_path: Path):
     file = read_weight_file(_save(tmp_path / "model_final.pkl", {"model": _model()}), NAMES)
     assert tuple(file.tensors) == NAMES

@@ -9,14 +9,37 @@ from typing import Any, Final, TypeAlias
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.datasets.coco_json import scan_coco_json
-from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content
+from maskrcnn_benchmark.data.datasets.content import (
+    CocoContent,
+    checked_content,
+    sorted_categories,
+)
 
 _Path: TypeAlias = "str | os.PathLike[str]"
 Reader: TypeAlias = Callable[[_Path, _Path], Mapping[str, Any]]
 """(Annotation file or folder, folder of the images) -> content of COCO's structure."""
 
+
+def scan_coco_json_by_id(ann_file: _Path, root: _Path = "") -> dict[str, Any]:
+    """The content of a JSON file in which labels are the ids of categories, as torchvision has it.
+
+    Ids from 1 on that have no category get one that never occurs, so that COCO has 90 of them.
+
+    Raises:
+        DatasetError: as ``scan_coco_json``, or the file has no categories.
+    """
+    content = scan_coco_json(ann_file, root)
+    known = sorted_categories(content, os.fspath(ann_file))
+    ids = {category["id"] for category in known}
+    absent = sorted(set(range(1, max(ids, default=0))) - ids)
+    filled = [*known, *({"id": number, "name": f"no category {number}"} for number in absent)]
+    return content | {"categories": filled}
+
+
 COCO_JSON: Final = "coco_json"
-READERS: Final[Mapping[str, Reader]] = MappingProxyType({COCO_JSON: scan_coco_json})
+READERS: Final[Mapping[str, Reader]] = MappingProxyType(
+    {COCO_JSON: scan_coco_json, "coco_json_by_id": scan_coco_json_by_id}
+)
 """Name of a format, as "reader" of a catalog entry -> the function that reads it."""
 
 

@@ -18,6 +18,7 @@ from maskrcnn_benchmark.data.transforms.build import (
 )
 from maskrcnn_benchmark.data.transforms.colors import RandomColors
 from maskrcnn_benchmark.data.transforms.floats import ToFloats, ToImage, ToNormalized
+from maskrcnn_benchmark.data.transforms.shorter_side import ResizeFloats
 from maskrcnn_benchmark.data.transforms.square import ResizeToSquare
 from maskrcnn_benchmark.data.transforms.transforms import (
     RESIZE_BACKENDS,
@@ -30,6 +31,7 @@ from maskrcnn_benchmark.data.transforms.transforms import (
     Resize,
     ToPixels,
     ToTensor,
+    resized_floor_hw,
     resized_hw,
     resized_nearest_hw,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "RandomTransform",
     "RandomVerticalFlip",
     "Resize",
+    "ResizeFloats",
     "ResizeRule",
     "ResizeToSquare",
     "ToFloats",
@@ -62,6 +65,7 @@ __all__ = [
     "build_transforms",
     "make_needed_side",
     "make_needs_bitmaps",
+    "resized_floor_hw",
     "resized_hw",
     "resized_nearest_hw",
 ]

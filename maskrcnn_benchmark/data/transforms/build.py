@@ -12,6 +12,7 @@ from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
 from maskrcnn_benchmark.data.transforms.augmentations import AUGMENTATIONS
 from maskrcnn_benchmark.data.transforms.colors import RandomColors
 from maskrcnn_benchmark.data.transforms.floats import ToFloats, ToImage, ToNormalized
+from maskrcnn_benchmark.data.transforms.shorter_side import ResizeFloats
 from maskrcnn_benchmark.data.transforms.square import ResizeToSquare
 from maskrcnn_benchmark.data.transforms.transforms import (
     Compose,
@@ -24,13 +25,14 @@ from maskrcnn_benchmark.data.transforms.transforms import (
     ToPixels,
     ToTensor,
     Transform,
+    resized_floor_hw,
     resized_hw,
     resized_nearest_hw,
 )
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 
 SIDE_RULES: Final[Mapping[RoundingRule, SideRule]] = MappingProxyType(
-    {"truncate": resized_hw, "nearest": resized_nearest_hw}
+    {"truncate": resized_hw, "nearest": resized_nearest_hw, "floor": resized_floor_hw}
 )
 
 
@@ -139,8 +141,8 @@ class ResizeRule(NamedTuple):
     Attributes:
         make_transforms: (cfg, is_train) -> the resize, and a flip in training.
         make_needed_side: (cfg, is_train) -> as ``make_needed_side``.
-        takes_floats: they take and return images of floats, all of one shape, which are normalised
-            on the spot; other rules take and return PIL images.
+        takes_floats: they take and return images of floats, which are normalised on the spot, with
+            targets whose masks are bitmaps; other rules take and return PIL images.
     """
 
     make_transforms: Callable[..., list[Transform]]
@@ -205,6 +207,13 @@ def _make_resize(cfg: CfgNode, is_train: bool) -> list[Transform]:
     return [resize, _make_flip(cfg, is_train)]
 
 
+def _make_resize_floats(cfg: CfgNode, is_train: bool) -> list[Transform]:
+    max_size = cfg.INPUT.MAX_SIZE_TRAIN if is_train else cfg.INPUT.MAX_SIZE_TEST
+    rounding = SIDE_RULES[Convention.from_config(cfg).resize]
+    resize = ResizeFloats(_make_sides(cfg, is_train), max_size, rounding)
+    return [_make_flip(cfg, is_train), resize]
+
+
 def _make_square(cfg: CfgNode, is_train: bool) -> list[Transform]:
     # In training, too: the photos of a batch are not to be padded.
     return [_make_flip(cfg, is_train), ResizeToSquare(cfg.INPUT.MIN_SIZE_TEST)]
@@ -224,6 +233,9 @@ RESIZE_RULES: Final = Registry[ResizeRule](
     "rule (INPUT.RESIZE_RULE)",
     {
         "shorter_side": ResizeRule(_make_resize, _make_shorter_side),
+        "shorter_side_floats": ResizeRule(
+            _make_resize_floats, lambda _cfg, _is_train: None, takes_floats=True
+        ),
         "square": ResizeRule(_make_square, lambda _cfg, _is_train: None, takes_floats=True),
     },
 )

@@ -5,6 +5,7 @@ Every transform is called as ``transform(image, target)`` and returns the pair. 
 without it, Python's global one is used.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -308,6 +309,16 @@ def resized_hw(size_wh: tuple[int, int], min_size: int, max_size: int) -> tuple[
     if width < height:
         return int(min_size * height / width), min_size
     return min_size, int(min_size * width / height)
+
+
+def resized_floor_hw(size_wh: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
+    """As ``resized_hw``, but both sides are cut to whole px, and neither passes its bound.
+
+    Source: behaviour of torchvision.
+    """
+    scale = min(min_size / min(size_wh), max_size / max(size_wh))
+    width, height = (max(math.floor(side * scale), 1) for side in size_wh)
+    return height, width
 
 
 def resized_nearest_hw(size_wh: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:

@@ -30,9 +30,9 @@ from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
 from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # registers its backbone
 from maskrcnn_benchmark.modeling.make_layers import (
-    GroupNormSettings,
     init_xavier_uniform,
     make_conv,
+    make_norm,
 )
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 from maskrcnn_benchmark.modeling.strides import Level
@@ -75,7 +75,7 @@ def _make_pyramid(
     out_channels: int,
     top_blocks: LastLevelMaxPool | LastLevelP6P7,
 ) -> Backbone:
-    norm = GroupNormSettings.from_config(cfg) if cfg.MODEL.FPN.USE_GN else None
+    norm = make_norm(cfg, cfg.MODEL.FPN)
     fpn = FPN(
         in_channels_list=in_channels_list,
         out_channels=out_channels,

@@ -2,20 +2,24 @@
 
 Shapes: A anchors of a cell, Li anchors of level i (rows, then columns, then the anchors of a cell),
 Hi x Wi cells of level i.
-Frame: xyxy px of the padded batch, inclusive corners.
+Frame: xyxy px of the padded batch; inclusive corners for the anchors of the "detectron" form.
 """
 
 import itertools
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config import CfgNode, Convention
+from maskrcnn_benchmark.config.convention import LEGACY, AnchorForm, GridRules, PitchRule
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.modeling.dense.levels import Pitch, level_pitches
 
 _MAX_CACHED_GRIDS: Final = 64
 """Levels times image sizes; multi-scale training has some ten sizes of five levels."""
@@ -49,6 +53,50 @@ def make_cell_anchors(
     return torch.tensor(anchors, dtype=torch.float64).reshape(-1, 4).float()
 
 
+def make_exact_anchors(
+    stride: float,  # noqa: ARG001 - as ``make_cell_anchors``
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+) -> Tensor:
+    """(A, 4) float32 anchors around the point (0, 0), sizes running fastest; nothing is rounded.
+
+    The area of an anchor is exactly its size squared (detectron2). Arguments as for
+    ``make_cell_anchors``.
+    """
+    anchors = []
+    for ratio, size in itertools.product(aspect_ratios, sizes):
+        width = math.sqrt(size**2 / ratio)
+        half_wh = (width / 2, ratio * width / 2)
+        anchors.append((-half_wh[0], -half_wh[1], *half_wh))
+    return torch.tensor(anchors, dtype=torch.float64).reshape(-1, 4).float()
+
+
+def make_whole_anchors(
+    stride: float,  # noqa: ARG001 - as ``make_cell_anchors``
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+) -> Tensor:
+    """(A, 4) float32 anchors around the point (0, 0), sizes running fastest; all in whole px.
+
+    Sizes are cut, and corners rounded, to whole pixels (torchvision). Arguments as for
+    ``make_cell_anchors``.
+    """
+    whole = torch.tensor([int(size) for size in sizes], dtype=torch.float32)
+    roots = torch.tensor(list(aspect_ratios), dtype=torch.float32).sqrt()[:, None]
+    half_wh = torch.stack([whole / roots, whole * roots], dim=-1).reshape(-1, 2) / 2
+    return torch.cat([-half_wh, half_wh], dim=1).round()
+
+
+AnchorMaker: TypeAlias = Callable[[float, Sequence[float], Sequence[float]], Tensor]
+ANCHOR_FORMS: Final[Mapping[AnchorForm, AnchorMaker]] = MappingProxyType(
+    {
+        "detectron": make_cell_anchors,
+        "exact": make_exact_anchors,
+        "whole": make_whole_anchors,
+    }
+)
+
+
 def is_inside(anchors: Tensor, image_size_hw: tuple[int, int], straddle_thresh: float) -> Tensor:
     """(L,) bool: anchors that stick out of the image by at most ``straddle_thresh`` px.
 
@@ -80,6 +128,7 @@ class AnchorGenerator(nn.Module):
         sizes: for each level the sizes of its anchors, px; every level needs equally many.
         aspect_ratios: heights / widths, for all levels.
         strides: px per cell of each level, finest first.
+        rules: how anchors are made of sizes and ratios, and how far apart cells lie.
 
     Raises:
         ValueError: unless each stride has its sizes, equally many on all levels.
@@ -91,6 +140,7 @@ class AnchorGenerator(nn.Module):
         sizes: Sequence[Sequence[float]],
         aspect_ratios: Sequence[float],
         strides: Sequence[int],
+        rules: GridRules = LEGACY.grid,
     ) -> None:
         super().__init__()
         if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
@@ -99,14 +149,15 @@ class AnchorGenerator(nn.Module):
                 f"{[tuple(level) for level in sizes]} for the strides {tuple(strides)}"
             )
         self.strides = tuple(strides)
+        self.pitch: PitchRule = rules.pitch
         self.cell_anchors = _Buffers(
             [
-                make_cell_anchors(stride, level_sizes, aspect_ratios)
+                ANCHOR_FORMS[rules.anchors](stride, level_sizes, aspect_ratios)
                 for stride, level_sizes in zip(strides, sizes, strict=True)
             ]
         )
         self.num_anchors_per_location = len(sizes[0]) * len(aspect_ratios)
-        self._grids: OrderedDict[tuple[int, int, int, torch.device], Tensor] = OrderedDict()
+        self._grids: OrderedDict[tuple[int, int, Pitch, torch.device], Tensor] = OrderedDict()
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Anchors (Li, 4) float32 of every level.
@@ -123,17 +174,19 @@ class AnchorGenerator(nn.Module):
                 f"{len(features)} feature maps, got {len(self.strides)} strides "
                 f"{list(self.strides)}"
             )
+        sizes_hw = [(feature.shape[-2], feature.shape[-1]) for feature in features]
+        pitches = level_pitches(sizes_hw, self.strides, self.pitch)
         return [
-            (self._grid(feature, stride)[:, None] + cell_anchors.float()).reshape(-1, 4)
-            for feature, stride, cell_anchors in zip(
-                features, self.strides, self.cell_anchors.buffers(), strict=True
+            (self._grid(feature, pitch)[:, None] + cell_anchors.float()).reshape(-1, 4)
+            for feature, pitch, cell_anchors in zip(
+                features, pitches, self.cell_anchors.buffers(), strict=True
             )
         ]
 
-    def _grid(self, feature: Tensor, stride: int) -> Tensor:
+    def _grid(self, feature: Tensor, pitch: Pitch) -> Tensor:
         """(Hi * Wi, 4) (x, y, x, y) of the cells' origins."""
         height, width = feature.shape[-2:]
-        key = (height, width, stride, feature.device)
+        key = (height, width, pitch, feature.device)
         if key not in self._grids:
             self._grids[key] = _make_grid(*key)
             if len(self._grids) > _MAX_CACHED_GRIDS:
@@ -141,12 +194,12 @@ class AnchorGenerator(nn.Module):
         return self._grids[key]
 
 
-def _make_grid(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+def _make_grid(height: int, width: int, pitch: Pitch, device: torch.device) -> Tensor:
     # Outside of inference mode, so that training can use what an evaluation made first.
     with torch.inference_mode(mode=False):
         y, x = (
-            torch.arange(cells, device=device, dtype=torch.float32) * stride
-            for cells in (height, width)
+            torch.arange(cells, device=device, dtype=torch.float32) * px
+            for cells, px in ((height, pitch.y), (width, pitch.x))
         )
         origins = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
         return origins.reshape(-1, 2).repeat(1, 2)
@@ -172,7 +225,12 @@ def make_anchor_generator(cfg: CfgNode) -> AnchorGenerator:
         raise ConfigError(
             f"MODEL.RPN.ANCHOR_SIZES: expected as many sizes on every level, got {sizes}"
         )
-    return AnchorGenerator(sizes=per_level, aspect_ratios=rpn.ASPECT_RATIOS, strides=strides)
+    return AnchorGenerator(
+        sizes=per_level,
+        aspect_ratios=rpn.ASPECT_RATIOS,
+        strides=strides,
+        rules=Convention.from_config(cfg).grid,
+    )
 
 
 def make_anchor_generator_retinanet(cfg: CfgNode) -> AnchorGenerator:
@@ -194,4 +252,5 @@ def make_anchor_generator_retinanet(cfg: CfgNode) -> AnchorGenerator:
         sizes=[[size * factor for factor in factors] for size in sizes],
         aspect_ratios=retinanet.ASPECT_RATIOS,
         strides=strides,
+        rules=Convention.from_config(cfg).grid,
     )

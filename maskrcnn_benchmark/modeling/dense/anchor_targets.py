@@ -32,7 +32,7 @@ def _match(anchors: Tensor, target: BoxList, matcher: Matcher, pairs_at_once: in
     parts = torch.split(anchors, max(1, pairs_at_once // max(1, len(target))))
 
     def qualities(part: Tensor) -> Tensor:
-        return boxlist_iou(target, BoxList(part, target.size))
+        return boxlist_iou(target, BoxList(part, target.size, pixel_offset=target.pixel_offset))
 
     if len(parts) == 1:
         return matcher(qualities(anchors))

@@ -4,9 +4,42 @@ Shapes: N images, D predictions of a cell, L predictions over all levels, Hi x W
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from maskrcnn_benchmark.config.convention import PitchRule
+
+
+class Pitch(NamedTuple):
+    """Distances of neighbouring cells of a map.
+
+    Attributes:
+        y: px from row to row.
+        x: px from column to column.
+    """
+
+    y: int
+    x: int
+
+
+def level_pitches(
+    sizes_hw: Sequence[tuple[int, int]], strides: Sequence[int], rule: PitchRule
+) -> list[Pitch]:
+    """How far apart the cells of every level lie in the padded batch.
+
+    Args:
+        sizes_hw: rows and columns of each map, finest first.
+        strides: px per cell of each.
+        rule: "stride", each level's own; or "image", as many whole px as the padded image has for
+            each cell, which is less than the stride where a map was rounded up (torchvision).
+    """
+    if rule == "stride":
+        return [Pitch(stride, stride) for stride in strides]
+    # The finest map divides the padded image without a rest.
+    height, width = (cells * strides[0] for cells in sizes_hw[0])
+    return [Pitch(height // rows, width // columns) for rows, columns in sizes_hw]
 
 
 def flatten_levels(per_level: Sequence[Tensor], width: int) -> Tensor:

@@ -35,7 +35,7 @@ class SelectionSettings:
     pre_nms_top_n: int
     nms_threshold: float
     post_nms_top_n: int
-    min_size: int = 0
+    min_size: float = 0
     pixel_offset: int = LEGACY_PIXEL_OFFSET
     clips: bool = True
     best_first: bool = False
@@ -60,7 +60,7 @@ Decode: TypeAlias = Callable[[Sequence[Tensor], Tensor, SelectionSettings], list
 def join_candidates(
     levels: Sequence[Candidates],
     image_hw: tuple[int, int],
-    min_size: int,
+    min_size: float,
     *,
     pixel_offset: int = LEGACY_PIXEL_OFFSET,
     clips: bool = True,

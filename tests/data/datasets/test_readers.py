@@ -85,3 +85,18 @@ def test_what_a_reader_returns_is_checked(tmp_path):
 def test_unknown_readers_are_an_error(tmp_path):
     with pytest.raises(ConfigError, match=r"reader 'coco'.*coco_json"):
         read_content("labels", tmp_path, "coco")
+
+
+def test_labels_may_be_the_ids_of_categories(tmp_path):
+    """Ids 1 and 3: class 2 is there, and never occurs."""
+    content = {
+        "images": [image(1)],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 1, "name": "person"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 3, 3]}],
+    }
+    path, root = write(tmp_path, content)
+    by_id = read_content(path, root, "coco_json_by_id")
+    assert list(by_id.categories) == [1, 2, 3]
+    assert by_id.categories[3] == "cat"
+    assert by_id.annotations.labels.tolist() == [3]
+    assert read_content(path, root).annotations.labels.tolist() == [2]

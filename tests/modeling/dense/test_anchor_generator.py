@@ -6,12 +6,15 @@ import torch
 from torch.testing import assert_close
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
+from maskrcnn_benchmark.config.convention import GridRules
 from maskrcnn_benchmark.modeling.dense.anchor_generator import (
     AnchorGenerator,
     is_inside,
     make_anchor_generator,
     make_anchor_generator_retinanet,
     make_cell_anchors,
+    make_exact_anchors,
+    make_whole_anchors,
 )
 from tests.golden_data import golden_npz
 
@@ -182,3 +185,33 @@ def test_strides_that_do_not_fit_the_maps():
 def test_levels_of_different_numbers_of_sizes():
     with pytest.raises(ValueError, match="sizes: "):
         AnchorGenerator(sizes=[[4], [8, 16]], aspect_ratios=[1.0], strides=[4, 8])
+
+
+def test_exact_anchors_lie_around_the_first_corner_by_hand():
+    # Of ratio 4 and size 8: 4 wide and 16 high, which is the area 64.
+    anchors = make_exact_anchors(16, [8, 6], [1.0, 4.0])
+    assert_close(
+        anchors,
+        torch.tensor([[-4.0, -4, 4, 4], [-3, -3, 3, 3], [-2, -8, 2, 8], [-1.5, -6, 1.5, 6]]),
+    )
+
+
+def test_whole_anchors_are_cut_and_rounded_by_hand():
+    # 40.3 is cut to 40; of ratio 0.5 that is 56.57 wide and 28.28 high, and halves are rounded.
+    # Half of 101 is rounded to the even number.
+    anchors = make_whole_anchors(8, [40.3, 101.6], [1.0, 0.5])
+    assert anchors.tolist() == [
+        [-20, -20, 20, 20],
+        [-50, -50, 50, 50],
+        [-28, -14, 28, 14],
+        [-71, -36, 71, 36],
+    ]
+
+
+def test_cells_may_lie_as_far_apart_as_the_image_has_px_for_them():
+    """An image of 24 x 40 has 3 x 5 cells of 8 px and 1 x 2 of 16, rounded up: 24 and 20 px."""
+    rules = GridRules(anchors="exact", pitch="image")
+    generator = AnchorGenerator(sizes=[[4], [8]], aspect_ratios=[1.0], strides=[8, 16], rules=rules)
+    fine, coarse = generator([torch.zeros(1, 1, 3, 5), torch.zeros(1, 1, 1, 2)])
+    assert fine[-1].tolist() == [30, 14, 34, 18]
+    assert coarse.tolist() == [[-4, -4, 4, 4], [16, -4, 24, 4]]

@@ -57,13 +57,16 @@ def build_fcos(
         clips=convention.clips_candidates,
         best_first=convention.best_first,
     )
-    decode = partial(decode_level, score=SCORES[rules.score])
+    decode = partial(decode_level, score=SCORES[rules.score], limits_score=rules.limits_score)
     test_settings = replace(settings, post_nms_top_n=cfg.TEST.DETECTIONS_PER_IMG)
     return DenseStage(
         head=FCOS_HEADS.build(fcos.HEAD, cfg, in_channels, spec),
         outputs=FCOSOutputs,
         points=partial(
-            compute_locations, strides=tuple(fcos.FPN_STRIDES), dense_points=fcos.DENSE_POINTS
+            compute_locations,
+            strides=tuple(fcos.FPN_STRIDES),
+            dense_points=fcos.DENSE_POINTS,
+            rules=convention.grid,
         ),
         loss=FCOSLoss(
             assigner=FCOSTargetAssigner(make_target_settings(cfg)),

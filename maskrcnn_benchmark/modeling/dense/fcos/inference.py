@@ -5,6 +5,7 @@ Shapes: N images, C foreground classes, D points of a cell, Li locations of leve
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,19 +23,23 @@ def decode_boxes(locations: Tensor, ltrb: Tensor) -> Tensor:
     return torch.cat([locations - ltrb[:, :2], locations + ltrb[:, 2:]], dim=1)
 
 
-def product_score(ranks: Tensor) -> Tensor:
-    """Class probability x centerness, by which candidates are ranked, is the score itself."""
-    return ranks
+class Score(NamedTuple):
+    """What the score of a candidate is.
+
+    Attributes:
+        of_rank: makes it of class probability x centerness, by which candidates are ranked.
+        rank_of: the way back, for a threshold.
+    """
+
+    of_rank: Callable[[Tensor], Tensor]
+    rank_of: Callable[[float], float]
 
 
-def root_score(ranks: Tensor) -> Tensor:
-    """The geometric mean of class probability and centerness (CenterMask2)."""
-    return ranks.sqrt()
-
-
-SCORES: Mapping[ScoreRule, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"product": product_score, "root": root_score}
-)
+PRODUCT: Final = Score(of_rank=lambda rank: rank, rank_of=lambda score: score)
+"""The product itself."""
+ROOT: Final = Score(of_rank=torch.sqrt, rank_of=lambda score: score**2)
+"""The geometric mean of class probability and centerness (CenterMask2)."""
+SCORES: Final[Mapping[ScoreRule, Score]] = MappingProxyType({"product": PRODUCT, "root": ROOT})
 
 
 def decode_level(
@@ -42,7 +47,8 @@ def decode_level(
     locations: Tensor,
     settings: SelectionSettings,
     *,
-    score: Callable[[Tensor], Tensor] = product_score,
+    score: Score = PRODUCT,
+    limits_score: bool = False,
 ) -> list[Candidates]:
     """For each image the best candidates of a level, ranked by class probability x centerness.
 
@@ -51,8 +57,13 @@ def decode_level(
         locations: (Li, 2), px.
         settings: thresholds.
         score: of these products.
+        limits_score: it is the score that must exceed the threshold, not the class probability.
     """
     logits, ltrb, centerness = level
+    least = settings.score_threshold
+    if limits_score:
+        # No product is larger than its class probability.
+        least = score.rank_of(least)
     num_foreground = logits.shape[1] // centerness.shape[1]
     # Rows, then columns, then the points of a cell, as locations come.
     center_probs = centerness.permute(0, 2, 3, 1).flatten(1).sigmoid()
@@ -61,12 +72,15 @@ def decode_level(
     for image in range(len(logits)):
         # UPSTREAM(threshold-before-centerness): it is not the final score that must exceed it.
         _, location_inds, class_inds, probs = scores_above(
-            logits[image : image + 1], num_foreground, settings.score_threshold
+            logits[image : image + 1], num_foreground, least
         )
-        scores = probs * center_probs[image, location_inds]
-        top_n = min(settings.pre_nms_top_n, len(scores))
-        scores, best = scores.topk(top_n, sorted=False)
+        ranks = probs * center_probs[image, location_inds]
+        top_n = min(settings.pre_nms_top_n, len(ranks))
+        ranks, best = ranks.topk(top_n, sorted=False)
+        if limits_score:
+            is_enough = ranks > least
+            ranks, best = ranks[is_enough], best[is_enough]
         location_inds, class_inds = location_inds[best], class_inds[best]
         boxes = decode_boxes(locations[location_inds], distances[image, location_inds])
-        found.append(Candidates(boxes, {"labels": class_inds + 1, "scores": score(scores)}))
+        found.append(Candidates(boxes, {"labels": class_inds + 1, "scores": score.of_rank(ranks)}))
     return found

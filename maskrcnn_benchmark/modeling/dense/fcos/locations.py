@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.config.convention import LEGACY, GridRules
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.modeling.dense.levels import Pitch, level_pitches
 
 # Offsets of the points of one cell from its centre, in quarters of a stride, (x, y).
 DENSE_POINT_OFFSETS: dict[int, tuple[tuple[int, int], ...]] = {
@@ -30,7 +32,13 @@ def check_dense_points(dense_points: int) -> int:
 
 
 def level_locations(
-    feature_hw: tuple[int, int], stride: int, dense_points: int, device: torch.device
+    feature_hw: tuple[int, int],
+    stride: int,
+    dense_points: int,
+    device: torch.device,
+    *,
+    pitch: Pitch | None = None,
+    centred: bool = True,
 ) -> Tensor:
     """Locations of one level, (H * W * dense_points, 2) float (x, y), px of the padded batch.
 
@@ -42,17 +50,24 @@ def level_locations(
         stride: px per cell.
         dense_points: points per cell: 1, or 4 or 5 around the centre.
         device: where the result lives.
+        pitch: from cell to cell, if it is not the stride.
+        centred: otherwise a cell's first corner stands for its centre.
     """
     height, width = feature_hw
-    y = torch.arange(height, device=device, dtype=torch.float32) * stride + stride // 2
-    x = torch.arange(width, device=device, dtype=torch.float32) * stride + stride // 2
+    pitch = pitch or Pitch(stride, stride)
+    first = stride // 2 if centred else 0
+    y = torch.arange(height, device=device, dtype=torch.float32) * pitch.y + first
+    x = torch.arange(width, device=device, dtype=torch.float32) * pitch.x + first
     centers = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
     offsets = torch.tensor(DENSE_POINT_OFFSETS[dense_points], device=device) * (stride // 4)
     return (centers.reshape(-1, 1, 2) + offsets).reshape(-1, 2)
 
 
 def compute_locations(
-    features: Sequence[Tensor], strides: Sequence[int], dense_points: int
+    features: Sequence[Tensor],
+    strides: Sequence[int],
+    dense_points: int,
+    rules: GridRules = LEGACY.grid,
 ) -> list[Tensor]:
     """Locations of every level, each (Li, 2) float (x, y), px of the padded batch.
 
@@ -64,9 +79,13 @@ def compute_locations(
             f"MODEL.FCOS.FPN_STRIDES: the backbone makes {len(features)} feature maps, "
             f"got {len(strides)} strides {list(strides)}"
         )
+    sizes_hw = [(feature.shape[-2], feature.shape[-1]) for feature in features]
+    pitches = level_pitches(sizes_hw, strides, rules.pitch)
     return [
         level_locations(
-            (feature.shape[-2], feature.shape[-1]), stride, dense_points, feature.device
+            size_hw, stride, dense_points, feature.device, pitch=pitch, centred=rules.centred
         )
-        for feature, stride in zip(features, strides, strict=True)
+        for size_hw, stride, feature, pitch in zip(
+            sizes_hw, strides, features, pitches, strict=True
+        )
     ]

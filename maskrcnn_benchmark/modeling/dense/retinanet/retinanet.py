@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.layers import (
     SelfAdjustingSmoothL1Loss,
@@ -62,7 +62,8 @@ def build_retinanet(
     check_strides("MODEL.RETINANET.ANCHOR_STRIDES", retinanet.ANCHOR_STRIDES, levels)
     num_foreground = spec.num_classes - 1
     anchor_generator = make_anchor_generator_retinanet(cfg)
-    coder = BoxCoder(weights=_CODE_WEIGHTS)
+    convention = Convention.from_config(cfg)
+    coder = BoxCoder(weights=_CODE_WEIGHTS, pixel_offset=convention.pixel_offset)
     limit = num_tested = cfg.TEST.DETECTIONS_PER_IMG
     if spec.roi_heads and retinanet.NUM_MASKS_TEST > 0:
         num_tested = min(limit, retinanet.NUM_MASKS_TEST) if limit > 0 else retinanet.NUM_MASKS_TEST
@@ -71,6 +72,9 @@ def build_retinanet(
         pre_nms_top_n=retinanet.PRE_NMS_TOP_N,
         nms_threshold=retinanet.NMS_TH,
         post_nms_top_n=limit,
+        pixel_offset=convention.pixel_offset,
+        clips=convention.clips_candidates,
+        best_first=convention.best_first,
     )
     decode = partial(decode_level, coder=coder)
     return DenseStage(
@@ -92,4 +96,4 @@ def build_retinanet(
     )
 
 
-RETINANET = Family(build_retinanet, class_keys=("MODEL.RETINANET.NUM_CLASSES",))
+RETINANET = Family(build_retinanet, class_keys=("MODEL.RETINANET.NUM_CLASSES",), has_rules=True)

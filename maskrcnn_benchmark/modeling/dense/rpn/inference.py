@@ -70,7 +70,12 @@ class ProposalSelection(Selection):
         return cat_boxlist(
             [
                 boxlist_nms(
-                    join_candidates([level], image_hw, self.settings.min_size),
+                    join_candidates(
+                        [level],
+                        image_hw,
+                        self.settings.min_size,
+                        pixel_offset=self.settings.pixel_offset,
+                    ),
                     self.settings.nms_threshold,
                     max_proposals=self.settings.post_nms_top_n,
                     score_field="objectness",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
@@ -19,7 +19,7 @@ from maskrcnn_benchmark.modeling.strides import Level, check_strides
 
 
 def _make_selection(cfg: CfgNode, coder: BoxCoder, *, is_train: bool) -> ProposalSelection:
-    rpn = cfg.MODEL.RPN
+    rpn, convention = cfg.MODEL.RPN, Convention.from_config(cfg)
     settings = ProposalSettings(
         pre_nms_top_n=rpn.PRE_NMS_TOP_N_TRAIN if is_train else rpn.PRE_NMS_TOP_N_TEST,
         nms_threshold=rpn.NMS_THRESH,
@@ -28,7 +28,8 @@ def _make_selection(cfg: CfgNode, coder: BoxCoder, *, is_train: bool) -> Proposa
             rpn.FPN_POST_NMS_TOP_N_TRAIN if is_train else rpn.FPN_POST_NMS_TOP_N_TEST
         ),
         per_batch=is_train and rpn.FPN_POST_NMS_PER_BATCH,
-        min_size=rpn.MIN_SIZE,
+        min_size=max(rpn.MIN_SIZE, convention.min_proposal_side),
+        pixel_offset=convention.pixel_offset,
     )
     return ProposalSelection(settings, coder)
 
@@ -39,7 +40,8 @@ def build_proposal_network(
     """The network that MODEL.RPN describes, for features of ``in_channels`` channels."""
     rpn = cfg.MODEL.RPN
     check_strides("MODEL.RPN.ANCHOR_STRIDE", rpn.ANCHOR_STRIDE, levels)
-    coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+    offset = Convention.from_config(cfg).pixel_offset
+    coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0), pixel_offset=offset)
     anchor_generator = make_anchor_generator(cfg)
     num_anchors = anchor_generator.num_anchors_per_location
     return DenseStage(
@@ -61,4 +63,4 @@ def build_proposal_network(
     )
 
 
-RPN = Family(build_proposal_network, class_keys=(), gives_labels=False)
+RPN = Family(build_proposal_network, class_keys=(), gives_labels=False, has_rules=True)

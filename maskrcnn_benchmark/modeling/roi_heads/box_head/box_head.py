@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
@@ -64,13 +64,17 @@ class ROIBoxHead(ROIHead):
 @ROI_HEADS.register("box")
 def build_roi_box_head(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -> ROIBoxHead:
     """The box head that MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD describe."""
-    roi_heads = cfg.MODEL.ROI_HEADS
+    roi_heads, convention = cfg.MODEL.ROI_HEADS, Convention.from_config(cfg)
     extractor = make_extractor(cfg, "ROI_BOX_HEAD", ROI_BOX_FEATURE_EXTRACTORS, in_channels, spec)
-    box_coder = BoxCoder(weights=tuple(roi_heads.BBOX_REG_WEIGHTS))
+    box_coder = BoxCoder(
+        weights=tuple(roi_heads.BBOX_REG_WEIGHTS), pixel_offset=convention.pixel_offset
+    )
     settings = BoxSelectionSettings(
         score_threshold=roi_heads.SCORE_THRESH,
         nms_threshold=roi_heads.NMS,
         detections_per_image=roi_heads.DETECTIONS_PER_IMG,
+        min_side=convention.roi.min_side,
+        best_first=convention.best_first,
     )
     return ROIBoxHead(
         feature_extractor=extractor,

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.modeling.make_layers import (
-    GroupNormSettings,
     NormFactory,
     init_normal,
     make_conv,
     make_fc,
+    make_norm,
 )
 from maskrcnn_benchmark.modeling.poolers import Pooler, make_pooler
 from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS
@@ -114,10 +114,6 @@ def _init_conv(conv: nn.Conv2d) -> None:
     init_normal(conv, _CONV_INIT_STD)
 
 
-def _make_norm(cfg: CfgNode) -> NormFactory | None:
-    return GroupNormSettings.from_config(cfg) if cfg.MODEL.ROI_BOX_HEAD.USE_GN else None
-
-
 @ROI_BOX_FEATURE_EXTRACTORS.register("FPN2MLPFeatureExtractor")
 def build_fpn_2mlp(cfg: CfgNode, in_channels: int) -> FPN2MLPFeatureExtractor:
     """Two fully connected layers of MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM features."""
@@ -127,7 +123,7 @@ def build_fpn_2mlp(cfg: CfgNode, in_channels: int) -> FPN2MLPFeatureExtractor:
         in_channels=in_channels,
         pooled_side=head.POOLER_RESOLUTION,
         hidden_features=head.MLP_HEAD_DIM,
-        norm=_make_norm(cfg),
+        norm=make_norm(cfg, head),
     )
 
 
@@ -143,5 +139,5 @@ def build_fpn_xconv1fc(cfg: CfgNode, in_channels: int) -> FPNXconv1fcFeatureExtr
         conv_channels=head.CONV_HEAD_DIM,
         dilation=head.DILATION,
         hidden_features=head.MLP_HEAD_DIM,
-        norm=_make_norm(cfg),
+        norm=make_norm(cfg, head),
     )

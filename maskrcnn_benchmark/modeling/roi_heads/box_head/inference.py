@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
-from maskrcnn_benchmark.modeling.postprocessing import keep_best
+from maskrcnn_benchmark.modeling.postprocessing import keep_best, sort_by_score
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.boxlist_ops import boxlist_ml_nms
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_ml_nms, remove_small_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,15 @@ class BoxSelectionSettings:
         nms_threshold: of two boxes of one class with a higher IoU the worse one goes.
         detections_per_image: best boxes kept in an image; 0 keeps all. Ties at the cut-off are
             kept.
+        min_side: boxes with a shorter side go before the suppression, px.
+        best_first: boxes come by descending score, else as the suppression leaves them.
     """
 
     score_threshold: float
     nms_threshold: float
     detections_per_image: int
+    min_side: float = 0.0
+    best_first: bool = False
 
 
 class BoxPostProcessor:
@@ -67,19 +71,24 @@ class BoxPostProcessor:
         ]
 
     def _select(self, probs: Tensor, codes: Tensor, proposals: BoxList) -> BoxList:
+        settings = self.settings
         box_sets = codes.view(len(codes), codes.shape[1] // 4, 4)
         foreground = probs[:, 1:].t()  # (C - 1, K): candidates come class by class
-        class_inds, roi_inds = torch.nonzero(
-            foreground > self.settings.score_threshold, as_tuple=True
-        )
+        class_inds, roi_inds = torch.nonzero(foreground > settings.score_threshold, as_tuple=True)
         labels = class_inds + 1
         set_inds = labels.clamp(max=box_sets.shape[1] - 1)
         boxes = self.box_coder.decode(
             box_sets[roi_inds, set_inds], proposals.convert("xyxy").bbox[roi_inds]
         )  # (N, 4)
-        candidates = BoxList(boxes, proposals.size, mode="xyxy")
+        candidates = BoxList(
+            boxes, proposals.size, mode="xyxy", pixel_offset=proposals.pixel_offset
+        )
         candidates.add_field("labels", labels)
         candidates.add_field("scores", foreground[class_inds, roi_inds])
         candidates = candidates.clip_to_image(remove_empty=False)
-        kept = boxlist_ml_nms(candidates, self.settings.nms_threshold)
-        return keep_best(kept, self.settings.detections_per_image)
+        if settings.min_side > 0:
+            candidates = remove_small_boxes(candidates, settings.min_side)
+        kept = keep_best(
+            boxlist_ml_nms(candidates, settings.nms_threshold), settings.detections_per_image
+        )
+        return sort_by_score(kept) if settings.best_first else kept

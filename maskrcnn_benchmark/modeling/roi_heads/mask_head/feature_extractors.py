@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.layers import SpatialAttention
 from maskrcnn_benchmark.modeling.make_layers import (
-    GroupNormSettings,
     NormFactory,
     init_kaiming_normal,
     make_conv,
+    make_norm,
 )
 from maskrcnn_benchmark.modeling.poolers import Pooler, make_pooler
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS
@@ -84,7 +84,7 @@ def _build(
         in_channels=in_channels,
         conv_channels=head.CONV_LAYERS,
         dilation=head.DILATION,
-        norm=GroupNormSettings.from_config(cfg) if head.USE_GN else None,
+        norm=make_norm(cfg, head),
         attention=attention,
     )
 

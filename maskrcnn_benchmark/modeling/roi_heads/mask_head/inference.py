@@ -1,23 +1,35 @@
 """From mask logits to instance masks."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.config.convention import PasteName
 from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.predicted_masks import (
-    BoxMasks,
+from maskrcnn_benchmark.structures.paste_rules import (
+    LEGACY_PASTE,
     InclusivePaste,
     PasteRule,
     SubPixelPaste,
 )
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
+
+PASTES: Final[Mapping[PasteName, PasteRule | None]] = MappingProxyType(
+    {"own": None, "inclusive": LEGACY_PASTE}
+)
+"""Names of conventions -> rules; None: what boxes have by themselves."""
 
 
 def attach_masks(
-    detections: Sequence[BoxList], class_logits: Tensor, masker: "Masker | None" = None
+    detections: Sequence[BoxList],
+    class_logits: Tensor,
+    masker: "Masker | None" = None,
+    paste: PasteRule | None = None,
 ) -> list[BoxList]:
     """The detections with the field ``mask``: probabilities of their own class, inside the boxes.
 
@@ -25,10 +37,16 @@ def attach_masks(
         detections: one BoxList an image.
         class_logits: (R, M, M), of its own class, of all detections of all images in their order.
         masker: makes masks of the whole resized image of them, or None.
+        paste: how the masks are pasted otherwise than boxes of their kind have it, or None.
     """
     sizes = [len(boxes) for boxes in detections]
     probs = torch.split(class_logits.sigmoid()[:, None], sizes)
-    masks = masker(probs, detections) if masker else probs
+    masks: Sequence[Tensor | BoxMasks] = masker(probs, detections) if masker else probs
+    if paste and not masker:
+        masks = [
+            BoxMasks(each, boxes.convert("xyxy").bbox, boxes.size, paste)
+            for boxes, each in zip(detections, probs, strict=True)
+        ]
     return [
         boxes.with_field("mask", each.to(boxes.bbox.device))
         for boxes, each in zip(detections, masks, strict=True)

@@ -23,9 +23,14 @@ from maskrcnn_benchmark.modeling.roi_heads.head import (
     RoiOutput,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head import feature_extractors, predictors  # noqa: F401  # registers them
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker, attach_masks
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
+    PASTES,
+    Masker,
+    attach_masks,
+)
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner, mask_loss
 from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
+from maskrcnn_benchmark.structures.paste_rules import PasteRule
 
 
 class ROIMaskHead(ROIHead):
@@ -38,6 +43,7 @@ class ROIMaskHead(ROIHead):
         assigner: proposals and ground truth -> MaskTargets.
         shares_box_features: the extractor is the box head's, whose features are taken in training.
         masker: pastes the masks into images of the resized size in evaluation, or None.
+        paste: how masks become pixels where that is not what boxes have by themselves, or None.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class ROIMaskHead(ROIHead):
         assigner: MaskTargetAssigner,
         shares_box_features: bool = False,
         masker: Masker | None = None,
+        paste: PasteRule | None = None,
     ) -> None:
         super().__init__(
             feature_extractor=feature_extractor,
@@ -56,6 +63,7 @@ class ROIMaskHead(ROIHead):
         )
         self.assigner = assigner
         self.masker = masker
+        self.paste = paste
         self.predictor_takes_labels = accepts(predictor.forward, 2)
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
@@ -68,7 +76,7 @@ class ROIMaskHead(ROIHead):
             labels = torch.cat([boxes.get_field("labels") for boxes in inputs.boxes])
             features = self.extract(inputs, inputs.boxes)
             logits, prediction = self._segment(features, labels)
-            detections = attach_masks(inputs.boxes, logits, self.masker)
+            detections = attach_masks(inputs.boxes, logits, self.masker, self.paste)
             return RoiOutput(detections, {}, {MaskPrediction: prediction})
         # UPSTREAM(matched-only): the original runs the heads on all proposals, although only
         # the matched ones reach a loss; losses and gradients are the same.
@@ -117,4 +125,5 @@ def build_roi_mask_head(
         ),
         shares_box_features=extractor is box_extractor,
         masker=Masker(head.POSTPROCESS_MASKS_THRESHOLD) if head.POSTPROCESS_MASKS else None,
+        paste=PASTES[rules.paste],
     )

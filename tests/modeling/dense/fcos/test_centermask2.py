@@ -10,7 +10,7 @@ from maskrcnn_benchmark.config import ArchitectureSpec, get_default_config
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSHead, FCOSHeadSettings, FCOSOutputs
-from maskrcnn_benchmark.modeling.dense.fcos.inference import decode_level, root_score
+from maskrcnn_benchmark.modeling.dense.fcos.inference import ROOT, decode_level
 from maskrcnn_benchmark.modeling.dense.fcos.locations import compute_locations
 from maskrcnn_benchmark.modeling.dense.fcos.loss import FCOSLoss, mean_divisors, own_divisors
 from maskrcnn_benchmark.modeling.dense.fcos.targets import FCOSTargetAssigner, FCOSTargetSettings
@@ -37,7 +37,7 @@ def test_a_score_is_the_root_of_the_product():
     logits, centerness = torch.tensor([0.25, 0.5]).logit(), torch.tensor([0.81, 0.04]).logit()
     level = (logits.view(1, 1, 1, 2), torch.ones(1, 4, 1, 2), centerness.view(1, 1, 1, 2))
     locations = torch.tensor([[4.0, 4.0], [12.0, 4.0]])
-    (found,) = decode_level(level, locations, SelectionSettings(**LIMITS), score=root_score)
+    (found,) = decode_level(level, locations, SelectionSettings(**LIMITS), score=ROOT)
     scores = sorted(found.fields["scores"].tolist())
     assert scores == pytest.approx([math.sqrt(0.02), 0.45])
 

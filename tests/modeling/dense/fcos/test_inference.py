@@ -3,7 +3,7 @@ import math
 import torch
 
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
-from maskrcnn_benchmark.modeling.dense.fcos.inference import decode_boxes, decode_level
+from maskrcnn_benchmark.modeling.dense.fcos.inference import ROOT, decode_boxes, decode_level
 from maskrcnn_benchmark.modeling.dense.fcos.locations import compute_locations
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 
@@ -164,3 +164,22 @@ def test_decode_inverts_the_distances():
     locations = torch.tensor([[10.0, 20.0]])
     boxes = decode_boxes(locations, torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
     assert boxes.tolist() == [[9.0, 18.0, 13.0, 24.0]]
+
+
+def test_the_threshold_may_be_one_of_scores():
+    """Class probability 0.9 and centerness 0.4 or 0.1: scores 0.6 and 0.3."""
+    outputs = FCOSOutputs(
+        [torch.full((1, 1, 1, 2), logit(0.9))],
+        [torch.ones(1, 4, 1, 2)],
+        [torch.tensor([logit(0.4), logit(0.1)]).view(1, 1, 1, 2)],
+    )
+    settings = SelectionSettings(
+        score_threshold=0.5, pre_nms_top_n=9, nms_threshold=0.6, post_nms_top_n=9
+    )
+    locations = compute_locations(outputs.logits, (8,), 1)[0]
+    level = [field[0] for field in outputs]
+    (all_found,) = decode_level(level, locations, settings, score=ROOT)
+    assert len(all_found.boxes) == 2
+    (found,) = decode_level(level, locations, settings, score=ROOT, limits_score=True)
+    torch.testing.assert_close(found.fields["scores"], torch.tensor([0.6]))
+    assert found.boxes.tolist() == [[3, 3, 5, 5]]

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config import ConfigError
+from maskrcnn_benchmark.config.convention import GridRules
 from maskrcnn_benchmark.modeling.dense.fcos.locations import (
     check_dense_points,
     compute_locations,
@@ -50,3 +51,11 @@ def test_unknown_number_of_points_is_named():
 def test_levels_and_strides_must_agree():
     with pytest.raises(ConfigError, match=r"FPN_STRIDES.*\b1\b.*got 2"):
         compute_locations([torch.zeros(1, 1, 2, 2)], (8, 16), 1)
+
+
+def test_locations_may_lie_at_first_corners_and_share_the_image():
+    features = [torch.zeros(1, 1, 3, 4), torch.zeros(1, 1, 2, 2)]
+    rules = GridRules(pitch="image", centred=False)
+    fine, coarse = compute_locations(features, (8, 16), 1, rules)
+    assert fine[-1].tolist() == [24, 16]
+    assert coarse.tolist() == [[0, 0], [16, 0], [0, 12], [16, 12]]

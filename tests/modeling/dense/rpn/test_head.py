@@ -52,3 +52,14 @@ def test_the_number_of_anchors(options, num_anchors, expected):
     head = RPN_HEADS["SingleConvRPNHead"](cfg, 16, num_anchors)
     assert head.cls_logits.out_channels == expected
     assert head.bbox_pred.out_channels == expected * 4
+
+
+def test_a_tower_of_convolutions():
+    cfg = get_default_config()
+    cfg.merge_from_list(["MODEL.RPN.RPN_HEAD", "ConvTowerRPNHead", "MODEL.RPN.NUM_CONVS", 3])
+    head = RPN_HEADS.build(cfg.MODEL.RPN.RPN_HEAD, cfg, 8, 3)
+    logits, deltas = head([torch.rand(2, 8, 4, 5), torch.rand(2, 8, 1, 1)])
+    assert [tuple(level.shape) for level in logits] == [(2, 3, 4, 5), (2, 3, 1, 1)]
+    assert [tuple(level.shape) for level in deltas] == [(2, 12, 4, 5), (2, 12, 1, 1)]
+    convs = [name for name in head.state_dict() if name.startswith("conv") and "weight" in name]
+    assert convs == ["conv.0.weight", "conv.2.weight", "conv.4.weight"]

@@ -103,3 +103,14 @@ def test_no_gradient_flows_through_the_selection():
     processor = BoxPostProcessor(settings=BoxSelectionSettings(0.05, 0.5, 100), box_coder=CODER)
     (found,) = processor(logits, torch.zeros(2, 12), [boxlist([[0, 0, 9, 9]] * 2)])
     assert not found.scores.requires_grad
+
+
+def test_small_boxes_may_go_and_the_best_come_first():
+    boxes = torch.tensor([[0.0, 0, 30, 30], [50, 50, 50.5, 70]])
+    proposals = BoxList(boxes, SIZE_WH, pixel_offset=0)
+    probs = [[0.1, 0.2, 0.7], [0.1, 0.0, 0.9]]
+    (found,) = select(probs, [proposals], min_side=1.0, best_first=True)
+    assert found.labels.tolist() == [2, 1]
+    assert found.pixel_offset == 0
+    (found,) = select(probs, [proposals], best_first=True)
+    assert found.labels.tolist() == [2, 2, 1]
