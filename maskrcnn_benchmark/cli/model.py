@@ -1,13 +1,17 @@
 """The trained model that a command runs."""
 
-import os
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.config.shipped import find_config
-from maskrcnn_benchmark.engine.settings import load_checkpoint_settings, make_settings_final
+from maskrcnn_benchmark.config.shipped import MODELS, find_config
+from maskrcnn_benchmark.engine.settings import (
+    load_checkpoint_settings,
+    load_settings,
+    make_settings_final,
+)
 
 if TYPE_CHECKING:
     from maskrcnn_benchmark.config import CfgNode
@@ -17,23 +21,38 @@ if TYPE_CHECKING:
 def load_model_settings(
     model: str, config_file: str | None, device: str | None, opts: Sequence[str]
 ) -> "CfgNode":
-    """The final settings of the model in a file; arguments and errors as in ``load_predictor``."""
+    """The final settings of a model; arguments and errors as in ``load_predictor``."""
     path = Path(model).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"no such model: {model} (looked for {path.absolute()})")
-    own_file = find_config(config_file) if config_file else ""
-    cfg = load_checkpoint_settings(path, own_file, device)
+    shipped = MODELS.get(model)
+    if shipped is not None and shipped.is_trained and not path.exists():
+        cfg = load_settings(shipped.path, ["MODEL.DEVICE", device or _any_device()])
+    elif path.is_file():
+        own_file = find_config(config_file) if config_file else ""
+        cfg = load_checkpoint_settings(path, own_file, device)
+    else:
+        trained = [name for name, each in MODELS.items() if each.is_trained]
+        near = difflib.get_close_matches(model, trained, n=1) or trained[:1]
+        raise ConfigError(
+            f"no such model: {model} (looked for {path.absolute()}, and for the name of a "
+            f"trained one, such as {near[0]}; `centermask models` lists them)"
+        )
     cfg.merge_from_list(list(opts))
     return make_settings_final(cfg)
+
+
+def _any_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_predictor(
     model: str, config_file: str | None, device: str | None, opts: Sequence[str]
 ) -> "Predictor":
-    """The predictor of the model in a file.
+    """The predictor of the model in a file, or of one whose weights are downloaded.
 
     Args:
-        model: a checkpoint.
+        model: a checkpoint, or the short name of a trained model, as "torchvision-mask-rcnn".
         config_file: settings, for checkpoints that have none.
         device: "cpu", "cuda" or "cuda:N"; None takes a GPU if there is one.
         opts: names and values of settings in turn, over all others.
@@ -46,4 +65,4 @@ def load_predictor(
     # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
     from maskrcnn_benchmark.engine.predictor import Predictor
 
-    return Predictor.from_config(cfg, os.path.expanduser(model))
+    return Predictor.from_config(cfg, cfg.MODEL.WEIGHT)

@@ -2,7 +2,8 @@
 
 Parameters and GFLOPs (multiply-adds of one padded test image) were measured here. AP is on COCO, in
 percent, as the authors of the models published it. A model starts from ImageNet weights: those of
-torchvision and timm are downloaded, "bundled" ones are in the package.
+torchvision and timm are downloaded, "bundled" ones are in the package. Models of torchvision and
+detectron2 are trained: with their weights, which are downloaded, they find COCO's classes at once.
 
 For example:
   centermask models

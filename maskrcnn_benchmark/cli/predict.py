@@ -1,7 +1,8 @@
 """Draw what a trained model finds on photos, videos and cameras.
 
 SOURCES are photos, videos, folders (searched with their subfolders), patterns ("clips/*"), or the
-number of a camera (0 is the first; Ctrl-C ends it). MODEL, the checkpoint, is all it needs.
+number of a camera (0 is the first; Ctrl-C ends it). MODEL is a checkpoint, or the name of a trained
+model such as torchvision-mask-rcnn, whose weights are downloaded; it is all that is needed.
 Drawings go to --output, and so does what else is asked for:
   --save-json   predictions.json: COCO results, each with file name, class name and frame
   --save-masks  masks/PHOTO.png: pixels of the k-th object are k, the best is 1
@@ -44,7 +45,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("predict", __doc__)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="model_best.pth of a training")
+    add("model", metavar="MODEL", help="model_best.pth of a training, or a trained model's name")
     add("words", nargs="*", metavar="SOURCES [KEY VALUE]", help="then perhaps settings")
     add("--output", type=Path, default=Path("predictions"), metavar="DIR")
     add("--threshold", type=float, metavar="T", help="least score (default: the model's, or 0.5)")

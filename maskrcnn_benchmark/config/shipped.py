@@ -24,10 +24,12 @@ class ShippedModel:
         config: its file, below ``configs/``.
         weights: ImageNet weights that its body can start from, as in MODEL.WEIGHT; "" leaves those
             of the file.
+        is_trained: the file names weights of the whole model, which finds COCO's classes with them.
     """
 
     config: str
     weights: str = ""
+    is_trained: bool = False
 
     @property
     def path(self) -> Path:
@@ -55,6 +57,20 @@ def _centermask2(name: str, weights: str = "") -> ShippedModel:
     return ShippedModel(f"centermask2/centermask_{name}.yaml", weights)
 
 
+def _torchvision(name: str) -> ShippedModel:
+    return ShippedModel(f"torchvision/{name}.yaml", is_trained=True)
+
+
+def _detectron2(name: str) -> ShippedModel:
+    return ShippedModel(f"detectron2/{name}_FPN_3x.yaml", is_trained=True)
+
+
+_DETECTRON2: Final = {
+    f"detectron2-{kind.replace('_', '-')}-{short}": _detectron2(f"{kind}_{body}")
+    for kind in ("mask_rcnn", "keypoint_rcnn", "faster_rcnn", "retinanet")
+    for short, body in (("r50", "R_50"), ("r101", "R_101"), ("x101", "X_101_32x8d"))
+    if (kind, short) != ("retinanet", "x101")
+}
 MODELS: Final[Mapping[str, ShippedModel]] = MappingProxyType(
     {
         "centermask-lite-mv2": _lite("M_v2", _MOBILENET),
@@ -101,13 +117,22 @@ MODELS: Final[Mapping[str, ShippedModel]] = MappingProxyType(
                 "plus-r101": "plus_base",
             }.items()
         },
+        "torchvision-mask-rcnn": _torchvision("maskrcnn_resnet50_fpn"),
+        "torchvision-mask-rcnn-v2": _torchvision("maskrcnn_resnet50_fpn_v2"),
+        "torchvision-keypoint-rcnn": _torchvision("keypointrcnn_resnet50_fpn"),
+        "torchvision-faster-rcnn": _torchvision("fasterrcnn_resnet50_fpn"),
+        "torchvision-faster-rcnn-v2": _torchvision("fasterrcnn_resnet50_fpn_v2"),
+        "torchvision-retinanet": _torchvision("retinanet_resnet50_fpn"),
+        "torchvision-retinanet-v2": _torchvision("retinanet_resnet50_fpn_v2"),
+        "torchvision-fcos": _torchvision("fcos_resnet50_fpn"),
+        **_DETECTRON2,
         "faster-rcnn-r50": ShippedModel("e2e_faster_rcnn_R_50_FPN_1x.yaml", _R50),
         "faster-rcnn-r101": ShippedModel("e2e_faster_rcnn_R_101_FPN_1x.yaml", _R101),
         "retinanet-r50": ShippedModel("retinanet/retinanet_R-50-FPN_1x.yaml", _R50),
         "retinanet-r101": ShippedModel("retinanet/retinanet_R-101-FPN_1x.yaml", _R101),
     }
 )
-"""By short name; the last four find boxes without masks."""
+"""By short name."""
 
 
 def find_model(name: str) -> ShippedModel:
