@@ -63,7 +63,7 @@ def main(words: Sequence[str]) -> int:
     if not photos:
         raise ConfigError("PHOTOS: name image files; those in tar shards cannot be timed")
     cfg = load_model_settings(args.model, args.config_file, "cpu", args.opts)
-    contest = make_contest(cfg, args.model, args.modes)
+    contest = make_contest(cfg, args.modes)
     entries: list[dict[str, Any]] = []
     for entry, lines in _measure(args, contest, photos):
         entries.append(entry)
@@ -90,8 +90,8 @@ class Contest(NamedTuple):
     sides: tuple[int, int]
 
 
-def make_contest(cfg: CfgNode, model: str, modes: Sequence[str] | None) -> Contest:
-    """The model of a file in each mode.
+def make_contest(cfg: CfgNode, modes: Sequence[str] | None) -> Contest:
+    """The trained model of some settings in each mode.
 
     Raises:
         ConfigError: there is no such mode.
@@ -106,7 +106,7 @@ def make_contest(cfg: CfgNode, model: str, modes: Sequence[str] | None) -> Conte
     if unknown:
         known = ", ".join(sorted(INFERENCE_MODES))
         raise ConfigError(f"--modes: unknown {', '.join(unknown)}; known: {known}")
-    network = build_pretrained_model(cfg, CPU, model).eval()
+    network = build_pretrained_model(cfg, CPU, cfg.MODEL.WEIGHT).eval()
     contenders = {name: Contender.from_config(cfg, network, name) for name in names}
     sides = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     return Contest(contenders, Inputs.from_config(cfg, "pil"), network, sides)

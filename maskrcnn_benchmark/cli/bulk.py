@@ -94,7 +94,8 @@ def _predict(args: argparse.Namespace, files: ResultFiles, photos: Sequence[Bulk
     from maskrcnn_benchmark.prediction.bulk.run import run_bulk
 
     model = (args.model, args.config_file, args.device, tuple(args.opts))
-    cfg, threshold = load_model_settings(*model), _threshold(args)
+    cfg = load_model_settings(*model)
+    threshold = _threshold(args.threshold, cfg.MODEL.WEIGHT)
     claim(files, make_manifest(args, cfg, threshold), is_resumed=args.resume)
     make_work = functools.partial(_load_work, model, threshold, args.batch)
 
@@ -118,15 +119,16 @@ def _load_work(model: _Model, threshold: float, batch: int) -> "LocalWork":
     return LocalWork(load_predictor(*model), threshold, batch)
 
 
-def _threshold(args: argparse.Namespace) -> float:
-    """The given one, else the model's own."""
+def _threshold(given: float | None, weights: str) -> float:
+    """The given one, else the one that a file of weights says, else the usual one."""
     from maskrcnn_benchmark.engine.predictor import DEFAULT_SCORE_THRESHOLD
     from maskrcnn_benchmark.weights.description import find_description
 
-    description = find_description(args.model)
+    if given is not None:
+        return given
+    description = find_description(weights) if Path(weights).is_file() else None
     own = description.score_threshold if description else None
-    chosen = own if args.threshold is None else args.threshold
-    return DEFAULT_SCORE_THRESHOLD if chosen is None else float(chosen)
+    return DEFAULT_SCORE_THRESHOLD if own is None else own
 
 
 def make_manifest(args: argparse.Namespace, cfg: CfgNode, threshold: float) -> dict[str, Any]:
@@ -135,8 +137,10 @@ def make_manifest(args: argparse.Namespace, cfg: CfgNode, threshold: float) -> d
 
     settings = yaml.safe_load(cfg.dump())
     drop_local_settings(settings)
+    weights = Path(cfg.MODEL.WEIGHT)
     return {
-        "checkpoint": digest_of(Path(args.model)),
+        # A model that is downloaded is known by the name of its file.
+        "checkpoint": digest_of(weights) if weights.is_file() else cfg.MODEL.WEIGHT,
         "sources": args.sources,
         "threshold": threshold,
         "settings": settings,

@@ -81,6 +81,17 @@ def test_another_threshold_or_model_is_refused(model, photos, tmp_path, capsys):
         assert named in told.out + told.err
 
 
+def test_a_model_of_another_name_or_place_is_the_same_if_its_file_is(
+    model, photos, tmp_path, monkeypatch
+):
+    path, copy = tmp_path / "found.jsonl", tmp_path / "copy.pth"
+    copy.write_bytes(Path(model).read_bytes())
+    assert predict(model, photos, path, "--resume") == 0
+    assert predict(str(copy), photos, path, "--resume") == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert predict("~/copy.pth", photos, path, "--resume") == 0
+
+
 @pytest.mark.parametrize("words", [["--resume"], ["--ray", "2"], ["--batch", "2"]])
 def test_options_for_many_photos_need_a_file_for_the_results(photos, words, capsys):
     with pytest.raises(SystemExit, match="2"):
