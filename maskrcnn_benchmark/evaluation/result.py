@@ -77,7 +77,7 @@ class EvaluationResult:
             name = metric_names(task)[0]
             value = self.metrics[task].get(name)
             if value is not None:
-                return Headline(f"{task} {name}", value)
+                return Headline(f"{task} {name}", float(value))
         return None
 
     def table(self) -> str:
