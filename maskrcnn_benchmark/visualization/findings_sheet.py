@@ -31,6 +31,7 @@ class _Tile(NamedTuple):
     dataset: DetectionDataset
     finding: Finding
     place: Place
+    objects: Sequence[dict[str, Any]]
 
 
 def draw_findings(parts: Sequence[tuple[DetectionDataset, Sequence[Finding]]], path: Path) -> int:
@@ -58,11 +59,12 @@ def _chosen(
     """The first place of every finding, then the second, and so on; no photo twice in a finding."""
     queues = []
     for dataset, findings in parts:
+        objects = dataset.ground_truth()["annotations"]
         for finding in findings:
             if finding.severity != NOTE:
                 by_image = {place.image: place for place in reversed(finding.places)}
                 places = [place for image, place in sorted(by_image.items()) if image >= 0]
-                queues.append([_Tile(dataset, finding, place) for place in places])
+                queues.append([_Tile(dataset, finding, place, objects) for place in places])
     for depth in range(max(map(len, queues), default=0)):
         for queue in queues:
             yield from queue[depth : depth + 1]
@@ -96,8 +98,7 @@ def _picture(tile: _Tile) -> Image.Image:
     colour = dict(_SEVERITY_COLOURS)[tile.finding.severity]
     faulty = {place.annotation for place in tile.finding.places}
     image_id = tile.dataset.image_ids[tile.place.image]
-    entries = tile.dataset.ground_truth()["annotations"]
-    own = [entry for entry in entries if entry["image_id"] == image_id]
+    own = [entry for entry in tile.objects if entry["image_id"] == image_id]
     for entry in sorted(own, key=lambda one: one["id"] in faulty):
         is_faulty = entry["id"] in faulty
         _draw_object(pen, entry, scale, colour if is_faulty else _OTHERS, 3 if is_faulty else 1)

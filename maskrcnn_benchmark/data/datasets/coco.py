@@ -18,7 +18,7 @@ from PIL import Image
 from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
 from maskrcnn_benchmark.data.datasets.collector import Skipped, examples
 from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content, sorted_categories
-from maskrcnn_benchmark.data.datasets.interface import CROWD_LABEL, DetectionDataset
+from maskrcnn_benchmark.data.datasets.interface import CROWD_LABEL, DetectionDataset, with_new_ids
 from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
 from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, find_reader, read_content
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
@@ -173,10 +173,9 @@ class COCODataset(DetectionDataset):
         self._tell_unknown(names, set(known))
         other = copy.copy(self)
         own_ids = self.contiguous_category_id_to_json_id
-        ids = {label: own_ids[own] for own, label in known.items()}
-        unused = max([0, *own_ids.values()])
-        for number, label in enumerate(sorted(set(names) - set(ids)), start=1):
-            ids[label] = unused + number
+        given = {label: own_ids[own] for own, label in known.items()}
+        # Ids of classes that are left out are not used again.
+        ids = with_new_ids(given, names, own_ids.values())
         other.categories = dict(names)
         other.contiguous_category_id_to_json_id = ids
         other.json_category_id_to_contiguous_id = {i: label for label, i in ids.items()}

@@ -1,6 +1,7 @@
 """What every data set offers, and data sets written for the original made to offer it, too."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -105,10 +106,18 @@ class DetectionDataset(Dataset[Sample]):
             names: label (from 1) -> name.
 
         Raises:
-            DatasetError: the classes differ, and this kind of data set has no other labels.
+            DatasetError: not all of its classes have the labels that they have here, and this kind
+                of data set cannot give them others.
         """
-        if dict(names) == dict(self.categories):
-            return self
+        if all(names.get(label) == name for label, name in self.categories.items()):
+            if len(names) == len(self.categories):
+                return self
+            other = copy.copy(self)
+            other.categories = dict(names)
+            other.contiguous_category_id_to_json_id = with_new_ids(
+                self.contiguous_category_id_to_json_id, names
+            )
+            return other
         raise DatasetError(
             f"the data set {self.name} has the classes {_listed(self.categories)}, but the model "
             f"{_listed(names)}; data sets of the class {type(self).__name__} cannot be matched by "
@@ -234,6 +243,15 @@ def _with_offset(target: BoxList, pixel_offset: int) -> BoxList:
     if target.pixel_offset == pixel_offset:
         return target
     return target.with_pixel_offset(pixel_offset)
+
+
+def with_new_ids(
+    ids: Mapping[int, int], labels: Iterable[int], taken: Iterable[int] = ()
+) -> dict[int, int]:
+    """Label -> id as given, and for further labels ids that are neither given nor taken."""
+    further = sorted(set(labels) - set(ids))
+    last = max([0, *ids.values(), *taken])
+    return {**ids, **{label: last + i for i, label in enumerate(further, start=1)}}
 
 
 def _listed(classes: Mapping[int, str]) -> str:

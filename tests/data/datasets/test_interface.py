@@ -102,3 +102,21 @@ def test_each_data_set_makes_its_evaluator(tmp_path):
 def test_names_that_are_known_without_the_photos():
     assert PascalVOCDataset.known_categories(data_dir="gone", split="val")[20] == "tvmonitor"
     assert AdaptedDataset.known_categories(size=3) == {}
+
+
+def test_an_own_class_keeps_its_labels_and_gets_ids_for_more():
+    class Named(OldDataset):
+        categories = {1: "cat", 2: "dog"}
+        contiguous_category_id_to_json_id = {1: 30, 2: 10}
+
+    dataset = as_detection_dataset(Named(), "mine")
+    assert dataset.has_class_names
+    assert dataset.with_classes({1: "cat", 2: "dog"}) is dataset
+    more = dataset.with_classes({1: "cat", 2: "dog", 3: "cow"})
+    assert more.contiguous_category_id_to_json_id == {1: 30, 2: 10, 3: 31}
+    assert more.categories[3] == "cow"
+    assert dataset.categories == {1: "cat", 2: "dog"}
+    assert more[1][2] == 41
+    with pytest.raises(DatasetError, match=r"cat, dog.*model dog, cat.*with_classes"):
+        dataset.with_classes({1: "dog", 2: "cat"})
+    assert not as_detection_dataset(OldDataset(), "old", {1: "class 1"}).has_class_names
