@@ -63,6 +63,7 @@ def make_training(
         ConfigError: settings cannot be used, or do not fit the data.
         DatasetError: a data set cannot be used.
     """
+    validation = ValidationSettings.from_config(cfg)
     description = find_description(find_last_checkpoint(cfg.OUTPUT_DIR))
     classes = description.class_names() if description else {}
     with_tests = tests or cfg.SOLVER.TEST_PERIOD > 0
@@ -77,7 +78,7 @@ def make_training(
         return {}
     results = make_evaluations(cfg, model, run, datasets.test)
     if datasets.test:
-        path = ValidationSettings.from_config(cfg).result_path(Path(cfg.OUTPUT_DIR))
+        path = validation.result_path(Path(cfg.OUTPUT_DIR))
         note_threshold(path, results[cfg.DATASETS.TEST[0]])
     return results
 
