@@ -61,3 +61,13 @@ def test_boxes_without_outlines_name_all_that_has_to_be_set(tmp_path, model):
     assert "MODEL.MASK_ON" in words
     assert settings("--data", data, "--model", model, *words).MODEL.NUM_CLASSES == 3
     assert settings("--data", data, "--model", "faster-rcnn-r50").MODEL.NUM_CLASSES == 3
+
+
+def test_the_best_is_kept_and_patience_is_what_was_said(tmp_path):
+    data = write_roboflow(tmp_path / "photos")
+    cfg = settings("--data", data)
+    assert (cfg.SOLVER.KEEP_BEST, cfg.SOLVER.EARLY_STOP_PATIENCE) == (True, 0)
+    assert cfg.SOLVER.TEST_PERIOD > 0
+    assert settings("--data", data, "--patience", 3).SOLVER.EARLY_STOP_PATIENCE == 3
+    with pytest.raises(SystemExit):
+        settings("--data", data, "--patience", 0)
