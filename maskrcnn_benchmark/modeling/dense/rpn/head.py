@@ -84,5 +84,6 @@ def build_single_conv_rpn_head(
 @RPN_HEADS.register("ConvTowerRPNHead")
 def build_conv_tower_rpn_head(cfg: CfgNode, in_channels: int, num_anchors: int) -> RPNHead:
     """The head with MODEL.RPN.NUM_CONVS convolutions, each with ReLU, in front of its outputs."""
-    conv = make_tower(in_channels, cfg.MODEL.RPN.NUM_CONVS, std=_INIT_STD)
-    return RPNHead(conv=conv, in_channels=in_channels, num_anchors=num_anchors)
+    tower = make_tower(in_channels, cfg.MODEL.RPN.NUM_CONVS, std=_INIT_STD)
+    # The head computes the last ReLU itself; in place twice, it would have no gradient.
+    return RPNHead(conv=tower[:-1], in_channels=in_channels, num_anchors=num_anchors)

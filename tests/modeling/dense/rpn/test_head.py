@@ -63,3 +63,5 @@ def test_a_tower_of_convolutions():
     assert [tuple(level.shape) for level in deltas] == [(2, 12, 4, 5), (2, 12, 1, 1)]
     convs = [name for name in head.state_dict() if name.startswith("conv") and "weight" in name]
     assert convs == ["conv.0.weight", "conv.2.weight", "conv.4.weight"]
+    sum(level.sum() for level in logits).backward()
+    assert head.conv[0].weight.grad.abs().max() > 0
