@@ -18,8 +18,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from maskrcnn_benchmark.cli.arguments import make_parser
+
+_PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
@@ -30,7 +33,12 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("--format", default="", metavar="F", help="if looking does not tell")
     add("--sheet", type=Path, metavar="FILE", help="draw the worst photos into a picture")
     add("--fix", type=Path, metavar="DIR", help="write a cleaned copy to a new folder")
-    return parser.parse_args(words)
+    args = parser.parse_args(words)
+    if args.sheet and args.sheet.suffix.lower() not in _PICTURES:
+        parser.error(f"--sheet: expected a name that ends in {', '.join(_PICTURES)}")
+    if args.fix and args.fix.exists() and (args.fix.is_file() or any(args.fix.iterdir())):
+        parser.error(f"--fix: expected a new or empty folder, got {args.fix}")
+    return args
 
 
 def main(words: Sequence[str]) -> int:
@@ -61,5 +69,6 @@ def main(words: Sequence[str]) -> int:
     num_warnings = sum(finding.severity == "warning" for finding in findings)
     is_fine = all(part.report.is_fine for part in parts.values())
     verdict = "Nothing found that cannot be used" if is_fine else "There are errors"
-    sys.stdout.write(f"\n{verdict}; {num_warnings} warnings\n")
+    plural = "" if num_warnings == 1 else "s"
+    sys.stdout.write(f"\n{verdict}; {num_warnings} warning{plural}\n")
     return 0 if is_fine else 1

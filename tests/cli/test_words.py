@@ -1,5 +1,7 @@
 """Help, wrong words and the list of models: answered at once, without PyTorch."""
 
+import re
+
 import pytest
 
 from maskrcnn_benchmark.cli import COMMANDS, main
@@ -64,3 +66,13 @@ def test_settings_start_at_the_first_name_of_one():
     assert split_settings(words[:1] + words[2:]) == (["a.jpg", words[2]], words[3:])
     assert split_settings(["SEED", "1"]) == ([], ["SEED", "1"])
     assert split_settings([]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--sheet", "worst.doc"], "--sheet: .*png"), (["--fix", "."], "--fix: .*empty folder")],
+)
+def test_places_that_check_data_cannot_write_to(words, told, capsys):
+    with pytest.raises(SystemExit):
+        main(["check-data", "photos", *words])
+    assert re.search(told, capsys.readouterr().err)
