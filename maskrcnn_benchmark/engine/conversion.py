@@ -1,7 +1,9 @@
 """Weight files of one program written for another."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ from maskrcnn_benchmark.config.weight_settings import (
 from maskrcnn_benchmark.engine.forward import build_model
 from maskrcnn_benchmark.engine.settings import make_settings_final
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.description import DESCRIPTION_ENTRY, find_description
 from maskrcnn_benchmark.weights.export import export_body
 from maskrcnn_benchmark.weights.files import write_safetensors, write_torch_file
 from maskrcnn_benchmark.weights.library import build_library_network
@@ -73,7 +76,12 @@ def make_checkpoint(cfg: CfgNode, target: Path) -> None:
     tensors = model.state_dict()
     settings = WeightSettings.from_config(cfg)
     loaded = {name: tensors[name] for name in report.loaded}
-    write_torch_file({"model": loaded, SETTINGS_ENTRY: settings.by_key()}, target)
+    content: dict[str, Any] = {"model": loaded, SETTINGS_ENTRY: settings.by_key()}
+    described = find_description(cfg.MODEL.WEIGHT)
+    if described is not None and report.is_exact:
+        # The same model, which keeps its classes.
+        content[DESCRIPTION_ENTRY] = replace(described, config=cfg.dump()).as_entry()
+    write_torch_file(content, target)
     what = "the whole model" if report.is_exact else "a part of the model"
     logger.info("%s: wrote %d tensors, %s", target, len(report.loaded), what)
     logger.info("Recorded in it: %s", settings.as_options())

@@ -11,6 +11,7 @@ from maskrcnn_benchmark.config import CfgNode, ConfigError, get_default_config
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.description import Category, read_description
 from maskrcnn_benchmark.weights.load_report import CheckpointError
 from maskrcnn_benchmark.weights.sources import make_settings_match_weights
 from tests.contract.source_tree import ROOT
@@ -169,3 +170,15 @@ def test_a_name_of_another_format_is_refused(torchvision_file: Path, tmp_path: P
         with pytest.raises(CheckpointError, match=rf"\.pth.*{ending}"):
             _convert(torchvision_file, tmp_path / f"c{ending}")
         assert not (tmp_path / f"c{ending}").exists()
+
+
+def test_a_checkpoint_of_ours_keeps_its_classes(tmp_path: Path):
+    cfg = _config(tmp_path / "none")
+    cfg.MODEL.NUM_CLASSES = cfg.MODEL.FCOS.NUM_CLASSES = cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES = 3
+    model = build_detection_model(cfg)
+    categories = [Category(4, "bolt"), Category(9, "nut")]
+    DetectronCheckpointer(cfg, model, save_dir=tmp_path, categories=categories).save("own")
+    _convert(tmp_path / "own.pth", tmp_path / "shipped.pth", "MODEL.NUM_CLASSES", 3)
+    described = read_description(tmp_path / "shipped.pth")
+    assert described.categories == tuple(categories)
+    assert described.settings().MODEL.NUM_CLASSES == 3
