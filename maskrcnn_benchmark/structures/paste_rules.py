@@ -105,7 +105,7 @@ class SubPixelPaste(PasteRule):
     x2 - x1, and the pixel (row i, column j) has its centre at (j + 0.5, i + 0.5).
 
     Args:
-        threshold: pixels of at least this are 1.
+        threshold: pixels of at least this are 1; below 0 as for ``InclusivePaste``.
     """
 
     threshold: float = MASK_THRESHOLD
@@ -113,7 +113,10 @@ class SubPixelPaste(PasteRule):
     def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
         """See ``PasteRule``; boxes are half-open, and those without extent stay empty."""
         for x0, y0, columns in sub_pixel_parts(masks, boxes, size):
-            yield PastedMask(x0, y0, (columns >= self.threshold).view(np.uint8).T)
+            if self.threshold < 0:
+                yield PastedMask(x0, y0, (columns * 255).astype(np.uint8).T)
+            else:
+                yield PastedMask(x0, y0, (columns >= self.threshold).view(np.uint8).T)
 
 
 LEGACY_PASTE: Final = InclusivePaste()

@@ -62,12 +62,24 @@ class Masker:
     Args:
         threshold: probability above which a pixel belongs to the instance; below 0 pixels are the
             probabilities themselves, times 255, for viewing.
-        padding: px added around the M x M map before it is resized, where boxes are inclusive.
+        padding: px added around the M x M map before it is resized, by the inclusive rule.
+        paste: name of the rule, as in ``PASTES``.
+        clips: masks are squeezed into what the image has of their boxes, as ``clip_detections``
+            has it.
     """
 
-    def __init__(self, threshold: float = MASK_THRESHOLD, padding: int = MASK_PADDING) -> None:
+    def __init__(
+        self,
+        threshold: float = MASK_THRESHOLD,
+        padding: int = MASK_PADDING,
+        *,
+        paste: PasteName = "own",
+        clips: bool = False,
+    ) -> None:
         self.threshold = threshold
         self.padding = padding
+        self.paste = paste
+        self.clips = clips
 
     def __call__(
         self, masks: Tensor | Sequence[Tensor], boxes: BoxList | Sequence[BoxList]
@@ -85,12 +97,13 @@ class Masker:
         per_image = [masks] if isinstance(masks, Tensor) else list(masks)
         if len(boxlists) != len(per_image):
             raise ValueError(f"masks of {len(per_image)} images for boxes of {len(boxlists)}")
-        rules: Mapping[int, PasteRule] = {
-            LEGACY_PIXEL_OFFSET: InclusivePaste(self.threshold, self.padding),
-            0: SubPixelPaste(self.threshold),
-        }
-        masks_of_images = (
-            BoxMasks(probs, each.convert("xyxy").bbox, each.size, rules[each.pixel_offset])
-            for probs, each in zip(per_image, boxlists, strict=True)
-        )
-        return [each.planes()[:, None] for each in masks_of_images]
+        return [self._planes(*image) for image in zip(per_image, boxlists, strict=True)]
+
+    def _planes(self, probs: Tensor, boxes: BoxList) -> Tensor:
+        if self.clips:
+            boxes = boxes.clip_to_image(remove_empty=False)
+        is_inclusive = self.paste == "inclusive" or boxes.pixel_offset == LEGACY_PIXEL_OFFSET
+        rule: PasteRule = SubPixelPaste(self.threshold)
+        if is_inclusive:
+            rule = InclusivePaste(self.threshold, self.padding)
+        return BoxMasks(probs, boxes.convert("xyxy").bbox, boxes.size, rule).planes()[:, None]

@@ -108,11 +108,15 @@ def build_roi_mask_head(
     box_extractor: nn.Module | None = None,
 ) -> ROIMaskHead:
     """The mask head that MODEL.ROI_MASK_HEAD describes."""
-    rules = Convention.from_config(cfg).roi
+    convention = Convention.from_config(cfg)
+    rules = convention.roi
     head, roi_heads = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.ROI_HEADS
     max_positives = int(roi_heads.BATCH_SIZE_PER_IMAGE * roi_heads.POSITIVE_FRACTION)
     extractor = make_extractor(
         cfg, "ROI_MASK_HEAD", ROI_MASK_FEATURE_EXTRACTORS, in_channels, spec, box_extractor
+    )
+    masker = Masker(
+        head.POSTPROCESS_MASKS_THRESHOLD, paste=rules.paste, clips=convention.clips_detections
     )
     return ROIMaskHead(
         feature_extractor=extractor,
@@ -124,6 +128,6 @@ def build_roi_mask_head(
             max_matches=max_positives if rules.samples_positives else None,
         ),
         shares_box_features=extractor is box_extractor,
-        masker=Masker(head.POSTPROCESS_MASKS_THRESHOLD) if head.POSTPROCESS_MASKS else None,
+        masker=masker if head.POSTPROCESS_MASKS else None,
         paste=PASTES[rules.paste],
     )

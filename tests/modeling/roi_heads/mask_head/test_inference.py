@@ -58,6 +58,36 @@ def test_a_threshold_below_zero_shows_the_probabilities():
     assert pasted.count_nonzero() == 28 * 28
 
 
+def test_masks_are_squeezed_into_what_the_image_has_of_their_boxes():
+    left_half = torch.zeros(1, 1, 28, 28)
+    left_half[..., :14] = 1
+    boxes = BoxList(torch.tensor([[-16.0, 0.0, 16.0, 8.0]]), (32, 8), pixel_offset=0)
+    (outside,) = Masker()([left_half], boxes)
+    (squeezed,) = Masker(clips=True)([left_half], boxes)
+    assert outside.sum() == 0
+    assert squeezed[0, 0, :, :8].all()
+    assert squeezed.sum() == 8 * 8
+    far = BoxList(torch.tensor([[40.0, 0.0, 50.0, 8.0]]), (32, 8), pixel_offset=0)
+    (nothing,) = Masker(clips=True)([left_half], far)
+    assert nothing.sum() == 0
+
+
+def test_the_rule_may_be_another_than_that_of_the_boxes():
+    probabilities = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([[3.3, 2.7, 20.6, 11.2]])
+    half_open = BoxList(corners, (32, 16), pixel_offset=0)
+    (ours,) = Masker(paste="inclusive")(probabilities, half_open)
+    assert torch.equal(ours, Masker()(probabilities, BoxList(corners, (32, 16)))[0])
+    assert not torch.equal(ours, Masker()(probabilities, half_open)[0])
+
+
+def test_half_open_boxes_show_probabilities_below_zero_too():
+    boxes = BoxList(torch.tensor([[4.0, 2.0, 12.0, 10.0]]), (16, 12), pixel_offset=0)
+    (shown,) = Masker(threshold=-1)(torch.full((1, 1, 28, 28), 0.5), boxes)
+    assert shown[0, 0, 2:10, 4:12].eq(127).all()
+    assert shown.count_nonzero() == 8 * 8
+
+
 def test_different_numbers_of_images_are_refused():
     with pytest.raises(ValueError, match=r"masks .*\b2\b.*boxes .*\b1\b"):
         Masker()([torch.zeros(0, 1, 28, 28)] * 2, [make_detections([])])
