@@ -99,6 +99,22 @@ class RoIRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TwoStageRules:
+    """Losses of RPN and box head. The defaults are the original's.
+
+    Attributes:
+        rpn_beta: width of the quadratic part of the RPN's box loss; 0: there is none.
+        counts_wanted: the RPN's losses are divided by the anchors that it is to sample, not by
+            those that there are.
+        box_beta: as ``rpn_beta``, of the box head's.
+    """
+
+    rpn_beta: float = 1 / 9
+    counts_wanted: bool = False
+    box_beta: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Convention:
     """The rules of one generation. The defaults are the original's.
 
@@ -119,6 +135,7 @@ class Convention:
         grid: see ``GridRules``.
         fcos: see ``FCOSRules``.
         roi: see ``RoIRules``.
+        two_stage: see ``TwoStageRules``.
         settings: those with keys of their own that go with the rules: full name -> value. A file
             or command line that chooses the convention sets them, unless it gives them itself.
     """
@@ -134,6 +151,7 @@ class Convention:
     grid: GridRules = field(default_factory=GridRules)
     fcos: FCOSRules = field(default_factory=FCOSRules)
     roi: RoIRules = field(default_factory=RoIRules)
+    two_stage: TwoStageRules = field(default_factory=TwoStageRules)
     settings: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -177,6 +195,7 @@ DETECTRON2: Final = Convention(
         min_mask_side=0.1,
         area_ratio="shoelace",
     ),
+    two_stage=TwoStageRules(rpn_beta=0.0, counts_wanted=True, box_beta=0.0),
     settings=MappingProxyType(
         {
             # To the digit of the other program: "fast" rounds otherwise, and roots of scores show
@@ -201,6 +220,7 @@ TORCHVISION: Final = Convention(
     grid=GridRules(anchors="whole", pitch="image", centred=False),
     fcos=FCOSRules(distances="relu_strides", score="root", limits_score=True, loss_in_strides=True),
     roi=RoIRules(min_side=1e-2, paste="inclusive"),
+    two_stage=TwoStageRules(box_beta=1 / 9),
     settings=MappingProxyType(
         {
             "INPUT.RESIZE_RULE": "shorter_side_floats",

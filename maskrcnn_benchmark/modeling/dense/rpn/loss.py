@@ -36,6 +36,8 @@ class RPNLoss:
         coder: encodes ground truths relative to anchors.
         straddle_thresh: px by which anchors that count may stick out of the image; negative: all
             count.
+        beta: of ``smooth_l1_loss``.
+        num_wanted: anchors of an image by which losses are divided; None: those sampled.
     """
 
     def __init__(
@@ -45,11 +47,15 @@ class RPNLoss:
         sampler: BalancedPositiveNegativeSampler,
         coder: BoxCoder,
         straddle_thresh: float,
+        beta: float = _SMOOTH_L1_BETA,
+        num_wanted: int | None = None,
     ) -> None:
         self.matcher = matcher
         self.sampler = sampler
         self.coder = coder
         self.straddle_thresh = straddle_thresh
+        self.beta = beta
+        self.num_wanted = num_wanted
 
     def __call__(
         self,
@@ -57,7 +63,7 @@ class RPNLoss:
         anchors: Sequence[Tensor],
         targets: Sequence[BoxList],
     ) -> dict[str, Tensor]:
-        """Scalars ``loss_objectness`` and ``loss_rpn_box_reg``, over the number of sampled anchors.
+        """Scalars ``loss_objectness`` and ``loss_rpn_box_reg``, over the number of anchors.
 
         Where nothing is sampled, or nothing positive, they are zeros that keep the graph.
 
@@ -80,14 +86,14 @@ class RPNLoss:
         deltas = flatten_levels(outputs.deltas, 4).flatten(0, 1)[positive_inds]
         is_positive = torch.zeros_like(logits)
         is_positive[: len(positive_inds)] = 1
-        num_sampled = max(len(sampled_inds), 1)
+        num_anchors = max(len(sampled_inds), 1)
+        if self.num_wanted is not None:
+            num_anchors = max(self.num_wanted * len(targets), 1)
         loss_objectness = F.binary_cross_entropy_with_logits(logits, is_positive, reduction="sum")
-        loss_box = smooth_l1_loss(
-            deltas, codes.to(deltas), beta=_SMOOTH_L1_BETA, size_average=False
-        )
+        loss_box = smooth_l1_loss(deltas, codes.to(deltas), beta=self.beta, size_average=False)
         return {
-            "loss_objectness": loss_objectness / num_sampled,
-            "loss_rpn_box_reg": loss_box / num_sampled,
+            "loss_objectness": loss_objectness / num_anchors,
+            "loss_rpn_box_reg": loss_box / num_anchors,
         }
 
     def _labels(

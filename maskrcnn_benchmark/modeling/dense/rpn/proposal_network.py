@@ -40,8 +40,9 @@ def build_proposal_network(
     """The network that MODEL.RPN describes, for features of ``in_channels`` channels."""
     rpn = cfg.MODEL.RPN
     check_strides("MODEL.RPN.ANCHOR_STRIDE", rpn.ANCHOR_STRIDE, levels)
-    offset = Convention.from_config(cfg).pixel_offset
-    coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0), pixel_offset=offset)
+    convention = Convention.from_config(cfg)
+    rules = convention.two_stage
+    coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0), pixel_offset=convention.pixel_offset)
     anchor_generator = make_anchor_generator(cfg)
     num_anchors = anchor_generator.num_anchors_per_location
     return DenseStage(
@@ -57,6 +58,8 @@ def build_proposal_network(
             ),
             coder=coder,
             straddle_thresh=rpn.STRADDLE_THRESH,
+            beta=rules.rpn_beta,
+            num_wanted=rpn.BATCH_SIZE_PER_IMAGE if rules.counts_wanted else None,
         ),
         select_train=_make_selection(cfg, coder, is_train=True) if spec.roi_heads else None,
         select_test=_make_selection(cfg, coder, is_train=False),

@@ -1,6 +1,9 @@
 """The box head: features, classes and offsets, then losses or detections."""
 
-from torch import nn
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
@@ -18,7 +21,11 @@ from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import (
     BoxPostProcessor,
     BoxSelectionSettings,
 )
-from maskrcnn_benchmark.modeling.roi_heads.box_head.loss import BoxTargetAssigner, box_losses
+from maskrcnn_benchmark.modeling.roi_heads.box_head.loss import (
+    BoxTargetAssigner,
+    BoxTargets,
+    box_losses,
+)
 from maskrcnn_benchmark.modeling.roi_heads.head import BoxFeatures, ROIHead, RoiInputs, RoiOutput
 from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
 
@@ -31,6 +38,7 @@ class ROIBoxHead(ROIHead):
         predictor: features -> class logits and box offsets, as in ``BoxPrediction``.
         assigner: proposals and ground truth -> BoxTargets.
         post_processor: prediction and proposals -> detections.
+        losses: prediction and BoxTargets -> losses by name, as ``box_losses``.
     """
 
     def __init__(
@@ -40,10 +48,12 @@ class ROIBoxHead(ROIHead):
         predictor: nn.Module,
         assigner: BoxTargetAssigner,
         post_processor: BoxPostProcessor,
+        losses: Callable[[Tensor, Tensor, BoxTargets], dict[str, Tensor]] = box_losses,
     ) -> None:
         super().__init__(feature_extractor=feature_extractor, predictor=predictor)
         self.assigner = assigner
         self.post_processor = post_processor
+        self.losses = losses
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
         """``loss_classifier`` and ``loss_box_reg`` of a sample of the proposals, or detections.
@@ -57,7 +67,7 @@ class ROIBoxHead(ROIHead):
         targets = self.assigner(inputs.boxes, inputs.targets)
         encoded = self.extract(inputs, targets.proposals).encoded
         class_logits, offsets = self.predictor(encoded)
-        losses = box_losses(class_logits, offsets, targets)
+        losses = self.losses(class_logits, offsets, targets)
         return RoiOutput(targets.proposals, losses, {BoxFeatures: BoxFeatures(encoded)})
 
 
@@ -89,4 +99,5 @@ def build_roi_box_head(cfg: CfgNode, in_channels: int, spec: ArchitectureSpec) -
             box_coder=box_coder,
         ),
         post_processor=BoxPostProcessor(settings=settings, box_coder=box_coder),
+        losses=partial(box_losses, beta=convention.two_stage.box_beta),
     )

@@ -92,7 +92,11 @@ class BoxTargetAssigner:
 
 
 def box_losses(
-    class_logits: Tensor, box_regression: Tensor, targets: BoxTargets
+    class_logits: Tensor,
+    box_regression: Tensor,
+    targets: BoxTargets,
+    *,
+    beta: float = _SMOOTH_L1_BETA,
 ) -> dict[str, Tensor]:
     """``loss_classifier`` and ``loss_box_reg``; zeros tied to the graph without rois.
 
@@ -102,6 +106,7 @@ def box_losses(
         class_logits: (R, C).
         box_regression: (R, 4 * B) offsets.
         targets: what they should be.
+        beta: of ``smooth_l1_loss``.
     """
     num_rois = max(len(targets.labels), 1)
     classification = F.cross_entropy(class_logits, targets.labels, reduction="sum") / num_rois
@@ -111,7 +116,7 @@ def box_losses(
     regression = smooth_l1_loss(
         box_sets[positive_inds, set_inds],
         targets.box_codes[positive_inds],
-        beta=_SMOOTH_L1_BETA,
+        beta=beta,
         size_average=False,
     )
     return {"loss_classifier": classification, "loss_box_reg": regression / num_rois}

@@ -21,12 +21,13 @@ COARSE = torch.tensor([[0.0, 0, 15, 15]])
 IMAGE_HW = (16, 32)
 
 
-def make_loss(batch_size=256, straddle_thresh=0):
+def make_loss(batch_size=256, straddle_thresh=0, **rules):
     return RPNLoss(
         matcher=Matcher(0.7, 0.3, allow_low_quality_matches=True),
         sampler=BalancedPositiveNegativeSampler(batch_size, 0.5),
         coder=CODER,
         straddle_thresh=straddle_thresh,
+        **rules,
     )
 
 
@@ -147,3 +148,14 @@ def test_nothing_sampled_gives_zeros_with_gradients():
 def test_no_images():
     losses = run(make_loss(), make_outputs(0), [])
     assert [value.item() for value in losses.values()] == [0, 0]
+
+
+def test_other_rules_divide_by_the_anchors_wanted_and_have_no_quadratic_part():
+    outputs = make_outputs(1)
+    target = make_target([[8.0, 0, 15, 7]])
+    losses = run(make_loss(beta=0.0, num_wanted=256), outputs, [target])
+    logits = torch.cat([level.flatten() for level in outputs.logits])
+    labels = torch.tensor([0.0, 1, 0, 0, 0])
+    total = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+    assert_close(losses["loss_objectness"], total / 256)
+    assert_close(losses["loss_rpn_box_reg"], outputs.deltas[0][0, :, 0, 1].abs().sum() / 256)

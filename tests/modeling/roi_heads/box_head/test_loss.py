@@ -101,6 +101,14 @@ def test_losses_by_hand(agnostic):
     assert losses["loss_box_reg"].item() == pytest.approx((0.125 + 2.5 + 0.5) / 2)
 
 
+@pytest.mark.parametrize(("beta", "expected"), [(0.0, 4.5), (1 / 9, 4.5 - 3 / 18)])
+def test_the_quadratic_part_has_the_width_that_is_asked_for(beta, expected):
+    regression = torch.zeros(1, 8)
+    regression[0, 4:] = torch.tensor([0.5, 3.0, 0.0, -1.0])
+    losses = box_losses(torch.zeros(1, 2), regression, make_targets([1], [[0.0] * 4]), beta=beta)
+    assert losses["loss_box_reg"].item() == pytest.approx(expected)
+
+
 def test_each_class_trains_its_own_offsets():
     regression = torch.zeros(2, 12, requires_grad=True)
     targets = make_targets([1, 2], [[1.0, 0, 0, 0], [0, 0, 0, 1.0]])
