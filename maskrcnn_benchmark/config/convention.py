@@ -122,6 +122,8 @@ class Convention:
         pixel_offset: what a box adds to x2 - x1 to get its width: 1, corners are the first and the
             last pixel; 0, corners are edges. Every ``BoxList`` carries it, so that areas, IoUs,
             suppression, clipping, flips, pasted masks and results follow.
+        keypoint_offset: the same of keypoints: 1, coordinates count pixels; 0, a pixel's centre
+            lies half a pixel behind its first corner.
         clips_candidates: one-stage detectors clip boxes to the image before they suppress any.
         clips_detections: the model's detections are clipped to the image, and dropped where
             nothing is left, as the last step.
@@ -141,6 +143,7 @@ class Convention:
     """
 
     pixel_offset: int = 1
+    keypoint_offset: int = 1
     clips_candidates: bool = True
     clips_detections: bool = False
     best_first: bool = False
@@ -172,6 +175,7 @@ _ANY_EXTENT: Final = 1e-30
 
 DETECTRON2: Final = Convention(
     pixel_offset=0,
+    keypoint_offset=0,
     clips_candidates=False,
     clips_detections=True,
     best_first=True,

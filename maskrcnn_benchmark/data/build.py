@@ -86,7 +86,8 @@ def make_datasets(
     spec = ArchitectureSpec.from_config(cfg)
     wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
     wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
-    pixel_offset = Convention.from_config(cfg).pixel_offset
+    convention = Convention.from_config(cfg)
+    pixel_offset = convention.pixel_offset
     read = ContentReader() if read is None else read
     made = _make_each(cfg, spec, wanted, pixel_offset, read)
     read.forget()
@@ -96,6 +97,7 @@ def make_datasets(
         _check_fit(spec, dataset, is_train, options_without_masks(cfg))
         dataset.needed_side = make_needed_side(cfg, is_train)
         dataset.pixel_offset = pixel_offset
+        dataset.keypoint_offset = convention.keypoint_offset
         dataset.gives_crowds = is_train and spec.learns_crowds
         dataset.gives_bitmaps = is_train and make_needs_bitmaps(cfg)
     return Datasets(

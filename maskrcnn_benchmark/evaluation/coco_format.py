@@ -11,7 +11,9 @@ field is missing or a label is unknown.
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.keypoint import Keypoints
 
 Result: TypeAlias = dict[str, Any]
 
@@ -40,9 +42,13 @@ def mask_results(
 def keypoint_results(
     image_id: int, detections: BoxList, json_category_ids: Mapping[int, int]
 ) -> list[Result]:
-    """The ``keypoints`` results of the field of that name, scored by ``scores``."""
+    """The ``keypoints`` results of the field of that name, scored by ``scores``.
+
+    Coordinates count pixels, as those of COCO do.
+    """
     _check_field(detections, "keypoints", "keypoints")
-    points = detections.get_field("keypoints").keypoints.detach().cpu().flatten(1).tolist()
+    keypoints: Keypoints = detections.get_field("keypoints").with_pixel_offset(LEGACY_PIXEL_OFFSET)
+    points = keypoints.keypoints.detach().cpu().flatten(1).tolist()
     return _results(image_id, detections, json_category_ids, "keypoints", points)
 
 

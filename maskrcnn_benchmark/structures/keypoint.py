@@ -31,11 +31,14 @@ class Keypoints:
         keypoints: (K, P, 3) or (K, 3 P) x, y and visibility of each point.
         size: (w, h) of the image.
         mode: kept and handed on, as in the original; means nothing here.
+        pixel_offset: 1, coordinates count pixels, as in COCO's files; 0, they are lengths, and the
+            centre of the pixel i lies at i + 0.5.
 
     Attributes:
         keypoints: (K, P, 3) float32.
         size: (w, h).
         mode: as given.
+        pixel_offset: as given.
         extra_fields: tensors of first dimension K by name, such as "logits", (K, P) scores.
 
     Raises:
@@ -50,6 +53,8 @@ class Keypoints:
         keypoints: Tensor | np.ndarray[Any, Any] | Sequence[Any],
         size: tuple[int, int],
         mode: str | None = None,
+        *,
+        pixel_offset: int = LEGACY_PIXEL_OFFSET,
     ) -> None:
         points = torch.as_tensor(keypoints, dtype=torch.float32)
         num_points = len(self.FLIP_INDS) or points.numel() // (3 * max(len(points), 1))
@@ -60,6 +65,7 @@ class Keypoints:
         width, height = size
         self.size = (width, height)
         self.mode = mode
+        self.pixel_offset = pixel_offset
         self.extra_fields: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -98,6 +104,14 @@ class Keypoints:
         """
         return self.extra_fields[field]
 
+    def with_pixel_offset(self, pixel_offset: int) -> Self:
+        """The same points by another ``pixel_offset``; those without annotation stay at (0, 0)."""
+        if pixel_offset == self.pixel_offset:
+            return self
+        half = (self.pixel_offset - pixel_offset) / 2
+        moved = _zero_unlabelled(self.keypoints + self.keypoints.new_tensor([half, half, 0.0]))
+        return self._like(moved, pixel_offset=pixel_offset)
+
     def resize(self, size: tuple[int, int]) -> Self:
         """The points in the image resized to ``size`` (w, h)."""
         ratios = [new / old for new, old in zip(size, self.size, strict=True)]
@@ -126,7 +140,7 @@ class Keypoints:
             coordinates[:2] = coordinates[1::-1]
             return self._like(torch.stack(coordinates, dim=2), size=(height, width))
         axis = 0 if method == FLIP_LEFT_RIGHT else 1
-        coordinates[axis] = self.size[axis] - LEGACY_PIXEL_OFFSET - coordinates[axis]
+        coordinates[axis] = self.size[axis] - self.pixel_offset - coordinates[axis]
         return self._like(_zero_unlabelled(torch.stack(coordinates, dim=2)))
 
     def to(self, device: torch.device | str) -> Self:
@@ -140,8 +154,14 @@ class Keypoints:
         *,
         size: tuple[int, int] | None = None,
         fields: dict[str, Any] | None = None,
+        pixel_offset: int | None = None,
     ) -> Self:
-        made = type(self)(keypoints, self.size if size is None else size, self.mode)
+        made = type(self)(
+            keypoints,
+            self.size if size is None else size,
+            self.mode,
+            pixel_offset=self.pixel_offset if pixel_offset is None else pixel_offset,
+        )
         made.extra_fields = dict(self.extra_fields if fields is None else fields)
         return made
 

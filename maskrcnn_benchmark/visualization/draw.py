@@ -75,7 +75,8 @@ def draw_instances(
     for chip in reversed(chips):
         pen.rectangle(tuple(chip.box), outline=chip.colour, width=width)
     if scaled.has_field("keypoints"):
-        draw_skeletons(pen, scaled.get_field("keypoints"), colours, width)
+        keypoints = scaled.get_field("keypoints").with_pixel_offset(LEGACY_PIXEL_OFFSET)
+        draw_skeletons(pen, keypoints, colours, width)
     draw_chips(pen, chips, _length(_FONT, unit, scale), canvas_wh)
     return painted.reduce(scale) if scale > 1 else painted
 

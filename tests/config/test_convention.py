@@ -56,6 +56,7 @@ def test_no_rule_is_the_same_in_all():
         (LEGACY.grid, [other.grid for other in others]),
         (LEGACY.fcos, [other.fcos for other in others]),
         (LEGACY.roi, [other.roi for other in others]),
+        (LEGACY.two_stage, [other.two_stage for other in others]),
     ]
     for legacy, rivals in pairs:
         for name in type(legacy).__slots__:

@@ -143,3 +143,13 @@ def test_without_the_field():
     boxes = found(person()).copy_with_fields(["labels", "scores"])
     with pytest.raises(ValueError, match="'keypoints'"):
         keypoint_results(11, boxes, {2: 7})
+
+
+def test_results_count_pixels_whatever_the_detections_do():
+    boxes = BoxList([[0.0, 0.0, 40.0, 40.0]], (100, 80), pixel_offset=0)
+    boxes.add_field("labels", torch.tensor([1]))
+    boxes.add_field("scores", torch.tensor([0.9]))
+    points = torch.full((1, 17, 3), 20.5)
+    boxes.add_field("keypoints", PersonKeypoints(points, (100, 80), pixel_offset=0))
+    (result,) = keypoint_results(11, boxes, {1: 7})
+    assert result["keypoints"][:2] == [20.0, 20.0]

@@ -52,6 +52,25 @@ def test_other_shapes_are_refused():
     assert Keypoints(torch.zeros(2, 15), SIZE_WH).keypoints.shape == (2, 5, 3)
 
 
+def test_lengths_lie_half_a_pixel_behind_pixels():
+    persons = make_persons()
+    lengths = persons.with_pixel_offset(0)
+    is_labelled = persons.keypoints[..., 2] > 0
+    moved = (lengths.keypoints - persons.keypoints)[is_labelled]
+    torch.testing.assert_close(moved, torch.tensor([0.5, 0.5, 0.0]).expand_as(moved))
+    assert not lengths.keypoints[~is_labelled].any()
+    torch.testing.assert_close(lengths.with_pixel_offset(1).keypoints, persons.keypoints)
+    assert persons.with_pixel_offset(1) is persons
+    assert lengths.resize((50, 120))[:1].pixel_offset == 0
+
+
+@pytest.mark.parametrize("method", [FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM, FLIP_DIAGONAL])
+def test_flips_do_not_depend_on_how_points_are_counted(method):
+    persons = make_persons()
+    flipped = persons.with_pixel_offset(0).transpose(method).with_pixel_offset(1)
+    torch.testing.assert_close(flipped.keypoints, persons.transpose(method).keypoints)
+
+
 def test_resize_scales_places_but_not_visibility():
     persons = make_persons()
     resized = persons.resize((50, 120))

@@ -48,6 +48,7 @@ class DetectionDataset(Dataset[Sample]):
         needed_side: px of the shorter side that are enough for ``transforms``: photos may be read
             at a fraction of their size, as ``read_image`` in ``data.image_io`` says. None: never.
         pixel_offset: of the boxes in samples, see ``BoxList``; ``get_target`` may have another.
+        keypoint_offset: of keypoints in samples, see ``Keypoints``; likewise.
         gives_crowds: targets have crowds, too, after all else, with the label ``CROWD_LABEL``.
         gives_bitmaps: masks of targets are bitmaps, rasterised as COCO does, not polygons.
     """
@@ -64,6 +65,7 @@ class DetectionDataset(Dataset[Sample]):
     division_part: str = ""
     needed_side: int | None = None
     pixel_offset: int = LEGACY_PIXEL_OFFSET
+    keypoint_offset: int = LEGACY_PIXEL_OFFSET
     gives_crowds: bool = False
     gives_bitmaps: bool = False
 
@@ -80,7 +82,7 @@ class DetectionDataset(Dataset[Sample]):
             image = self.read_image(index)
         else:
             image = self.read_reduced_image(index, self.needed_side)
-        target = _with_offset(self.get_target(index), self.pixel_offset)
+        target = self._with_offsets(self.get_target(index))
         if self.transforms is not None:
             image, target = self.transforms(image, target)
         # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
@@ -88,6 +90,15 @@ class DetectionDataset(Dataset[Sample]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, {len(self)} images)"
+
+    def _with_offsets(self, target: BoxList) -> BoxList:
+        """The target itself where its pixel offsets are those of samples already."""
+        if target.pixel_offset != self.pixel_offset:
+            target = target.with_pixel_offset(self.pixel_offset)
+        if self.keypoint_offset == LEGACY_PIXEL_OFFSET or not target.has_field("keypoints"):
+            return target
+        moved = target.get_field("keypoints").with_pixel_offset(self.keypoint_offset)
+        return target.with_field("keypoints", moved)
 
     @classmethod
     def known_categories(cls, **arguments: Any) -> Mapping[int, str]:  # noqa: ARG003 - of the data set
@@ -235,14 +246,7 @@ class AdaptedDataset(DetectionDataset):
     def __getitem__(self, index: int) -> Sample:
         """The image and target that the data set gives, transformed by it, and the image's id."""
         image, target, _ = self.dataset[index]
-        return image, _with_offset(target, self.pixel_offset), self.image_ids[index]
-
-
-def _with_offset(target: BoxList, pixel_offset: int) -> BoxList:
-    """The target itself where its pixel offset is this one already."""
-    if target.pixel_offset == pixel_offset:
-        return target
-    return target.with_pixel_offset(pixel_offset)
+        return image, self._with_offsets(target), self.image_ids[index]
 
 
 def with_new_ids(

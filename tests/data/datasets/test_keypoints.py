@@ -101,3 +101,14 @@ def test_transforms_move_the_keypoints(tmp_path):
     assert image.size == keypoints.size == (20, 16)
     expected = torch.tensor([20 - 1 - 6.0, 4, 2]).expand(17, 3)
     assert torch.equal(keypoints.keypoints[0], expected)
+
+
+def test_samples_count_keypoints_as_they_are_asked_to(tmp_path):
+    transforms = Compose([Resize(16, 100), RandomHorizontalFlip(1.0)])
+    dataset = load(tmp_path, [tiny_coco.annotation(keypoints=person())], transforms=transforms)
+    dataset.keypoint_offset = 0
+    random.seed(0)
+    keypoints = dataset[0][1].get_field("keypoints")
+    # The centre of the pixel (3, 2) of 10 x 8, at twice the size, mirrored.
+    assert keypoints.keypoints[0, 0].tolist() == [20 - 2 * 3.5, 2 * 2.5, 2]
+    assert dataset.get_target(0).get_field("keypoints").keypoints[0, 0].tolist() == [3, 2, 2]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
 
@@ -112,12 +113,15 @@ def _cubic_kernel(distance: Tensor) -> Tensor:
     return torch.where(distance <= 1, near, far)
 
 
-def attach_keypoints(detections: Sequence[BoxList], heatmaps: Tensor) -> list[BoxList]:
+def attach_keypoints(
+    detections: Sequence[BoxList], heatmaps: Tensor, *, pixel_offset: int = LEGACY_PIXEL_OFFSET
+) -> list[BoxList]:
     """The detections with the field ``keypoints``, whose own field ``logits`` has (K, P) scores.
 
     Args:
         detections: one BoxList an image.
         heatmaps: (R, P, S, S) logits of all detections of all images in their order.
+        pixel_offset: what their coordinates are taken for, see ``Keypoints``.
     """
     num_persons_points = len(PersonKeypoints.NAMES)
     kind = PersonKeypoints if heatmaps.shape[1] == num_persons_points else Keypoints
@@ -125,7 +129,7 @@ def attach_keypoints(detections: Sequence[BoxList], heatmaps: Tensor) -> list[Bo
     sizes = [len(boxes) for boxes in detections]
     for boxes, maps in zip(detections, torch.split(heatmaps, sizes), strict=True):
         located = heatmaps_to_keypoints(maps, boxes.convert("xyxy").bbox)
-        keypoints = kind(located.points, boxes.size)
+        keypoints = kind(located.points, boxes.size, pixel_offset=pixel_offset)
         keypoints.add_field("logits", located.scores)
         results.append(boxes.with_field("keypoints", keypoints))
     return results

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
@@ -30,6 +31,7 @@ class ROIKeypointHead(ROIHead):
         predictor: features -> heat-map logits.
         assigner: proposals and ground truth -> KeypointTargets.
         shares_box_features: the extractor is the box head's, whose features are taken in training.
+        pixel_offset: of the keypoints found, see ``Keypoints``.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ROIKeypointHead(ROIHead):
         predictor: nn.Module,
         assigner: KeypointTargetAssigner,
         shares_box_features: bool = False,
+        pixel_offset: int = LEGACY_PIXEL_OFFSET,
     ) -> None:
         super().__init__(
             feature_extractor=feature_extractor,
@@ -46,6 +49,7 @@ class ROIKeypointHead(ROIHead):
             shares_box_features=shares_box_features,
         )
         self.assigner = assigner
+        self.pixel_offset = pixel_offset
 
     def forward(self, inputs: RoiInputs) -> RoiOutput:
         """``loss_kp``, or the boxes with the field ``keypoints``.
@@ -54,7 +58,8 @@ class ROIKeypointHead(ROIHead):
         """
         if inputs.targets is None:
             heatmaps: Tensor = self.predictor(self.extract(inputs, inputs.boxes).encoded)
-            return RoiOutput(attach_keypoints(inputs.boxes, heatmaps), {})
+            found = attach_keypoints(inputs.boxes, heatmaps, pixel_offset=self.pixel_offset)
+            return RoiOutput(found, {})
         targets = self.assigner(inputs.boxes, inputs.targets)
         encoded = self.extract(inputs, targets.proposals, targets.indices).encoded
         logits: Tensor = self.predictor(encoded)
@@ -91,4 +96,5 @@ def build_roi_keypoint_head(
             heatmap_side=head.RESOLUTION,
         ),
         shares_box_features=extractor is box_extractor,
+        pixel_offset=Convention.from_config(cfg).keypoint_offset,
     )
