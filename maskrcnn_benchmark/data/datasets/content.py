@@ -3,10 +3,11 @@
 What makes content unusable raises a ``DatasetError``: a missing section or entry, an entry of
 another type, an id that occurs twice, an unknown category. What merely makes an annotation useless
 is left out, counted and logged: an unknown image, a box or an outline that is damaged. What only
-looks different is read: whole numbers written as 1.0, a polygon that is in no list.
+looks different is read: whole numbers written as 1.0 or "1", a polygon that is in no list.
 """
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -62,6 +63,7 @@ _REQUIRED: Final[Mapping[str, Mapping[str, _Test]]] = MappingProxyType(
 )
 """What each entry of a section must have: key -> (test, what is expected)."""
 _WHOLE_NUMBERS: Final = ("id", "image_id", "category_id", "height", "width")
+_WHOLE_TEXT: Final = re.compile("-?[0-9]{1,19}")
 
 _Side: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
 _Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
@@ -207,9 +209,15 @@ def _row(entry: object, section: str, kind: type[Row], where: str) -> Row:
 
 
 def _with_integers(entry: Entry) -> Entry:
-    """The entry with 1 in place of 1.0, as pandas and MATLAB write whole numbers."""
-    found = {key: entry[key] for key in _WHOLE_NUMBERS if type(entry.get(key)) is float}
-    return {**entry, **{key: int(value) for key, value in found.items() if value.is_integer()}}
+    """The entry with 1 in place of 1.0, as pandas and MATLAB write whole numbers, and of "1"."""
+    found = {key: entry[key] for key in _WHOLE_NUMBERS if type(entry.get(key)) in (float, str)}
+    return {**entry, **{key: int(value) for key, value in found.items() if _is_whole(value)}}
+
+
+def _is_whole(value: float | str) -> bool:
+    if isinstance(value, str):
+        return _WHOLE_TEXT.fullmatch(value) is not None
+    return value.is_integer()
 
 
 def _check_unique(ids: NDArray[np.int64], section: str, source: str) -> None:

@@ -55,7 +55,7 @@ def test_wrong_structure(data, message):
     [
         ({"images": ["1.png"]}, r"images\[0\].*object.*'1.png'"),
         ({"images": [without(image(), "id")]}, r"images\[0\].*'id'.*integer.*nothing"),
-        ({"images": [image("7")]}, r"'id'.*integer.*'7'"),
+        ({"images": [image("img7")]}, r"'id'.*integer.*'img7'"),
         ({"images": [image(), image(2, width=0)]}, r"images\[1\].*id 2.*'width'.*positive.*0"),
         ({"images": [image(height=8.5)]}, r"'height'.*positive integer.*8.5"),
         ({"images": [{**image(), "file_name": ""}]}, r"'file_name'.*''"),
@@ -192,6 +192,20 @@ def test_whole_numbers_written_as_floats_are_whole_numbers():
     assert kept_ids(checked) == [4]
     with pytest.raises(DatasetError, match=r"'image_id'.*integer.*1\.5"):
         check(annotations=[annotation(1, 1.5)])
+
+
+def test_whole_numbers_written_as_text_are_whole_numbers():
+    checked = check(
+        images=[{**image(), "id": "1", "width": "10", "height": "8"}],
+        annotations=[annotation("-4", "1", "03")],
+        categories=[{"id": "3", "name": "7"}],
+    )
+    assert checked.images.info(0) == image()
+    assert checked.categories == {3: "7"}
+    assert kept_ids(checked) == [-4]
+    for text in ("img1", "", "1.5", "9" * 20):
+        with pytest.raises(DatasetError, match="'id' must be an integer"):
+            check(images=[{**image(), "id": text}])
 
 
 def test_ids_that_no_computer_word_holds_are_refused():
