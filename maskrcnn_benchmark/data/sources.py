@@ -8,12 +8,14 @@ import logging
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from maskrcnn_benchmark.data.datasets.readers import PartReader
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.formats import (
     FORMATS,
+    SPLIT_OF_NAME,
     TEST,
     TRAIN,
     VAL,
@@ -27,7 +29,8 @@ from maskrcnn_benchmark.data.formats import (
 
 logger = logging.getLogger(__name__)
 
-_SPLITS: Final = (TRAIN, VAL, TEST, WHOLE)
+_SPLIT_OF_WORD: Final = MappingProxyType({**SPLIT_OF_NAME, WHOLE: WHOLE})
+_PARTS: Final = ", ".join(dict.fromkeys(_SPLIT_OF_WORD.values()))
 
 
 class Source(NamedTuple):
@@ -45,15 +48,27 @@ class Source(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Source | None":
-        """What a name says; None if it names no file or folder that is here."""
-        place, _, split = name.rpartition("#")
-        if split not in _SPLITS or not place:
-            place, split = name, ""
-        if os.path.exists(os.path.expanduser(place)):
-            return cls(Path(place).expanduser(), None, split)
+        """What a name says; None if it names no file or folder that is here.
+
+        Raises:
+            DatasetError: what stands behind ``#`` is the name of no part.
+        """
+        place, _, word = name.rpartition("#")
+        part = cls._of_place(place)
+        if part is not None and word in _SPLIT_OF_WORD:
+            return part._replace(split=_SPLIT_OF_WORD[word])
+        whole = cls._of_place(name)
+        if whole is None and part is not None:
+            raise DatasetError(f"{name}: no part is called {word!r}, only {_PARTS}")
+        return whole
+
+    @classmethod
+    def _of_place(cls, place: str) -> "Source | None":
+        if place and os.path.exists(os.path.expanduser(place)):
+            return cls(Path(place).expanduser(), None, "")
         path, at, images = place.rpartition("@")
         if at and os.path.exists(os.path.expanduser(path)):
-            return cls(Path(path).expanduser(), Path(images).expanduser(), split)
+            return cls(Path(path).expanduser(), Path(images).expanduser(), "")
         return None
 
     def same_data(self, other: "Source") -> bool:

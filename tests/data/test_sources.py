@@ -102,6 +102,14 @@ def test_a_file_of_another_tool_with_its_photos_elsewhere(tmp_path):
     assert photos(f"{file}@{tmp_path}/photos", is_train=True) == {"a.png"}
 
 
+def test_parts_may_be_called_as_their_folders_are(tmp_path):
+    name = in_splits(tmp_path, "train", "valid")
+    for word in ("val", "valid", "validation"):
+        assert photos(f"{name}#{word}", is_train=False) == {"b.png"}
+    with pytest.raises(DatasetError, match=r"'tst'.* train, val, test, all"):
+        catalog_entry(f"{name}#tst", [], is_train=False)
+
+
 @pytest.mark.parametrize(("part", "is_train"), [("", True), ("#train", True), ("#all", False)])
 def test_missing_parts_are_named(tmp_path, part, is_train):
     name = in_splits(tmp_path, "val", "test")

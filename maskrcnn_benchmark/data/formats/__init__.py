@@ -1,6 +1,7 @@
 """Formats of annotations: each is told by looking, and read into content of COCO's structure."""
 
 from maskrcnn_benchmark.data.formats.format import (
+    SPLIT_OF_NAME,
     TEST,
     TRAIN,
     VAL,
@@ -19,6 +20,7 @@ from maskrcnn_benchmark.data.formats.recognise import (
 
 __all__ = [
     "FORMATS",
+    "SPLIT_OF_NAME",
     "TEST",
     "TRAIN",
     "VAL",
