@@ -70,6 +70,9 @@ class CfgNode(YacsCfgNode):  # type: ignore[misc]  # yacs has no type hints
             )
         assignments: list[_Assignment] = []
         for key, value in zip(cfg_list[::2], cfg_list[1::2], strict=True):
+            section = str(key).partition(".")[0]
+            if not (section in self or self.is_new_allowed() or self.key_is_deprecated(section)):
+                self._raise_unknown(str(key))
             assignments.extend(self._assignments(nested(str(key), value)))
         self._apply(self._with_presets(assignments))
 

@@ -119,6 +119,7 @@ def test_another_tree_or_a_part_of_one_can_be_merged(cfg):
         ("MASK_ON", "MODEL.MASK_ON"),
         ("MODEL.mask_on", "MODEL.MASK_ON"),
         ("OUTPUT", "OUTPUT_DIR"),
+        ("solver.max_iter", "SOLVER.MAX_ITER"),
         ("MODEL.RPNN.NMS", "MODEL.RPN"),
     ],
 )
