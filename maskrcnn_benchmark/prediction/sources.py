@@ -64,13 +64,13 @@ def find_sources(words: Sequence[str], output: Path, option: str) -> Sources:
 
 
 def _files(path: Path, option: str) -> list[Path]:
-    """The path itself, or the files that fit it as a pattern."""
+    """The path itself, or the files that fit it as a pattern, or the folders if no file does."""
     if path.exists():
         return [path]
-    matches = [match for match in map(Path, sorted(glob.glob(str(path)))) if match.is_file()]
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     if not matches:
         raise ConfigError(f"{option}: no such file or folder: {path}")
-    return matches
+    return [match for match in matches if match.is_file()] or matches
 
 
 def _videos_at(path: Path, output: Path) -> list[Video]:

@@ -26,6 +26,11 @@ def test_photos_and_videos_are_told_apart(folder):
     assert found("clip.mp4", "clip.mp4") == ([], ["clip.mp4"])
 
 
+def test_patterns_of_folders_and_of_what_lies_in_them(folder):
+    assert found("d*") == (["deep/c.jpg"], ["deep/clip.mp4"])
+    assert found("**/c.jpg") == (["deep/c.jpg"], [])
+
+
 def test_folders_are_searched_with_their_subfolders(folder):
     (folder / "out").mkdir()
     for drawing in ("a.jpg", "clip.mp4"):
