@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maskrcnn_benchmark.cli.arguments import make_parser, parse, split_settings
+from maskrcnn_benchmark.cli.arguments import make_parser, parse, take_settings
 from maskrcnn_benchmark.cli.model import load_model_settings
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
@@ -47,7 +47,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="also write all numbers there")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
     args = parse(parser, words)
-    args.photos, args.opts = split_settings(args.words)
+    args.photos, args.opts = take_settings(parser, args.words)
     if not args.photos:
         parser.error("name photos behind the model: what it finds there is part of its work")
     if min([args.rounds, *args.batch, *(args.threads or [1])]) < 1:

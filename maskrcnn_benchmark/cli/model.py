@@ -29,6 +29,12 @@ def load_model_settings(
     elif path.is_file():
         own_file = find_config(config_file) if config_file else ""
         cfg = load_checkpoint_settings(path, own_file, device)
+    elif inside := sorted(path.glob("*.pth")):
+        best = path / "model_best.pth"
+        raise ConfigError(
+            f"{model} is a folder; name one of its models, such as "
+            f"{best if best in inside else inside[-1]}"
+        )
     else:
         trained = [name for name, each in MODELS.items() if each.is_trained]
         near = difflib.get_close_matches(model, trained, n=1) or trained[:1]

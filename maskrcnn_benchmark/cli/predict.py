@@ -26,7 +26,7 @@ from maskrcnn_benchmark.cli.arguments import (
     add_device,
     make_parser,
     parse,
-    split_settings,
+    take_settings,
 )
 from maskrcnn_benchmark.cli.bulk import add_bulk, is_bulk, predict_many
 from maskrcnn_benchmark.cli.model import load_predictor
@@ -58,7 +58,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add_bulk(parser)
     args = parse(parser, words)
     args.output = args.output.expanduser()
-    args.sources, args.opts = split_settings(args.words)
+    args.sources, args.opts = take_settings(parser, args.words)
     if not args.sources:
         parser.error("name photos, folders, patterns, videos or a camera behind the model")
     if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:

@@ -13,6 +13,7 @@ For example:
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,8 +58,8 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add_device(parser)
     add_settings(parser)
     args = parse(parser, words)
-    if args.epochs is not None and args.epochs <= 0:
-        parser.error(f"--epochs: expected more than 0, got {args.epochs}")
+    if args.epochs is not None and not 0 < args.epochs < math.inf:
+        parser.error(f"--epochs: expected a number above 0, got {args.epochs}")
     if args.patience is not None and args.patience < 1:
         parser.error(f"--patience: expected at least 1, got {args.patience}")
     if not (args.data or args.config_file):
