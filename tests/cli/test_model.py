@@ -1,0 +1,17 @@
+"""The model that a command runs."""
+
+import pytest
+
+from maskrcnn_benchmark.cli.model import load_model_settings
+from maskrcnn_benchmark.config.errors import ConfigError
+
+
+def test_a_folder_of_a_run_is_answered_with_the_model_in_it(tmp_path):
+    with pytest.raises(ConfigError, match="no such model"):
+        load_model_settings(str(tmp_path), None, "cpu", [])
+    (tmp_path / "model_final.pth").touch()
+    with pytest.raises(ConfigError, match=r"folder.*model_final\.pth"):
+        load_model_settings(str(tmp_path), None, "cpu", [])
+    (tmp_path / "model_best.pth").touch()
+    with pytest.raises(ConfigError, match=r"folder.*model_best\.pth"):
+        load_model_settings(str(tmp_path), None, "cpu", [])
