@@ -315,10 +315,12 @@ def as_image(photo: Photo) -> Image.Image:
     Raises:
         ImageReadError: a file that cannot be read.
         TypeError: another kind of object.
-        ValueError: an array or tensor of another shape or type.
+        ValueError: an array or tensor of another shape or type, or without a pixel.
     """
     if isinstance(photo, (str, os.PathLike)):
         return read_image(photo)
+    if isinstance(photo, (Tensor, np.ndarray)) and 0 in photo.shape:
+        raise ValueError(f"photo: expected at least one pixel, got {tuple(photo.shape)}")
     if isinstance(photo, Image.Image):
         return _to_rgb(photo)
     if isinstance(photo, Tensor):
@@ -341,7 +343,7 @@ def _pixels_of_tensor(photo: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
         )
     values = photo.detach().cpu().permute(1, 2, 0)
     if values.is_floating_point():
-        if values.numel() and not (values.min() >= 0 and values.max() <= 1):
+        if not (values.min() >= 0 and values.max() <= 1):
             raise ValueError("photo: expected a float tensor with values in 0..1")
         values = (values * 255).round().to(torch.uint8)
     return values.contiguous().numpy()

@@ -253,12 +253,18 @@ def test_gray_arrays_and_images_of_16_bits(tmp_path):
     [
         np.zeros((2, 3, 5), np.uint8),
         np.zeros((2, 3, 3), np.float64),
+        np.zeros((0, 3, 3), np.uint8),
+        np.zeros((2, 0), np.uint8),
+        torch.zeros(3, 0, 4),
         torch.zeros(4, 2, 2),
         torch.full((3, 2, 2), 200.0),
         torch.full((3, 2, 2), float("nan")),
         torch.zeros(3, 2, 2, dtype=torch.int64),
     ],
-    ids=["shape", "dtype", "channels", "range", "nan", "tensor-dtype"],
+    ids=[
+        *("shape", "dtype", "no-rows", "no-columns", "tensor-without-rows"),
+        *("channels", "range", "nan", "tensor-dtype"),
+    ],
 )
 def test_arrays_and_tensors_that_are_no_photos(photo):
     with pytest.raises(ValueError, match="photo"):
