@@ -62,6 +62,8 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--epochs: expected a number above 0, got {args.epochs}")
     if args.patience is not None and args.patience < 1:
         parser.error(f"--patience: expected at least 1, got {args.patience}")
+    if args.weights and "://" not in args.weights and not Path(args.weights).expanduser().exists():
+        parser.error(f"--weights: no such file: {args.weights}")
     if not (args.data or args.config_file):
         parser.error("name your annotated photos: --data PATH")
     return args

@@ -37,6 +37,7 @@ def test_an_unknown_command_is_named_with_the_nearest(capsys):
         (["train", "--data", "here", "--model", "centermask-lite-r5"], "centermask-lite-r50"),
         (["train", "--data", "here", "--epochs", "0"], "--epochs"),
         (["train", "--data", "here", "--epochs", "nan"], "--epochs"),
+        (["train", "--data", "here", "--weights", "absent.pth"], "absent.pth"),
         (["train", "--config-file", "absent.yaml"], "absent.yaml"),
         (["train", "--data", "here", "SOLVER.BASE_LR"], "got: SOLVER.BASE_LR"),
         (["predict", "model.pth", "a.jpg", "TEST.EXPECTED_RESULTS"], "in pairs"),
