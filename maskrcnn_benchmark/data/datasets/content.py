@@ -3,7 +3,8 @@
 What makes content unusable raises a ``DatasetError``: a missing section or entry, an entry of
 another type, an id that occurs twice, an unknown category. What merely makes an annotation useless
 is left out, counted and logged: an unknown image, a box or an outline that is damaged. What only
-looks different is read: whole numbers written as 1.0 or "1", a polygon that is in no list.
+looks different is read: whole numbers written as 1.0 or "1", a polygon that is in no list. Ids of
+annotations name them in messages alone: where they are missing or no numbers, others are made.
 """
 
 import math
@@ -58,11 +59,13 @@ _REQUIRED: Final[Mapping[str, Mapping[str, _Test]]] = MappingProxyType(
     {
         "images": {"id": _ID, "file_name": _FILE, "height": _SIDE, "width": _SIDE},
         "categories": {"id": _ID, "name": _NAME},
-        "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": _BOX},
+        "annotations": {"image_id": _ID, "category_id": _ID, "bbox": _BOX},
     }
 )
 """What each entry of a section must have: key -> (test, what is expected)."""
 _WHOLE_NUMBERS: Final = ("id", "image_id", "category_id", "height", "width")
+_FIRST_MADE_ID: Final = 10**15
+"""Far from ids that files have."""
 _WHOLE_TEXT: Final = re.compile("-?[0-9]{1,19}")
 
 _Side: TypeAlias = Annotated[int, msgspec.Meta(gt=0)]
@@ -186,13 +189,14 @@ def _rows(
         stop = min(start + _CHUNK, len(entries))
         rows = entries.rows(start, stop, kind) if isinstance(entries, JsonEntries) else None
         yield rows or [
-            _row(entry, section, kind, f"{source}: {section}[{position}]")
+            _row(entry, section, kind, source, position)
             for position, entry in enumerate(entries[start:stop], start)
         ]
 
 
-def _row(entry: object, section: str, kind: type[Row], where: str) -> Row:
+def _row(entry: object, section: str, kind: type[Row], source: str, position: int) -> Row:
     """The structure of an entry that has what it must."""
+    where = f"{source}: {section}[{position}]"
     if not isinstance(entry, dict):
         raise DatasetError(f"{where} must be an object, not {entry!r:.60}")
     entry = _with_integers(entry)
@@ -203,6 +207,8 @@ def _row(entry: object, section: str, kind: type[Row], where: str) -> Row:
                 f"{where} (id {entry.get('id')}): {key!r} must be {expected}, not {came}"
             )
     row = {key: entry[key] for key in kind.__struct_fields__ if key in entry}
+    if not _ID[0](row.get("id")):
+        row["id"] = _FIRST_MADE_ID + position
     if "bbox" in row and not are_coordinates(row["bbox"]):
         row["bbox"] = (math.nan,) * 4
     return kind(**row)

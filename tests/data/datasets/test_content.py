@@ -208,6 +208,13 @@ def test_whole_numbers_written_as_text_are_whole_numbers():
             check(images=[{**image(), "id": text}])
 
 
+def test_annotations_need_no_ids_that_are_numbers():
+    ids = ["7f3a-uuid", None, 1.5, 4]
+    checked = check(annotations=[*map(annotation, ids), without(annotation(), "id")])
+    assert len(set(kept_ids(checked))) == 5
+    assert kept_ids(checked)[3] == 4
+
+
 def test_ids_that_no_computer_word_holds_are_refused():
     with pytest.raises(DatasetError, match=r"'id'.*64 bits.*99999999999999999999"):
         check(images=[image(99999999999999999999)])
