@@ -15,6 +15,8 @@ def _worker(rank, function, folder, args):
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
         torch.save(function(rank, *args), folder / f"result{rank}.pt")
+        # Gloo aborts a process whose peer has left while its threads still listen.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

@@ -82,7 +82,10 @@ class DetectionDataset(Dataset[Sample]):
             image = self.read_image(index)
         else:
             image = self.read_reduced_image(index, self.needed_side)
-        target = self._with_offsets(self.get_target(index))
+        target = self.get_target(index)
+        # Readers of one's own may have none for a test.
+        if target is not None:
+            target = self._with_offsets(target)
         if self.transforms is not None:
             image, target = self.transforms(image, target)
         # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
