@@ -82,10 +82,7 @@ class DetectionDataset(Dataset[Sample]):
             image = self.read_image(index)
         else:
             image = self.read_reduced_image(index, self.needed_side)
-        target = self.get_target(index)
-        # Readers of one's own may have none for a test.
-        if target is not None:
-            target = self._with_offsets(target)
+        target = self._with_offsets(self.get_target(index))
         if self.transforms is not None:
             image, target = self.transforms(image, target)
         # UPSTREAM(image-id-in-sample): coco.py gave the index, for id_to_img_map to translate.
@@ -249,7 +246,10 @@ class AdaptedDataset(DetectionDataset):
     def __getitem__(self, index: int) -> Sample:
         """The image and target that the data set gives, transformed by it, and the image's id."""
         image, target, _ = self.dataset[index]
-        return image, self._with_offsets(target), self.image_ids[index]
+        # Photos of a test may have none.
+        if target is not None:
+            target = self._with_offsets(target)
+        return image, target, self.image_ids[index]
 
 
 def with_new_ids(
