@@ -17,6 +17,7 @@ from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.engine.settings import make_paths_full, make_settings_final
 from maskrcnn_benchmark.utils.collect_env import collect_env_info
+from maskrcnn_benchmark.utils.comm import synchronize
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
 
@@ -118,7 +119,10 @@ def process_group(device: torch.device, place: ProcessPlace) -> Iterator[None]:
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", init_method="env://")
     yield
-    # Not after an error: leaving a group waits for collectives that others may never finish.
+    # Not after an error: leaving a group waits for collectives that others may never finish. All
+    # leave together: Gloo ends with an abort (SIGABRT) where a process closes its connections
+    # while another still uses them.
+    synchronize()
     dist.destroy_process_group()
 
 

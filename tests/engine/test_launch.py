@@ -1,10 +1,14 @@
 import logging
+import os
+import socket
+import time
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 
 from maskrcnn_benchmark.config import ConfigError, get_default_config
-from maskrcnn_benchmark.engine.launch import ProcessPlace, make_run, select_device
+from maskrcnn_benchmark.engine.launch import ProcessPlace, make_run, process_group, select_device
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 
 ALONE = ProcessPlace(rank=0, local_rank=0, world_size=1)
@@ -107,3 +111,21 @@ def test_a_numbered_device_is_never_replaced(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"MODEL\.DEVICE.*cuda:0"):
         select_device("cuda:0", ALONE)
+
+
+def _leave_a_group(rank, folder, port):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, RANK=str(rank), WORLD_SIZE="2")
+    with process_group(torch.device("cpu"), ProcessPlace(rank, rank, 2)):
+        if rank == 1:
+            time.sleep(1)
+            (folder / "last_work").touch()
+    (folder / f"left{rank}").write_text(str((folder / "last_work").exists()))
+
+
+@pytest.mark.slow
+def test_no_process_leaves_while_another_works(tmp_path):
+    """Gloo ends the other with an abort where one closes its connections too early."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    mp.start_processes(_leave_a_group, args=(tmp_path, port), nprocs=2, start_method="spawn")
+    assert [(tmp_path / f"left{rank}").read_text() for rank in range(2)] == ["True"] * 2
