@@ -321,15 +321,14 @@ class BoxList:
         size: tuple[int, int] | None = None,
     ) -> BoxList:
         """A new BoxList that differs in what is given; field lengths are checked."""
-        boxes = BoxList(
-            bbox,
-            self.size if size is None else size,
-            mode or self.mode,
-            pixel_offset=self.pixel_offset,
-        )
+        boxes = self._without_fields(bbox, self.size if size is None else size, mode or self.mode)
         for name, data in fields.items():
             boxes.add_field(name, data)
         return boxes
+
+    def _without_fields(self, bbox: Tensor, size: tuple[int, int], mode: BoxMode) -> BoxList:
+        """New boxes of this kind; a subclass that stays itself when selected from overrides it."""
+        return BoxList(bbox, size, mode, pixel_offset=self.pixel_offset)
 
 
 def _num_entries(field: str, field_data: Any) -> int:  # noqa: ANN401 - any container

@@ -3,9 +3,6 @@
 Shapes: K boxes.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -52,18 +49,8 @@ class WholePixelBoxes(BoxList):
                 resized.add_field(name, data)
         return resized
 
-    def _like(
-        self,
-        bbox: Tensor,
-        fields: Mapping[str, Any],
-        *,
-        mode: BoxMode | None = None,
-        size: tuple[int, int] | None = None,
-    ) -> BoxList:
-        boxes = WholePixelBoxes(bbox, self.size if size is None else size, mode or self.mode)
-        for name, data in fields.items():
-            boxes.add_field(name, data)
-        return boxes
+    def _without_fields(self, bbox: Tensor, size: tuple[int, int], mode: BoxMode) -> BoxList:
+        return WholePixelBoxes(bbox, size, mode, pixel_offset=self.pixel_offset)
 
     def crop(self, box: object) -> BoxList:
         """As ``BoxList``'s, of the boxes in whole px."""
