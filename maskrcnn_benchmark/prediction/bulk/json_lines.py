@@ -9,7 +9,8 @@ from typing import IO
 import msgspec
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.prediction.bulk.result_files import Record, lock
+from maskrcnn_benchmark.prediction.bulk.records import Record
+from maskrcnn_benchmark.prediction.bulk.result_files import lock
 
 
 class _Key(msgspec.Struct):

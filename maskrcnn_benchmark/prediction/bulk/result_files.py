@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from maskrcnn_benchmark.config.errors import ConfigError
-
-Record = dict[str, Any]
+from maskrcnn_benchmark.prediction.bulk.records import Record
 
 JSON_LINES: Final = ".jsonl"
 PARQUET: Final = ".parquet"
