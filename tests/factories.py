@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, InclusivePaste
+from maskrcnn_benchmark.structures.paste_rules import InclusivePaste
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 

@@ -19,7 +19,7 @@ from maskrcnn_benchmark.config.errors import MissingPackageError
 from maskrcnn_benchmark.data.image_io import Photo, as_image
 from maskrcnn_benchmark.evaluation.coco_format import box_results, keypoint_results, mask_results
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.predicted_masks import PastedMask
+from maskrcnn_benchmark.structures.paste_rules import PastedMask
 from maskrcnn_benchmark.visualization.draw import draw_instances, select_by_score
 
 if TYPE_CHECKING:

@@ -27,18 +27,15 @@ from maskrcnn_benchmark.structures.indexing import (
     InstanceIndex,
     as_index,
 )
-
-# Also known under their names here.
-from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE as LEGACY_PASTE
-from maskrcnn_benchmark.structures.paste_rules import OWN_RULES as OWN_RULES
-from maskrcnn_benchmark.structures.paste_rules import RLE as RLE
-from maskrcnn_benchmark.structures.paste_rules import SUB_PIXEL_PASTE as SUB_PIXEL_PASTE
-from maskrcnn_benchmark.structures.paste_rules import InclusivePaste as InclusivePaste
-from maskrcnn_benchmark.structures.paste_rules import PastedMask as PastedMask
-from maskrcnn_benchmark.structures.paste_rules import PasteRule as PasteRule
-from maskrcnn_benchmark.structures.paste_rules import SizeWH as SizeWH
-from maskrcnn_benchmark.structures.paste_rules import SubPixelPaste as SubPixelPaste
-from maskrcnn_benchmark.structures.paste_rules import encode_crops as encode_crops
+from maskrcnn_benchmark.structures.paste_rules import (
+    LEGACY_PASTE,
+    OWN_RULES,
+    RLE,
+    PastedMask,
+    PasteRule,
+    SizeWH,
+    encode_crops,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self

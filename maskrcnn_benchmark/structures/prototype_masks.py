@@ -16,7 +16,8 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers.mask_resize import MASK_THRESHOLD, CellReader
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
-from maskrcnn_benchmark.structures.predicted_masks import PastedMask, PredictedMasks, SizeWH
+from maskrcnn_benchmark.structures.paste_rules import PastedMask, SizeWH
+from maskrcnn_benchmark.structures.predicted_masks import PredictedMasks
 
 # UPSTREAM(crop-padding): masks are cropped before they are enlarged, and with a cell around the
 # box, so that they may leave it by several pixels.

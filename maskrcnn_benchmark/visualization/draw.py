@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
-from maskrcnn_benchmark.structures.predicted_masks import ImageMasks, PastedMask
+from maskrcnn_benchmark.structures.paste_rules import PastedMask
+from maskrcnn_benchmark.structures.predicted_masks import ImageMasks
 from maskrcnn_benchmark.visualization.fonts import OWN_FONT, font_file_for
 from maskrcnn_benchmark.visualization.labels import Chip, Rectangle, draw_chips
 from maskrcnn_benchmark.visualization.palette import Colour, class_colour

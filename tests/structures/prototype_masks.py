@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from maskrcnn_benchmark.structures.indexing import as_index
-from maskrcnn_benchmark.structures.predicted_masks import PastedMask, PredictedMasks
+from maskrcnn_benchmark.structures.paste_rules import PastedMask
+from maskrcnn_benchmark.structures.predicted_masks import PredictedMasks
 
 
 @dataclass(frozen=True, eq=False)

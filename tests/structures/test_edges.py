@@ -12,7 +12,7 @@ from maskrcnn_benchmark.structures.boxlist_ops import (
     boxlist_nms,
     cat_boxlist,
 )
-from maskrcnn_benchmark.structures.predicted_masks import LEGACY_PASTE, SUB_PIXEL_PASTE
+from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE, SUB_PIXEL_PASTE
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 

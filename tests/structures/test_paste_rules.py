@@ -10,12 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.predicted_masks import (
-    LEGACY_PASTE,
-    SUB_PIXEL_PASTE,
-    BoxMasks,
-    SubPixelPaste,
-)
+from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE, SUB_PIXEL_PASTE, SubPixelPaste
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 from tests.factories import blob_probabilities, masks_in, random_boxes
 from tests.golden_data import golden_npz
 

@@ -15,12 +15,8 @@ from maskrcnn_benchmark.structures.bounding_box import (
     InstanceField,
 )
 from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
-from maskrcnn_benchmark.structures.predicted_masks import (
-    SUB_PIXEL_PASTE,
-    BoxMasks,
-    ImageMasks,
-    InclusivePaste,
-)
+from maskrcnn_benchmark.structures.paste_rules import SUB_PIXEL_PASTE, InclusivePaste
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, ImageMasks
 from tests.factories import blob_probabilities, masks_in, random_boxes, random_boxlist
 from tests.structures.prototype_masks import PrototypeMasks
 

@@ -3,7 +3,8 @@ import torch
 
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import Masker, attach_masks
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.predicted_masks import LEGACY_PASTE, BoxMasks
+from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 
 
 def make_detections(labels):
