@@ -16,10 +16,10 @@ from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.prediction.bulk.manifest import claim, digest_of
-from maskrcnn_benchmark.prediction.bulk.records import Record
 from maskrcnn_benchmark.prediction.bulk.result_files import (
     JSON_LINES,
     PARQUET,
+    Record,
     ResultFiles,
     is_result_path,
     make_result_files,

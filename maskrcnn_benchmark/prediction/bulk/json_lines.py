@@ -9,8 +9,7 @@ from typing import IO
 import msgspec
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.prediction.bulk.records import Record
-from maskrcnn_benchmark.prediction.bulk.result_files import lock
+from maskrcnn_benchmark.prediction.bulk.result_files import Record, lock
 
 
 class _Key(msgspec.Struct):

@@ -13,7 +13,8 @@ from PIL import Image
 from maskrcnn_benchmark.data.errors import ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.prediction.bulk.records import Record, fault_record, found_record
+from maskrcnn_benchmark.prediction.bulk.records import fault_record, found_record
+from maskrcnn_benchmark.prediction.bulk.result_files import Record
 from maskrcnn_benchmark.prediction.bulk.sources import TAR_ERRORS, BulkPhoto
 
 Find = Callable[[list[Image.Image]], list[Detections]]

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from maskrcnn_benchmark.config.errors import ConfigError, MissingPackageError
-from maskrcnn_benchmark.prediction.bulk.records import Record
-from maskrcnn_benchmark.prediction.bulk.result_files import lock
+from maskrcnn_benchmark.prediction.bulk.result_files import Record, lock
 from maskrcnn_benchmark.utils.files import atomic_write, remove_unfinished
 
 MAX_ROWS: Final = 1000

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from maskrcnn_benchmark.config.errors import MissingPackageError
-from maskrcnn_benchmark.prediction.bulk.records import Record
+from maskrcnn_benchmark.prediction.bulk.result_files import Record
 from maskrcnn_benchmark.prediction.bulk.run import Work
 from maskrcnn_benchmark.prediction.bulk.sources import BulkPhoto
 

@@ -5,12 +5,9 @@ with objects as in COCO results, without their ``image_id``; of a photo that cou
 ``error`` says why.
 """
 
-from typing import Any, TypeAlias
-
 from maskrcnn_benchmark.engine.detections import Detections
+from maskrcnn_benchmark.prediction.bulk.result_files import Record
 from maskrcnn_benchmark.prediction.bulk.sources import BulkPhoto
-
-Record: TypeAlias = dict[str, Any]
 
 
 def fault_record(photo: BulkPhoto, error: str) -> Record:

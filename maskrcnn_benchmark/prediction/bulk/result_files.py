@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.prediction.bulk.records import Record
+
+Record: TypeAlias = dict[str, Any]
+"""What ``records`` makes; named here, where nothing slow is imported, for the command's start."""
 
 JSON_LINES: Final = ".jsonl"
 PARQUET: Final = ".parquet"

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from maskrcnn_benchmark.engine.progress import format_seconds, make_progress_bar
-from maskrcnn_benchmark.prediction.bulk.records import Record
-from maskrcnn_benchmark.prediction.bulk.result_files import ResultFiles, opened
+from maskrcnn_benchmark.prediction.bulk.result_files import Record, ResultFiles, opened
 from maskrcnn_benchmark.prediction.bulk.sources import BulkPhoto
 from maskrcnn_benchmark.utils.logger import progress_extra
 
