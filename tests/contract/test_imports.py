@@ -37,11 +37,25 @@ ALLOWED: dict[str, set[str]] = {
     "prediction": _BASE | {"config", "data", "engine", "structures", "utils", "visualization"},
     "serve": _BASE | {"config", "data", "engine", "structures", "visualization"},
     "timing": _BASE | {"config", "data", "engine", "layers", "structures", "utils"},
+    "export": _BASE
+    | {
+        "config",
+        "data",
+        "engine",
+        "layers",
+        "modeling",
+        "modeling.detector",
+        "structures",
+        "utils",
+        "visualization",
+        "weights",
+    },
     "cli": _BASE
     | {
         "config",
         "data",
         "engine",
+        "export",
         "prediction",
         "serve",
         "timing",
