@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.errors import ConfigError, MissingPackageError
 from maskrcnn_benchmark.config.shipped import MODELS, find_config
 from maskrcnn_benchmark.engine.settings import (
     load_checkpoint_settings,
@@ -14,8 +14,13 @@ from maskrcnn_benchmark.engine.settings import (
 )
 
 if TYPE_CHECKING:
+    from centermask_runtime.predictor import Predictor as ExportedPredictor
     from maskrcnn_benchmark.config import CfgNode
     from maskrcnn_benchmark.engine.predictor import Predictor
+
+
+_EXPORTED: Final = ".onnx"
+"""Suffix of the files that ``centermask_runtime`` runs."""
 
 
 def load_model_settings(
@@ -23,6 +28,11 @@ def load_model_settings(
 ) -> "CfgNode":
     """The final settings of a model; arguments and errors as in ``load_predictor``."""
     path = Path(model).expanduser()
+    if is_exported(model):
+        raise ConfigError(
+            f"{model} is an exported model, which `centermask predict` alone runs, on photos and "
+            "videos; name the checkpoint that it was made of"
+        )
     shipped = MODELS.get(model)
     if shipped is not None and shipped.is_trained and not path.exists():
         cfg = load_settings(shipped.path, ["MODEL.DEVICE", device or _any_device()])
@@ -50,6 +60,37 @@ def _any_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def is_exported(model: str) -> bool:
+    """Whether a model is named like an export, which needs no PyTorch."""
+    return Path(model).suffix.lower() == _EXPORTED
+
+
+def load_any_predictor(
+    model: str, config_file: str | None, device: str | None, opts: Sequence[str]
+) -> "Predictor | ExportedPredictor":
+    """As ``load_predictor``, or the predictor of an exported model; PyTorch is not imported then.
+
+    Raises:
+        ConfigError: settings are given for an exported model, whose own are final.
+        UserError: as the predictor of either kind.
+    """
+    if not is_exported(model):
+        return load_predictor(model, config_file, device, opts)
+    if config_file or opts:
+        words = f"--config-file {config_file}" if config_file else " ".join(opts)
+        raise ConfigError(
+            f"{words}: the settings of an exported model are part of it; give them to "
+            "`centermask export`"
+        )
+    try:
+        from centermask_runtime.predictor import Predictor as ExportedPredictor
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise MissingPackageError("onnxruntime", "onnxruntime") from error
+    return ExportedPredictor.from_onnx(model, device)
 
 
 def load_predictor(

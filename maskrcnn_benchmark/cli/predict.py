@@ -2,7 +2,8 @@
 
 SOURCES are photos, videos, folders (searched with their subfolders), patterns ("clips/*"), or the
 number of a camera (0 is the first; Ctrl-C ends it). MODEL is a checkpoint, or the name of a trained
-model such as torchvision-mask-rcnn, whose weights are downloaded; it is all that is needed.
+model such as torchvision-mask-rcnn, whose weights are downloaded, or model.onnx of `centermask
+export`, which runs without PyTorch; it is all that is needed.
 Drawings go to --output, and so does what else is asked for:
   --save-json   predictions.json: COCO results, each with file name, class name and frame
   --save-masks  masks/PHOTO.png: pixels of the k-th object are k, the best is 1
@@ -19,9 +20,9 @@ For example:
 import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from centermask_runtime.command import add_outputs, check_outputs, open_outputs
 from maskrcnn_benchmark.cli.arguments import (
     add_device,
     make_parser,
@@ -29,14 +30,14 @@ from maskrcnn_benchmark.cli.arguments import (
     take_settings,
 )
 from maskrcnn_benchmark.cli.bulk import add_bulk, is_bulk, predict_many
-from maskrcnn_benchmark.cli.model import load_predictor
+from maskrcnn_benchmark.cli.model import load_any_predictor
 from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.prediction.sources import Sources, find_sources
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
 
 if TYPE_CHECKING:
-    from maskrcnn_benchmark.prediction.outputs import Detect, Outputs
+    from centermask_runtime.outputs import Detect, Outputs
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +46,17 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("predict", __doc__)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="model_best.pth of a training, or a trained model's name")
+    add("model", metavar="MODEL", help="model_best.pth, model.onnx, or a trained model's name")
     add("words", nargs="*", metavar="SOURCES [KEY VALUE]", help="then perhaps settings")
-    add("--output", type=Path, default=Path("predictions"), metavar="DIR")
-    add("--threshold", type=float, metavar="T", help="least score (default: the model's, or 0.5)")
-    add("--save-json", action="store_true")
-    add("--save-masks", action="store_true")
-    add("--crops", action="store_true")
-    add("--font", metavar="FILE", help="for names, if none is found that has their characters")
+    add_outputs(parser)
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
     add_device(parser)
     add_bulk(parser)
     args = parse(parser, words)
-    args.output = args.output.expanduser()
     args.sources, args.opts = take_settings(parser, args.words)
     if not args.sources:
         parser.error("name photos, folders, patterns, videos or a camera behind the model")
-    if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
-        parser.error(f"--threshold: expected 0 to 1, got {args.threshold}")
+    check_outputs(args, parser)
     args.is_bulk = is_bulk(args, parser)
     return args
 
@@ -84,44 +78,17 @@ def main(words: Sequence[str]) -> int:
 
 def _look_at(args: argparse.Namespace, sources: Sources) -> list[str]:
     """The photos and videos that could not be read."""
-    # Only now, as PyTorch takes a second to import: a wrong argument is reported at once.
-    from maskrcnn_benchmark.engine.results import ResultFile
-    from maskrcnn_benchmark.prediction.outputs import RESULTS, Outputs
-    from maskrcnn_benchmark.visualization.fonts import OWN_FONT, load_font
-
-    load_font(1.0, args.font or OWN_FONT)
-    predictor = load_predictor(args.model, args.config_file, args.device, args.opts)
-    threshold = predictor.score_threshold if args.threshold is None else args.threshold
-    origin = "the model's own, " if args.threshold is None else ""
-    logger.info("Showing what scores at least %.2f (%s--threshold)", threshold, origin)
-    outputs = Outputs(
-        folder=args.output,
-        score_threshold=threshold,
-        font=args.font,
-        masks=args.save_masks,
-        crops=args.crops,
-        results=ResultFile(args.output / RESULTS) if args.save_json else None,
-    )
-    try:
+    predictor = load_any_predictor(args.model, args.config_file, args.device, args.opts)
+    with open_outputs(args, predictor) as outputs:
         photos = _draw_on_photos(sources, predictor, outputs) if sources.photos else []
         return [*photos, *_draw_on_videos(sources, predictor, outputs)]
-    finally:
-        # Also when interrupted: what was found so far is kept.
-        if outputs.results is not None:
-            outputs.results.close()
-            logger.info("Wrote %s", outputs.results.path)
 
 
 def _draw_on_photos(sources: Sources, detect: "Detect", outputs: "Outputs") -> list[str]:
-    from maskrcnn_benchmark.prediction.photos import PhotoRun
+    # Only now, as NumPy takes a moment to import: a wrong argument is reported at once.
+    from centermask_runtime.photos import draw_on_photos
 
-    run = PhotoRun(sources.photos, detect, outputs)
-    times = run.run()
-    if len(sources.photos) > 1:
-        logger.info("%s", times.summary("photo"))
-    counts = (run.num_drawn, len(sources.photos))
-    logger.info("Drew on %d of %d photos, in %s", *counts, outputs.folder)
-    return [str(path) for path in run.unreadable]
+    return draw_on_photos(sources.photos, detect, outputs)
 
 
 def _draw_on_videos(sources: Sources, detect: "Detect", outputs: "Outputs") -> list[str]:

@@ -1,12 +1,7 @@
-"""The errors of settings that cannot be used; imports nothing, so everybody may import it."""
+"""The errors of settings that cannot be used."""
 
-
-class UserError(ValueError):
-    """The error of something given: settings, weights, data; its text is all that a user needs."""
-
-
-class ConfigError(UserError):
-    """The error of a setting: its text names the key, what was expected and what came."""
+from centermask_runtime.errors import ConfigError as ConfigError
+from centermask_runtime.errors import UserError as UserError
 
 
 class UnknownNameError(ConfigError, KeyError):

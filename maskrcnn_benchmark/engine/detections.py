@@ -8,60 +8,24 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from centermask_runtime.detections import BoolArray
+from centermask_runtime.detections import DetectedObject as DetectedObject
 from maskrcnn_benchmark.config.errors import MissingPackageError
 from maskrcnn_benchmark.data.image_io import Photo, as_image
 from maskrcnn_benchmark.evaluation.coco_format import box_results, keypoint_results, mask_results
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste_rules import PastedMask
 from maskrcnn_benchmark.visualization.draw import draw_instances, select_by_score
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from maskrcnn_benchmark.structures.bounding_box import BoxMode
-
-BoolArray: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
-
-
-@dataclass(frozen=True, slots=True)
-class DetectedObject:
-    """One object on a photo.
-
-    Attributes:
-        name: of its class.
-        label: of its class, from 1.
-        category_id: of its class in the annotations that the model was trained on.
-        score: 0 to 1.
-        box: x1, y1, x2, y2 in px of the photo; corners are pixels, or edges where the model's
-            MODEL.CONVENTION has it so (``BoxList.pixel_offset``).
-        size: (width, height) of the photo in px.
-        part: the part of the photo that holds the mask; None of a model without masks.
-    """
-
-    name: str
-    label: int
-    category_id: int
-    score: float
-    box: tuple[float, float, float, float]
-    size: tuple[int, int]
-    part: PastedMask | None = field(default=None, repr=False)
-
-    @property
-    def mask(self) -> BoolArray | None:
-        """(H, W) bool, the object's pixels; None of a model without masks."""
-        if self.part is None:
-            return None
-        x0, y0, pixels = self.part
-        mask = np.zeros(self.size[::-1], dtype=np.bool_)
-        mask[y0 : y0 + pixels.shape[0], x0 : x0 + pixels.shape[1]] = pixels
-        return mask
 
 
 class Detections(BoxList):
@@ -125,6 +89,11 @@ class Detections(BoxList):
     def boxes(self) -> Tensor:
         """(K, 4) x1, y1, x2, y2 in px of the photo; ``pixel_offset`` says what corners are."""
         return self.convert("xyxy").bbox
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model gives masks."""
+        return self.has_field("mask")
 
     @property
     def masks(self) -> BoolArray | None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from centermask_runtime.photo_files import Photo, find_photos, photos_in
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.utils.photo_files import Photo, find_photos, photos_in
 
 VIDEO_SUFFIXES: Final = frozenset(
     f".{suffix}"

@@ -12,19 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from maskrcnn_benchmark.data.errors import DatasetError
-from maskrcnn_benchmark.prediction.outputs import Detect, Outputs, Picture
-from maskrcnn_benchmark.prediction.pipeline import Progress, StageTimes, run_side_by_side
+from centermask_runtime.errors import DatasetError
+from centermask_runtime.outputs import Detect, Found, Outputs, Picture
+from centermask_runtime.pipeline import Progress, StageTimes, run_side_by_side
 from maskrcnn_benchmark.prediction.sources import Video
-
-if TYPE_CHECKING:
-    from maskrcnn_benchmark.engine.detections import Detections
 
 logger = logging.getLogger(__name__)
 
@@ -238,10 +235,10 @@ class VideoRun:
             )
         return times
 
-    def _compute(self, frame: _Frame) -> tuple[_Frame, Detections]:
+    def _compute(self, frame: _Frame) -> tuple[_Frame, Found]:
         return frame, self._detect(frame[0].image)
 
-    def _write(self, looked_at: tuple[_Frame, Detections]) -> None:
+    def _write(self, looked_at: tuple[_Frame, Found]) -> None:
         (picture, seconds), found = looked_at
         shown = self._outputs.keep(picture, found)
         self._writer.write(self._outputs.draw(picture, shown), seconds)

@@ -18,10 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from centermask_runtime.palette import class_colour
 from maskrcnn_benchmark import __version__
 from maskrcnn_benchmark.serve.limits import Limits
 from maskrcnn_benchmark.serve.photo_upload import decode_photo, receive_photo
-from maskrcnn_benchmark.visualization.palette import class_colour
 
 if TYPE_CHECKING:
     from maskrcnn_benchmark.engine.detections import Detections

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from centermask_runtime.style import PERSON_CONNECTIONS
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import FLIP_DIAGONAL, FLIP_LEFT_RIGHT, fields_on
 from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index, check_flip
@@ -193,12 +194,7 @@ class PersonKeypoints(Keypoints):
         name: name.replace("left_", "right_") for name in NAMES if name.startswith("left_")
     }
     FLIP_INDS = (0, *(index + 1 if index % 2 else index - 1 for index in range(1, 17)))
-    CONNECTIONS: ClassVar[tuple[tuple[int, int], ...]] = (
-        *((1, 2), (1, 0), (2, 0), (2, 4), (1, 3)),  # head
-        *((6, 8), (8, 10), (5, 7), (7, 9)),  # arms
-        *((12, 14), (14, 16), (11, 13), (13, 15)),  # legs
-        *((6, 5), (12, 11), (6, 12), (5, 11)),  # trunk
-    )
+    CONNECTIONS: ClassVar[Sequence[tuple[int, int]]] = PERSON_CONNECTIONS
 
 
 class KeypointHeatmap(NamedTuple):

@@ -7,52 +7,31 @@ Source: Mask R-CNN (He et al. 2017), section 3.1 (masks are resized to the box a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.mask_resize import (
-    MASK_PADDING,
-    MASK_THRESHOLD,
-    encode_part,
-    sub_pixel_parts,
-    visible_parts,
-)
+from centermask_runtime import masks as array_masks
+from centermask_runtime.masks import RLE, PastedMask, SizeWH, encode_crops
+from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD, as_array
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 
-RLE: TypeAlias = dict[str, Any]
-"""COCO compressed run lengths of an image, ``{"size": [H, W], "counts": str}``."""
-SizeWH: TypeAlias = tuple[int, int]
-
-
-class PastedMask(NamedTuple):
-    """A part of the image that holds all of one mask; all else is 0.
-
-    Attributes:
-        x0: image column of the part's first column.
-        y0: image row of the part's first row.
-        mask: (h, w) uint8 of 0 and 1 (of 0 to 255 by a rule without threshold); h or w is 0 if
-            nothing of the mask lies in the image.
-    """
-
-    x0: int
-    y0: int
-    mask: NDArray[np.uint8]
-
-
-def encode_crops(crops: Iterable[PastedMask], size: SizeWH) -> list[RLE]:
-    """The RLE of the image (w, h) in which each crop is a mask."""
-    width, height = size
-    return [
-        {"size": [height, width], "counts": encode_part(x0, y0, mask.T, size).decode("ascii")}
-        for x0, y0, mask in crops
-    ]
+__all__ = [
+    "LEGACY_PASTE",
+    "OWN_RULES",
+    "RLE",
+    "SUB_PIXEL_PASTE",
+    "InclusivePaste",
+    "PasteRule",
+    "PastedMask",
+    "SizeWH",
+    "SubPixelPaste",
+    "encode_crops",
+]
 
 
 class PasteRule(ABC):
@@ -86,11 +65,8 @@ class InclusivePaste(PasteRule):
 
     def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
         """See ``PasteRule``; boxes are inclusive."""
-        for x0, y0, columns in visible_parts(masks, boxes, size, self.padding):
-            if self.threshold < 0:
-                yield PastedMask(x0, y0, (columns * 255).astype(np.uint8).T)
-            else:
-                yield PastedMask(x0, y0, (columns > self.threshold).view(np.uint8).T)
+        rule = array_masks.InclusivePaste(self.threshold, self.padding)
+        yield from rule.paste(as_array(masks), as_array(boxes), size)
 
     def encode(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> list[RLE]:
         """See ``PasteRule``; a threshold below 0 is refused."""
@@ -112,11 +88,8 @@ class SubPixelPaste(PasteRule):
 
     def paste(self, masks: Tensor, boxes: Tensor, size: SizeWH) -> Iterator[PastedMask]:
         """See ``PasteRule``; boxes are half-open, and those without extent stay empty."""
-        for x0, y0, columns in sub_pixel_parts(masks, boxes, size):
-            if self.threshold < 0:
-                yield PastedMask(x0, y0, (columns * 255).astype(np.uint8).T)
-            else:
-                yield PastedMask(x0, y0, (columns >= self.threshold).view(np.uint8).T)
+        rule = array_masks.SubPixelPaste(self.threshold)
+        yield from rule.paste(as_array(masks), as_array(boxes), size)
 
 
 LEGACY_PASTE: Final = InclusivePaste()

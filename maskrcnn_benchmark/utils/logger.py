@@ -9,6 +9,8 @@ from tqdm import tqdm
 from maskrcnn_benchmark.config.errors import ConfigError
 
 PACKAGE_LOGGER = "maskrcnn_benchmark"
+_RUNTIME_LOGGER = "centermask_runtime"
+"""Of the part that needs no PyTorch, which goes wherever the package's goes."""
 _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
@@ -53,8 +55,10 @@ def setup_logger(
     Raises:
         ConfigError: the folder cannot be made.
     """
-    logger = close_logger(name)
-    logger.setLevel(logging.INFO if distributed_rank == 0 else logging.ERROR)
+    close_logger(name)
+    loggers = [logging.getLogger(each) for each in _together(name)]
+    for logger in loggers:
+        logger.setLevel(logging.INFO if distributed_rank == 0 else logging.ERROR)
     handlers: list[logging.Handler] = [_TerminalHandler()]
     if save_dir:
         _make_folder(Path(save_dir))
@@ -64,8 +68,14 @@ def setup_logger(
     prefix = f"rank {distributed_rank}: " if distributed_rank else ""
     for handler in handlers:
         handler.setFormatter(logging.Formatter(prefix + _FORMAT))
-        logger.addHandler(handler)
-    return logger
+        for logger in loggers:
+            logger.addHandler(handler)
+    return loggers[0]
+
+
+def _together(name: str) -> list[str]:
+    """The logger and those that go with it."""
+    return [name, _RUNTIME_LOGGER] if name == PACKAGE_LOGGER else [name]
 
 
 def _make_folder(folder: Path) -> None:
@@ -78,8 +88,8 @@ def _make_folder(folder: Path) -> None:
 
 def close_logger(name: str) -> logging.Logger:
     """The logger ``name`` with its handlers removed and closed."""
-    logger = logging.getLogger(name)
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    return logger
+    for logger in map(logging.getLogger, _together(name)):
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+    return logging.getLogger(name)

@@ -5,16 +5,11 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
+from centermask_runtime.fonts import OWN_FONT, Font, write_text
+from centermask_runtime.labels import shortened
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.visualization.draw import draw_instances
-from maskrcnn_benchmark.visualization.fonts import (
-    OWN_FONT,
-    Font,
-    font_file_for,
-    load_font,
-    write_text,
-)
-from maskrcnn_benchmark.visualization.labels import shortened
+from maskrcnn_benchmark.visualization.fonts import font_file_for, load_font
 
 # px
 _PICTURE_WH = (470, 360)

@@ -8,29 +8,20 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 
+from centermask_runtime import style
+from centermask_runtime.drawing import draw_skeleton
+from centermask_runtime.fonts import OWN_FONT
+from centermask_runtime.labels import Chip, Rectangle, draw_chips
+from centermask_runtime.palette import Colour, class_colour
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import Keypoints, PersonKeypoints
 from maskrcnn_benchmark.structures.paste_rules import PastedMask
 from maskrcnn_benchmark.structures.predicted_masks import ImageMasks
-from maskrcnn_benchmark.visualization.fonts import OWN_FONT, font_file_for
-from maskrcnn_benchmark.visualization.labels import Chip, Rectangle, draw_chips
-from maskrcnn_benchmark.visualization.palette import Colour, class_colour
+from maskrcnn_benchmark.visualization.fonts import font_file_for, load_font
 
-_FILL_OPACITY = 0.42
-# Everything is drawn on a canvas this many times larger and averaged down, which smooths edges
-# and leaves untouched pixels of the photo exactly as they were.
-_SUPERSAMPLING = 2
-# Photos with more pixels are drawn at their own size: their edges look smooth anyway.
-_MAX_SUPERSAMPLED_PIXELS = 6_000_000
-# Line widths and text height in parts of the photo's shorter side, and their limits in px.
-_OUTLINE = (1 / 340, 1.0, 6.0)
-_BOX_LINE = (1 / 480, 1.0, 4.0)
-_FONT = (1 / 32, 10.0, 60.0)
 # Predicted points of a lower score are not drawn. Source: Detectron's visualisation.
 _MIN_LOGIT = 2.0
-# In line widths.
-_DOT_RADIUS = 1.5
 
 RGBImage = Image.Image | npt.NDArray[np.uint8]
 
@@ -59,8 +50,7 @@ def draw_instances(
         ConfigError: ``font`` is no font.
     """
     photo = as_rgb(image)
-    pixels = photo.width * photo.height
-    scale = _SUPERSAMPLING if pixels <= _MAX_SUPERSAMPLED_PIXELS else 1
+    scale = style.canvas_scale(photo.size)
     boxes = select_by_score(boxes, score_threshold)
     canvas_wh = (photo.width * scale, photo.height * scale)
     scaled = boxes.resize(canvas_wh)
@@ -68,17 +58,18 @@ def draw_instances(
     canvas = cv2.resize(np.asarray(photo), canvas_wh, interpolation=cv2.INTER_NEAREST)
     labels = [int(label) for label in boxes.get_field("labels").tolist()]
     colours = [class_colour(label) for label in labels]
-    _paint_shapes(canvas, instance_shapes(scaled), colours, round(_length(_OUTLINE, unit, scale)))
+    outline_width = round(style.length(style.OUTLINE, unit, scale))
+    _paint_shapes(canvas, instance_shapes(scaled), colours, outline_width)
     painted = Image.fromarray(canvas)
     pen = ImageDraw.Draw(painted)
     chips = _chips(scaled, labels, colours, class_names, font)
-    width = max(1, round(_length(_BOX_LINE, unit, scale)))
+    width = max(1, round(style.length(style.BOX_LINE, unit, scale)))
     for chip in reversed(chips):
         pen.rectangle(tuple(chip.box), outline=chip.colour, width=width)
     if scaled.has_field("keypoints"):
         keypoints = scaled.get_field("keypoints").with_pixel_offset(LEGACY_PIXEL_OFFSET)
         draw_skeletons(pen, keypoints, colours, width)
-    draw_chips(pen, chips, _length(_FONT, unit, scale), canvas_wh)
+    draw_chips(pen, chips, style.length(style.FONT, unit, scale), canvas_wh, load_font)
     return painted.reduce(scale) if scale > 1 else painted
 
 
@@ -114,11 +105,6 @@ def select_by_score(boxes: BoxList, score_threshold: float) -> BoxList:
     return boxes[order[kept]]
 
 
-def _length(setting: tuple[float, float, float], unit: float, scale: int) -> float:
-    part, smallest, largest = setting
-    return min(max(part * unit, smallest * scale), largest * scale)
-
-
 def _paint_shapes(
     canvas: npt.NDArray[np.uint8],
     shapes: list[PastedMask | None],
@@ -134,18 +120,13 @@ def _paint_shapes(
         height, width = shape.mask.shape
         region = canvas[shape.y0 : shape.y0 + height, shape.x0 : shape.x0 + width]
         if shape.mask.size:
-            cv2.copyTo(cv2.LUT(region, _tint(colour)), np.ascontiguousarray(shape.mask), region)
+            tinted = cv2.LUT(region, style.tint(colour))
+            cv2.copyTo(tinted, np.ascontiguousarray(shape.mask), region)
         # Padding closes the outline where a shape touches the end of its crop.
         padded = np.pad(shape.mask, 1)
         contours, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         offset = (shape.x0 - 1, shape.y0 - 1)
         cv2.drawContours(canvas, contours, -1, colour, outline_width, cv2.LINE_AA, offset=offset)
-
-
-def _tint(colour: Colour) -> npt.NDArray[np.uint8]:
-    """(1, 256, 3) what becomes of each value of each channel where the colour is laid on it."""
-    values = np.arange(256)[:, None] * (1 - _FILL_OPACITY) + np.array(colour) * _FILL_OPACITY
-    return values.round().astype(np.uint8)[None]
 
 
 def _chips(
@@ -198,13 +179,7 @@ def draw_skeletons(
     if "logits" in keypoints.extra_fields:
         visible &= keypoints.get_field("logits") > _MIN_LOGIT
     connections = PersonKeypoints.CONNECTIONS if isinstance(keypoints, PersonKeypoints) else ()
-    radius = _DOT_RADIUS * width
     for points, shown, colour in zip(
         keypoints.keypoints[..., :2].tolist(), visible.tolist(), colours, strict=True
     ):
-        for first, second in connections:
-            if shown[first] and shown[second]:
-                pen.line([*points[first], *points[second]], fill=colour, width=width)
-        for (x, y), is_shown in zip(points, shown, strict=True):
-            if is_shown:
-                pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        draw_skeleton(pen, points, shown, connections, colour, width)

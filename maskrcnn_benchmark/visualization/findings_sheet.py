@@ -6,12 +6,13 @@ from typing import Any, Final, NamedTuple
 
 from PIL import Image, ImageDraw
 
+from centermask_runtime.fonts import OWN_FONT, write_text
+from centermask_runtime.labels import shortened
+from centermask_runtime.outputs import save_drawing
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.data.errors import DatasetError
 from maskrcnn_benchmark.data.inspection.findings import NOTE, Finding, Place
-from maskrcnn_benchmark.visualization.fonts import OWN_FONT, font_file_for, load_font, write_text
-from maskrcnn_benchmark.visualization.labels import shortened
-from maskrcnn_benchmark.visualization.photos import save_drawing
+from maskrcnn_benchmark.visualization.fonts import font_file_for, load_font
 
 # px
 _TILE_WH: Final = (360, 270)

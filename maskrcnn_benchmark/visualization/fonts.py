@@ -1,6 +1,5 @@
 """Fonts that have the characters of a name: those of Pillow, matplotlib, the system, OpenCV."""
 
-import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -9,22 +8,12 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
-from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.visualization.palette import Colour
-
-logger = logging.getLogger(__name__)
-
-OWN_FONT: Final = ""
-"""Stands for the file of the font in Pillow, which has ASCII and little more."""
+from centermask_runtime import fonts
+from centermask_runtime.fonts import OWN_FONT, Font, first_font_with
 
 OPENCV_FONT: Final = "OpenCV's own font"
 """Stands for the font in OpenCV 5, which has Chinese, Japanese and Korean; OpenCV 4 has none."""
-
-_PROBE_SIZE: Final = 16
-_ABSENT: Final = "\U0010fffe"
-"""No character, by definition: a font shows for it what it shows for any that it lacks."""
 
 # Parts of file names, best first: sans-serif fonts with many Asian characters, then with others.
 _PREFERRED: Final = (
@@ -74,39 +63,14 @@ class OpenCVFont:
         return mask
 
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont | OpenCVFont
-
-
-def write_text(
-    pen: ImageDraw.ImageDraw,
-    origin: tuple[float, float],
-    text: str,
-    colour: Colour | str,
-    font: Font,
-) -> None:
-    """Write a line whose upper left corner is at ``origin``, px."""
-    if isinstance(font, OpenCVFont):
-        mask = Image.fromarray(font.getmask(text))
-        pen.bitmap((round(origin[0]), round(origin[1])), mask, fill=colour)
-    else:
-        pen.text(origin, text, fill=colour, font=font)
-
-
 @lru_cache(maxsize=256)
 def load_font(size: float, file: str = OWN_FONT) -> Font:
-    """The font in a file, ``size`` px high.
+    """The font in a file, or OpenCV's, ``size`` px high.
 
     Raises:
         ConfigError: the file is no font.
     """
-    if file == OWN_FONT:
-        return ImageFont.load_default(size)
-    if file == OPENCV_FONT:
-        return OpenCVFont(size)
-    try:
-        return ImageFont.truetype(file, size)
-    except OSError as error:
-        raise ConfigError(f"cannot read the font {file}: {error}") from error
+    return OpenCVFont(size) if file == OPENCV_FONT else fonts.load_font(size, file)
 
 
 @lru_cache(maxsize=4096)
@@ -120,36 +84,19 @@ def font_file_for(text: str, named: str | None = None) -> str | None:
     Raises:
         ConfigError: the named file is no font.
     """
-    characters = {one for one in text if not one.isspace()}
-    if named is not None and _has(load_font(_PROBE_SIZE, named), characters):
-        return named
-    for file in _candidates(characters):
-        try:
-            font = load_font(_PROBE_SIZE, file)
-        except ConfigError:
-            continue
-        if _has(font, characters):
-            return file
-    logger.warning(
-        "no font here has the characters of %r; name one that has them (--font FILE), or install "
-        "one (Noto Sans CJK has most)",
-        text,
-    )
-    return None
+    if named is not None:
+        load_font(1.0, named)
+    return first_font_with(text, _candidates(text, named), load_font)
 
 
-def _candidates(characters: set[str]) -> Iterator[str]:
+def _candidates(text: str, named: str | None) -> Iterator[str]:
+    if named is not None:
+        yield named
     yield OWN_FONT
-    if not all(one.isascii() for one in characters):
+    if not text.isascii():
         yield from _installed_fonts()
         if hasattr(cv2, "FontFace"):
             yield OPENCV_FONT
-
-
-def _has(font: Font, characters: set[str]) -> bool:
-    """Whether the font shows each character otherwise than one that does not exist."""
-    missing = bytes(font.getmask(_ABSENT))
-    return all(bytes(font.getmask(one)) != missing for one in characters)
 
 
 @lru_cache(maxsize=1)

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from centermask_runtime.outputs import save_drawing
 from maskrcnn_benchmark.data.errors import ImageReadError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.utils.files import atomic_write
 from maskrcnn_benchmark.visualization.draw import as_instances, draw_instances, select_by_score
 
 logger = logging.getLogger(__name__)
-
-_JPEG_SUFFIXES = {".jpg", ".jpeg"}
-_JPEG_QUALITY = 95
 
 
 def draw_photos(
@@ -46,13 +43,3 @@ def draw_photos(
         found = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
         logger.info("%s: %s -> %s", source, found or "nothing found", target)
     return unreadable
-
-
-def save_drawing(drawing: Image.Image, path: Path) -> None:
-    """Write the drawing, as a JPEG or PNG by the suffix of ``path``."""
-    is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
-    with atomic_write(path) as file:
-        if is_jpeg:
-            drawing.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-        else:
-            drawing.save(file, "PNG")

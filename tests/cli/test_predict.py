@@ -11,7 +11,7 @@ from tests.prediction.small_model import SmallModel, write_clip
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "load_predictor", lambda *_: SmallModel())
+    monkeypatch.setattr(predict, "load_any_predictor", lambda *_: SmallModel())
     folder = tmp_path / "in"
     folder.mkdir()
     Image.new("RGB", (40, 30)).save(folder / "a.png")
@@ -46,7 +46,7 @@ def test_ctrl_c_keeps_the_results_so_far(sources, tmp_path, monkeypatch):
         if len(photos) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict, "load_predictor", lambda *_: SmallModel(interrupt))
+    monkeypatch.setattr(predict, "load_any_predictor", lambda *_: SmallModel(interrupt))
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as end:
         main(["predict", "m.pth", str(sources), "--output", str(out), "--save-json"])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "maskrcnn_benchmark"
+RUNTIME = "centermask_runtime"
+"""The part that needs no PyTorch; the package stands on it."""
 _GENERATED_FOLDERS = {".venv", "build", "dist", "output", "__pycache__"}
 
 

@@ -1,6 +1,7 @@
 """Imports point one way: structures, layers -> modeling -> detector -> engine -> cli, tools."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.contract.source_tree import (
     PACKAGE,
     ROOT,
+    RUNTIME,
     files,
     imported_modules,
     is_old_path,
@@ -111,6 +113,23 @@ def test_every_module_has_a_room():
 def test_imports_follow_the_arrow():
     wrong = [message for path in files(PACKAGE, ".py") for message in wrong_imports(path)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_runtime_stands_on_three_packages_alone():
+    known = {RUNTIME, "numpy", "onnxruntime", "PIL", *sys.stdlib_module_names}
+    wrong = [
+        f"{where(path, node)} {name}"
+        for path in files(RUNTIME, ".py")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
+        if name.split(".")[0] not in known
+    ]
+    assert not wrong, wrong
 
 
 def test_the_package_never_imports_tools_or_tests():

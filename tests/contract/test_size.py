@@ -8,7 +8,9 @@ from tests.contract.source_tree import ROOT, functions, python_files, where
 
 MAX_FUNCTION_LINES = 50
 MAX_FILE_LINES = 400
-CODE = python_files("maskrcnn_benchmark", "tools", "tests", "benchmarks", "docs")
+CODE = python_files(
+    "maskrcnn_benchmark", "centermask_runtime", "tools", "tests", "benchmarks", "docs"
+)
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))

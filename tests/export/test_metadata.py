@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from maskrcnn_benchmark.export.metadata import (
+from centermask_runtime.metadata import (
     ExportMetadata,
     MapRecord,
     MetadataError,

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from centermask_runtime.outputs import Outputs
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.prediction.outputs import Outputs
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 NAMES = {1: "person", 2: "cat/dog"}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_benchmark.engine.results import ResultFile
+from centermask_runtime.results import ResultFile
 from maskrcnn_benchmark.prediction import video as video_module
 from maskrcnn_benchmark.prediction.sources import Video
 from maskrcnn_benchmark.prediction.video import VideoReader, VideoRun, VideoWriter, draw_on_video

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from centermask_runtime.palette import class_colour
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.visualization import fonts
@@ -16,7 +17,6 @@ from maskrcnn_benchmark.visualization.draw import (
     draw_instances,
     select_by_score,
 )
-from maskrcnn_benchmark.visualization.palette import class_colour
 from tests.factories import random_boxlist, target_with_masks
 
 BOLD = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"))

@@ -1,4 +1,4 @@
-"""Masks pasted into run lengths; the twin is in NumPy and encodes with pycocotools.
+"""Masks pasted into run lengths; the twin is in NumPy.
 
 Shape symbols: N masks, M their side; h, w of a box's visible part.
 """
@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from centermask_runtime.masks import visible_parts
+from centermask_runtime.run_lengths import encode_part
 from maskrcnn_benchmark.layers._ops.checks import check_dtype, check_range, check_shape
 from maskrcnn_benchmark.layers._ops.operator import Operator
-from maskrcnn_benchmark.layers.mask_resize import check_finite, encode_part, visible_parts
+from maskrcnn_benchmark.layers.mask_resize import as_array, check_finite
 
 # COCO's run lengths are 32-bit numbers.
 _MOST_PIXELS = 2**32 - 1
@@ -33,7 +35,7 @@ def paste_masks_rle(
     image_wh = (width, height)
     texts = [
         encode_part(part.x0, part.y0, part.columns > threshold, image_wh)
-        for part in visible_parts(masks, boxes, image_wh, padding)
+        for part in visible_parts(as_array(masks), as_array(boxes), image_wh, padding)
     ]
     offsets = np.cumsum([0, *(len(text) for text in texts)])
     characters = np.frombuffer(b"".join(texts), dtype=np.uint8).copy()

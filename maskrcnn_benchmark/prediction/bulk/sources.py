@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from centermask_runtime.photo_files import is_image_file, photos_in
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.utils.photo_files import is_image_file, photos_in
 
 logger = logging.getLogger(__name__)
 

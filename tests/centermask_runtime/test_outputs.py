@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from centermask_runtime.outputs import Picture, cut_out, instance_image
+from centermask_runtime.photo_files import find_photos
+from centermask_runtime.photos import PhotoRun
+from centermask_runtime.results import ResultFile
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.engine.results import ResultFile
-from maskrcnn_benchmark.prediction.outputs import Picture, cut_out, instance_image
-from maskrcnn_benchmark.prediction.photos import PhotoRun
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.utils.photo_files import find_photos
 from tests.prediction.small_model import find, outputs_in
 
 

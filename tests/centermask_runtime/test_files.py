@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from maskrcnn_benchmark.utils.files import as_file_name, atomic_write, remove_unfinished
+from centermask_runtime.files import as_file_name, atomic_write, remove_unfinished
 
 
 def test_text_and_bytes_arrive_and_nothing_else_is_left(tmp_path):
@@ -52,7 +52,7 @@ def test_parents_are_made_and_permissions_are_those_of_any_new_file(tmp_path):
 def test_what_a_killed_writer_left_is_removed(tmp_path):
     script = """
 import os, sys
-from maskrcnn_benchmark.utils.files import atomic_write
+from centermask_runtime.files import atomic_write
 with atomic_write(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()

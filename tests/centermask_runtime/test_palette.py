@@ -2,7 +2,7 @@ from itertools import combinations
 
 import pytest
 
-from maskrcnn_benchmark.visualization.palette import (
+from centermask_runtime.palette import (
     PALETTE,
     Colour,
     class_colour,

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from maskrcnn_benchmark.prediction.pipeline import Progress, StageTimes, run_side_by_side
+from centermask_runtime.pipeline import Progress, StageTimes, run_side_by_side
 
 
 def threads():
@@ -132,7 +132,7 @@ def test_the_slowest_stage_is_named():
 
 def test_progress_estimates_what_is_left(monkeypatch):
     clock = iter([0.0, 10.0, 40.0])
-    monkeypatch.setattr("maskrcnn_benchmark.prediction.pipeline.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("centermask_runtime.pipeline.perf_counter", lambda: next(clock))
     progress = Progress(4)
     assert progress.tell(1) == "1/4, 0:00:30 left"
     assert progress.tell(4) == "4/4"

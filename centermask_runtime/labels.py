@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from PIL import ImageDraw
 
-from maskrcnn_benchmark.visualization.fonts import OWN_FONT, Font, load_font, write_text
-from maskrcnn_benchmark.visualization.palette import Colour, text_colour
+from centermask_runtime.fonts import OWN_FONT, Font, OpenFont, load_font, write_text
+from centermask_runtime.palette import Colour, text_colour
 
 # Horizontal and vertical space around the text, in parts of the font size.
 _PADDING = (0.38, 0.2)
@@ -64,22 +64,26 @@ def _line(text: str, font: Font) -> tuple[float, float]:
 
 
 def draw_chips(
-    canvas: ImageDraw.ImageDraw, chips: Sequence[Chip], font_size: float, canvas_wh: tuple[int, int]
+    canvas: ImageDraw.ImageDraw,
+    chips: Sequence[Chip],
+    font_size: float,
+    canvas_wh: tuple[int, int],
+    open_font: OpenFont = load_font,
 ) -> list[Rectangle]:
     """The rectangles of the chips drawn; earlier chips have priority, crowded ones are left out.
 
     Names of small boxes are written somewhat smaller than ``font_size`` px, those that are wider
-    than the canvas are cut.
+    than the canvas are cut. ``open_font`` gives the fonts of the chips' files.
     """
     placed: list[Rectangle] = []
     for whole in chips:
         size = _size_for(whole.box, font_size)
         widest = max(canvas_wh[0] - 2 * _PADDING[0] * size, size)
-        font = load_font(size, whole.font_file)
+        font = open_font(size, whole.font_file)
         chip = whole._replace(text=shortened(whole.text, font, widest))
-        place = _best_place(chip, size, canvas_wh, placed)
+        place = _best_place(chip, font, size, canvas_wh, placed)
         if place is not None:
-            _draw_chip(canvas, chip, place, size)
+            _draw_chip(canvas, chip, place, font, size)
             placed.append(place)
     return placed
 
@@ -90,10 +94,14 @@ def _size_for(box: Rectangle, font_size: float) -> float:
 
 
 def _best_place(
-    chip: Chip, font_size: float, canvas_wh: tuple[int, int], placed: Sequence[Rectangle]
+    chip: Chip,
+    font: Font,
+    font_size: float,
+    canvas_wh: tuple[int, int],
+    placed: Sequence[Rectangle],
 ) -> Rectangle | None:
     """The first place at the box that no other chip covers."""
-    width, height = text_size_wh(chip.text, load_font(font_size, chip.font_file))
+    width, height = text_size_wh(chip.text, font)
     width += 2 * _PADDING[0] * font_size
     height += 2 * _PADDING[1] * font_size
     for x, y in _corners(chip.box, width, height):
@@ -129,8 +137,9 @@ def _intersection(first: Rectangle, second: Rectangle) -> float:
     return max(0.0, width) * max(0.0, height)
 
 
-def _draw_chip(canvas: ImageDraw.ImageDraw, chip: Chip, place: Rectangle, font_size: float) -> None:
-    font = load_font(font_size, chip.font_file)
+def _draw_chip(
+    canvas: ImageDraw.ImageDraw, chip: Chip, place: Rectangle, font: Font, font_size: float
+) -> None:
     canvas.rounded_rectangle(tuple(place), radius=_CORNER_RADIUS * font_size, fill=chip.colour)
     left, _, _, _ = font.getbbox(chip.text)
     top, _ = _line(chip.text, font)

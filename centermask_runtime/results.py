@@ -1,12 +1,16 @@
 """Detections on photo files and videos, written as COCO results."""
 
+from __future__ import annotations
+
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.utils.files import atomic_write
+from centermask_runtime.files import atomic_write
+
+if TYPE_CHECKING:
+    from centermask_runtime.outputs import Found
 
 
 class ResultFile:
@@ -27,7 +31,7 @@ class ResultFile:
         self._file = self._closing.enter_context(atomic_write(path, "w"))
         self._file.write("[")
 
-    def add(self, file_name: str, found: Detections, frame: int | None = None) -> None:
+    def add(self, file_name: str, found: Found, frame: int | None = None) -> None:
         """Add what was found on a photo, or on a ``frame`` of a video, counted from 0."""
         self._num_pictures += 1
         place: dict[str, Any] = {"file_name": file_name}

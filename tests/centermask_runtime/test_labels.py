@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from maskrcnn_benchmark.visualization.fonts import load_font
-from maskrcnn_benchmark.visualization.labels import (
+from centermask_runtime.labels import (
     Chip,
     Rectangle,
     draw_chips,
     text_size_wh,
 )
-from maskrcnn_benchmark.visualization.palette import PALETTE
+from centermask_runtime.palette import PALETTE
+from maskrcnn_benchmark.visualization.fonts import load_font
 
 SIZE_WH = (300, 200)
 

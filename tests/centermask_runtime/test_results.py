@@ -2,8 +2,8 @@ import json
 
 import torch
 
+from centermask_runtime.results import ResultFile
 from maskrcnn_benchmark.engine.detections import Detections
-from maskrcnn_benchmark.engine.results import ResultFile
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 

@@ -6,17 +6,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from maskrcnn_benchmark.data.errors import ImageReadError
-from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.prediction.outputs import Detect, Outputs, Picture
-from maskrcnn_benchmark.prediction.pipeline import Progress, StageTimes, run_side_by_side
-from maskrcnn_benchmark.utils.photo_files import Photo
-from maskrcnn_benchmark.visualization.photos import save_drawing
-
-if TYPE_CHECKING:
-    from maskrcnn_benchmark.engine.detections import Detections
+from centermask_runtime.errors import ImageReadError
+from centermask_runtime.image_io import read_image
+from centermask_runtime.outputs import Detect, Found, Outputs, Picture, save_drawing, told
+from centermask_runtime.photo_files import Photo
+from centermask_runtime.pipeline import Progress, StageTimes, run_side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +59,23 @@ class PhotoRun:
             else:
                 yield photo, Picture(str(photo.source), name, image)
 
-    def _compute(self, read: _Read) -> tuple[_Read, Detections]:
+    def _compute(self, read: _Read) -> tuple[_Read, Found]:
         return read, self._detect(read[1].image)
 
-    def _write(self, looked_at: tuple[_Read, Detections]) -> None:
+    def _write(self, looked_at: tuple[_Read, Found]) -> None:
         (photo, picture), found = looked_at
         shown = self._outputs.keep(picture, found)
         save_drawing(self._outputs.draw(picture, shown), photo.target)
         self.num_drawn += 1
-        told = ", ".join(f"{count} {name}" for name, count in Counter(shown.names).items())
         done = self._progress.tell(self.num_drawn + len(self.unreadable))
-        logger.info("%s: %s: %s -> %s", done, photo.source, told or "nothing", photo.target)
+        logger.info("%s: %s: %s -> %s", done, photo.source, told(shown), photo.target)
+
+
+def draw_on_photos(photos: Sequence[Photo], detect: Detect, outputs: Outputs) -> list[str]:
+    """The photos that could not be read; all others were drawn on, and the time taken logged."""
+    run = PhotoRun(photos, detect, outputs)
+    times = run.run()
+    if len(photos) > 1:
+        logger.info("%s", times.summary("photo"))
+    logger.info("Drew on %d of %d photos, in %s", run.num_drawn, len(photos), outputs.folder)
+    return [str(path) for path in run.unreadable]

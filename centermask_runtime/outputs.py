@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.utils.files import as_file_name, atomic_write
-from maskrcnn_benchmark.visualization.draw import draw_instances
+from centermask_runtime.detections import BoolArray, DetectedObject
+from centermask_runtime.errors import ConfigError
+from centermask_runtime.files import as_file_name, atomic_write
+from centermask_runtime.results import ResultFile
 
-if TYPE_CHECKING:
-    from maskrcnn_benchmark.engine.detections import Detections
-    from maskrcnn_benchmark.engine.results import ResultFile
 
-Detect: TypeAlias = "Callable[[Image.Image], Detections]"
+class Found(Protocol):
+    """What a model found on a photo, in px of it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the photo."""
+        ...
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each object's class."""
+        ...
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model gives masks."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[DetectedObject]: ...
+
+    def above(self, score_threshold: float) -> Found:
+        """The objects that score at least this, best first."""
+        ...
+
+    def draw(self, photo: Image.Image, font: str | None = None) -> Image.Image:
+        """A copy of the photo with the objects drawn on it."""
+        ...
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """One COCO result an object."""
+        ...
+
+
+Detect: TypeAlias = Callable[[Image.Image], Found]
 """Gives what is found on an RGB photo, in px of it."""
 
 RESULTS: Final = "predictions.json"
@@ -26,6 +60,8 @@ MASKS: Final = "masks"
 CROPS: Final = "crops"
 
 _MAX_8_BIT: Final = 255
+_JPEG_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
+_JPEG_QUALITY: Final = 95
 
 
 class Picture(NamedTuple):
@@ -64,7 +100,7 @@ class Outputs:
     crops: bool
     results: ResultFile | None
 
-    def keep(self, picture: Picture, found: Detections) -> Detections:
+    def keep(self, picture: Picture, found: Found) -> Found:
         """The detections shown, after their masks, crops and results were kept.
 
         Raises:
@@ -73,7 +109,7 @@ class Outputs:
         shown = found.above(self.score_threshold)
         if self.results is not None:
             self.results.add(picture.file_name, shown, picture.frame)
-        if self.masks and not found.has_field("mask"):
+        if self.masks and not found.has_masks:
             raise ConfigError("--save-masks: this model finds boxes, and no masks")
         if self.masks:
             path = self.folder / MASKS / picture.name
@@ -82,11 +118,11 @@ class Outputs:
             self._save_crops(picture, shown)
         return shown
 
-    def draw(self, picture: Picture, shown: Detections) -> Image.Image:
+    def draw(self, picture: Picture, shown: Found) -> Image.Image:
         """A copy of the picture with the detections drawn on it."""
-        return draw_instances(picture.image, shown, shown.class_names, font=self.font)
+        return shown.draw(picture.image, self.font)
 
-    def _save_crops(self, picture: Picture, shown: Detections) -> None:
+    def _save_crops(self, picture: Picture, shown: Found) -> None:
         for number, found in enumerate(shown, start=1):
             crop = cut_out(picture.image, found.box, found.mask)
             if crop is not None:
@@ -94,7 +130,7 @@ class Outputs:
                 _save_png(crop, folder / f"{picture.name.name}_{number}.png")
 
 
-def instance_image(shown: Detections) -> Image.Image:
+def instance_image(shown: Found) -> Image.Image:
     """Of the size of the photo: pixels of the k-th object are k, those of none are 0.
 
     Where objects overlap, the earlier one is in front. 8 bits a pixel, or 16 from 256 objects on.
@@ -113,7 +149,7 @@ def instance_image(shown: Detections) -> Image.Image:
 def cut_out(
     image: Image.Image,
     box: tuple[float, float, float, float],
-    mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None,
+    mask: BoolArray | None,
 ) -> Image.Image | None:
     """The part of an image in a box, transparent outside the mask if there is one (RGBA).
 
@@ -130,6 +166,22 @@ def cut_out(
         alpha = mask[top:bottom, left:right].astype(np.uint8) * 255
         crop.putalpha(Image.fromarray(alpha))
     return crop
+
+
+def save_drawing(drawing: Image.Image, path: Path) -> None:
+    """Write the drawing, as a JPEG or PNG by the suffix of ``path``."""
+    is_jpeg = path.suffix.lower() in _JPEG_SUFFIXES
+    with atomic_write(path) as file:
+        if is_jpeg:
+            drawing.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+        else:
+            drawing.save(file, "PNG")
+
+
+def told(found: Found) -> str:
+    """How many of which class, or that it is nothing."""
+    counts = Counter(found.names).items()
+    return ", ".join(f"{count} {name}" for name, count in counts) or "nothing"
 
 
 def _save_png(image: Image.Image, path: Path) -> None:
