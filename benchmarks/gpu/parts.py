@@ -13,7 +13,6 @@ from benchmarks.gpu.scenes import (
     make_images,
     make_model,
     read_settings,
-    set_threshold,
     title,
 )
 from benchmarks.workloads import (
@@ -34,6 +33,7 @@ from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.image_list import ImageList
+from maskrcnn_benchmark.timing.thresholds import make_threshold
 
 QUICKSTART = "quickstart/centermask_lite_M_v2_FPN_quickstart"
 
@@ -136,7 +136,7 @@ def measure_modes(device: torch.device, sizes: Sizes, notes: Notebook) -> None:
     for scene in sizes.detect:
         cfg = read_settings(scene.config, device)
         images = make_images(scene, device)
-        set_threshold(cfg, make_model(cfg, images, device), images)
+        cfg.merge_from_list([*make_threshold(cfg, make_model(cfg, images, device), images)])
         plain: Detected | None = None
         for mode in sorted(INFERENCE_MODES, key=lambda name: (name != "plain", name)):
             work = f"{title(scene)}, mode {mode}"

@@ -1,16 +1,14 @@
 """Models, images and ground truths to measure on; no file but a configuration is read."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import Batch
 from maskrcnn_benchmark.engine.forward import build_model
 from maskrcnn_benchmark.engine.settings import load_settings
-from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
@@ -58,20 +56,8 @@ def make_model(cfg: CfgNode, images: ImageList, device: torch.device) -> nn.Modu
     torch.manual_seed(0)
     model = build_model(cfg, device)
     with torch.no_grad(), fitting_norms(model):
-        model.backbone(images.tensors[:1])
+        model.rpn.head(model.backbone(images.tensors[:1]))
     return model
-
-
-def set_threshold(cfg: CfgNode, model: GeneralizedRCNN, images: ImageList) -> None:
-    """Let about 1000 predictions of an image exceed MODEL.FCOS.INFERENCE_TH.
-
-    A model with random weights is sure of nothing, and would find no box at all.
-    """
-    with torch.no_grad():
-        logits: Sequence[Tensor] = model.eval().rpn.head(model.backbone(images.tensors))[0]
-    scores = torch.cat([level.float().flatten() for level in logits]).sigmoid()
-    number = min(1000 * len(images), len(scores))
-    cfg.MODEL.FCOS.INFERENCE_TH = float(scores.topk(number).values[-1])
 
 
 def make_batch(scene: Scene) -> Batch:

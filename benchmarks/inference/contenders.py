@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from benchmarks.gpu.scenes import make_model, set_threshold
+from benchmarks.gpu.scenes import make_model
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.timing.contenders import CPU, Inputs, Photos
+from maskrcnn_benchmark.timing.thresholds import make_threshold
 
 DETECTIONS = 50
 
@@ -17,7 +18,7 @@ class Subject(NamedTuple):
 
     Attributes:
         title: what the tables call it.
-        config: name under configs/.
+        config: its file of settings.
         short_side: of its input, px.
         long_side: at most, px.
     """
@@ -29,26 +30,33 @@ class Subject(NamedTuple):
 
 
 SUBJECTS = {
-    "R-50": Subject("CenterMask R-50, 800/1333", "centermask/centermask_R_50_FPN_1x", 800, 1333),
+    "R-50": Subject(
+        "CenterMask R-50, 800/1333", "configs/centermask/centermask_R_50_FPN_1x.yaml", 800, 1333
+    ),
     "V2-39": Subject(
         "CenterMask-Lite V2-39, 600/1000",
-        "centermask/centermask_V_39_eSE_FPN_lite_res600_ms_bs16_4x",
+        "configs/centermask/centermask_V_39_eSE_FPN_lite_res600_ms_bs16_4x.yaml",
         *(600, 1000),
     ),
     "MV2": Subject(
         "CenterMask-Lite MV2, 600/1000",
-        "centermask/centermask_M_v2_FPN_lite_res600_ms_bs16_4x",
+        "configs/centermask/centermask_M_v2_FPN_lite_res600_ms_bs16_4x.yaml",
         *(600, 1000),
     ),
 }
 
 
 def make_subject(
-    subject: Subject, paths: Photos, detections: int = DETECTIONS
+    config: str, paths: Photos, detections: int = DETECTIONS
 ) -> tuple[CfgNode, GeneralizedRCNN]:
-    """The settings and the model of a subject, which finds so many objects in each photo."""
+    """The settings and the model of a file of settings, which finds so many objects in each photo.
+
+    Its weights are random.
+    """
     options = ["MODEL.WEIGHT", "", "MODEL.DEVICE", "cpu", "TEST.DETECTIONS_PER_IMG", detections]
-    cfg = load_settings(f"configs/{subject.config}.yaml", options)
+    options += ["MODEL.ROI_HEADS.DETECTIONS_PER_IMG", detections]
+    options += ["MODEL.RETINANET.NUM_MASKS_TEST", detections]
+    cfg = load_settings(config, options)
     images = Inputs.from_config(cfg, "pil")(read_image(path) for path in paths[:1])
-    set_threshold(cfg, make_model(cfg, images, CPU), images)
+    cfg.merge_from_list([*make_threshold(cfg, make_model(cfg, images, CPU), images)])
     return cfg, make_model(cfg, images, CPU).eval()

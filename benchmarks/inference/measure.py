@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
 def whole(key: str, plan: Plan) -> Result:
     """JPEG to run lengths: every mode, and torchvision for comparison."""
-    cfg, model = make_subject(SUBJECTS[key], plan.photos)
+    cfg, model = make_subject(SUBJECTS[key].config, plan.photos)
     detectors: dict[str, Any] = {
         mode: Contender.from_config(cfg, model, mode) for mode in plan.modes
     }
@@ -49,7 +49,7 @@ def whole(key: str, plan: Plan) -> Result:
 
 def dense(key: str, plan: Plan) -> Result:
     """Backbone, pyramid and head alone: every mode, other programs, and the ceiling."""
-    cfg, model = make_subject(SUBJECTS[key], plan.photos)
+    cfg, model = make_subject(SUBJECTS[key].config, plan.photos)
     images = Inputs.from_config(cfg, "pil").of_files(plan.photos)
     contenders = {mode: Contender.from_config(cfg, model, mode) for mode in plan.modes}
     with torch.no_grad():
@@ -72,7 +72,7 @@ def memory(key: str, mode: str, photo: Path) -> Result:
 
 
 def _peak(key: str, mode: str, photo: Path, is_whole: bool) -> float:
-    cfg, model = make_subject(SUBJECTS[key], [photo], detections=100)
+    cfg, model = make_subject(SUBJECTS[key].config, [photo], detections=100)
     detector = Contender.from_config(cfg, model, mode)
     if is_whole:
         return _peak_of(lambda: detector([photo]))

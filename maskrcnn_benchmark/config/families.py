@@ -36,6 +36,8 @@ class Family:
         learns_crowds: targets have crowds, too, with the label -1.
         settings: frozen dataclass of the settings that it alone has, all with defaults; their names
             in capitals are keys of MODEL.DENSE.SETTINGS.
+        threshold_key: full name of the setting that the class score of what may become a detection
+            must exceed.
         has_rules: it computes by the rules that MODEL.CONVENTION names; others know the original's.
     """
 
@@ -45,6 +47,7 @@ class Family:
     gives_masks: bool = False
     learns_crowds: bool = False
     settings: type[Any] = NoSettings
+    threshold_key: str = f"{SETTINGS_KEY}.SCORE_THRESHOLD"
     has_rules: bool = False
 
 

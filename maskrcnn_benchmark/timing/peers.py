@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -19,12 +19,11 @@ from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.timing.contenders import Photos
 from maskrcnn_benchmark.timing.random_weights import fitting_norms
 from maskrcnn_benchmark.timing.stages import StageTimes
+from maskrcnn_benchmark.timing.thresholds import CANDIDATES
 
 logger = logging.getLogger(__name__)
 
 Dense = Callable[[], object]
-CANDIDATES: Final = 1000
-"""Predictions of an image that exceed the threshold."""
 
 
 class Work(NamedTuple):

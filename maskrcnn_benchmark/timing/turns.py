@@ -89,7 +89,7 @@ def time_dense(
     works |= others
     with torch.no_grad():
         for dtype in (torch.float32, torch.bfloat16):
-            works[f"{CEILING} {str(dtype)[6:]}"] = _product(dtype)
+            works[f"{CEILING} {str(dtype)[6:]}"] = matrix_product(dtype)
         times = take_turns(works, rounds)
         flops = _flops(next(iter(contenders.values())), images)
     results = {name: spread(seconds) for name, seconds in times.items()}
@@ -103,7 +103,7 @@ def _dense_of(contender: Contender, images: Tensor) -> Callable[[], object]:
     return lambda: contender.dense(images)
 
 
-def _product(dtype: torch.dtype) -> Callable[[], object]:
+def matrix_product(dtype: torch.dtype) -> Callable[[], object]:
     """A product of two matrices, as a convolution: twice as fast as ``@`` on some machines."""
     maps = torch.rand(1, GEMM_SIDE, 1, GEMM_SIDE).to(dtype)
     weight = torch.rand(GEMM_SIDE, GEMM_SIDE, 1, 1).to(dtype)

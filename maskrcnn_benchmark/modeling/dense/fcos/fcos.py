@@ -81,4 +81,9 @@ def build_fcos(
     )
 
 
-FCOS = Family(build_fcos, class_keys=("MODEL.FCOS.NUM_CLASSES",), has_rules=True)
+FCOS = Family(
+    build_fcos,
+    class_keys=("MODEL.FCOS.NUM_CLASSES",),
+    threshold_key="MODEL.FCOS.INFERENCE_TH",
+    has_rules=True,
+)

@@ -96,4 +96,9 @@ def build_retinanet(
     )
 
 
-RETINANET = Family(build_retinanet, class_keys=("MODEL.RETINANET.NUM_CLASSES",), has_rules=True)
+RETINANET = Family(
+    build_retinanet,
+    class_keys=("MODEL.RETINANET.NUM_CLASSES",),
+    threshold_key="MODEL.RETINANET.INFERENCE_TH",
+    has_rules=True,
+)

@@ -66,4 +66,10 @@ def build_proposal_network(
     )
 
 
-RPN = Family(build_proposal_network, class_keys=(), gives_labels=False, has_rules=True)
+RPN = Family(
+    build_proposal_network,
+    class_keys=(),
+    gives_labels=False,
+    threshold_key="MODEL.ROI_HEADS.SCORE_THRESH",
+    has_rules=True,
+)
