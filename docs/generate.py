@@ -10,7 +10,8 @@ from maskrcnn_benchmark.config import CfgNode, get_default_config
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs.zoo_page import model_zoo  # noqa: E402  # a script knows only its own folder
+from docs import comparison  # noqa: E402  # a script knows only its own folder
+from docs.zoo_page import model_zoo  # noqa: E402
 
 MODEL_ZOO_PAGE = ROOT / "docs" / "model_zoo.md"
 CONFIG_REFERENCE = ROOT / "docs" / "config_reference.md"
@@ -83,9 +84,16 @@ def config_reference() -> str:
 
 def main() -> int:
     """0 after writing the generated pages."""
-    for page, text in ((CONFIG_REFERENCE, config_reference()), (MODEL_ZOO_PAGE, model_zoo())):
+    pages = {
+        CONFIG_REFERENCE: config_reference(),
+        MODEL_ZOO_PAGE: model_zoo(),
+        comparison.PAGE: comparison.comparison(),
+    }
+    for page, text in pages.items():
         page.write_text(text, encoding="utf-8")
         print(f"wrote {page.relative_to(ROOT)}")
+    comparison.draw_comparison()
+    print(f"wrote {comparison.PICTURE.relative_to(ROOT)}")
     return 0
 
 

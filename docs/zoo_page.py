@@ -32,6 +32,8 @@ Epochs: 12 is the "1x" schedule (90 000 iterations of 16 images), 24 is "2x", 36
 "weights" is where the authors put the file; many of these links have died since. A file that you
 have loads with `MODEL.WEIGHT path/to/file.pth`; [other sources](checkpoints.md).
 
+Beside one another, against time: [comparison](comparison.md).
+
 ## Start here
 
 | you want | take |

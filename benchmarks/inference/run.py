@@ -10,11 +10,12 @@ import argparse
 import itertools
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inference import measure
+from benchmarks.inference import measure, zoo
 from benchmarks.inference.contenders import SUBJECTS
 from benchmarks.inference.report import page
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
@@ -40,6 +41,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder of JPEG files")
     results = ROOT / "output" / "benchmarks" / "inference.json"
     parser.add_argument("--json", type=Path, default=results, help=f"default: {results}")
+    parser.add_argument("--zoo", action="store_true", help="compare systems instead: --zoo --help")
     parser.add_argument("--write", action="store_true", help="put all of --json into docs/")
     options = parser.parse_args()
     unknown = sorted(set(options.modes) - set(INFERENCE_MODES))
@@ -58,6 +60,9 @@ def _measure(key: str, part: str, plan: measure.Plan) -> Mapping[str, Any]:
 
 def main() -> None:
     """Measure, print, and keep the numbers; with --write, also in docs/."""
+    if "--zoo" in sys.argv:
+        zoo.main()
+        return
     options = _parse()
     files = sorted(options.photos.glob("*.jpg"))
     kept = json.loads(options.json.read_text()) if options.json.exists() else {}
