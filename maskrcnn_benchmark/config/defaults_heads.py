@@ -221,6 +221,10 @@ _C.MODEL.ROI_MASK_HEAD.LEVEL_MAP_FUNCTION = "MASKRCNNLevelMapFunc"
 # Standard deviation of the normal distribution that the last convolution (class logits) starts
 # from; small values start the mask loss near ln 2. 0: Kaiming initialisation, as published.
 _C.MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD = 0.0
+# Standard deviation of the normal distribution that the spatial attention's convolution starts
+# from; small values start the attention near 1/2. 0: PyTorch's initialisation, as published, with
+# which the attention of most seeds starts near 0 and keeps the head from learning.
+_C.MODEL.ROI_MASK_HEAD.ATTENTION_INIT_STD = 0.0
 
 _C.MODEL.ROI_KEYPOINT_HEAD = CfgNode()
 # Name of the feature extractor, a key of `registry.ROI_KEYPOINT_FEATURE_EXTRACTORS`.

@@ -120,6 +120,7 @@ def _make_small(
         **_make_looks(base, given),
         "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 2,
         "MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD": 0.01,
+        "MODEL.ROI_MASK_HEAD.ATTENTION_INIT_STD": 0.01,
     }
     return settings if circumstances.on_gpu else settings | _cpu_settings()
 

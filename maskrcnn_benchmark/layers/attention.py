@@ -9,11 +9,18 @@ class SpatialAttention(nn.Module):
     """Weights each position of a feature map by what its channels say on average and at most.
 
     Source: CenterMask (Lee & Park 2020), section 3.3, eq. 3 (SAM of the SAG-Mask branch).
+
+    Args:
+        init_std: standard deviation of the weights at the start; 0 takes PyTorch's initialisation,
+            as published. Of features that are as large as the mask head's at its start the sigmoid
+            is then 0 almost everywhere for most seeds, and nothing behind it learns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, init_std: float = 0.0) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel_size=3, padding=1, bias=False)
+        if init_std > 0:
+            nn.init.normal_(self.conv.weight, std=init_std)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attended features, the shape (R, C, M, M) of the input."""

@@ -19,6 +19,30 @@ def test_state_is_one_convolution_without_bias():
     assert shapes == {"conv.weight": (1, 2, 3, 3)}
 
 
+def gates(module):
+    """The attention of maps as large as those that the mask head starts with."""
+    generator = torch.Generator().manual_seed(0)
+    x = 40 * torch.rand(8, 16, 14, 14, generator=generator) ** 4
+    return module(x).sum(dim=1) / x.sum(dim=1)
+
+
+def test_a_small_start_leaves_the_gates_half_open():
+    """Bug: those of most seeds were shut at the start, so that the mask head never learnt."""
+    means = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        means.append(gates(SpatialAttention(init_std=0.01)).mean().item())
+    assert min(means) > 0.1
+    assert max(means) < 0.9
+
+
+def test_the_published_start_is_the_default():
+    torch.manual_seed(0)
+    published = torch.nn.Conv2d(2, 1, kernel_size=3, padding=1, bias=False).weight
+    torch.manual_seed(0)
+    assert torch.equal(SpatialAttention().conv.weight, published)
+
+
 def test_one_of_equal_peaks_receives_the_gradient():
     module = SpatialAttention()
     with torch.no_grad():

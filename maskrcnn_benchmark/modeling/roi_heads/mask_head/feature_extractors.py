@@ -98,4 +98,5 @@ def build_mask_rcnn_fpn(cfg: CfgNode, in_channels: int) -> MaskRCNNFPNFeatureExt
 @ROI_MASK_FEATURE_EXTRACTORS.register("MaskRCNNFPNSpatialAttentionFeatureExtractor")
 def build_sag_mask(cfg: CfgNode, in_channels: int) -> MaskRCNNFPNFeatureExtractor:
     """CenterMask's feature extractor."""
-    return _build(cfg, in_channels, attention=SpatialAttention())
+    init_std = cfg.MODEL.ROI_MASK_HEAD.ATTENTION_INIT_STD
+    return _build(cfg, in_channels, attention=SpatialAttention(init_std))
