@@ -123,6 +123,9 @@ _C.SOLVER.CLIP_GRAD_NORM = 0.0
 # Type in which layers are trained where that is safe: "off" (float32, as published), "bf16",
 # "fp16" (CUDA only; the loss is scaled), or "auto": bf16 where the device has instructions for it.
 _C.SOLVER.AMP = "off"
+# Decay of an exponential moving average of the weights, which is what is evaluated and saved, e.g.
+# 0.998; early in a training it is lower. 0: no average.
+_C.SOLVER.EMA = 0.0
 # Iterations between two lines of the log; 0: only the first and the last one have a line.
 _C.SOLVER.LOG_PERIOD = 20
 

@@ -4,8 +4,9 @@
 """
 
 import logging
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import nn
@@ -21,7 +22,18 @@ SCALER_ENTRY = "grad_scaler"
 """Of a checkpoint: the state of ``Training.scaler``, where that is in use."""
 SCORE_ENTRY = "validation_score"
 """Of the best checkpoint: the number by which it is."""
-_OWN_ENTRIES = (SCALER_ENTRY, SCORE_ENTRY)
+UNAVERAGED_ENTRY = "unaveraged"
+"""Of a checkpoint whose model is an average: the weights that the training goes on with."""
+_OWN_ENTRIES = (SCALER_ENTRY, SCORE_ENTRY, UNAVERAGED_ENTRY)
+
+ResultBlock: TypeAlias = Callable[[], AbstractContextManager[Mapping[str, Any]]]
+"""Gives a block in which the model is what the training leads to, and the entries that a checkpoint
+needs besides to go on."""
+
+
+def as_trained() -> AbstractContextManager[Mapping[str, Any]]:
+    """A block in which the model is what it is in training."""
+    return nullcontext({})
 
 
 class StepRecord(NamedTuple):
@@ -83,11 +95,16 @@ class CheckpointWriter:
     Args:
         checkpointer: saves, on the main process.
         entries: go into every checkpoint beside ``iteration``, ``rng_state`` and ``grad_scaler``.
+        result: of the training, which is saved as the model.
     """
 
     def __init__(
-        self, checkpointer: Checkpointer, entries: Mapping[str, Any] | None = None
+        self,
+        checkpointer: Checkpointer,
+        entries: Mapping[str, Any] | None = None,
+        result: ResultBlock = as_trained,
     ) -> None:
+        self.result = result
         self._checkpointer = checkpointer
         # Those of the run that wrote them; this one may compute in another type.
         self._entries = {k: v for k, v in (entries or {}).items() if k not in _OWN_ENTRIES}
@@ -115,7 +132,6 @@ class CheckpointWriter:
         Raises:
             FloatingPointError: a parameter is not finite.
         """
-        require_finite_parameters(trainer.model, iteration)
         entries = {
             **self._entries,
             **(further or {}),
@@ -124,9 +140,12 @@ class CheckpointWriter:
         }
         if trainer.scaler.is_enabled():
             entries[SCALER_ENTRY] = trainer.scaler.state_dict()
-        self._checkpointer.save(
-            name, is_latest=is_latest, score_threshold=score_threshold, **entries
-        )
+        with self.result() as needed:
+            # An average stays not finite once a weight was so.
+            require_finite_parameters(trainer.model, iteration)
+            self._checkpointer.save(
+                name, is_latest=is_latest, score_threshold=score_threshold, **entries, **needed
+            )
 
 
 class CheckpointHook(Hook):
@@ -136,15 +155,12 @@ class CheckpointHook(Hook):
     between them is complete.
 
     Args:
-        checkpointer: as of ``CheckpointWriter``, and so are ``entries``.
+        writer: saves them.
         period: iterations between two checkpoints; 0 saves only the last.
-        entries: go into every checkpoint.
     """
 
-    def __init__(
-        self, *, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any] | None = None
-    ) -> None:
-        self._writer = CheckpointWriter(checkpointer, entries)
+    def __init__(self, *, writer: CheckpointWriter, period: int) -> None:
+        self._writer = writer
         self._period = period
 
     def after_step(self, trainer: Training, record: StepRecord) -> None:

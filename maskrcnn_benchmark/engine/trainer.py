@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.engine.averaging import WeightAverage, make_weight_average
 from maskrcnn_benchmark.engine.forward import ModelRunner, make_training_runner
 from maskrcnn_benchmark.engine.hooks import (
     FINAL_CHECKPOINT,
@@ -26,6 +27,7 @@ from maskrcnn_benchmark.engine.hooks import (
     CheckpointWriter,
     Hook,
     StepRecord,
+    as_trained,
 )
 from maskrcnn_benchmark.engine.inference import make_evaluation
 from maskrcnn_benchmark.engine.progress import ProgressHook, format_seconds
@@ -265,20 +267,22 @@ def do_train(
     ``arguments`` are the entries of the checkpoint that this goes on from; ``iteration`` is needed.
 
     Raises:
+        ConfigError: SOLVER.EMA, or a setting of evaluations, makes no sense.
         FloatingPointError: a loss, the gradient norm or a parameter was not finite.
     """
     start_iter, max_iter = int(arguments["iteration"]), int(cfg.SOLVER.MAX_ITER)
-    output_dir = Path(cfg.OUTPUT_DIR)
-    validation = _make_validation(cfg, checkpointer, test_period, arguments)
+    validation = _make_validation(cfg, test_period, start_iter)
     if start_iter >= max_iter or validation.is_over(start_iter):
         logger.info(_NOTHING_TO_TRAIN, start_iter, max_iter, cfg.OUTPUT_DIR)
-        _complete(checkpointer, output_dir, arguments)
+        _complete(checkpointer, Path(cfg.OUTPUT_DIR), arguments)
         return
     runner = make_training_runner(cfg, model, torch.device(device))
-    hooks = _make_hooks(cfg, checkpointer, checkpoint_period, arguments)
+    average = make_weight_average(cfg, runner.model, arguments)
+    writer = CheckpointWriter(checkpointer, arguments, average.in_place if average else as_trained)
+    hooks = _make_hooks(cfg, average, writer, checkpoint_period)
     if data_loader_val is not None:
         evaluate = make_evaluation(cfg, runner, cfg.DATASETS.TEST[0], data_loader_val)
-        hooks += validation.hooks(evaluate)
+        hooks += validation.hooks(evaluate, writer)
     trainer = Trainer(
         runner=runner,
         data_loader=data_loader,
@@ -295,22 +299,20 @@ def do_train(
 
 
 def _make_hooks(
-    cfg: CfgNode, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any]
+    cfg: CfgNode, average: WeightAverage | None, writer: CheckpointWriter, period: int
 ) -> list[Hook]:
     return [
         # First, so that a checkpoint is never ahead of the metrics on the disk.
         ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
-        CheckpointHook(checkpointer=checkpointer, period=period, entries=entries),
+        *([] if average is None else [average]),
+        CheckpointHook(writer=writer, period=period),
     ]
 
 
-def _make_validation(
-    cfg: CfgNode, checkpointer: Checkpointer, period: int, entries: Mapping[str, Any]
-) -> Validation:
+def _make_validation(cfg: CfgNode, period: int, start_iter: int) -> Validation:
     settings = replace(ValidationSettings.from_config(cfg), period=period)
     output_dir = Path(cfg.OUTPUT_DIR)
-    best = BestSoFar.read(output_dir, int(entries["iteration"]))
-    return Validation(settings, output_dir, CheckpointWriter(checkpointer, entries), best)
+    return Validation(settings, output_dir, BestSoFar.read(output_dir, start_iter))
 
 
 def _complete(checkpointer: Checkpointer, output_dir: Path, entries: Mapping[str, Any]) -> None:

@@ -15,8 +15,10 @@ from maskrcnn_benchmark.engine.hooks import (
     SCORE_ENTRY,
     CheckpointWriter,
     Hook,
+    ResultBlock,
     StepRecord,
     Training,
+    as_trained,
 )
 from maskrcnn_benchmark.engine.random_state import preserved_random_state
 from maskrcnn_benchmark.evaluation import EvaluationResult
@@ -60,6 +62,7 @@ class EvaluationHook(Hook):
         period: iterations between two evaluations, >= 1.
         evaluate: does one evaluation; every process calls it, the first gets the result.
         listeners: learn of the outcome, in this order.
+        result: of the training, which is evaluated.
         at_end: whether there is one after the last iteration, too, wherever that falls.
     """
 
@@ -69,11 +72,13 @@ class EvaluationHook(Hook):
         period: int,
         evaluate: Callable[[], EvaluationResult | None],
         listeners: Sequence[OutcomeListener] = (),
+        result: ResultBlock = as_trained,
         at_end: bool = False,
     ) -> None:
         self._period = period
         self._evaluate = evaluate
         self._listeners = tuple(listeners)
+        self._result = result
         self._at_end = at_end
 
     def after_step(self, trainer: Training, record: StepRecord) -> None:
@@ -83,7 +88,7 @@ class EvaluationHook(Hook):
             return
         logger.info("evaluating at iteration %d", record.iteration)
         was_training = trainer.model.training
-        with preserved_random_state():
+        with preserved_random_state(), self._result():
             result = self._evaluate()
         trainer.model.train(was_training)
         if self._listeners:
@@ -290,20 +295,13 @@ class Validation:
     Args:
         settings: of it.
         output_dir: of the run.
-        writer: saves the best checkpoint.
         best: of the run until here.
     """
 
-    def __init__(
-        self,
-        settings: ValidationSettings,
-        output_dir: Path,
-        writer: CheckpointWriter,
-        best: BestSoFar,
-    ) -> None:
+    def __init__(self, settings: ValidationSettings, output_dir: Path, best: BestSoFar) -> None:
         self._settings = settings
+        self._best = best
         self._note = ThresholdNote(output_dir / f"{FINAL_CHECKPOINT}.pth")
-        self._keeper = BestKeeper(best, writer)
         self._early_stop = EarlyStop(best, settings.patience, settings.period)
 
     def is_over(self, iteration: int) -> bool:
@@ -311,19 +309,27 @@ class Validation:
         settings = self._settings
         return min(settings.patience, settings.period) > 0 and self._early_stop.is_due(iteration)
 
-    def hooks(self, evaluate: Callable[[], EvaluationResult | None]) -> list[Hook]:
-        """What a trainer calls; ``evaluate`` as of ``EvaluationHook``."""
+    def hooks(
+        self, evaluate: Callable[[], EvaluationResult | None], writer: CheckpointWriter
+    ) -> list[Hook]:
+        """What a trainer calls.
+
+        Args:
+            evaluate: as of ``EvaluationHook``.
+            writer: saves the best checkpoint; what it saves as the model is evaluated.
+        """
         if self._settings.period == 0:
             return []
         listeners: list[OutcomeListener] = []
         if self._settings.keep_best:
-            listeners += [self._keeper, self._note]
+            listeners += [BestKeeper(self._best, writer), self._note]
         if self._settings.patience:
             listeners.append(self._early_stop)
         evaluation = EvaluationHook(
             period=self._settings.period,
             evaluate=evaluate,
             listeners=listeners,
+            result=writer.result,
             at_end=self._settings.keep_best,
         )
         return [evaluation, self._note]

@@ -76,6 +76,63 @@ def test_a_killed_training_goes_on_exactly(tmp_path, killed_in_step, optimizer):
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
+def weights_of(folder, entry="model"):
+    return torch.load(folder / "model_final.pth", weights_only=True)[entry]
+
+
+@pytest.mark.parametrize("solver", [{}, {"AMP": "bf16"}])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a processor without bfloat16
+def test_a_killed_training_goes_on_exactly_with_its_average(tmp_path, solver):
+    settings = {"CHECKPOINT_PERIOD": 4, "EMA": 0.6, **solver}
+    whole = run(tmp_path / "whole", **settings)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", lambda: KilledDetector(6), **settings)
+    resumed = run(tmp_path / "killed", **settings)
+    assert trace(tmp_path / "killed") == trace(tmp_path / "whole")
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    for entry in ("model", "unaveraged"):
+        pair = [weights_of(tmp_path / name, entry) for name in ("killed", "whole")]
+        torch.testing.assert_close(*pair, rtol=0, atol=0)
+        assert {tensor.dtype for tensor in pair[0].values()} == {torch.float32}
+
+
+def test_an_average_changes_nothing_in_the_training(tmp_path):
+    averaged = run(tmp_path / "averaged", EMA=0.6)
+    plain = run(tmp_path / "plain")
+    assert trace(tmp_path / "averaged") == trace(tmp_path / "plain")
+    own = weights_of(tmp_path / "averaged", "unaveraged")
+    torch.testing.assert_close(own, dict(plain.state_dict()), rtol=0, atol=0)
+    # What the training leads to, in the model and on the disk, is the average.
+    saved = weights_of(tmp_path / "averaged")
+    torch.testing.assert_close(dict(averaged.state_dict()), dict(saved), rtol=0, atol=0)
+    assert not torch.equal(saved["head.weight"], own["head.weight"])
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.6, 0.0), (0.0, 0.6)])
+def test_the_average_may_be_given_up_or_begun_on_the_way(tmp_path, before, after):
+    with pytest.raises(Killed):
+        run(tmp_path / "changed", lambda: KilledDetector(6), CHECKPOINT_PERIOD=4, EMA=before)
+    run(tmp_path / "changed", CHECKPOINT_PERIOD=4, EMA=after)
+    plain = run(tmp_path / "plain", CHECKPOINT_PERIOD=4)
+    assert trace(tmp_path / "changed") == trace(tmp_path / "plain")
+    content = torch.load(tmp_path / "changed" / "model_final.pth", weights_only=True)
+    assert ("unaveraged" in content) is (after > 0)
+    trained = content["unaveraged" if after else "model"]
+    torch.testing.assert_close(dict(trained), dict(plain.state_dict()), rtol=0, atol=0)
+
+
+def test_a_finished_training_with_an_average_may_be_made_longer(tmp_path):
+    """The final checkpoint is written anew where it is gone, with all that it takes to go on."""
+    run(tmp_path, CHECKPOINT_PERIOD=5, EMA=0.6)
+    final = tmp_path / "model_final.pth"
+    expected = torch.load(final, weights_only=True)
+    final.unlink()
+    (tmp_path / "last_checkpoint").write_text("model_0000010.pth")
+    run(tmp_path, CHECKPOINT_PERIOD=5, EMA=0.6)
+    for entry in ("model", "unaveraged"):
+        torch.testing.assert_close(weights_of(tmp_path, entry), expected[entry], rtol=0, atol=0)
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_workers_change_nothing(tmp_path):
     with pytest.raises(Killed):

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from maskrcnn_benchmark.engine.hooks import CheckpointHook
+from maskrcnn_benchmark.engine.hooks import CheckpointHook, CheckpointWriter
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, restore_random_state
 from tests.engine.standins import RecordingSaver, run_hook
 
 
 def checkpoint_names(period, max_iter, start_iter=0):
     saver = RecordingSaver()
-    run_hook(CheckpointHook(checkpointer=saver, period=period), max_iter, start_iter)
+    run_hook(CheckpointHook(writer=CheckpointWriter(saver), period=period), max_iter, start_iter)
     return saver.names
 
 
@@ -23,7 +23,7 @@ def test_checkpoints_come_periodically_and_at_the_end():
 @pytest.mark.parametrize("period", [0, 2, 3])
 def test_the_final_checkpoint_is_the_latest(period):
     saver = RecordingSaver()
-    run_hook(CheckpointHook(checkpointer=saver, period=period), 4)
+    run_hook(CheckpointHook(writer=CheckpointWriter(saver), period=period), 4)
     assert saver.latest == "model_final"
 
 
@@ -31,7 +31,8 @@ def test_a_checkpoint_has_the_state_of_a_scaler_in_use():
     for scales in (True, False):
         saver = RecordingSaver()
         # As a run that was in use of one wrote it.
-        hook = CheckpointHook(checkpointer=saver, period=0, entries={"grad_scaler": {"scale": 7}})
+        writer = CheckpointWriter(saver, entries={"grad_scaler": {"scale": 7}})
+        hook = CheckpointHook(writer=writer, period=0)
         trainer = run_hook(hook, 1, scales=scales)
         ((_, entries),) = saver.saved
         expected = trainer.scaler.state_dict() if scales else None
@@ -40,10 +41,8 @@ def test_a_checkpoint_has_the_state_of_a_scaler_in_use():
 
 def test_a_checkpoint_has_iteration_random_states_and_extra_entries():
     saver = RecordingSaver()
-    hook = CheckpointHook(
-        checkpointer=saver, period=1, entries={"best": 3, "iteration": 77, "rng_state": None}
-    )
-    run_hook(hook, 1)
+    writer = CheckpointWriter(saver, entries={"best": 3, "iteration": 77, "rng_state": None})
+    run_hook(CheckpointHook(writer=writer, period=1), 1)
     _, entries = saver.saved[0]
     assert (entries["iteration"], entries["best"], len(entries["rng_state"])) == (1, 3, 1)
     with preserved_random_state():
@@ -60,7 +59,7 @@ def broken_model():
 
 def test_a_broken_model_is_never_saved():
     saver = RecordingSaver()
-    hook = CheckpointHook(checkpointer=saver, period=2)
+    hook = CheckpointHook(writer=CheckpointWriter(saver), period=2)
     with pytest.raises(FloatingPointError, match=r"\b2, 1 of 4\b.*\b1\.weight\b"):
         run_hook(hook, 5, model=broken_model())
     assert saver.saved == []

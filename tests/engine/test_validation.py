@@ -155,6 +155,23 @@ def test_watching_changes_nothing_in_the_training(make_run):
     torch.testing.assert_close(plain.train({}).state_dict(), watched.state_dict(), rtol=0, atol=0)
 
 
+def test_the_best_is_the_average_that_was_evaluated(make_run):
+    """And a training that ended early has its average in the last checkpoint, too."""
+    run = make_run(EARLY_STOP_PATIENCE=2, EMA=0.6)
+    model = run.train({2: 10.0, 4: 30.0})
+    saved = {
+        name: torch.load(run.folder / f"{name}.pth", weights_only=True)
+        for name in ("model_best", "model_final")
+    }
+    assert (saved["model_best"]["iteration"], saved["model_final"]["iteration"]) == (4, 8)
+    torch.testing.assert_close(
+        dict(model.state_dict()), dict(saved["model_final"]["model"]), rtol=0, atol=0
+    )
+    for content in saved.values():
+        weight = content["model"]["head.weight"]
+        assert not torch.equal(weight, content["unaveraged"]["head.weight"])
+
+
 def test_a_training_ends_early_and_stays_ended(make_run):
     run = make_run(EARLY_STOP_PATIENCE=2)
     run.train({2: 10.0, 4: 30.0, 6: 20.0, 8: 30.0, 10: 99.0})
