@@ -34,7 +34,19 @@ MODES = ("auto", "cpu", "cuda", "none")
 PACKAGE = "maskrcnn_benchmark"
 RECORD = "_build.json"
 # Found again by maskrcnn_benchmark.config.shipped.
-SHIPPED = ("configs/**/*.yaml", "MODEL_ZOO.json", "datasets/quickstart/*.npz")
+SHIPPED = (
+    "configs/**/*.yaml",
+    "MODEL_ZOO.json",
+    "datasets/quickstart/*.npz",
+    # The photos that exports are checked on (maskrcnn_benchmark.export.verify), and whose they are.
+    "datasets/quickstart/ATTRIBUTION.csv",
+    "datasets/quickstart/val/000000005001.jpg",
+    "datasets/quickstart/val/000000006818.jpg",
+    "datasets/quickstart/val/000000168974.jpg",
+    "datasets/boards/LICENSE",
+    "datasets/boards/val/IMG_20181228_102636.jpg",
+    "datasets/boards/val/IMG_20181228_103629.jpg",
+)
 NO_CUDA_TOOLS = "built without CUDA kernels"
 
 T = TypeVar("T")

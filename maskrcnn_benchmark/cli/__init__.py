@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "check-data": "look through annotated photos for what would go wrong",
         "convert": "convert weight files of other programs",
         "models": "list the models that can be trained",
+        "export": "write a trained model to a file that other programs run",
         "benchmark": "time a trained model on this machine, stage by stage",
         "env": "tell what this installation runs on",
     }

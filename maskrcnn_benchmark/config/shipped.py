@@ -13,7 +13,7 @@ from maskrcnn_benchmark.config.errors import ConfigError, UnknownNameError
 _PACKED: Final = Path(__file__).resolve().parents[1] / "shipped"
 # A wheel has copies of the files (setup.py makes them); a checkout has the files themselves.
 SHIPPED: Final = _PACKED if _PACKED.is_dir() else Path(__file__).resolve().parents[2]
-"""The folder with ``configs/``, ``MODEL_ZOO.json`` and ``datasets/quickstart/``."""
+"""The folder with ``configs/``, ``MODEL_ZOO.json`` and ``datasets/``."""
 
 
 @dataclass(frozen=True, slots=True)

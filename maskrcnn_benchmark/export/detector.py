@@ -1,0 +1,162 @@
+"""A whole model as one ONNX graph: from an 8-bit photo to detections in px of the photo.
+
+Shapes: N detections, M side of a mask.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import torch
+
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.export.candidates import CANDIDATES, THRESHOLD, num_labels
+from maskrcnn_benchmark.export.graph import Graph, Value
+from maskrcnn_benchmark.export.heads import Frame, pool
+from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_benchmark.export.parts import (
+    DensePart,
+    MaskPart,
+    write_dense_part,
+    write_mask_part,
+)
+from maskrcnn_benchmark.export.pixels import NetworkInput, prepare
+from maskrcnn_benchmark.export.selection import Boxes, Limits, clip, join, select
+from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIMaskIoUHead
+
+
+class Maps(NamedTuple):
+    """What the dense part computes.
+
+    Attributes:
+        features: of the pyramid, finest first.
+        levels: for each level its map of each output of the head.
+    """
+
+    features: Sequence[Value]
+    levels: Sequence[Sequence[Value]]
+
+
+class Masks(NamedTuple):
+    """What the mask heads add to the boxes.
+
+    Attributes:
+        masks: (N, M, M) probabilities.
+        scores: (N,).
+    """
+
+    masks: Value
+    scores: Value
+
+
+def write_detector(
+    model: GeneralizedRCNN, family: str, metadata: ExportMetadata
+) -> onnx.ModelProto:
+    """The whole of a model in evaluation mode on the CPU, with its metadata.
+
+    Args:
+        model: a dense detector with labels, and perhaps a mask and a mask-IoU head.
+        family: of the dense detector, a key of ``CANDIDATES``.
+        metadata: what the file says of itself.
+    """
+    graph = Graph()
+    image = graph.input("image", np.uint8, ("height", "width", 3))
+    given = prepare(graph, image, metadata)
+    maps = _dense(graph, model, given.images, metadata.resize.divisibility)
+    boxes = _boxes(graph, model, family, maps, given)
+    masks = _masks(graph, model, maps, boxes, given, metadata)
+    if model.finish is not None:
+        boxes, masks = _finish(graph, boxes, masks, given, metadata.pixel_offset)
+    _name_outputs(graph, boxes, masks, given)
+    return graph.model("detector", {METADATA_KEY: metadata.to_json()})
+
+
+def _dense(graph: Graph, model: GeneralizedRCNN, images: Value, divisor: int) -> Maps:
+    part = DensePart(model)
+    values = graph.inline(write_dense_part(part, divisor), [images], "dense")
+    stage: Any = model.rpn
+    num_fields = len(stage.outputs._fields)
+    num_levels = _num_levels(model)
+    features, outputs = values[: -num_fields * num_levels], values[-num_fields * num_levels :]
+    fields = [outputs[first : first + num_levels] for first in range(0, len(outputs), num_levels)]
+    return Maps(features, list(zip(*fields, strict=True)))
+
+
+@torch.no_grad()
+def _num_levels(model: GeneralizedRCNN) -> int:
+    stage: Any = model.rpn
+    return len(stage.head(model.backbone(torch.zeros(1, 3, 128, 128)))[0])
+
+
+def _boxes(
+    graph: Graph, model: GeneralizedRCNN, family: str, maps: Maps, given: NetworkInput
+) -> Boxes:
+    stage: Any = model.rpn
+    settings = stage.select_test.settings
+    threshold = graph.setting(THRESHOLD, settings.score_threshold, np.float32)
+    candidates = join(graph, CANDIDATES[family](graph, stage, maps.levels, threshold))
+    limits = Limits(
+        nms_threshold=settings.nms_threshold,
+        most=settings.post_nms_top_n,
+        min_size=settings.min_size,
+        pixel_offset=settings.pixel_offset,
+        clips=settings.clips,
+    )
+    return select(graph, candidates, (given.height, given.width), limits, num_labels(stage))
+
+
+def _masks(
+    graph: Graph,
+    model: GeneralizedRCNN,
+    maps: Maps,
+    boxes: Boxes,
+    given: NetworkInput,
+    metadata: ExportMetadata,
+) -> Masks | None:
+    if not model.has_roi_heads:
+        return None
+    heads = dict(model.roi_heads.items())
+    mask, maskiou = heads.pop("mask", None), heads.pop("maskiou", None)
+    if heads or not isinstance(mask, ROIMaskHead):
+        raise ConfigError(f"cannot be exported: RoI heads {', '.join(heads) or 'none'}")
+    assert maskiou is None or isinstance(maskiou, ROIMaskIoUHead)
+    part = MaskPart(mask, maskiou)
+    pooler: Any = mask.feature_extractor.pooler
+    frame = Frame(given.height, given.width, metadata.pixel_offset)
+    pooled = pool(graph, pooler, maps.features, boxes.corners, frame)
+    shape = (_channels(model), *pooler.output_size)
+    written = write_mask_part(part, shape)
+    return Masks(*graph.inline(written, [pooled, boxes.labels, boxes.scores], "masks"))
+
+
+def _channels(model: GeneralizedRCNN) -> int:
+    channels = model.backbone.out_channels
+    assert isinstance(channels, int)
+    return channels
+
+
+def _finish(
+    graph: Graph, boxes: Boxes, masks: Masks | None, given: NetworkInput, pixel_offset: int
+) -> tuple[Boxes, Masks | None]:
+    """The detections clipped to the image, without those of which nothing lies in it."""
+    corners = clip(graph, boxes.corners, (given.height, given.width), pixel_offset)
+    boxes = boxes._replace(corners=corners)
+    x1, y1, x2, y2 = (corners.take(number, axis=1) for number in range(4))
+    is_there = graph.op("And", x2 > x1, y2 > y1)
+    inside = graph.nonzero(is_there)
+    boxes = boxes.take(inside)
+    return boxes, masks and Masks(*(value.take(inside) for value in masks))
+
+
+def _name_outputs(graph: Graph, boxes: Boxes, masks: Masks | None, given: NetworkInput) -> None:
+    ratios = graph.concat([given.ratios_xy, given.ratios_xy])
+    graph.output("boxes", boxes.corners * ratios, ("detections", 4))
+    graph.output("labels", boxes.labels, ("detections",))
+    graph.output("scores", boxes.scores, ("detections",))
+    graph.output("mask_scores", masks.scores if masks else boxes.scores, ("detections",))
+    if masks:
+        graph.output("masks", masks.masks, ("detections", "mask_height", "mask_width"))
+    graph.output("num_detections", boxes.scores.size(0), ())

@@ -1,0 +1,134 @@
+"""The parts of a model that are nothing but layers, which PyTorch itself writes as ONNX.
+
+Shapes: R boxes, F channels, M side of a mask.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.export.formats import OPSET
+from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
+from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIMaskIoUHead
+
+_NUM_EXAMPLES: Final = 3
+"""Boxes that a part is traced with."""
+
+
+class DensePart(nn.Module):
+    """Backbone, pyramid and head of a model: images -> all feature maps, then all maps of the head.
+
+    Args:
+        model: in evaluation mode.
+    """
+
+    def __init__(self, model: GeneralizedRCNN) -> None:
+        super().__init__()
+        stage: Any = model.rpn
+        self.backbone = model.backbone
+        self.head: nn.Module = stage.head
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The maps, one after the other."""
+        features = self.backbone(images)
+        fields = self.head(features)
+        return (*features, *(each for maps in fields for each in maps))
+
+
+class MaskPart(nn.Module):
+    """The layers of the mask head, and of the mask-IoU head where there is one.
+
+    Args:
+        mask: the mask head.
+        maskiou: the head that re-scores its masks, or None.
+
+    Raises:
+        ConfigError: a part is a script's own, and cannot be called with what there is.
+    """
+
+    def __init__(self, mask: ROIMaskHead, maskiou: ROIMaskIoUHead | None) -> None:
+        super().__init__()
+        if not isinstance(mask.feature_extractor, ROIFeatureExtractor):
+            raise ConfigError("MODEL.ROI_MASK_HEAD.FEATURE_EXTRACTOR: cannot be exported")
+        if not mask.predictor_takes_labels:
+            raise ConfigError("MODEL.ROI_MASK_HEAD.PREDICTOR: cannot be exported, takes no labels")
+        self.mask = mask
+        self.maskiou = maskiou
+        self.eval()
+
+    def forward(self, pooled: Tensor, labels: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks (R, M, M) and their scores (R,) of pooled maps (R, F, M / 2, M / 2)."""
+        extractor = self.mask.feature_extractor
+        assert isinstance(extractor, ROIFeatureExtractor)
+        masks = self.mask.predictor(extractor.encode(pooled), labels).sigmoid()
+        if self.maskiou is None:
+            return masks, scores + 0.0
+        head = self.maskiou
+        all_iou = head.predictor(head.feature_extractor(pooled, masks[:, None]))
+        own = all_iou.gather(1, labels[:, None])[:, 0]
+        return masks, scores * own
+
+
+def write_dense_part(part: DensePart, divisor: int) -> onnx.ModelProto:
+    """The part for images (1, 3, H, W) of any size that is a multiple of the divisor."""
+    step = max(divisor, 1)
+    sides = {axis: _multiple(name, step) for axis, name in ((2, "height"), (3, "width"))}
+    example = torch.zeros(1, 3, -(-256 // step) * step, -(-320 // step) * step)
+    return _write(part, (example,), {"images": sides})
+
+
+def write_mask_part(part: MaskPart, pooled_shape: Sequence[int]) -> onnx.ModelProto:
+    """The part for any number of boxes, of pooled maps (F, M / 2, M / 2)."""
+    number = torch.export.Dim("boxes", min=2)
+    examples = (
+        torch.zeros(_NUM_EXAMPLES, *pooled_shape),
+        torch.ones(_NUM_EXAMPLES, dtype=torch.int64),
+        torch.ones(_NUM_EXAMPLES),
+    )
+    return _write(part, examples, {name: {0: number} for name in ("pooled", "labels", "scores")})
+
+
+def _multiple(name: str, step: int) -> Any:  # noqa: ANN401 - torch.export's own type
+    number = torch.export.Dim(name, min=1, max=1 << 16)
+    return number if step == 1 else step * number
+
+
+def _write(
+    part: nn.Module, examples: tuple[Tensor, ...], dynamic: Mapping[str, Mapping[int, Any]]
+) -> onnx.ModelProto:
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            part, examples, dynamo=True, opset_version=OPSET, dynamic_shapes=dict(dynamic)
+        )
+    assert program is not None
+    model = program.model_proto
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """A block in which PyTorch's exporter tells nothing of its steps."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [one.level for one in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for one in loggers:
+            one.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for one, level in zip(loggers, levels, strict=True):
+                one.setLevel(level)

@@ -1,0 +1,159 @@
+"""From an 8-bit photo to the network's input, in ONNX, with the very numbers of Pillow and ours.
+
+ONNX's own Resize is not Pillow's: it computes weights in 32 bits, and on a photo of 12 MP single
+pixels come out otherwise by more than ten steps of 255. Here the fixed-point arithmetic of Pillow
+is written out: weights of 22 bits, whole numbers, rounded to 8 bits after each direction.
+
+Shapes: H, W sides of the photo, h, w of what the network sees, before padding.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from maskrcnn_benchmark.config.convention import RoundingRule
+from maskrcnn_benchmark.export.graph import Graph, Value
+from maskrcnn_benchmark.export.metadata import ExportMetadata
+
+_WEIGHT_BITS: Final = 22
+"""Of Pillow: 8 bits of a pixel and 2 for sums are left of 32."""
+_MAX_8_BIT: Final = 255.0
+
+
+class NetworkInput(NamedTuple):
+    """What the network is given, and how large it is.
+
+    Attributes:
+        images: (1, 3, padded height, padded width) float32.
+        height: of what is not padding, int64 scalar.
+        width: likewise.
+        ratios_xy: (2,) float32 px of the photo for each px of the network's input, x and y.
+    """
+
+    images: Value
+    height: Value
+    width: Value
+    ratios_xy: Value
+
+
+def prepare(graph: Graph, image: Value, metadata: ExportMetadata) -> NetworkInput:
+    """The photo (H, W, 3) uint8 RGB as the network wants it."""
+    resize = metadata.resize
+    before = image.size(0), image.size(1)
+    height, width = resized_sides(before, resize.min_size, resize.max_size, _rounding(resize.sides))
+    planes = resample(graph, image, before, (height, width))  # (3, h, w) uint8
+    normalized = _normalize(graph, planes, metadata)
+    ratios = [
+        (old.to(np.float64) / new.to(np.float64)).to(np.float32).reshape(1)
+        for old, new in zip(before[::-1], (width, height), strict=True)
+    ]
+    images = _pad(graph, normalized, (height, width), resize.divisibility)
+    return NetworkInput(images, height, width, graph.concat(ratios))
+
+
+def _rounding(name: str) -> RoundingRule:
+    assert name in ("truncate", "nearest", "floor"), name
+    return name  # type: ignore[return-value]
+
+
+def resized_sides(
+    sides_hw: tuple[Value, Value], min_size: int, max_size: int, rule: RoundingRule
+) -> tuple[Value, Value]:
+    """(height, width) after the resize, int64 scalars, as ``data.transforms`` rounds them."""
+    height, width = (side.to(np.float64) for side in sides_hw)
+    graph = height.graph
+    shorter, longer = graph.op("Min", height, width), graph.op("Max", height, width)
+    if rule == "floor":
+        scale = graph.op("Min", min_size / shorter, max_size / longer)
+        scaled = [(side * scale).clamp(1.0) for side in (height, width)]
+    elif rule == "nearest":
+        first = min_size / shorter
+        new = [first * side for side in (height, width)]
+        over = graph.op("Max", *new)
+        second = graph.where(over > float(max_size), max_size / over, 1.0)
+        scaled = [(side * second + 0.5).clamp(1.0) for side in new]
+    else:
+        bounded = graph.op("Round", shorter * float(max_size) / longer).clamp(1.0)
+        is_long = longer / shorter * float(min_size) > float(max_size)
+        side = graph.where(is_long, bounded, float(min_size))
+        of_height = graph.where(width < height, side * height / width, side)
+        scaled = [of_height, graph.where(width < height, side, side * width / height)]
+    new_height, new_width = (side.to(np.int64) for side in scaled)
+    return new_height, new_width
+
+
+def resample(
+    graph: Graph, image: Value, before: tuple[Value, Value], after: tuple[Value, Value]
+) -> Value:
+    """The image (H, W, 3) uint8 as (3, h, w) uint8, as Pillow's BILINEAR resizes it."""
+    columns = graph.op("Transpose", image, perm=[1, 0, 2])  # (W, H, 3)
+    wide = _resample_rows(graph, columns, before[1], after[1])  # (w, H * 3)
+    shape = graph.concat(
+        [side.reshape(1) for side in (after[1], before[0])] + [graph.constant([3], np.int64)]
+    )
+    rows = graph.op("Transpose", graph.op("Reshape", wide, shape), perm=[1, 2, 0])  # (H, 3, w)
+    high = _resample_rows(graph, rows, before[0], after[0])  # (h, 3 * w)
+    shape = graph.concat([after[0].reshape(1), graph.constant([3], np.int64), after[1].reshape(1)])
+    return graph.op("Transpose", graph.op("Reshape", high, shape), perm=[1, 0, 2])
+
+
+def _resample_rows(graph: Graph, rows: Value, before: Value, after: Value) -> Value:
+    """Rows (before, ...) uint8 resampled to (after, L) uint8."""
+    rows = rows.reshape(0, -1)
+    weights, sources = _taps(graph, before, after)
+    half = 1 << (_WEIGHT_BITS - 1)
+    shape = graph.concat([after.reshape(1), rows.size(1).reshape(1)])
+    start = graph.op("Expand", graph.constant([[half]], np.int32), shape)
+
+    def add_tap(body: Graph, number: Value, total: Value) -> Value:
+        at = body.op("Gather", sources, number, axis=1)
+        pixels = body.op("Gather", rows, at, axis=0, dtype=np.uint8).to(np.int32)
+        weight = body.op("Gather", weights, number, axis=1).reshape(-1, 1)
+        return total + pixels * weight
+
+    total = graph.repeat(weights.size(1), start, add_tap)
+    shift = graph.constant(_WEIGHT_BITS, np.uint32)
+    return graph.op("BitShift", total.to(np.uint32), shift, direction="RIGHT").to(np.uint8)
+
+
+def _taps(graph: Graph, before: Value, after: Value) -> tuple[Value, Value]:
+    """Weights (after, K) int32 and rows (after, K) int64 of which each new row is made."""
+    old, new = before.to(np.float64), after.to(np.float64)
+    scale = old / new
+    support = scale.clamp(1.0)  # a triangle reaches as far as the step, and at least a row
+    number = graph.op("Ceil", support).to(np.int64) * 2 + 1
+    centers = (graph.range(after).to(np.float64).reshape(-1, 1) + 0.5) * scale
+    first = (centers - support + 0.5).to(np.int64).clamp(0)
+    last = graph.op("Min", (centers + support + 0.5).to(np.int64), before)
+    at = graph.op("Add", first, graph.range(number).reshape(1, -1))
+    # Reciprocals and the order of sums are Pillow's, too: weights may lie half-way between two.
+    distances = graph.op("Abs", (at.to(np.float64) - centers + 0.5) * (1.0 / support))
+    heights = graph.where(at < last, (1.0 - distances).clamp(0.0), 0.0)
+    total = graph.op("CumSum", heights, graph.constant(1, np.int64)).take([-1], axis=1)
+    weights = (heights / total * float(1 << _WEIGHT_BITS) + 0.5).to(np.int32)
+    return weights, graph.op("Min", at, before - 1)
+
+
+def _normalize(graph: Graph, planes: Value, metadata: ExportMetadata) -> Value:
+    """(3, h, w) float32 of RGB planes uint8."""
+    if metadata.channel_order == "bgr":
+        planes = planes.take([2, 1, 0])
+    pixels = planes.to(np.float32)
+    if metadata.scale == 1:
+        pixels = pixels / _MAX_8_BIT
+    means, stds = (
+        graph.constant(np.reshape(values, (3, 1, 1)), np.float32)
+        for values in (metadata.pixel_mean, metadata.pixel_std)
+    )
+    pixels = pixels - means
+    return pixels / stds if set(metadata.pixel_std) != {1.0} else pixels
+
+
+def _pad(graph: Graph, planes: Value, hw: tuple[Value, Value], step: int) -> Value:
+    """(1, 3, ...), zeros added right and bottom so that both sides are multiples of ``step``."""
+    images = graph.op("Unsqueeze", planes, graph.constant([0], np.int64))
+    if step <= 1:
+        return images
+    missing = [((step - 1) - (side + (step - 1)) % step).reshape(1) for side in hw]
+    nothing = graph.constant([0, 0, 0, 0, 0, 0], np.int64)
+    return graph.op("Pad", images, graph.concat([nothing, *missing]))

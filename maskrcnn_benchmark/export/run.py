@@ -1,0 +1,69 @@
+"""Writing an export, and giving it its name once it was found to be the model."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.export.formats import OPSET, ExportFormat
+from maskrcnn_benchmark.export.source import make_source
+from maskrcnn_benchmark.export.verify import NotTheSameError, check_photos, verify
+
+logger = logging.getLogger(__name__)
+
+UNVERIFIED: Final = ".unverified"
+
+
+def make_export(
+    cfg: CfgNode,
+    kind: ExportFormat,
+    path: Path,
+    *,
+    photos: Sequence[Path] = (),
+) -> Path:
+    """The file that a model was exported to, after it found on photos what the model finds.
+
+    Args:
+        cfg: settings; MODEL.WEIGHT names the weights.
+        kind: of file.
+        path: of the file. Until it was checked, and for good if it does not pass, it is called
+            ``NAME.unverified.SUFFIX``.
+        photos: that are compared on; () takes the bundled ones.
+
+    Raises:
+        ConfigError: the model cannot be exported; the message says why.
+        NotTheSameError: the file finds something else than the model.
+    """
+    write, load = kind.functions()
+    compared = check_photos(photos)
+    source = make_source(cfg, "detector", OPSET if kind.has_opset else 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unverified = path.with_name(f"{path.stem}{UNVERIFIED}{path.suffix}")
+    write(source, unverified)
+    logger.info("Wrote %s (%.1f MB); comparing with PyTorch", unverified, _megabytes(unverified))
+    try:
+        difference = verify(source, load(unverified), compared)
+    except NotTheSameError as error:
+        raise NotTheSameError(f"{error}. The file is kept as {unverified}") from error
+    unverified.replace(path)
+    logger.info("%s finds what the model finds: %s", path, difference)
+    return path
+
+
+def _megabytes(path: Path) -> float:
+    return path.stat().st_size / 1e6
+
+
+def check_target(path: Path, kind: ExportFormat, *, overwrite: bool) -> Path:
+    """The path of the file to write.
+
+    Raises:
+        ConfigError: it has another suffix, or exists.
+    """
+    if path.suffix != kind.suffix:
+        raise ConfigError(f"--output: expected a name that ends in {kind.suffix}, got {path}")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"--output: {path} exists; --overwrite replaces it")
+    return path

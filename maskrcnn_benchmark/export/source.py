@@ -1,0 +1,205 @@
+"""The model that is exported, what its files say of it, and what PyTorch finds with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from PIL import Image
+
+from maskrcnn_benchmark import __version__
+from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
+from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
+from maskrcnn_benchmark.data.collate_batch import pad_together
+from maskrcnn_benchmark.data.transforms import ToPixels, build_pixel_normalizer
+from maskrcnn_benchmark.data.transforms.build import SIDE_RULES
+from maskrcnn_benchmark.data.transforms.transforms import SideRule
+from maskrcnn_benchmark.engine.forward import build_pretrained_model, make_model_description
+from maskrcnn_benchmark.export.metadata import (
+    ExportMetadata,
+    Kind,
+    PasteRecord,
+    ResizeRecord,
+)
+from maskrcnn_benchmark.export.refusals import check_architecture, check_layers
+from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
+from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
+from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.postprocessing import sort_by_score
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import ImageList, PixelNormalizer
+from maskrcnn_benchmark.visualization.class_names import build_class_names
+from maskrcnn_benchmark.weights.description import ModelDescription
+
+_RESIZE_RULE: Final = "shorter_side"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model to export.
+
+    Attributes:
+        model: in evaluation mode, on the CPU.
+        family: of its dense detector.
+        metadata: what its file says of it.
+        inputs: makes what it is given of photos.
+    """
+
+    model: GeneralizedRCNN
+    family: str
+    metadata: ExportMetadata
+    inputs: PlainInputs
+
+    @torch.no_grad()
+    def detect(self, photo: Image.Image) -> BoxList:
+        """What PyTorch finds on a photo, px of it, best first."""
+        found = self.model(self.inputs(photo))
+        assert isinstance(found, list)
+        boxes: BoxList = found[0].resize(photo.size)
+        return sort_by_score(boxes)
+
+    @contextmanager
+    def moved(self, by: float) -> Iterator[None]:
+        """A block in which candidates need a score that is higher by this, and overlap less."""
+        stage: Any = self.model.rpn
+        selection: Selection = stage.select_test
+        settings = selection.settings
+        selection.settings = replace(
+            settings,
+            score_threshold=settings.score_threshold + by,
+            nms_threshold=settings.nms_threshold - by,
+        )
+        try:
+            yield
+        finally:
+            selection.settings = settings
+
+
+class PlainInputs:
+    """Photos as the model is given them, resized by Pillow, first in width and then in height.
+
+    Pillow's releases differ in which comes first for tall photos; two calls leave no choice.
+
+    Args:
+        sides: ((width, height), least side, most of the other) -> (height, width) afterwards.
+        sizes: px of the shorter side, and most of the longer one.
+        normalizer: what the model wants done with 8-bit pixels.
+        step: sides are padded to multiples of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        sides: SideRule,
+        sizes: tuple[int, int],
+        normalizer: PixelNormalizer,
+        step: int,
+    ) -> None:
+        self.sides = sides
+        self.sizes = sizes
+        self.normalizer = normalizer
+        self.step = step
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> PlainInputs:
+        """Those of the sections INPUT and DATALOADER.
+
+        Raises:
+            ConfigError: photos are resized by a rule that no export knows.
+        """
+        if cfg.INPUT.RESIZE_RULE != _RESIZE_RULE:
+            raise ConfigError(
+                f"INPUT.RESIZE_RULE: {cfg.INPUT.RESIZE_RULE!r} cannot be exported, as it resizes "
+                f"numbers that are not whole; expected {_RESIZE_RULE!r}"
+            )
+        return cls(
+            sides=SIDE_RULES[Convention.from_config(cfg).resize],
+            sizes=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
+            normalizer=build_pixel_normalizer(cfg),
+            step=cfg.DATALOADER.SIZE_DIVISIBILITY,
+        )
+
+    def __call__(self, photo: Image.Image) -> ImageList:
+        """The normalised batch of one photo."""
+        height, width = self.sides(photo.size, *self.sizes)
+        wide = photo.resize((width, photo.height), Image.Resampling.BILINEAR)
+        pixels, _ = ToPixels()(wide.resize((width, height), Image.Resampling.BILINEAR))
+        return pad_together([pixels], self.step, self.normalizer).to(torch.device("cpu"))
+
+
+def make_source(cfg: CfgNode, kind: Kind, opset: int) -> Source:
+    """The trained model of some settings, ready to be exported.
+
+    Args:
+        cfg: settings; MODEL.WEIGHT names its weights.
+        kind: of the file.
+        opset: of ONNX; 0 in other formats.
+
+    Raises:
+        ConfigError: a part of it cannot be exported; the message says why.
+        CheckpointError: the weights are absent, damaged, or do not fit.
+    """
+    own = cfg.clone()
+    own.defrost()
+    # What is exported are masks in boxes; pasting is up to whoever reads them.
+    own.MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS = False
+    spec = ArchitectureSpec.from_config(own)
+    check_architecture(spec.proposal, spec.roi_heads)
+    inputs = PlainInputs.from_config(own)
+    model = build_pretrained_model(own, torch.device("cpu"), own.MODEL.WEIGHT)
+    assert isinstance(model, GeneralizedRCNN)
+    check_layers(model)
+    model.requires_grad_(False)
+    description = make_model_description(own, own.MODEL.WEIGHT)
+    metadata = _make_metadata(own, model, description, kind)
+    return Source(model, spec.proposal, replace(metadata, opset=opset), inputs)
+
+
+def _make_metadata(
+    cfg: CfgNode, model: GeneralizedRCNN, description: ModelDescription | None, kind: Kind
+) -> ExportMetadata:
+    convention, settings = Convention.from_config(cfg), cfg.INPUT
+    names = (description and description.class_names()) or build_class_names(cfg)
+    ids = description.class_ids() if description else {}
+    stage: Any = model.rpn
+    selection: SelectionSettings = stage.select_test.settings
+    spec = ArchitectureSpec.from_config(cfg)
+    return ExportMetadata(
+        package_version=__version__,
+        kind=kind,
+        model=" + ".join([spec.proposal, *spec.roi_heads]) + f", {cfg.MODEL.BACKBONE.CONV_BODY}",
+        class_names=tuple(names[label] for label in sorted(names)),
+        category_ids=tuple(ids.get(label, label) for label in sorted(names)),
+        pixel_mean=tuple(make_pixel_mean(cfg)),
+        pixel_std=tuple(settings.PIXEL_STD),
+        channel_order="bgr" if settings.TO_BGR255 else "rgb",
+        scale=255 if settings.TO_BGR255 else 1,
+        resize=ResizeRecord(
+            rule=settings.RESIZE_RULE,
+            sides=convention.resize,
+            min_size=settings.MIN_SIZE_TEST,
+            max_size=settings.MAX_SIZE_TEST,
+            divisibility=cfg.DATALOADER.SIZE_DIVISIBILITY,
+        ),
+        pixel_offset=convention.pixel_offset,
+        mask_paste=_paste_record(convention) if "mask" in spec.roi_heads else None,
+        score_threshold=description.score_threshold if description else None,
+        max_detections=max(0, selection.post_nms_top_n),
+        nms_threshold=selection.nms_threshold,
+        config=description.config if description else cfg.dump(),
+        opset=0,
+    )
+
+
+def _paste_record(convention: Convention) -> PasteRecord:
+    is_inclusive = (
+        convention.roi.paste == "inclusive" or convention.pixel_offset == LEGACY_PIXEL_OFFSET
+    )
+    if is_inclusive:
+        return PasteRecord(rule="inclusive", threshold=MASK_THRESHOLD, padding=MASK_PADDING)
+    return PasteRecord(rule="sub_pixel", threshold=MASK_THRESHOLD, padding=0)

@@ -1,0 +1,245 @@
+"""Whether an exported file finds what the model finds.
+
+Every detection of the one must be among those of the other: same class, corners within 0.1 px,
+scores within 1e-4, masks with an IoU of 0.999. Rounding decides about a detection that lies at a
+threshold, and nobody can say which side is right. Such a detection may be missing or extra if, and
+only if, its score is within 1e-4 of the last one that the limit on detections left, or PyTorch
+itself finds it at one and not at another of three settings: thresholds of score and IoU as they
+are, higher by 1e-4, and lower by 1e-4.
+
+Shapes: N detections, M side of a mask, H, W sides of the photo.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import pycocotools.mask as mask_utils
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maskrcnn_benchmark.config.errors import UserError
+from maskrcnn_benchmark.config.shipped import SHIPPED
+from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.export.source import Source
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
+
+logger = logging.getLogger(__name__)
+
+Outputs: TypeAlias = Mapping[str, "np.ndarray[Any, Any]"]
+Run: TypeAlias = Callable[["np.ndarray[Any, np.dtype[np.uint8]]"], Outputs]
+"""Photo (H, W, 3) uint8 RGB -> the outputs of an exported detector by their names."""
+
+MAX_PX: Final = 0.1
+MAX_SCORE: Final = 1e-4
+MIN_IOU: Final = 0.999
+MAX_PIXELS: Final = 2
+"""So many pixels may differ where a mask is so small that one of them is more than 0.1 %."""
+
+_PHOTOS: Final = (
+    "datasets/quickstart/val/000000005001.jpg",
+    "datasets/quickstart/val/000000006818.jpg",
+    "datasets/quickstart/val/000000168974.jpg",
+    "datasets/boards/val/IMG_20181228_102636.jpg",
+    "datasets/boards/val/IMG_20181228_103629.jpg",
+)
+_TINY: Final = (64, 48)
+_LARGE: Final = (4000, 3000)
+
+
+class NotTheSameError(UserError):
+    """The error of an export that finds something else than the model."""
+
+
+class Difference(NamedTuple):
+    """How far an export is from the model on some photos.
+
+    Attributes:
+        detections: that were compared.
+        excused: that lie at a threshold, and are missing or extra.
+        px: of corners, the greatest.
+        score: of scores and mask scores, the greatest.
+        iou: of masks, the least; 1 without any.
+    """
+
+    detections: int = 0
+    excused: int = 0
+    px: float = 0.0
+    score: float = 0.0
+    iou: float = 1.0
+
+    def joined(self, other: "Difference") -> "Difference":
+        """That on the photos of both."""
+        return Difference(
+            self.detections + other.detections,
+            self.excused + other.excused,
+            max(self.px, other.px),
+            max(self.score, other.score),
+            min(self.iou, other.iou),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.detections} detections, corners within {self.px:.2g} px, scores within "
+            f"{self.score:.2g}, masks with an IoU of at least {self.iou:.5f}; {self.excused} at a "
+            "threshold"
+        )
+
+
+def check_photos(given: Sequence[Path] = ()) -> dict[str, Image.Image]:
+    """Photos to compare on, by what messages call them: those given, or the bundled ones.
+
+    Of the bundled ones there are a portrait and landscapes as they are, a tiny one and one of
+    12 megapixels, to which photos are resized.
+    """
+    if given:
+        return {str(path): read_image(path) for path in given}
+    photos = {Path(name).name: read_image(SHIPPED / name) for name in _PHOTOS}
+    first, *_, last = photos.values()
+    photos["tiny"] = first.resize(_TINY, Image.Resampling.BICUBIC)
+    photos["12 megapixels"] = last.resize(_LARGE, Image.Resampling.BICUBIC)
+    return photos
+
+
+def verify(source: Source, run: Run, photos: Mapping[str, Image.Image]) -> Difference:
+    """How far the export is from the model.
+
+    Raises:
+        NotTheSameError: too far, or nothing was found that could be compared.
+    """
+    total = Difference()
+    for name, photo in photos.items():
+        expected = source.detect(photo)
+        found = as_boxes(run(np.array(photo)), photo.size, expected)
+        difference = _compare(source, name, photo, found, expected)
+        logger.info("%s (%d x %d px): %s", name, *photo.size, difference)
+        total = total.joined(difference)
+    if total.detections == 0:
+        raise NotTheSameError(
+            "the model finds nothing on the photos, so that nothing was compared; name photos on "
+            "which it does by --photos"
+        )
+    return total
+
+
+def as_boxes(outputs: Outputs, size: tuple[int, int], like: BoxList) -> BoxList:
+    """The outputs of an exported detector as the model's own detections are given.
+
+    Raises:
+        NotTheSameError: outputs contradict one another.
+    """
+    number = int(outputs["num_detections"])
+    if any(len(values) != number for name, values in outputs.items() if name != "num_detections"):
+        shapes = {name: values.shape for name, values in outputs.items()}
+        raise NotTheSameError(f"num_detections is {number}, but the outputs are {shapes}")
+    boxes = BoxList(torch.from_numpy(outputs["boxes"]), size, pixel_offset=like.pixel_offset)
+    boxes.add_field("labels", torch.from_numpy(outputs["labels"]))
+    for name in ("scores", "mask_scores"):
+        boxes.add_field(name, torch.from_numpy(outputs[name]))
+    if "masks" in outputs:
+        boxes.add_field("mask", torch.from_numpy(outputs["masks"])[:, None])
+    return boxes
+
+
+def _compare(
+    source: Source, name: str, photo: Image.Image, found: BoxList, expected: BoxList
+) -> Difference:
+    pairs = _pairs(found, expected)
+    missing = _others(len(expected), [mine for mine, _ in pairs])
+    extra = _others(len(found), [theirs for _, theirs in pairs])
+    strays = [expected[missing], found[extra]]
+    excused = len(missing) + len(extra)
+    if excused:
+        _excuse(source, name, photo, strays, expected)
+    first = expected[torch.tensor([mine for mine, _ in pairs], dtype=torch.int64)]
+    second = found[torch.tensor([theirs for _, theirs in pairs], dtype=torch.int64)]
+    difference = _difference(first, second)._replace(excused=excused)
+    if difference.iou < MIN_IOU:
+        raise NotTheSameError(f"{name}: masks have an IoU of {difference.iou:.5f}")
+    return difference
+
+
+def _pairs(found: BoxList, expected: BoxList) -> list[tuple[int, int]]:
+    """(expected, found) indices of detections that are the same, each at most once."""
+    if not len(found) or not len(expected):
+        return []
+    far = torch.cdist(expected.bbox, found.bbox, p=torch.inf) / MAX_PX
+    for name in _scores(expected):
+        gap = (expected.get_field(name)[:, None] - found.get_field(name)).abs() / MAX_SCORE
+        far = torch.maximum(far, gap)
+    far[expected.get_field("labels")[:, None] != found.get_field("labels")] = torch.inf
+    pairs, taken = [], set[int]()
+    for mine, distances in enumerate(far):
+        for theirs in distances.argsort().tolist():
+            if distances[theirs] > 1:
+                break
+            if theirs not in taken:
+                taken.add(theirs)
+                pairs.append((mine, theirs))
+                break
+    return pairs
+
+
+def _scores(boxes: BoxList) -> list[str]:
+    return [name for name in ("scores", "mask_scores") if boxes.has_field(name)]
+
+
+def _others(number: int, taken: Sequence[int]) -> Tensor:
+    rest = sorted(set(range(number)) - set(taken))
+    return torch.tensor(rest, dtype=torch.int64)
+
+
+def _excuse(
+    source: Source, name: str, photo: Image.Image, strays: Sequence[BoxList], expected: BoxList
+) -> None:
+    """Raise NotTheSameError unless rounding decides about all of some detections."""
+    limit = source.metadata.max_detections
+    is_cut = 0 < limit <= len(expected)
+    last = float(expected.get_field("scores").min()) if is_cut else float("-inf")
+    runs = [expected]
+    for by in (-MAX_SCORE, MAX_SCORE):
+        with source.moved(by):
+            runs.append(source.detect(photo))
+    for stray, word in zip(strays, ("is missing", "is not the model's"), strict=True):
+        for index in range(len(stray)):
+            one = stray[torch.tensor([index])]
+            if abs(float(one.get_field("scores")[0]) - last) <= MAX_SCORE:
+                continue
+            if len({bool(_pairs(run, one)) for run in runs}) == 1:
+                label, score = int(one.get_field("labels")[0]), float(one.get_field("scores")[0])
+                raise NotTheSameError(
+                    f"{name}: a detection of class {label}, score {score:.5f}, at "
+                    f"{[round(x, 2) for x in one.bbox[0].tolist()]} {word}"
+                )
+
+
+def _difference(expected: BoxList, found: BoxList) -> Difference:
+    """That of detections in pairs."""
+    if len(expected) == 0:
+        return Difference()
+    px = float((expected.bbox - found.bbox).abs().max())
+    score = max(
+        float((expected.get_field(name) - found.get_field(name)).abs().max())
+        for name in _scores(expected)
+    )
+    return Difference(len(expected), 0, px, score, _least_iou(expected, found))
+
+
+def _least_iou(expected: BoxList, found: BoxList) -> float:
+    """The least IoU of two masks, both pasted into the box of the first."""
+    if not expected.has_field("mask"):
+        return 1.0
+    mine = expected.predicted_masks
+    assert isinstance(mine, BoxMasks)
+    theirs = BoxMasks(found.get_field("mask"), mine.boxes, mine.size, mine.rule)
+    least = 1.0
+    for first, second in zip(mine.encode(), theirs.encode(), strict=True):
+        union = mask_utils.area(mask_utils.merge([first, second]))
+        common = mask_utils.area(mask_utils.merge([first, second], intersect=True))
+        if int(union) - int(common) > MAX_PIXELS:
+            least = min(least, float(common) / float(union))
+    return least

@@ -1,0 +1,116 @@
+"""The command that writes models for other programs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn_benchmark.cli import main
+from tests.tools.start_up import SLOW, run
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from maskrcnn_benchmark.export import onnx_file  # noqa: E402 - needs onnx
+from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata  # noqa: E402
+from tests.export.random_models import PHOTO, save_random_model  # noqa: E402
+
+MODULE = ("-m", "maskrcnn_benchmark.cli")
+SMALL = ("INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 256)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], "MODEL"),
+        (["model.pth", "--format", "torchscript"], "onnx"),
+        (["model.pth", "--format", "tflite"], "onnx"),
+        (["absent.pth"], "absent.pth"),
+        (["model.pth", "--photos", "absent.jpg"], "absent.jpg"),
+    ],
+)
+def test_wrong_words_are_named_before_anything_slow(words, named):
+    code, output, imported = run(*MODULE, "export", *words)
+    assert code == 2
+    assert named in output
+    assert "Traceback" not in output
+    assert not imported & (SLOW - {"numpy"})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "model.pth"
+    return save_random_model("centermask-lite-mv2", path, *SMALL)
+
+
+def test_places_that_it_cannot_write_to(checkpoint, tmp_path, capsys):
+    taken = tmp_path / "taken.onnx"
+    taken.write_bytes(b"")
+    for output, told in ((taken, "--overwrite"), (tmp_path / "a.pt", ".onnx")):
+        with pytest.raises(SystemExit) as exit_:
+            main(["export", str(checkpoint), "--output", str(output)])
+        assert exit_.value.code == 2
+        assert told in capsys.readouterr().err
+    assert taken.read_bytes() == b""
+
+
+@pytest.mark.parametrize("model", ["yolact-r50", "mask-rcnn-r50"])
+def test_models_that_cannot_be_exported_say_why(model, tmp_path, capsys, monkeypatch):
+    words = ["export", model, "--output", str(tmp_path / "a.onnx")]
+    monkeypatch.setattr(
+        "maskrcnn_benchmark.cli.export.load_model_settings", lambda *_: _settings(model)
+    )
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "cannot be exported: " in capsys.readouterr().out
+
+
+def _settings(model):
+    from maskrcnn_benchmark.config.shipped import find_model
+    from maskrcnn_benchmark.engine.settings import load_settings
+
+    return load_settings(find_model(model).path, ["MODEL.DEVICE", "cpu"])
+
+
+@pytest.mark.slow
+def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
+    checkpoint, tmp_path, monkeypatch
+):
+    path = tmp_path / "out" / "model.onnx"
+    words = ["export", str(checkpoint), "--output", str(path)]
+    assert main(words) == 0
+    assert [each.name for each in path.parent.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(path)
+    content = session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+    metadata = ExportMetadata.from_json(content)
+    assert (metadata.kind, metadata.class_names[4]) == ("detector", "class 5")
+    assert metadata.category_ids[4] == 50
+    assert json.loads(content)["resize"]["min_size"] == 160
+    photo = np.array(Image.open(PHOTO))
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"image": photo}), strict=True))
+    number = int(found["num_detections"])
+    assert found["masks"].shape == (number, 28, 28)
+    assert found["labels"].dtype == np.int64
+
+    # A file with another threshold finds something else.
+    write = onnx_file.write_detector
+
+    def write_other(model, family, metadata):
+        settings = model.rpn.select_test.settings
+        with_other = settings.__class__(
+            **{name: getattr(settings, name) for name in settings.__slots__}
+            | {"nms_threshold": 0.3}
+        )
+        model.rpn.select_test.settings = with_other
+        try:
+            return write(model, family, metadata)
+        finally:
+            model.rpn.select_test.settings = settings
+
+    monkeypatch.setattr(onnx_file, "write_detector", write_other)
+    assert main([*words, "--overwrite", "--photos", str(Path(PHOTO))]) == 1
+    kept = sorted(each.name for each in path.parent.iterdir())
+    assert kept == ["model.onnx", "model.unverified.onnx"]
