@@ -16,6 +16,7 @@ from maskrcnn_benchmark.data.transforms.build import (
     make_needed_side,
     make_needs_bitmaps,
 )
+from maskrcnn_benchmark.data.transforms.canvas import FitToCanvas, resize_first_pixels
 from maskrcnn_benchmark.data.transforms.colors import RandomColors
 from maskrcnn_benchmark.data.transforms.floats import ToFloats, ToImage, ToNormalized
 from maskrcnn_benchmark.data.transforms.shorter_side import ResizeFloats
@@ -41,6 +42,7 @@ __all__ = [
     "RESIZE_BACKENDS",
     "RESIZE_RULES",
     "Compose",
+    "FitToCanvas",
     "Normalize",
     "PhotometricDistortion",
     "RandomColors",
@@ -65,6 +67,7 @@ __all__ = [
     "build_transforms",
     "make_needed_side",
     "make_needs_bitmaps",
+    "resize_first_pixels",
     "resized_floor_hw",
     "resized_hw",
     "resized_nearest_hw",

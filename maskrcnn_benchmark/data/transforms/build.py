@@ -10,6 +10,7 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.registry import Registry
 from maskrcnn_benchmark.config.weight_settings import make_pixel_mean
 from maskrcnn_benchmark.data.transforms.augmentations import AUGMENTATIONS
+from maskrcnn_benchmark.data.transforms.canvas import FitToCanvas
 from maskrcnn_benchmark.data.transforms.colors import RandomColors
 from maskrcnn_benchmark.data.transforms.floats import ToFloats, ToImage, ToNormalized
 from maskrcnn_benchmark.data.transforms.shorter_side import ResizeFloats
@@ -219,6 +220,23 @@ def _make_square(cfg: CfgNode, is_train: bool) -> list[Transform]:
     return [_make_flip(cfg, is_train), ResizeToSquare(cfg.INPUT.MIN_SIZE_TEST)]
 
 
+def _make_canvas(cfg: CfgNode, is_train: bool) -> list[Transform]:
+    settings = cfg.INPUT
+    side, divisor = settings.MIN_SIZE_TEST, cfg.DATALOADER.SIZE_DIVISIBILITY
+    # The canvas is larger than the photos, and the same for all of them.
+    if divisor < 1 or divisor % max(side, 1):
+        raise ConfigError(
+            "DATALOADER.SIZE_DIVISIBILITY: expected INPUT.MIN_SIZE_TEST, the side of the canvas "
+            f'of INPUT.RESIZE_RULE "canvas", {side}, got {divisor}'
+        )
+    scales = settings.CANVAS_SCALES_TRAIN if is_train else (1.0, 1.0)
+    if len(scales) != 2:
+        raise ConfigError(
+            f"INPUT.CANVAS_SCALES_TRAIN: expected (lowest, highest), got {tuple(scales)}"
+        )
+    return [_make_flip(cfg, is_train), FitToCanvas(side, tuple(scales))]
+
+
 def _make_flip(cfg: CfgNode, is_train: bool) -> RandomHorizontalFlip:
     # UPSTREAM(flip-probability): data/transforms/build.py fixed it at 0.5 and left the key
     # INPUT.FLIP_PROB_TRAIN commented out; here the key works.
@@ -232,6 +250,7 @@ def _make_shorter_side(cfg: CfgNode, is_train: bool) -> int | None:
 RESIZE_RULES: Final = Registry[ResizeRule](
     "rule (INPUT.RESIZE_RULE)",
     {
+        "canvas": ResizeRule(_make_canvas, lambda _cfg, _is_train: None, takes_floats=True),
         "shorter_side": ResizeRule(_make_resize, _make_shorter_side),
         "shorter_side_floats": ResizeRule(
             _make_resize_floats, lambda _cfg, _is_train: None, takes_floats=True
