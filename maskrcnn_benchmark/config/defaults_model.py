@@ -51,11 +51,11 @@ _C.MODEL.NUM_CLASSES = 0
 
 _C.MODEL.DENSE = CfgNode()
 # Name of the dense detector, a key of `config.families.FAMILIES`: "fcos", "retinanet", "rpn",
-# "yolact", or one that a script registered. "": RETINANET_ON, FCOS_ON and RPN_ONLY choose.
-# Settings that a detector has of its own are keys of MODEL.DENSE.SETTINGS.
+# "shapemask", "yolact", or one that a script registered. "": RETINANET_ON, FCOS_ON and RPN_ONLY
+# choose. Settings that a detector has of its own are keys of MODEL.DENSE.SETTINGS.
 _C.MODEL.DENSE.FAMILY = ""
-# Settings that the detector has of its own: those of "yolact" are in
-# `modeling/dense/yolact/settings.py`, the other shipped ones have none.
+# Settings that the detector has of its own: those of "shapemask" and "yolact" are in
+# `settings.py` of their folders in `modeling/dense`, the other shipped ones have none.
 _C.MODEL.DENSE.SETTINGS = CfgNode()
 
 _C.MODEL.BACKBONE = CfgNode()
@@ -125,6 +125,11 @@ _C.MODEL.RESNETS.STRIDE_IN_1X1 = True
 _C.MODEL.RESNETS.TRANS_FUNC = "BottleneckWithFixedBatchNorm"
 # Stem: "StemWithFixedBatchNorm", "StemWithGN" or "StemWithBatchNorm".
 _C.MODEL.RESNETS.STEM_FUNC = "StemWithFixedBatchNorm"
+# True: the stem's pooling pads even sides at the right and bottom alone (TensorFlow's "same").
+_C.MODEL.RESNETS.PAD_STEM_AT_THE_END = False
+# True: of the parts that FREEZE_CONV_BODY_AT freezes batch norms learn, if they are trained ones:
+# the convolutions alone are frozen (ShapeMask).
+_C.MODEL.RESNETS.TRAIN_FROZEN_NORMS = False
 # Dilation of the fifth stage of C4 and C5 models: 1 or 2 (2 keeps the stride at 16). With a
 # feature pyramid it is 1.
 _C.MODEL.RESNETS.RES5_DILATION = 1

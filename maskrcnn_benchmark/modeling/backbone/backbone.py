@@ -1,8 +1,8 @@
 """Backbones by name: a body, and what makes one map or a feature pyramid of its maps.
 
 A name is that of the body with an ending: "-FPN" for P2..P6 (strides 4 to 64: two-stage models),
-"-FPN-RETINANET" for P3..P7 (strides 8 to 128: one-stage models), "-FPN-YOLACT" for YOLACT's P3..P7,
-"-C4" and "-C5" for the one map of that stage.
+"-FPN-RETINANET" for P3..P7 (strides 8 to 128: one-stage models), "-FPN-YOLACT" and
+"-FPN-SHAPEMASK" for YOLACT's and ShapeMask's P3..P7, "-C4" and "-C5" for the one map of that stage.
 """
 
 from collections import OrderedDict
@@ -30,6 +30,7 @@ from maskrcnn_benchmark.modeling.backbone.resnet import BLOCKS_PER_STAGE, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNETS, VoVNet
 from maskrcnn_benchmark.modeling.fbnet import backbone as _fbnet  # noqa: F401  # registers its backbone
 from maskrcnn_benchmark.modeling.make_layers import (
+    BatchNormSettings,
     init_xavier_uniform,
     make_conv,
     make_norm,
@@ -140,6 +141,30 @@ def build_yolact_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str)
     return Backbone(body=body, fpn=fpn, out_channels=out_channels)
 
 
+def build_shapemask_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
+    """P3..P7 over C3..C5 as ShapeMask has them: in the end each map has a norm of its own.
+
+    ``family`` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
+    """
+    body = build_body(cfg)
+    _, *used_channels = body.out_channels_per_stage
+    out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
+    fpn = FPN(
+        in_channels_list=[0, *used_channels],
+        out_channels=out_channels,
+        conv_block=partial(make_conv, init=init_xavier_uniform),
+        top_blocks=LastLevelP6P7(
+            c5_channels=used_channels[-1],
+            out_channels=out_channels,
+            use_c5=False,
+            pads_at_the_end=True,
+            init=init_xavier_uniform,
+        ),
+        norms=BatchNormSettings.from_config(cfg),
+    )
+    return Backbone(body=body, fpn=fpn, out_channels=out_channels)
+
+
 def build_one_map_backbone(cfg: CfgNode, *, build_body: BodyBuilder) -> Backbone:
     """The last map of the body, with the body's own number of channels."""
     body = build_body(cfg)
@@ -179,6 +204,7 @@ _PYRAMIDS: Mapping[str, Callable[..., Backbone]] = {
     "FPN": build_p2p6_backbone,
     "FPN-RETINANET": build_p3p7_backbone,
     "FPN-YOLACT": build_yolact_backbone,
+    "FPN-SHAPEMASK": build_shapemask_backbone,
 }
 
 

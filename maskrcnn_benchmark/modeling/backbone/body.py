@@ -29,11 +29,17 @@ class Body(nn.Module):
             features.append(x)
         return tuple(features)
 
-    def freeze_first(self, num_parts: int, parts: Iterable[nn.Module]) -> None:
+    def freeze_first(
+        self, num_parts: int, parts: Iterable[nn.Module], *, with_norms: bool = True
+    ) -> None:
         """Takes the first ``num_parts`` of the parts of this body out of training.
 
         This is what MODEL.BACKBONE.FREEZE_CONV_BODY_AT counts: the stem, then the stages. Numbers
-        below 0 freeze nothing, larger ones than there are parts freeze all.
+        below 0 freeze nothing, larger ones than there are parts freeze all. Batch norms that are
+        trained stay so without ``with_norms``.
         """
         for part in list(parts)[: max(num_parts, 0)]:
-            part.requires_grad_(False)
+            for module in part.modules():
+                if with_norms or not isinstance(module, nn.BatchNorm2d):
+                    for parameter in module.parameters(recurse=False):
+                        parameter.requires_grad_(False)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.modeling.make_layers import init_kaiming_uniform
+from maskrcnn_benchmark.layers.padding import pad_at_the_end
+from maskrcnn_benchmark.modeling.make_layers import NormFactory, init_kaiming_uniform
 
 ConvFactory = Callable[[int, int, int], nn.Module]
 # (lateral map, coarser map) -> their sum, of the size of the first.
@@ -38,6 +39,8 @@ class FPN(nn.Module):
         top_blocks: makes the levels above the last one.
         layer_block: the same as ``conv_block`` for the 3x3 convolutions alone; None: as the others.
         top_down: joins a lateral map with what comes from the coarser level.
+        norms: normalises each map that leaves; coarser maps are made of those before it. None: no
+            norms.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class FPN(nn.Module):
         top_blocks: "LastLevelP6P7 | LastLevelMaxPool | None" = None,
         layer_block: ConvFactory | None = None,
         top_down: TopDown = add_nearest,
+        norms: NormFactory | None = None,
     ) -> None:
         super().__init__()
         layer_block = layer_block or conv_block
@@ -59,6 +63,8 @@ class FPN(nn.Module):
             self.add_module(f"fpn_layer{level}", layer_block(out_channels, out_channels, 3))
         self.top_blocks = top_blocks
         self.top_down = top_down
+        num_maps = len(self.levels) + (top_blocks.num_maps if top_blocks else 0)
+        self.norms = nn.ModuleList(norms(out_channels) for _ in range(num_maps) if norms)
 
     def strides(self, body_strides: Sequence[int]) -> tuple[int, ...]:
         """Strides (px per cell) of the pyramid's maps over body maps of these strides."""
@@ -79,6 +85,8 @@ class FPN(nn.Module):
             pyramid.insert(0, self.get_submodule(f"fpn_layer{level}")(inner))
         if self.top_blocks is not None:
             pyramid.extend(self.top_blocks(features[-1], pyramid[-1]))
+        for index, norm in enumerate(self.norms):
+            pyramid[index] = norm(pyramid[index])
         return tuple(pyramid)
 
 
@@ -100,6 +108,7 @@ class LastLevelP6P7(nn.Module):
         out_channels: channels F of the pyramid.
         use_c5: P6 comes from C5; otherwise from P5 (FCOS, CenterMask).
         relu: P7 comes from P6 after a ReLU; otherwise from P6 itself (YOLACT).
+        pads_at_the_end: even sides are padded at the right and bottom alone (ShapeMask).
         init: initialises the convolutions.
     """
 
@@ -112,18 +121,21 @@ class LastLevelP6P7(nn.Module):
         out_channels: int,
         use_c5: bool,
         relu: bool = True,
+        pads_at_the_end: bool = False,
         init: Callable[[nn.Conv2d], None] = init_kaiming_uniform,
     ) -> None:
         super().__init__()
         in_channels = c5_channels if use_c5 else out_channels
-        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
-        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+        padding = 0 if pads_at_the_end else 1
+        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=padding)
+        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=padding)
         self.use_c5 = use_c5
         self.relu = relu
+        self.pad = pad_at_the_end if pads_at_the_end else nn.Identity()
         for conv in (self.p6, self.p7):
             init(conv)
 
     def forward(self, c5: Tensor, p5: Tensor) -> list[Tensor]:
         """[P6, P7], each half the size of the one before (rounded up)."""
-        p6 = self.p6(c5 if self.use_c5 else p5)
-        return [p6, self.p7(torch.relu(p6) if self.relu else p6)]
+        p6 = self.p6(self.pad(c5 if self.use_c5 else p5))
+        return [p6, self.p7(self.pad(torch.relu(p6) if self.relu else p6))]

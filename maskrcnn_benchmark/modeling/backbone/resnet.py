@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d, NormSequential, conv_norm
+from maskrcnn_benchmark.layers.padding import pad_at_the_end
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.deformable import NOT_DEFORMABLE, DeformableSettings
 from maskrcnn_benchmark.modeling.make_layers import (
@@ -50,6 +51,8 @@ class ResNetSettings:
             the 3x3 one (torchvision).
         res5_dilation: dilation of the 3x3 convolutions of C5; 2 keeps C5 at the stride of C4.
         deformable: which stages have deformable 3x3 convolutions.
+        pads_stem_at_the_end: the stem's pooling pads even sides at the right and bottom alone.
+        trains_frozen_norms: batch norms of frozen parts learn, too: their kernels alone are frozen.
         freeze_at: the first ``freeze_at`` of (stem, C2, C3, C4, C5) get no gradient.
     """
 
@@ -62,6 +65,8 @@ class ResNetSettings:
     res5_dilation: int = 1
     deformable: DeformableSettings = NOT_DEFORMABLE
     freeze_at: int = 2
+    pads_stem_at_the_end: bool = False
+    trains_frozen_norms: bool = False
 
     @classmethod
     def from_config(cls, cfg: CfgNode, blocks_per_stage: Sequence[int]) -> "ResNetSettings":
@@ -85,6 +90,8 @@ class ResNetSettings:
             res5_dilation=resnets.RES5_DILATION,
             deformable=DeformableSettings.from_config(cfg, "RESNETS"),
             freeze_at=cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT,
+            pads_stem_at_the_end=resnets.PAD_STEM_AT_THE_END,
+            trains_frozen_norms=resnets.TRAIN_FROZEN_NORMS,
         )
 
 
@@ -151,8 +158,11 @@ class Bottleneck(nn.Module):
 class Stem(nn.Module):
     """7x7 stride-2 convolution, normalisation, ReLU and 3x3 stride-2 max-pooling."""
 
-    def __init__(self, *, out_channels: int, norm: NormFactory) -> None:
+    def __init__(
+        self, *, out_channels: int, norm: NormFactory, pads_at_the_end: bool = False
+    ) -> None:
         super().__init__()
+        self.pads_at_the_end = pads_at_the_end
         self.conv1 = nn.Conv2d(3, out_channels, 7, stride=2, padding=3, bias=False)
         self.bn1 = norm(out_channels)
         init_kaiming_uniform(self.conv1)
@@ -160,6 +170,9 @@ class Stem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, out_channels, H / 4, W / 4) of an image batch (N, 3, H, W)."""
         x = torch.relu_(conv_norm(self.conv1, self.bn1, x))
+        if self.pads_at_the_end:
+            # Nothing is below the zeros behind a ReLU.
+            return nn.functional.max_pool2d(pad_at_the_end(x), kernel_size=3, stride=2)
         return nn.functional.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
@@ -179,7 +192,11 @@ class ResNet(Body):
         block_norm: NormFactory = FrozenBatchNorm2d,
     ) -> None:
         super().__init__()
-        self.stem = Stem(out_channels=settings.stem_channels, norm=stem_norm)
+        self.stem = Stem(
+            out_channels=settings.stem_channels,
+            norm=stem_norm,
+            pads_at_the_end=settings.pads_stem_at_the_end,
+        )
         self.stage_names = [f"layer{i}" for i in range(1, len(settings.blocks_per_stage) + 1)]
         for index, name in enumerate(self.stage_names):
             self.add_module(name, _make_stage(settings, index, block_norm))
@@ -189,7 +206,9 @@ class ResNet(Body):
         for index in stages[1:]:
             strides.append(strides[-1] * _first_stride(settings, index))
         self.strides = strides
-        self.freeze_first(settings.freeze_at, self.children())
+        self.freeze_first(
+            settings.freeze_at, self.children(), with_norms=not settings.trains_frozen_norms
+        )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, blocks_per_stage: Sequence[int]) -> "ResNet":
