@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
 from maskrcnn_benchmark.config.node import CfgNode, nested
@@ -39,6 +39,8 @@ class Family:
         threshold_key: full name of the setting that the class score of what may become a detection
             must exceed.
         has_rules: it computes by the rules that MODEL.CONVENTION names; others know the original's.
+        heads: RoI heads that it has in a form of its own, by their names in ``ROI_HEAD_TRAITS``:
+            (cfg, in_channels, spec, levels) -> the head.
     """
 
     build: Callable[..., Any]
@@ -49,6 +51,7 @@ class Family:
     settings: type[Any] = NoSettings
     threshold_key: str = f"{SETTINGS_KEY}.SCORE_THRESHOLD"
     has_rules: bool = False
+    heads: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 FAMILIES: Final = Registry[Family](

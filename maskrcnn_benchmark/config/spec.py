@@ -102,6 +102,11 @@ def _roi_heads(cfg: CfgNode, proposal: str, family: Family) -> tuple[str, ...]:
         if (model.get(traits.flag, False) if traits.flag else has_box)
     }
     for traits in heads.values():
+        if traits.works_on in family.heads:
+            raise ConfigError(
+                f"MODEL.{traits.flag}: expected False with the dense detector {proposal!r}, whose "
+                f"{traits.works_on} head is another one, got True"
+            )
         if traits.works_on and traits.works_on not in heads:
             needed = ROI_HEAD_TRAITS[traits.works_on].flag
             raise ConfigError(

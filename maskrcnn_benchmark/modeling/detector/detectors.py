@@ -31,7 +31,7 @@ def build_detection_model(cfg: CfgNode) -> GeneralizedRCNN:
     # Backbones of scripts have channels alone.
     levels: Sequence[Level] | None = getattr(backbone, "levels", None)
     rpn = build_rpn(cfg, out_channels, spec, levels)
-    roi_heads = build_roi_heads(cfg, out_channels, spec)
+    roi_heads = build_roi_heads(cfg, out_channels, spec, levels)
     _check_poolers(roi_heads, levels)
     return GeneralizedRCNN(
         backbone=backbone,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config.families import FAMILIES
 from maskrcnn_benchmark.modeling.fbnet import roi_heads as _fbnet  # noqa: F401  # registers its heads
 from maskrcnn_benchmark.modeling.registry import ROI_HEADS
 from maskrcnn_benchmark.modeling.roi_heads.box_head import box_head  # noqa: F401  # registers it
@@ -13,6 +14,7 @@ from maskrcnn_benchmark.modeling.roi_heads.keypoint_head import keypoint_head  #
 from maskrcnn_benchmark.modeling.roi_heads.mask_head import mask_head  # noqa: F401  # registers it
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head import maskiou_head  # noqa: F401  # registers it
 from maskrcnn_benchmark.modeling.stage import StageOutput
+from maskrcnn_benchmark.modeling.strides import Level
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
@@ -50,7 +52,10 @@ class CombinedROIHeads(nn.ModuleDict):
 
 
 def build_roi_heads(
-    cfg: CfgNode, in_channels: int, spec: ArchitectureSpec | None = None
+    cfg: CfgNode,
+    in_channels: int,
+    spec: ArchitectureSpec | None = None,
+    levels: Sequence[Level] | None = None,
 ) -> CombinedROIHeads | None:
     """The heads of the architecture, or None when it has none.
 
@@ -58,13 +63,18 @@ def build_roi_heads(
         cfg: settings.
         in_channels: channels of the maps.
         spec: what the flags of ``cfg`` mean; None reads them.
+        levels: channels and strides of the maps; None if the backbone does not say.
 
     Raises:
         ConfigError: for heads that do not fit one another.
     """
     spec = spec or ArchitectureSpec.from_config(cfg)
+    own = FAMILIES[spec.proposal].heads
     heads = CombinedROIHeads()
     for name in spec.roi_heads:
+        if name in own:
+            heads[name] = own[name](cfg, in_channels, spec, levels)
+            continue
         extractor = heads["box"].get_submodule("feature_extractor") if "box" in heads else None
         heads[name] = ROI_HEADS.build(name, cfg, in_channels, spec, extractor)
     return heads if spec.roi_heads else None
