@@ -1,6 +1,7 @@
 """Names for the labels of a model."""
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.config.coco_ids import COCO_IDS
 from maskrcnn_benchmark.data.entries import make_known_categories
 
 # Source: the COCO data set, in ascending order of category ids.
@@ -17,10 +18,8 @@ _COCO_CLASS_NAMES = (
 COCO_CLASS_NAMES = tuple(_COCO_CLASS_NAMES.split(","))
 
 
-# Source: the same; ids that no category has are left out.
-_COCO_IDS_WITHOUT_CATEGORY = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-_COCO_IDS = tuple(number for number in range(1, 91) if number not in _COCO_IDS_WITHOUT_CATEGORY)
-_COCO_NAMES_BY_ID = dict(zip(_COCO_IDS, COCO_CLASS_NAMES, strict=True))
+# Source: the same.
+_COCO_NAMES_BY_ID = dict(zip(COCO_IDS, COCO_CLASS_NAMES, strict=True))
 
 
 def build_class_names(cfg: CfgNode) -> dict[int, str]:
