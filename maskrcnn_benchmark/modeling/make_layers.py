@@ -133,7 +133,7 @@ def init_kaiming_normal(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def init_xavier_uniform(layer: nn.Conv2d) -> None:
+def init_xavier_uniform(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
     """Initialises weights uniformly by Glorot and Bengio's rule and zeroes the bias."""
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention, get_default_config
+from maskrcnn_benchmark.config.families import FAMILIES
 from maskrcnn_benchmark.data.datasets import COCODataset
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -49,6 +50,8 @@ LOSSES = {
     "mask": {"loss_mask"},
     "maskiou": {"loss_maskiou"},
     "keypoint": {"loss_kp"},
+    "shapemask": {"loss_cls", "loss_box"},
+    "shapemask mask": {"loss_prior", "loss_coarse", "loss_fine"},
     "yolact": {"loss_cls", "loss_box", "loss_mask", "loss_segm"},
 }
 
@@ -59,6 +62,8 @@ def load(name: str) -> CfgNode:
     cfg.merge_from_list([item for pair in SMALL.items() for item in pair])
     if cfg.MODEL.DENSE.SETTINGS.get("MASKIOU_ON", False):
         cfg.INPUT.MIN_SIZE_TEST = 256  # its layers leave nothing of smaller masks
+    if cfg.INPUT.RESIZE_RULE == "canvas":
+        cfg.DATALOADER.SIZE_DIVISIBILITY = 128  # as small as the photos
     return cfg
 
 
@@ -110,7 +115,9 @@ def takes_its_weights_back(model) -> None:
 def trains(model, cfg, spec, images, targets) -> None:
     optimizer = make_optimizer(cfg, model)
     losses = model.train()(images, targets)
-    parts = (spec.proposal, *spec.roi_heads, *(["maskiou"] if rescores(spec) else []))
+    own = FAMILIES[spec.proposal].heads
+    heads = [f"{spec.proposal} {name}" if name in own else name for name in spec.roi_heads]
+    parts = (spec.proposal, *heads, *(["maskiou"] if rescores(spec) else []))
     assert set(losses) == set().union(*(LOSSES[part] for part in parts))
     assert all(loss.isfinite() for loss in losses.values()), losses
     sum(losses.values()).backward()
