@@ -149,7 +149,8 @@ _C.TEST.DETECTIONS_PER_IMG = 50
 _C.TEST.COCO_BACKEND = "hotcoco"
 # How a trained model computes its detections, a key of `engine.modes.INFERENCE_MODES`: "plain" as
 # it is trained; "fast" from fewer and faster layers, the same up to rounding; "bf16" the same in 16
-# bits, less exactly; "auto" the faster one of these, if a probe finds the same boxes.
+# bits, less exactly; "auto" the faster one of these, if a probe finds the same boxes. With
+# "+compile" behind one of the first three PyTorch compiles backbone and head at the first photo.
 _C.TEST.INFERENCE_MODE = "fast"
 
 # Folder of logs, checkpoints and results.

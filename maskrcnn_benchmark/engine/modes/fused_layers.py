@@ -159,6 +159,12 @@ class FusedConv2d(nn.Module):
         )
         return packed
 
+    def unpack(self) -> None:
+        """Keep the weights in plain order: compilers cannot read those of the processor."""
+        weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+        self.weight = weight.contiguous(memory_format=torch.channels_last)
+        self.is_packed = False
+
     def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
         """(N, O, H', W') of maps (N, C, H, W) and, where there is one, an addend of its shape."""
         x = x.to(self.dtype)
