@@ -10,12 +10,12 @@ import numpy as np
 import pycocotools.mask as mask_utils
 from numpy.typing import NDArray
 
-Polygon: TypeAlias = NDArray[np.float32]
+Polygon: TypeAlias = NDArray[np.floating[Any]]
 """(points, 2) x, y in px."""
 
 
 def rasterize(
-    instances: Sequence[Sequence[Polygon | NDArray[np.float64]]], size_hw: tuple[int, int]
+    instances: Sequence[Sequence[Polygon]], size_hw: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """(K, h, w) bool masks of polygon groups, by COCO's rasteriser.
 
@@ -35,7 +35,7 @@ def rasterized_areas(instances: Sequence[Sequence[Polygon]], size_hw: tuple[int,
 
 
 def _instance_rles(
-    instances: Sequence[Sequence[Polygon | NDArray[np.float64]]], size_hw: tuple[int, int]
+    instances: Sequence[Sequence[Polygon]], size_hw: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """One compressed RLE an instance, the union of its polygons."""
     height, width = size_hw

@@ -1,12 +1,14 @@
 """Instances as polygons.
 
 Frame: px of the image of ``size`` (w, h); x = 3.0 is the left edge of pixel column 3, x = 4.0 its
-right edge. Coordinates are float32, as in the original, so that rasterised masks are the same.
+right edge. Coordinates are float32, as in the original, so that rasterised masks are the same; or
+float64 where another program keeps them so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from maskrcnn_benchmark.structures.indexing import InstanceIndex, as_index
 
 MIN_COORDINATES = 6
 
+CoordinateType: TypeAlias = "type[np.float32] | type[np.float64]"
+
 
 class PolygonList:
     """Instances of one image, each a group of polygons that are one mask together.
@@ -29,28 +33,34 @@ class PolygonList:
         instances: for each instance its polygons, each flat as x1, y1, x2, y2, ... of three points
             or more. An instance without polygons is an empty mask.
         size: (w, h) of the image; fractional after a crop to a fractional box.
+        dtype: of the coordinates, ``numpy.float32`` or ``numpy.float64``.
 
     Attributes:
-        polygons: for each instance its polygons, (points, 2) float32 arrays.
-        size: as given.
+        polygons: for each instance its polygons, (points, 2) arrays.
+        size, dtype: as given.
 
     Raises:
         ValueError: a polygon with an odd number of coordinates, fewer than three points, or a
             coordinate that is not finite.
     """
 
-    def __init__(self, instances: Iterable[Iterable[ArrayLike]], size: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        instances: Iterable[Iterable[ArrayLike]],
+        size: tuple[float, float],
+        dtype: CoordinateType = np.float32,
+    ) -> None:
         self.polygons: tuple[tuple[Polygon, ...], ...] = tuple(
-            tuple(_as_points(polygon) for polygon in polygons) for polygons in instances
+            tuple(_as_points(polygon, dtype) for polygon in polygons) for polygons in instances
         )
         self.size = size
+        self.dtype = dtype
 
-    @classmethod
     def _of_points(
-        cls, polygons: Iterable[tuple[Polygon, ...]], size: tuple[float, float]
+        self, polygons: Iterable[tuple[Polygon, ...]], size: tuple[float, float]
     ) -> PolygonList:
         """A list of polygons that are known to be sound."""
-        made = cls((), size)
+        made = PolygonList((), size, self.dtype)
         made.polygons = tuple(polygons)
         return made
 
@@ -69,8 +79,9 @@ class PolygonList:
         return f"PolygonList(num_instances={len(self)}, size={self.size})"
 
     def _map(self, shift: Sequence[float], scale: Sequence[float]) -> list[tuple[Polygon, ...]]:
-        """Every point (x, y) as ((x, y) - shift) * scale, in float32."""
-        offset, factor = np.array(shift, dtype=np.float32), np.array(scale, dtype=np.float32)
+        """Every point (x, y) as ((x, y) - shift) * scale."""
+        offset: Polygon = np.array(shift, dtype=self.dtype)
+        factor: Polygon = np.array(scale, dtype=self.dtype)
         return [
             tuple((points - offset) * factor for points in polygons) for polygons in self.polygons
         ]
@@ -111,8 +122,9 @@ class PolygonList:
         return torch.from_numpy(rasterize(self.polygons, (height, width)))
 
 
-def _as_points(polygon: ArrayLike) -> Polygon:
-    flat = np.asarray(polygon, dtype=np.float32).ravel()
+def _as_points(polygon: ArrayLike, dtype: CoordinateType) -> Polygon:
+    points: Polygon = np.asarray(polygon, dtype=dtype)
+    flat = points.ravel()
     if len(flat) < MIN_COORDINATES or len(flat) % 2:
         raise ValueError(
             f"a polygon needs an even number of at least {MIN_COORDINATES} coordinates, "

@@ -7,8 +7,10 @@ from torch.testing import assert_close
 from maskrcnn_benchmark.structures.mask_targets import (
     area_ratios,
     crop_and_rasterize,
+    crop_and_rasterize_precisely,
     shoelace_ratios,
 )
+from maskrcnn_benchmark.structures.polygon_list import PolygonList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from tests.factories import elliptic_masks, random_boxlist, rectangle
 from tests.golden_data import golden_json, golden_npz
@@ -162,6 +164,37 @@ def test_targets_agree_with_the_rasteriser_one_by_one():
         ((points,),) = mask.crop(box).resize((28, 28)).instances.polygons
         rle = mask_utils.merge(mask_utils.frPyObjects([points.ravel().tolist()], 28, 28))
         assert (mask_utils.decode(rle) != target.numpy()).sum() <= 1
+
+
+def draw_polygons(count):
+    """Triangles whose corners have one decimal, so that many lie on halves of COCO's raster."""
+    generator = np.random.default_rng(0)
+    return [[(generator.integers(0, 400, 6) / 10).tolist()] for _ in range(count)]
+
+
+def test_polygons_of_double_precision_are_rasterised_in_it():
+    outlines, size = draw_polygons(60), (60, 50)
+    boxes = torch.tensor([[2.0, 1.0, 46.0, 45.0]]).repeat(len(outlines), 1)
+    exact = PolygonList(outlines, (40, 40), np.float64).resize(size)
+    found = crop_and_rasterize_precisely(SegmentationMask(exact, size), boxes, 11)
+    for mask, (polygon,) in zip(found.numpy(), outlines, strict=True):
+        points = np.array(polygon).reshape(-1, 2) * (60 / 40, 50 / 40)
+        moved = ((points - (2, 1)) * (11 / 44)).ravel().tolist()
+        expected = mask_utils.decode(mask_utils.frPyObjects([moved], 11, 11))[..., 0]
+        np.testing.assert_array_equal(mask, expected)
+    rounded = SegmentationMask(PolygonList(outlines, (40, 40)).resize(size), size)
+    in_single = crop_and_rasterize(rounded, boxes, 11)
+    assert 0 < (in_single != found).sum() < 0.01 * found.numel()
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_bitmaps_have_one_precision(count):
+    masks = SegmentationMask(torch.ones(count, 8, 8, dtype=torch.bool), (8, 8), mode="mask")
+    boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0]]).repeat(count, 1)
+    found = crop_and_rasterize_precisely(masks, boxes, 5)
+    assert torch.equal(found, crop_and_rasterize(masks, boxes, 5))
+    polygons = masks.convert("poly")
+    assert crop_and_rasterize_precisely(polygons, boxes, 5).shape == (count, 5, 5)
 
 
 def test_the_least_side_of_a_crop_is_a_matter_of_rules():

@@ -72,6 +72,14 @@ def test_malformed_polygons_are_refused(polygon, message):
         PolygonList([[polygon]], (9, 9))
 
 
+def test_double_precision_stays_what_it_is():
+    polygons = PolygonList([[rectangle(0.1, 0.2, 3.3, 4.4)]], (10, 10), np.float64)
+    changed = polygons.resize((25, 30))[[0]].crop([1, 1, 20, 20]).transpose(FLIP_LEFT_RIGHT)
+    ((points,),) = changed.polygons
+    assert points.dtype == np.float64
+    assert points[0].tolist() == pytest.approx([19 - (0.25 - 1), 0.6 - 1], abs=1e-12)
+
+
 def test_resize_scales_each_axis():
     resized = two_instances().resize((24, 5))
     assert resized.size == (24, 5)

@@ -20,6 +20,7 @@ from maskrcnn_benchmark.data.datasets.collector import Skipped, examples
 from maskrcnn_benchmark.data.datasets.content import CocoContent, checked_content, sorted_categories
 from maskrcnn_benchmark.data.datasets.interface import CROWD_LABEL, DetectionDataset, with_new_ids
 from maskrcnn_benchmark.data.datasets.keypoints import MIN_KEYPOINTS_PER_IMAGE
+from maskrcnn_benchmark.data.datasets.outlines import Outline
 from maskrcnn_benchmark.data.datasets.readers import COCO_JSON, find_reader, read_content
 from maskrcnn_benchmark.data.errors import DatasetError, ImageReadError
 from maskrcnn_benchmark.data.image_io import look_at_image, read_image
@@ -27,6 +28,7 @@ from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
+from maskrcnn_benchmark.structures.polygon_list import PolygonList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 logger = logging.getLogger(__name__)
@@ -251,12 +253,20 @@ class COCODataset(DetectionDataset):
             outlines = [self._table.outline(row) for row in rows]
             # An RLE may have holes, which polygons cannot say.
             as_bitmaps = self.gives_bitmaps or any(isinstance(each, dict) for each in outlines)
-            masks = SegmentationMask(outlines, target.size, mode="mask" if as_bitmaps else "poly")
-            target.add_field("masks", masks)
+            target.add_field("masks", self._masks(outlines, target.size, as_bitmaps=as_bitmaps))
         if self.has_keypoints:
             keypoints = torch.from_numpy(self._table.keypoints[rows].astype("float32"))
             target.add_field("keypoints", PersonKeypoints(keypoints, target.size))
         return target.clip_to_image(remove_empty=True)
+
+    def _masks(
+        self, outlines: list[Outline], size_wh: tuple[int, int], *, as_bitmaps: bool
+    ) -> SegmentationMask:
+        if as_bitmaps:
+            return SegmentationMask(outlines, size_wh, mode="mask")
+        # Programs whose boxes are half-open keep polygons in double precision.
+        dtype = np.float32 if self.pixel_offset == LEGACY_PIXEL_OFFSET else np.float64
+        return SegmentationMask(PolygonList(outlines, size_wh, dtype), size_wh)
 
     def ground_truth(self) -> dict[str, Any]:
         """The annotations of this data set's images in COCO's format, for evaluation.

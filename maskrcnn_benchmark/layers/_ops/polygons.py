@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from maskrcnn_benchmark.layers._ops.checks import check_dtype, check_range, check_shape
@@ -75,7 +74,7 @@ def _groups(
     _check_begins("instance_begins", instance_begins, len(polygon_begins) - 1)
     check_shape("instances", instances, (None,))
     check_dtype("instances", instances, torch.int64)
-    flat: NDArray[np.float32] = points.detach().cpu().numpy()
+    flat: Polygon = points.detach().cpu().numpy()
     polygons = np.split(flat, polygon_begins.tolist()[1:-1]) if len(polygon_begins) > 1 else []
     begins = instance_begins.tolist()
 
