@@ -39,6 +39,7 @@ from maskrcnn_benchmark.layers.scores_above import ScoresAbove, scores_above
 from maskrcnn_benchmark.layers.self_adjusting_smooth_l1_loss import SelfAdjustingSmoothL1Loss
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
 from maskrcnn_benchmark.layers.smooth_l1_loss import smooth_l1_loss
+from maskrcnn_benchmark.layers.swap_align2nat import SwapAlign2Nat, swap_align2nat
 
 __all__ = [
     "BatchNorm2d",
@@ -66,6 +67,7 @@ __all__ = [
     "SigmoidFocalLoss",
     "SpatialAttention",
     "StillBatchNorm2d",
+    "SwapAlign2Nat",
     "at_least_float32",
     "batched_nms",
     "conv_norm",
@@ -86,4 +88,5 @@ __all__ = [
     "scores_above",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "swap_align2nat",
 ]
