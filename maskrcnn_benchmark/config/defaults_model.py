@@ -51,10 +51,10 @@ _C.MODEL.NUM_CLASSES = 0
 
 _C.MODEL.DENSE = CfgNode()
 # Name of the dense detector, a key of `config.families.FAMILIES`: "fcos", "retinanet", "rpn",
-# "shapemask", "yolact", or one that a script registered. "": RETINANET_ON, FCOS_ON and RPN_ONLY
-# choose. Settings that a detector has of its own are keys of MODEL.DENSE.SETTINGS.
+# "shapemask", "tensormask", "yolact", or one that a script registered. "": RETINANET_ON, FCOS_ON
+# and RPN_ONLY choose. Settings that a detector has of its own are keys of MODEL.DENSE.SETTINGS.
 _C.MODEL.DENSE.FAMILY = ""
-# Settings that the detector has of its own: those of "shapemask" and "yolact" are in
+# Settings that the detector has of its own: those of "shapemask", "tensormask" and "yolact" are in
 # `settings.py` of their folders in `modeling/dense`, the other shipped ones have none.
 _C.MODEL.DENSE.SETTINGS = CfgNode()
 
@@ -94,6 +94,9 @@ _C.MODEL.FPN.NORM = ""
 _C.MODEL.FPN.BIAS_BEFORE_NORM = False
 # True: ReLU after the convolutions of the feature pyramid.
 _C.MODEL.FPN.USE_RELU = False
+# How the pyramid joins a map with the coarser one above it: "sum" or, as TensorMask, "avg", the
+# mean of both. Pyramids of other kinds ("-FPN-YOLACT", an HRNet's) do not read it.
+_C.MODEL.FPN.FUSE_TYPE = "sum"
 
 _C.MODEL.GROUP_NORM = CfgNode()
 # Channels of a group; -1: NUM_GROUPS decides. Exactly one of the two is positive.

@@ -2,7 +2,8 @@
 
 A name is that of the body with an ending: "-FPN" for P2..P6 (strides 4 to 64: two-stage models),
 "-FPN-RETINANET" for P3..P7 (strides 8 to 128: one-stage models), "-FPN-YOLACT" and
-"-FPN-SHAPEMASK" for YOLACT's and ShapeMask's P3..P7, "-C4" and "-C5" for the one map of that stage.
+"-FPN-SHAPEMASK" for YOLACT's and ShapeMask's P3..P7, "-FPN-P2P7" for P2..P7 (strides 4 to 128:
+TensorMask), "-C4" and "-C5" for the one map of that stage.
 """
 
 from collections import OrderedDict
@@ -20,7 +21,10 @@ from maskrcnn_benchmark.modeling.backbone.fpn import (
     FPN,
     LastLevelMaxPool,
     LastLevelP6P7,
+    TopDown,
     add_bilinear,
+    add_nearest,
+    mean_nearest,
 )
 from maskrcnn_benchmark.modeling.backbone.hrfpn import HRFPN
 from maskrcnn_benchmark.modeling.backbone.hrnet import WIDTHS as HRNET_WIDTHS
@@ -69,6 +73,9 @@ class Backbone(nn.Sequential):
         self.levels = tuple(Level(out_channels, stride) for stride in strides)
 
 
+_FUSE_TYPES: Mapping[str, TopDown] = {"sum": add_nearest, "avg": mean_nearest}
+
+
 def _make_pyramid(
     cfg: CfgNode,
     body: Body,
@@ -77,6 +84,10 @@ def _make_pyramid(
     top_blocks: LastLevelMaxPool | LastLevelP6P7,
 ) -> Backbone:
     norm = make_norm(cfg, cfg.MODEL.FPN)
+    fuse_type = cfg.MODEL.FPN.FUSE_TYPE
+    if fuse_type not in _FUSE_TYPES:
+        expected = ", ".join(_FUSE_TYPES)
+        raise ConfigError(f"MODEL.FPN.FUSE_TYPE: expected one of {expected}, got {fuse_type!r}")
     fpn = FPN(
         in_channels_list=in_channels_list,
         out_channels=out_channels,
@@ -87,6 +98,7 @@ def _make_pyramid(
             relu=cfg.MODEL.FPN.USE_RELU,
         ),
         top_blocks=top_blocks,
+        top_down=_FUSE_TYPES[fuse_type],
     )
     return Backbone(body=body, fpn=fpn, out_channels=out_channels)
 
@@ -112,6 +124,18 @@ def build_p3p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -
     use_c5 = cfg.MODEL.RETINANET.USE_C5
     top = LastLevelP6P7(c5_channels=used_channels[-1], out_channels=out_channels, use_c5=use_c5)
     return _make_pyramid(cfg, body, [0, *used_channels], out_channels, top)
+
+
+def build_p2p7_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
+    """P2..P7 over C2..C5, P6 from C5: the pyramid of TensorMask.
+
+    ``family`` is the section of MODEL whose BACKBONE_OUT_CHANNELS counts.
+    """
+    body = build_body(cfg)
+    channels = body.out_channels_per_stage
+    out_channels = cfg.MODEL[family].BACKBONE_OUT_CHANNELS
+    top = LastLevelP6P7(c5_channels=channels[-1], out_channels=out_channels, use_c5=True)
+    return _make_pyramid(cfg, body, channels, out_channels, top)
 
 
 def build_yolact_backbone(cfg: CfgNode, *, build_body: BodyBuilder, family: str) -> Backbone:
@@ -205,6 +229,7 @@ _PYRAMIDS: Mapping[str, Callable[..., Backbone]] = {
     "FPN-RETINANET": build_p3p7_backbone,
     "FPN-YOLACT": build_yolact_backbone,
     "FPN-SHAPEMASK": build_shapemask_backbone,
+    "FPN-P2P7": build_p2p7_backbone,
 }
 
 

@@ -13,7 +13,7 @@ from maskrcnn_benchmark.layers.padding import pad_at_the_end
 from maskrcnn_benchmark.modeling.make_layers import NormFactory, init_kaiming_uniform
 
 ConvFactory = Callable[[int, int, int], nn.Module]
-# (lateral map, coarser map) -> their sum, of the size of the first.
+# (lateral map, coarser map) -> their sum or mean, of the size of the first.
 TopDown = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -26,6 +26,11 @@ def add_bilinear(lateral: Tensor, coarser: Tensor) -> Tensor:
     """The lateral map and the coarser one, resized bilinearly."""
     size = lateral.shape[-2:]
     return lateral + F.interpolate(coarser, size=size, mode="bilinear", align_corners=False)
+
+
+def mean_nearest(lateral: Tensor, coarser: Tensor) -> Tensor:
+    """The mean of the lateral map and the coarser one, whose cells are repeated."""
+    return add_nearest(lateral, coarser) / 2
 
 
 class FPN(nn.Module):

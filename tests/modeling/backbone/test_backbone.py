@@ -158,6 +158,7 @@ def test_every_entry_builds_with_the_default_settings(name):
     assert {m.shape[1] for m in maps} == {backbone.out_channels}
     strides = [128 // m.shape[-1] for m in maps]
     expected = {"C4": [16], "C5": [32], "FPN": [4, 8, 16, 32, 64], "FBNet": [16]}
+    expected["P2P7"] = [4, 8, 16, 32, 64, 128]
     assert strides == expected.get(name.rsplit("-")[-1], [8, 16, 32, 64, 128])
     assert backbone.levels == tuple((m.shape[1], s) for m, s in zip(maps, strides, strict=True))
 

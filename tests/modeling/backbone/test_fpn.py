@@ -6,6 +6,7 @@ from maskrcnn_benchmark.modeling.backbone.fpn import (
     LastLevelMaxPool,
     LastLevelP6P7,
     add_bilinear,
+    mean_nearest,
 )
 
 
@@ -36,6 +37,13 @@ def test_coarse_maps_are_repeated_and_added():
     )
     assert torch.equal(p3[0, 0], expected)
     assert torch.equal(p4, coarse)
+
+
+def test_means_are_halved_on_every_level():
+    fpn = make_fpn((2, 2, 2))
+    fpn.top_down = mean_nearest
+    p2, p3, p4 = fpn([torch.full((1, 2, n, n), float(n)) for n in (4, 2, 1)])
+    assert [one.unique().item() for one in (p2, p3, p4)] == [(4 + (2 + 1) / 2) / 2, 1.5, 1.0]
 
 
 def test_left_out_level_keeps_its_number():
