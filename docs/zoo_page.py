@@ -48,7 +48,8 @@ Beside one another, against time: [comparison](comparison.md).
 VAL = """
 ## COCO val2017, trained at several scales
 
-The files of the Mask R-CNN rows were not published; those in `configs/mask_rcnn/` are our reading.
+TensorMask's 1x schedule is of one scale. The files of the Mask R-CNN rows were not published; those
+in `configs/mask_rcnn/` are our reading.
 
 """
 
@@ -77,11 +78,13 @@ Mask AP and ms as their author published them, without saying on which part of C
 
 FOOTER = """
 Sources: Lee and Park, [CenterMask: Real-Time Anchor-Free Instance Segmentation](https://arxiv.org/abs/1911.06667),
-CVPR 2020, and the tables that its authors published with their program; for the RetinaMask rows on
-val2017 Fu, Shvets and Berg, [RetinaMask](https://arxiv.org/abs/1901.03353); for YOLACT-700 and
+CVPR 2020, and the tables that its authors published with their program; for the RetinaMask rows
+on val2017 Fu, Shvets and Berg, [RetinaMask](https://arxiv.org/abs/1901.03353); for YOLACT-700 and
 DarkNet-53 the AP and frames per second that the authors of
-[YOLACT](https://arxiv.org/abs/1904.02689) published with their program. The GFLOPs of YOLACT++ are
-without the re-scoring of masks, whose number depends on the image.
+[YOLACT](https://arxiv.org/abs/1904.02689) published with their program; for TensorMask on val2017
+what its authors published with [theirs](https://arxiv.org/abs/1903.12174). The GFLOPs of YOLACT++
+are without the re-scoring of masks, those of TensorMask without reading them: their numbers
+depend on the image.
 """
 
 COLUMNS = (

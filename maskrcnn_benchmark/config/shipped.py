@@ -117,6 +117,8 @@ MODELS: Final[Mapping[str, ShippedModel]] = MappingProxyType(
                 "plus-r101": "plus_base",
             }.items()
         },
+        "tensormask-r50": ShippedModel("tensormask/tensormask_R_50_FPN_6x.yaml", _R50),
+        "tensormask-r101": ShippedModel("tensormask/tensormask_R_101_FPN_6x.yaml", _R101),
         "torchvision-mask-rcnn": _torchvision("maskrcnn_resnet50_fpn"),
         "torchvision-mask-rcnn-v2": _torchvision("maskrcnn_resnet50_fpn_v2"),
         "torchvision-keypoint-rcnn": _torchvision("keypointrcnn_resnet50_fpn"),

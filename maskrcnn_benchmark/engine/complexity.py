@@ -83,7 +83,8 @@ def build_complexity(cfg: CfgNode, image_hw: tuple[int, int] | None = None) -> C
     Raises:
         ConfigError: for a model that cannot be built.
     """
-    model = build_detection_model(cfg).eval()
+    # A head may return parameters, whose gradients nobody counts.
+    model = build_detection_model(cfg).eval().requires_grad_(False)
     height, width = image_hw or _make_test_image_hw(cfg)
     paths = {"backbone": "backbone", "rpn": "rpn"}
     boxes: dict[str, int] = {}

@@ -197,19 +197,26 @@ def make_fc(in_features: int, out_features: int, norm: NormFactory | None = None
 
 
 def make_tower(
-    channels: int, num_convs: int, *, std: float, norm: Callable[[int], nn.Module] | None = None
+    channels: int,
+    num_convs: int,
+    *,
+    std: float,
+    norm: Callable[[int], nn.Module] | None = None,
+    out_channels: int | None = None,
 ) -> nn.Sequential:
     """3x3 convolutions of as many channels, each with ReLU, in one row as checkpoints have them.
 
     Args:
-        channels: of input and output.
+        channels: of the input.
         num_convs: how many convolutions.
         std: of their weights at the start.
         norm: channels -> normalisation before each ReLU, or None.
+        out_channels: of the layers between and of the output; None: as the input.
     """
     layers: list[nn.Module] = []
-    for _ in range(num_convs):
-        conv = nn.Conv2d(channels, channels, 3, padding=1)
+    last = channels if out_channels is None else out_channels
+    for index in range(num_convs):
+        conv = nn.Conv2d(last if index else channels, last, 3, padding=1)
         init_normal(conv, std)
-        layers += [conv, *([norm(channels)] if norm else []), nn.ReLU(inplace=True)]
+        layers += [conv, *([norm(last)] if norm else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

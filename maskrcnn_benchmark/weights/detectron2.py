@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from maskrcnn_benchmark.config.weight_settings import WeightSettings
-from maskrcnn_benchmark.weights.detectron2_heads import convert_head
+from maskrcnn_benchmark.weights.detectron2_heads import convert_head, layers_of
 from maskrcnn_benchmark.weights.imagenet import RESNET_SETTINGS
 from maskrcnn_benchmark.weights.load_report import WeightFile
 from maskrcnn_benchmark.weights.vovnet import open_absent_gates
@@ -108,10 +108,11 @@ def convert_detectron2(state_dict: Mapping[str, Tensor], *, same_rules: bool = F
     body: dict[str, Tensor] = {}
     refused: dict[str, tuple[str, ...]] = {}
     ignored: list[str] = []
+    layers = layers_of(state_dict)
     for name, value in state_dict.items():
         reason = next((_REFUSALS[start] for start in _REFUSALS if name.startswith(start)), None)
         renamed = _rename(name, state_dict)
-        converted = convert_head(name, value) if renamed is None and same_rules else None
+        converted = convert_head(name, value, layers) if renamed is None and same_rules else None
         if converted is not None:
             renamed, value = converted
         if _ANCHOR_BUFFER in name:

@@ -4,7 +4,7 @@ They mean the same here under detectron2's rules (``Convention``).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from torch import Tensor
@@ -67,6 +67,15 @@ _LAYERS: Final = {
     r"head\.cls_score": _Layer("rpn.head.cls_logits", _classes_of_anchors),
     r"head\.bbox_pred": _Layer("rpn.head.bbox_pred", _boxes_of_anchors),
 }
+_TENSORMASK_LAYERS: Final = {
+    r"head\.(cls|bbox|mask)_subnet\.(\d+)": _Layer(r"rpn.head.\1_tower.\2"),
+    r"head\.cls_score": _Layer("rpn.head.cls_logits"),
+    r"head\.bbox_pred": _Layer("rpn.head.bbox_pred"),
+    r"head\.mask_pred_0*(\d+)": _Layer(r"rpn.head.mask_pred.\1"),
+    r"head\.mask_fuse\.0": _Layer("rpn.head.mask_fuse.0"),
+}
+# What RetinaNet, whose other layers have the same names, does not have.
+_TENSORMASK_MARKS: Final = ("head.mask_pred_", "head.mask_fuse.")
 
 
 class ConvertedTensor(NamedTuple):
@@ -81,10 +90,25 @@ class ConvertedTensor(NamedTuple):
     tensor: Tensor
 
 
-def convert_head(name: str, tensor: Tensor) -> ConvertedTensor | None:
-    """A head's tensor under our name, None if no head here has such a layer."""
+Layers = Mapping[str, _Layer]
+
+
+def layers_of(names: Iterable[str]) -> Layers:
+    """The layers of heads that a file with these names may hold."""
+    is_tensormask = any(name.startswith(_TENSORMASK_MARKS) for name in names)
+    return _TENSORMASK_LAYERS if is_tensormask else _LAYERS
+
+
+def convert_head(name: str, tensor: Tensor, layers: Layers) -> ConvertedTensor | None:
+    """A head's tensor under our name, None if no head here has such a layer.
+
+    Args:
+        name: of the tensor.
+        tensor: itself.
+        layers: as ``layers_of`` gives them for its file.
+    """
     layer, _, parameter = name.rpartition(".")
-    for pattern, ours in _LAYERS.items():
+    for pattern, ours in layers.items():
         found = re.fullmatch(pattern, layer)
         if found:
             return ConvertedTensor(f"{found.expand(ours.name)}.{parameter}", ours.change(tensor))

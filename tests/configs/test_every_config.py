@@ -52,6 +52,7 @@ LOSSES = {
     "keypoint": {"loss_kp"},
     "shapemask": {"loss_cls", "loss_box"},
     "shapemask mask": {"loss_prior", "loss_coarse", "loss_fine"},
+    "tensormask": {"loss_cls", "loss_box_reg", "loss_mask"},
     "yolact": {"loss_cls", "loss_box", "loss_mask", "loss_segm"},
 }
 

@@ -73,6 +73,16 @@ CASES = {
     "keypoints": Case("e2e_keypoint_rcnn_R_50_FPN_1x", {"MODEL.NUM_CLASSES": 2}),
     "RPN": Case("rpn_R_50_FPN_1x"),
     "YOLACT": Case("yolact/yolact_resnet50_550", {"MODEL.DENSE.SETTINGS.NUM_PROTOTYPES": 8}),
+    "TensorMask": Case(
+        "tensormask/tensormask_R_50_FPN_1x",
+        {
+            "MODEL.DENSE.SETTINGS.CLS_CHANNELS": 16,
+            "MODEL.DENSE.SETTINGS.BBOX_CHANNELS": 16,
+            "MODEL.DENSE.SETTINGS.MASK_CHANNELS": 16,
+            # Few: many of random weights are the whole image when clipped.
+            "TEST.DETECTIONS_PER_IMG": 10,
+        },
+    ),
     "FBNet": Case("e2e_mask_rcnn_fbnet"),
 }
 
