@@ -4,7 +4,7 @@ Imports no PyTorch, so that a tool can report a wrong path at once.
 """
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,15 +56,30 @@ def photos_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if is_image_file(path) and path.is_file())
 
 
-def _find(source: Path, output: Path, option: str) -> list[Photo]:
-    if source.is_dir():
-        return _in_folder(source, output, option)
+def matching_paths(source: Path, option: str) -> list[Path]:
+    """The path itself, or else the files that fit it as a pattern, or the folders if no file does.
+
+    Args:
+        source: a path, or a pattern such as ``photos/*.jpg``, whose ``**`` are any folders.
+        option: what it is called on the command line.
+
+    Raises:
+        ConfigError: there is nothing like it.
+    """
     if source.exists():
-        return [Photo(source, output / _drawing_name(Path(source.name)))]
-    matches = [path for path in map(Path, sorted(glob.glob(str(source)))) if path.is_file()]
+        return [source]
+    matches = [Path(match) for match in sorted(glob.glob(str(source), recursive=True))]
     if not matches:
         raise ConfigError(f"{option}: no such file or folder: {source}")
-    return [Photo(path, output / _drawing_name(Path(path.name))) for path in matches]
+    return [match for match in matches if match.is_file()] or matches
+
+
+def _find(source: Path, output: Path, option: str) -> Iterator[Photo]:
+    for path in matching_paths(source, option):
+        if path.is_dir():
+            yield from _in_folder(path, output, option)
+        else:
+            yield Photo(path, output / _drawing_name(Path(path.name)))
 
 
 def _in_folder(source: Path, output: Path, option: str) -> list[Photo]:

@@ -3,12 +3,11 @@
 Imports no PyTorch, so that a tool can report a wrong path at once.
 """
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from centermask_runtime.photo_files import Photo, find_photos, photos_in
+from centermask_runtime.photo_files import Photo, find_photos, matching_paths, photos_in
 from maskrcnn_benchmark.config.errors import ConfigError
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -53,7 +52,7 @@ def find_sources(words: Sequence[str], output: Path, option: str) -> Sources:
         if word.isdecimal() and not Path(word).exists():
             videos[int(word)] = Video(int(word), output / f"camera{int(word)}.mp4")
             continue
-        for path in _files(Path(word).expanduser(), option):
+        for path in matching_paths(Path(word).expanduser(), option):
             found = _videos_at(path, output)
             videos |= {video.source: video for video in found}
             if not found or (path.is_dir() and photos_in(path)):
@@ -61,16 +60,6 @@ def find_sources(words: Sequence[str], output: Path, option: str) -> Sources:
     photos = find_photos(photo_paths, output, option)
     _check_targets(list(videos.values()))
     return Sources(photos, list(videos.values()))
-
-
-def _files(path: Path, option: str) -> list[Path]:
-    """The path itself, or the files that fit it as a pattern, or the folders if no file does."""
-    if path.exists():
-        return [path]
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-    if not matches:
-        raise ConfigError(f"{option}: no such file or folder: {path}")
-    return [match for match in matches if match.is_file()] or matches
 
 
 def _videos_at(path: Path, output: Path) -> list[Video]:

@@ -3,7 +3,6 @@
 Imports no PyTorch, so that a wrong path is reported at once.
 """
 
-import glob
 import hashlib
 import itertools
 import logging
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from centermask_runtime.photo_files import is_image_file, photos_in
+from centermask_runtime.photo_files import is_image_file, matching_paths, photos_in
 from maskrcnn_benchmark.config.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -92,19 +91,13 @@ def _photos_of(source: str) -> Iterable[BulkPhoto]:
 def _paths_of(source: str) -> Iterator[Path]:
     """The path that a word names, or those that it stands for as a pattern."""
     path = Path(source).expanduser()
-    if path.exists():
-        yield path
-        return
     braces = _BRACES.search(source)
-    if braces is not None:
+    if braces is not None and not path.exists():
         first, last = braces[1], braces[2]
         for number in range(int(first), int(last) + 1):
             yield from _paths_of(source.replace(braces[0], f"{number:0{len(first)}}", 1))
         return
-    matches = [match for match in map(Path, sorted(glob.glob(str(path)))) if match.is_file()]
-    if not matches:
-        raise ConfigError(f"SOURCES: no such file or folder: {source}")
-    yield from matches
+    yield from matching_paths(path, "SOURCES")
 
 
 def _photos_of_path(path: Path) -> Iterable[BulkPhoto]:
