@@ -27,6 +27,16 @@ def load_model_settings(
     model: str, config_file: str | None, device: str | None, opts: Sequence[str]
 ) -> "CfgNode":
     """The final settings of a model; arguments and errors as in ``load_predictor``."""
+    cfg = find_model_settings(model, config_file, device)
+    cfg.merge_from_list(list(opts))
+    return make_settings_final(cfg)
+
+
+def find_model_settings(model: str, config_file: str | None, device: str | None) -> "CfgNode":
+    """The settings of a model, which may still be changed, with MODEL.WEIGHT and MODEL.DEVICE.
+
+    Arguments and errors are those of ``load_predictor``.
+    """
     path = Path(model).expanduser()
     if is_exported(model):
         raise ConfigError(
@@ -35,25 +45,22 @@ def load_model_settings(
         )
     shipped = MODELS.get(model)
     if shipped is not None and shipped.is_trained and not path.exists():
-        cfg = load_settings(shipped.path, ["MODEL.DEVICE", device or _any_device()])
-    elif path.is_file():
+        return load_settings(shipped.path, ["MODEL.DEVICE", device or _any_device()])
+    if path.is_file():
         own_file = find_config(config_file) if config_file else ""
-        cfg = load_checkpoint_settings(path, own_file, device)
-    elif inside := sorted(path.glob("*.pth")):
+        return load_checkpoint_settings(path, own_file, device)
+    if inside := sorted(path.glob("*.pth")):
         best = path / "model_best.pth"
         raise ConfigError(
             f"{model} is a folder; name one of its models, such as "
             f"{best if best in inside else inside[-1]}"
         )
-    else:
-        trained = [name for name, each in MODELS.items() if each.is_trained]
-        near = difflib.get_close_matches(model, trained, n=1) or trained[:1]
-        raise ConfigError(
-            f"no such model: {model} (looked for {path.absolute()}, and for the name of a "
-            f"trained one, such as {near[0]}; `centermask models` lists them)"
-        )
-    cfg.merge_from_list(list(opts))
-    return make_settings_final(cfg)
+    trained = [name for name, each in MODELS.items() if each.is_trained]
+    near = difflib.get_close_matches(model, trained, n=1) or trained[:1]
+    raise ConfigError(
+        f"no such model: {model} (looked for {path.absolute()}, and for the name of a "
+        f"trained one, such as {near[0]}; `centermask models` lists them)"
+    )
 
 
 def _any_device() -> str:

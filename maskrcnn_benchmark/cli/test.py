@@ -1,11 +1,13 @@
 """Measure a trained model: average precision of its boxes and masks.
 
 The photos are those that the training was evaluated on, or others with --data. Tables go to the
-screen, results to the folder inference/ beside the checkpoint.
+screen, results to the folder inference/ beside the checkpoint. MODEL is a checkpoint, or the name
+of a trained model such as torchvision-mask-rcnn, whose weights are downloaded.
 
 For example:
   centermask test run/model_best.pth
   centermask test run/model_best.pth --data my_photos#test --device cpu
+  centermask test torchvision-mask-rcnn --data my_coco_photos --output tested
 """
 
 import argparse
@@ -13,35 +15,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.cli.arguments import add_device, add_settings, make_parser, parse
+from maskrcnn_benchmark.cli.model import find_model_settings
 from maskrcnn_benchmark.config import CfgNode
-from maskrcnn_benchmark.config.shipped import find_config
-from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
 
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """The parsed command line."""
     parser = make_parser("test", __doc__)
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="model_best.pth of a training")
+    add("model", metavar="MODEL", help="model_best.pth of a training, or a trained model's name")
     add("--data", metavar="PATH", help="annotated photos, in any format")
     add("--format", metavar="F", help="of the annotations, if looking does not tell")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
-    add("--output", metavar="DIR", help="for log and results (default: the checkpoint's folder)")
+    add("--output", metavar="DIR", help="for log and results (default: the folder of the model)")
     add_device(parser)
     add_settings(parser)
     return parse(parser, words)
 
 
 def make_settings(args: argparse.Namespace) -> CfgNode:
-    """The checkpoint's settings with those of the command line.
+    """The model's settings with those of the command line.
 
     Raises:
-        CheckpointError: there is no such file, or it does not say which model it is of.
-        ConfigError: a setting cannot be used.
+        CheckpointError: a file does not say which model it is of.
+        ConfigError: there is no such model, or a setting cannot be used.
     """
-    own_file = find_config(args.config_file) if args.config_file else ""
-    cfg = load_checkpoint_settings(args.checkpoint, own_file, args.device)
-    cfg.OUTPUT_DIR = args.output or str(Path(args.checkpoint).parent)
+    cfg = find_model_settings(args.model, args.config_file, args.device)
+    path = Path(args.model).expanduser()
+    cfg.OUTPUT_DIR = args.output or str(path.parent if path.is_file() else path)
     if args.data:
         cfg.DATASETS.TEST = (args.data,)
     if args.format is not None:
@@ -58,5 +59,5 @@ def main(words: Sequence[str]) -> int:
     from maskrcnn_benchmark.engine.launch import make_run
 
     with make_run(cfg) as run:
-        make_test(cfg, run, args.checkpoint)
+        make_test(cfg, run, cfg.MODEL.WEIGHT)
     return 0
