@@ -107,6 +107,8 @@ _C.SOLVER.WARMUP_ITERS = 500
 _C.SOLVER.WARMUP_METHOD = "linear"
 # Iterations between two checkpoints.
 _C.SOLVER.CHECKPOINT_PERIOD = 10000
+# How many of these are kept, the newest; 0: all. model_final and model_best always are.
+_C.SOLVER.KEEP_CHECKPOINTS = 0
 # Iterations between two evaluations during training; 0: none.
 _C.SOLVER.TEST_PERIOD = 0
 # Whether the checkpoint with the best evaluation so far is kept as model_best.pth and is what the

@@ -147,6 +147,10 @@ class CheckpointWriter:
                 name, is_latest=is_latest, score_threshold=score_threshold, **entries, **needed
             )
 
+    def drop_older(self, iteration: int, keep: int) -> None:
+        """As ``Checkpointer.drop_older``."""
+        self._checkpointer.drop_older(iteration, keep)
+
 
 class CheckpointHook(Hook):
     """Saves ``model_0000123`` every ``period`` iterations, and ``model_final`` after the last.
@@ -157,11 +161,13 @@ class CheckpointHook(Hook):
     Args:
         writer: saves them.
         period: iterations between two checkpoints; 0 saves only the last.
+        keep: how many of those are kept, the newest; 0: all.
     """
 
-    def __init__(self, *, writer: CheckpointWriter, period: int) -> None:
+    def __init__(self, *, writer: CheckpointWriter, period: int, keep: int = 0) -> None:
         self._writer = writer
         self._period = period
+        self._keep = keep
 
     def after_step(self, trainer: Training, record: StepRecord) -> None:
         """Save when it is time.
@@ -175,6 +181,8 @@ class CheckpointHook(Hook):
         if self._period > 0 and record.iteration % self._period == 0:
             name = f"model_{record.iteration:07d}"
             self._writer.save(name, trainer, record.iteration, is_latest=not is_last)
+            if self._keep > 0:
+                self._writer.drop_older(record.iteration, self._keep)
 
     def after_stop(self, trainer: Training) -> None:
         """Save as the last what a training is that ends before its last iteration."""

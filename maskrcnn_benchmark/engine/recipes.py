@@ -14,6 +14,8 @@ FEW_PHOTOS: Final = 5000
 
 _COCO_PHOTOS: Final = 117_266
 """Photos of COCO's train2017 with objects, which the published schedules are for."""
+_KEPT: Final = 2
+"""Checkpoints to go on from: the newest may lie on a disk that is about to fail."""
 _NUM_EVALUATIONS: Final = 10
 # Measured on 88 photos of circuit boards with CenterMask-Lite and MobileNetV2: 600 to 900 steps of
 # 4 photos at AdamW's 1e-3 had a mask AP50 of 86 to 93 on unseen photos.
@@ -171,6 +173,7 @@ def _periods(steps: int, circumstances: Circumstances) -> dict[str, Any]:
         "SOLVER.TEST_PERIOD": period if circumstances.has_validation else 0,
         "SOLVER.KEEP_BEST": circumstances.has_validation,
         "SOLVER.CHECKPOINT_PERIOD": period,
+        "SOLVER.KEEP_CHECKPOINTS": _KEPT,
         "SOLVER.LOG_PERIOD": min(20, period),
     }
 

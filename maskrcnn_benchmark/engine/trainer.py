@@ -305,7 +305,7 @@ def _make_hooks(
         # First, so that a checkpoint is never ahead of the metrics on the disk.
         ProgressHook(period=cfg.SOLVER.LOG_PERIOD, output_dir=Path(cfg.OUTPUT_DIR)),
         *([] if average is None else [average]),
-        CheckpointHook(writer=writer, period=period),
+        CheckpointHook(writer=writer, period=period, keep=cfg.SOLVER.KEEP_CHECKPOINTS),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from maskrcnn_benchmark.config import CfgNode
 
 _POINTER = "last_checkpoint"
+_PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 _STATES = ("optimizer", "scheduler")
 # What is left of a checkpoint that is given to others.
 _SHARED = ("model", SETTINGS_ENTRY, DESCRIPTION_ENTRY)
@@ -79,6 +81,23 @@ class Checkpointer:
         self.last_report: LoadReport | None = None
         self._heads_of: ForeignProgram = ""
         self._may_lack: tuple[str, ...] = ("",)
+
+    def drop_older(self, iteration: int, keep: int) -> None:
+        """Delete the checkpoints ``model_0000123.pth`` up to an iteration, but for the newest.
+
+        Args:
+            iteration: later ones, of another run in the folder, are left alone.
+            keep: how many stay; at least 1, as a run goes on from the newest.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        found = {
+            int(match[1]): path
+            for path in Path(self.save_dir).iterdir()
+            if (match := _PERIODIC.fullmatch(path.name)) and int(match[1]) <= iteration
+        }
+        for number in sorted(found)[: -max(keep, 1)]:
+            found[number].unlink(missing_ok=True)
 
     def save(
         self,
@@ -231,10 +250,11 @@ class Checkpointer:
 
     def _initialize(self, f: str | os.PathLike[str], strict: bool) -> None:
         file = self._fill_model(os.fspath(f), strict=strict)
-        if "iteration" in file.entries:
+        # Only a training could go on from them.
+        if "iteration" in file.entries and self.optimizer is not None:
             self.logger.info(
-                "Took the weights only; the file's iteration %s and optimizer state do not count. "
-                "To resume that run, name the file in %s",
+                "Started anew with the weights of the file: its iteration %s and its optimizer "
+                "state do not count. To go on with that run, name the file in %s",
                 file.entries["iteration"], self._pointer(),
             )  # fmt: skip
 

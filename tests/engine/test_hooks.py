@@ -4,6 +4,7 @@ from torch import nn
 
 from maskrcnn_benchmark.engine.hooks import CheckpointHook, CheckpointWriter
 from maskrcnn_benchmark.engine.random_state import preserved_random_state, restore_random_state
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from tests.engine.standins import RecordingSaver, run_hook
 
 
@@ -63,3 +64,17 @@ def test_a_broken_model_is_never_saved():
     with pytest.raises(FloatingPointError, match=r"\b2, 1 of 4\b.*\b1\.weight\b"):
         run_hook(hook, 5, model=broken_model())
     assert saver.saved == []
+
+
+def test_older_checkpoints_make_room(tmp_path):
+    for name in ("model_best", "model_0000009", "model_mine"):
+        (tmp_path / f"{name}.pth").touch()
+    model = torch.nn.Linear(1, 1)
+    writer = CheckpointWriter(Checkpointer(model, save_dir=tmp_path))
+    hook = CheckpointHook(writer=writer, period=1, keep=2)
+    run_hook(hook, 5)
+    kept = {path.stem for path in tmp_path.glob("*.pth")}
+    # A later one is of another run, and those of other names are somebody's own.
+    others = {"model_best", "model_0000009", "model_mine", "model_final"}
+    assert kept == {"model_0000004", "model_0000005", *others}
+    assert (tmp_path / "last_checkpoint").read_text().endswith("model_final.pth")

@@ -321,3 +321,14 @@ def test_a_missing_file_is_one_clear_error(tmp_path: Path):
     checkpointer = DetectronCheckpointer(get_default_config(), nn.Linear(2, 2))
     with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
         checkpointer.load(tmp_path / "nowhere.pth")
+
+
+def test_only_a_training_is_told_how_to_go_on_with_the_one_of_its_weights(tmp_path: Path, caplog):
+    model = nn.Linear(2, 2)
+    Checkpointer(model, save_dir=tmp_path / "run").save("model_final", iteration=7)
+    path = tmp_path / "run" / "model_final.pth"
+    for optimizer in (None, torch.optim.SGD(model.parameters(), lr=0.1)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            Checkpointer(model, optimizer, save_dir=tmp_path / "other").load(str(path))
+        assert ("last_checkpoint" in caplog.text) == (optimizer is not None)
