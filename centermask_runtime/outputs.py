@@ -14,6 +14,7 @@ from PIL import Image
 from centermask_runtime.detections import BoolArray, DetectedObject
 from centermask_runtime.errors import ConfigError
 from centermask_runtime.files import as_file_name, atomic_write
+from centermask_runtime.masks import RLE
 from centermask_runtime.results import ResultFile
 
 
@@ -45,6 +46,10 @@ class Found(Protocol):
 
     def draw(self, photo: Image.Image, font: str | None = None) -> Image.Image:
         """A copy of the photo with the objects drawn on it."""
+        ...
+
+    def encode(self) -> list[RLE]:
+        """The masks as COCO run lengths of the photo; none of a model without masks."""
         ...
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:

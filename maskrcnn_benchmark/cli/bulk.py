@@ -7,12 +7,11 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
-from maskrcnn_benchmark.cli.model import load_model_settings, load_predictor
-from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.cli.model import is_exported, load_any_predictor, load_model_settings
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.prediction.bulk.manifest import claim, digest_of
@@ -94,15 +93,16 @@ def _predict(args: argparse.Namespace, files: ResultFiles, photos: Sequence[Bulk
     from maskrcnn_benchmark.prediction.bulk.run import run_bulk
 
     model = (args.model, args.config_file, args.device, tuple(args.opts))
-    cfg = load_model_settings(*model)
-    threshold = _threshold(args.threshold, cfg.MODEL.WEIGHT)
-    claim(files, make_manifest(args, cfg, threshold), is_resumed=args.resume)
+    described = _described(model)
+    own = described.score_threshold
+    threshold = own if args.threshold is None else args.threshold
+    claim(files, make_manifest(args, described, threshold), is_resumed=args.resume)
     make_work = functools.partial(_load_work, model, threshold, args.batch)
 
     def work(left: Sequence[BulkPhoto]) -> Iterable[Record]:
         # Only here: where nothing is left to do, no model is loaded.
         if args.ray:
-            gpus = int(cfg.MODEL.DEVICE != "cpu")
+            gpus = int(described.on_gpu)
             return RayWork(make_work, processes=args.ray, gpus=gpus)(left)
         return make_work()(left)
 
@@ -116,32 +116,56 @@ def _load_work(model: _Model, threshold: float, batch: int) -> "LocalWork":
     """The work that a model does in this process, which may be one of Ray's."""
     from maskrcnn_benchmark.prediction.bulk.local import LocalWork
 
-    return LocalWork(load_predictor(*model), threshold, batch)
+    return LocalWork(load_any_predictor(*model), threshold, batch)
 
 
-def _threshold(given: float | None, weights: str) -> float:
-    """The given one, else the one that a file of weights says, else the usual one."""
+class _Described(NamedTuple):
+    """What the results depend on of a model.
+
+    Attributes:
+        weights: its file, or the name of what is downloaded.
+        settings: its settings, without those of this machine; an exported file is its own.
+        score_threshold: from which score on objects are worth showing.
+        on_gpu: whether it runs on one.
+    """
+
+    weights: str
+    settings: dict[str, Any]
+    score_threshold: float
+    on_gpu: bool
+
+
+def _described(model: _Model) -> _Described:
+    return _described_export(model) if is_exported(model[0]) else _described_checkpoint(model)
+
+
+def _described_export(model: _Model) -> _Described:
+    predictor = load_any_predictor(*model)
+    on_gpu = (model[2] or "cpu") != "cpu"
+    return _Described(model[0], {}, predictor.score_threshold, on_gpu)
+
+
+def _described_checkpoint(model: _Model) -> _Described:
     from maskrcnn_benchmark.engine.predictor import DEFAULT_SCORE_THRESHOLD
-    from maskrcnn_benchmark.weights.description import find_description
+    from maskrcnn_benchmark.weights.description import drop_local_settings, find_description
 
-    if given is not None:
-        return given
-    description = find_description(weights) if Path(weights).is_file() else None
-    own = description.score_threshold if description else None
-    return DEFAULT_SCORE_THRESHOLD if own is None else own
-
-
-def make_manifest(args: argparse.Namespace, cfg: CfgNode, threshold: float) -> dict[str, Any]:
-    """What the results depend on."""
-    from maskrcnn_benchmark.weights.description import drop_local_settings
-
+    cfg = load_model_settings(*model)
     settings = yaml.safe_load(cfg.dump())
     drop_local_settings(settings)
-    weights = Path(cfg.MODEL.WEIGHT)
+    weights = cfg.MODEL.WEIGHT
+    description = find_description(weights) if Path(weights).is_file() else None
+    own = description.score_threshold if description else None
+    threshold = DEFAULT_SCORE_THRESHOLD if own is None else own
+    return _Described(weights, settings, threshold, cfg.MODEL.DEVICE != "cpu")
+
+
+def make_manifest(args: argparse.Namespace, model: _Described, threshold: float) -> dict[str, Any]:
+    """What the results depend on."""
+    weights = Path(model.weights).expanduser()
     return {
         # A model that is downloaded is known by the name of its file.
-        "checkpoint": digest_of(weights) if weights.is_file() else cfg.MODEL.WEIGHT,
+        "checkpoint": digest_of(weights) if weights.is_file() else model.weights,
         "sources": args.sources,
         "threshold": threshold,
-        "settings": settings,
+        "settings": model.settings,
     }

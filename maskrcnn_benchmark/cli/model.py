@@ -40,8 +40,8 @@ def find_model_settings(model: str, config_file: str | None, device: str | None)
     path = Path(model).expanduser()
     if is_exported(model):
         raise ConfigError(
-            f"{model} is an exported model, which `centermask predict` alone runs, on photos and "
-            "videos; name the checkpoint that it was made of"
+            f"{model} is an exported model, which `centermask predict` and `serve` alone run; name "
+            "the checkpoint that it was made of"
         )
     shipped = MODELS.get(model)
     if shipped is not None and shipped.is_trained and not path.exists():

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.cli.arguments import add_device, add_settings, make_parser, parse
-from maskrcnn_benchmark.cli.model import load_predictor
+from maskrcnn_benchmark.cli.model import load_any_predictor
 from maskrcnn_benchmark.config.errors import MissingPackageError
 from maskrcnn_benchmark.serve.limits import Limits
 from maskrcnn_benchmark.utils.env import setup_environment
@@ -80,7 +80,7 @@ def main(words: Sequence[str]) -> int:
         seconds=args.max_seconds,
     )
     with open_socket(args.host, args.port) as listening:
-        predictor = load_predictor(args.model, args.config_file, args.device, args.opts)
+        predictor = load_any_predictor(args.model, args.config_file, args.device, args.opts)
         name = Path(args.model).name
         server = make_server(make_app(predictor, name, limits, allowed_hosts(args.host)))
         host, port = listening.getsockname()[:2]

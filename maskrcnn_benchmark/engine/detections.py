@@ -16,6 +16,7 @@ from torch import Tensor
 
 from centermask_runtime.detections import BoolArray
 from centermask_runtime.detections import DetectedObject as DetectedObject
+from centermask_runtime.masks import RLE
 from maskrcnn_benchmark.config.errors import MissingPackageError
 from maskrcnn_benchmark.data.image_io import Photo, as_image
 from maskrcnn_benchmark.evaluation.coco_format import box_results, keypoint_results, mask_results
@@ -101,6 +102,10 @@ class Detections(BoxList):
         if not self.has_field("mask"):
             return None
         return self.predicted_masks.planes().numpy().astype(np.bool_)
+
+    def encode(self) -> list[RLE]:
+        """The masks as COCO run lengths of the photo; none of a model without masks."""
+        return self.predicted_masks.encode() if self.has_masks else []
 
     def above(self, score_threshold: float) -> Detections:
         """The objects that score at least this, 0 to 1, best first."""

@@ -9,7 +9,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -18,13 +18,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from centermask_runtime.outputs import Found
 from centermask_runtime.palette import class_colour
 from maskrcnn_benchmark import __version__
 from maskrcnn_benchmark.serve.limits import Limits
 from maskrcnn_benchmark.serve.photo_upload import decode_photo, receive_photo
-
-if TYPE_CHECKING:
-    from maskrcnn_benchmark.engine.detections import Detections
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ class Model(Protocol):
     class_ids: Any
     score_threshold: float
 
-    def __call__(self, image: Image.Image, /) -> "Detections":
+    def __call__(self, image: Image.Image, /) -> Found:
         """What is found on an RGB photo, in px of it."""
         ...
 
@@ -98,9 +96,7 @@ class Service:
         image = decode_photo(path, self._limits)
         start = perf_counter()
         found = self._model(image).above(0.0)
-        rles: list[Any] = [None] * len(found)
-        if found.has_field("mask"):
-            rles = found.predicted_masks.encode()
+        rles = found.encode() if found.has_masks else [None] * len(found)
         return {
             "width": image.width,
             "height": image.height,

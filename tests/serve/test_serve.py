@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from centermask_runtime import Predictor
 from maskrcnn_benchmark.cli import main
 from maskrcnn_benchmark.cli.serve import main as serve
 from maskrcnn_benchmark.config.errors import ConfigError, MissingPackageError
 from maskrcnn_benchmark.serve.server import allowed_hosts, is_loopback, open_socket
+from tests.centermask_runtime.small_export import expected_coco, metadata, write_export
 from tests.prediction.small_model import SmallModel, find
 from tests.serve.running import HOST, ask, form, photo_bytes, predict, running
 
@@ -247,3 +249,13 @@ def test_without_its_packages_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"centermask\[serve\]"):
         serve(["model.pth"])
+
+
+def test_an_exported_model_is_served(tmp_path):
+    exported = Predictor.from_onnx(write_export(tmp_path / "model.onnx", metadata()))
+    with running(exported) as port:
+        status, content = predict(port, photo_bytes())
+    assert status == 200
+    assert [one["name"] for one in content["objects"]] == ["cat", "dog"]
+    expected = [one["segmentation"] for one in expected_coco((40, 30))]
+    assert [one["segmentation"] for one in content["objects"]] == expected

@@ -10,14 +10,14 @@ from typing import IO, Final, NamedTuple, cast
 
 from PIL import Image
 
-from maskrcnn_benchmark.data.errors import ImageReadError
-from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.engine.detections import Detections
+from centermask_runtime.errors import ImageReadError
+from centermask_runtime.image_io import read_image
+from centermask_runtime.outputs import Found
 from maskrcnn_benchmark.prediction.bulk.records import fault_record, found_record
 from maskrcnn_benchmark.prediction.bulk.result_files import Record
 from maskrcnn_benchmark.prediction.bulk.sources import TAR_ERRORS, BulkPhoto
 
-Find = Callable[[list[Image.Image]], list[Detections]]
+Find = Callable[[list[Image.Image]], Sequence[Found]]
 """What is on photos, in px of each."""
 
 _READERS: Final = 2

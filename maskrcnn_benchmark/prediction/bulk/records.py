@@ -5,7 +5,7 @@ with objects as in COCO results, without their ``image_id``; of a photo that cou
 ``error`` says why.
 """
 
-from maskrcnn_benchmark.engine.detections import Detections
+from centermask_runtime.outputs import Found
 from maskrcnn_benchmark.prediction.bulk.result_files import Record
 from maskrcnn_benchmark.prediction.bulk.sources import BulkPhoto
 
@@ -16,7 +16,7 @@ def fault_record(photo: BulkPhoto, error: str) -> Record:
     return {"file_name": photo.key, "image_id": photo.image_id, **nothing}
 
 
-def found_record(photo: BulkPhoto, found: Detections) -> Record:
+def found_record(photo: BulkPhoto, found: Found) -> Record:
     """The record of what was found on a photo.
 
     Args:
