@@ -25,9 +25,11 @@ from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 from maskrcnn_benchmark.visualization.class_names import build_class_names
 from maskrcnn_benchmark.visualization.draw import as_instances
+from maskrcnn_benchmark.weights.load_report import CheckpointError
 
 DEFAULT_SCORE_THRESHOLD: Final = 0.5
 """Of models for which nobody has looked for a better one."""
+_EXPORTED: Final = ".onnx"
 
 
 class Predictor:
@@ -86,6 +88,10 @@ class Predictor:
             ConfigError: a setting is unknown or does not fit.
         """
         file = os.path.expanduser(os.fspath(path))
+        if file.lower().endswith(_EXPORTED):
+            raise CheckpointError(
+                f"{file} is an exported model, which centermask_runtime.Predictor.from_onnx runs"
+            )
         cfg = load_checkpoint_settings(file, device=device)
         cfg.merge_from_list(list(opts))
         cfg.freeze()

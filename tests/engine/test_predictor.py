@@ -148,3 +148,8 @@ def test_a_checkpoint_that_is_not_whole_says_so(tmp_path):
     torch.save({"model": {}}, tmp_path / "bare.pth")
     with pytest.raises(CheckpointError, match=r"bare\.pth"):
         Predictor.from_checkpoint(tmp_path / "bare.pth")
+
+
+def test_an_exported_model_is_sent_to_what_runs_it(tmp_path):
+    with pytest.raises(CheckpointError, match="centermask_runtime"):
+        Predictor.from_checkpoint(tmp_path / "model.onnx")
