@@ -21,6 +21,7 @@ from maskrcnn_benchmark.data import (
 from maskrcnn_benchmark.data.datasets import DetectionDataset
 from maskrcnn_benchmark.data.datasets.readers import ContentReader
 from maskrcnn_benchmark.data.photo_checks import check_photos
+from maskrcnn_benchmark.engine.data_fit import fit_to_data
 from maskrcnn_benchmark.engine.forward import (
     ModelRunner,
     build_pretrained_model,
@@ -128,6 +129,7 @@ def build_trained_model(cfg: CfgNode, run: Run, datasets: Datasets) -> nn.Module
         categories=_categories(datasets.train[0]),
     )
     entries: dict[str, Any] = {"iteration": 0, **checkpointer.load(cfg.MODEL.WEIGHT)}
+    fit_to_data(model, datasets.train, seed=cfg.SEED)
     distributed = run.place.is_distributed
     data_loader = make_train_loader(cfg, datasets.train, distributed, entries["iteration"])
     data_loader_val = None

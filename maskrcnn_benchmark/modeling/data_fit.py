@@ -1,21 +1,9 @@
 """Parts of models that are made of the objects to train on, and not trained."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from torch import Tensor
-
-
-class Outline(NamedTuple):
-    """One object.
-
-    Attributes:
-        label: its class, from 1.
-        mask: (h, w) bool, where it is inside its tight box.
-    """
-
-    label: int
-    mask: Tensor
+from maskrcnn_benchmark.structures.tight_outlines import Outline
 
 
 @runtime_checkable
@@ -24,17 +12,14 @@ class MadeOfOutlines(Protocol):
 
     @property
     def unmade_labels(self) -> tuple[int, ...]:
-        """Classes whose buffers are empty, in weights that were loaded, too."""
+        """Classes whose buffers are empty, also after weights were loaded."""
         ...
 
     def make_from(self, outlines: Iterable[Outline], *, seed: int) -> str:
-        """Fill the empty buffers.
+        """What was made, in words: the empty buffers are filled.
 
         Args:
             outlines: of objects to train on, of any class.
             seed: of what is drawn.
-
-        Returns:
-            What was made, in words.
         """
         ...

@@ -14,7 +14,6 @@ from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.config.coco_ids import COCO_IDS, VOC_COCO_IDS
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.layers import at_least_float32
-from maskrcnn_benchmark.modeling.data_fit import Outline
 from maskrcnn_benchmark.modeling.dense.shapemask.branch import CoarseMask, FineMask, MaskOutputs
 from maskrcnn_benchmark.modeling.dense.shapemask.priors import make_priors, read_priors
 from maskrcnn_benchmark.modeling.dense.shapemask.regions import (
@@ -39,6 +38,7 @@ from maskrcnn_benchmark.modeling.roi_heads.head import RoiInputs, RoiOutput
 from maskrcnn_benchmark.modeling.strides import Level
 from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
+from maskrcnn_benchmark.structures.tight_outlines import Outline
 
 _CLASSIFIER_STD: Final = 0.01
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.modeling.data_fit import Outline
 from maskrcnn_benchmark.modeling.dense.shapemask.regions import SIDE
+from maskrcnn_benchmark.structures.tight_outlines import Outline
 
 _NUM_ROUNDS: Final = 20
 # Points of which the one that brings most becomes the next cluster.

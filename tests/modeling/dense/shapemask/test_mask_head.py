@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.modeling.data_fit import MadeOfOutlines, Outline
+from maskrcnn_benchmark.modeling.data_fit import MadeOfOutlines
 from maskrcnn_benchmark.modeling.dense.shapemask.branch import CoarseMask, FineMask
 from maskrcnn_benchmark.modeling.dense.shapemask.mask_head import (
     ShapeMaskROIHead,
@@ -12,6 +12,7 @@ from maskrcnn_benchmark.modeling.dense.shapemask.samples import MaskSampler
 from maskrcnn_benchmark.modeling.dense.shapemask.settings import ShapeMaskSettings
 from maskrcnn_benchmark.modeling.roi_heads.head import RoiInputs
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.tight_outlines import Outline
 
 STRIDES = (8, 16, 32, 64, 128)
 

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.modeling.data_fit import Outline
 from maskrcnn_benchmark.modeling.dense.shapemask.priors import (
     cluster_masks,
     make_priors,
     read_priors,
 )
+from maskrcnn_benchmark.structures.tight_outlines import Outline
 
 
 def make_masks():
