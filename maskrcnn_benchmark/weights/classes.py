@@ -24,12 +24,19 @@ _BACKGROUND_ROWS: Final[Mapping[str, int]] = MappingProxyType(
         "conf_pred": 1,
         "semantic": 0,
         "maskiou_pred": 0,
+        # Of ShapeMask; its priors are a tensor of the mask head itself.
+        "predict": 1,
+        "prior_classifier": 1,
+        "mask": 1,
     }
 )
 """Layers with rows for each class -> whether the background, which comes first, has some, too."""
 _DENSE_HEAD: Final = "rpn.head."
 _BOX_HEAD: Final = "roi_heads.box."
 _BOX_LAYER: Final = "bbox_pred"
+_LOGITS: Final = "cls_logits"
+_TOGETHER: Final = (_BOX_LAYER, "prior_classifier")
+"""Layers whose rows of a class lie together; those of anchors lie apart."""
 
 
 def with_own_classes(
@@ -66,12 +73,11 @@ def with_own_classes(
         layer = _layer(name)
         if name not in model or not _is_class_layer(name, has_box_head):
             continue
-        background = _BACKGROUND_ROWS[layer]
+        background = _num_background_rows(layer, model, len(ours))
         num_theirs, num_ours = len(theirs) + background, len(ours) + background
         if not _fits(tensor, model[name], num_theirs, num_ours):
             continue
-        # Of several rows a class, those of a box lie together, those of anchors apart.
-        num_apart = 1 if layer == _BOX_LAYER else len(tensor) // num_theirs
+        num_apart = 1 if layer in _TOGETHER else len(tensor) // num_theirs
         given = tensor.reshape(num_apart, num_theirs, -1, *tensor.shape[1:])
         made = model[name].to(tensor, copy=True)
         made = made.reshape(num_apart, num_ours, -1, *tensor.shape[1:])
@@ -84,6 +90,15 @@ def with_own_classes(
 def _layer(name: str) -> str:
     """The last name before that of the tensor."""
     return name.rpartition(".")[0].rpartition(".")[2]
+
+
+def _num_background_rows(layer: str, model: Mapping[str, Tensor], num_classes: int) -> int:
+    """1 if the background has rows, 0 if it has none."""
+    logits, codes = (model.get(f"{_DENSE_HEAD}{each}.bias") for each in (_LOGITS, _BOX_LAYER))
+    if layer != _LOGITS or logits is None or codes is None:
+        return _BACKGROUND_ROWS[layer]
+    # An anchor has four codes, and a logit for each class or one more (ShapeMask).
+    return int(len(logits) // max(len(codes) // 4, 1) == num_classes + 1)
 
 
 def _is_class_layer(name: str, has_box_head: bool) -> bool:

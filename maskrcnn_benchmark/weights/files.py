@@ -25,12 +25,14 @@ from maskrcnn_benchmark.weights.detectron2 import (
 from maskrcnn_benchmark.weights.imagenet import (
     convert_backbone,
     is_known_network,
+    read_npz,
     read_quantized_mobilenet,
 )
 from maskrcnn_benchmark.weights.load_report import CheckpointError, WeightFile
 from maskrcnn_benchmark.weights.model_serialization import plain_names
 from maskrcnn_benchmark.weights.plain_pickle import read_plain_pickle
 from maskrcnn_benchmark.weights.retinamask import is_retinamask, rename_retinamask
+from maskrcnn_benchmark.weights.shapemask import convert_shapemask, is_shapemask
 from maskrcnn_benchmark.weights.torchvision import convert_torchvision, is_torchvision_detector
 from maskrcnn_benchmark.weights.yolact import convert_yolact, is_yolact
 
@@ -51,7 +53,8 @@ def read_weight_file(
 ) -> WeightFile:
     """The content of a weight file; its name's ending says how to read it.
 
-    ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2,
+    ``.pkl`` is a file of Detectron (Caffe2) or detectron2, ``.npz`` an 8-bit MobileNetV2
+    or the variables of a ShapeMask of TensorFlow,
     ``.safetensors`` a state dict, anything else what ``torch.save`` has written: a checkpoint (a
     dictionary with ``"model"``), the state dict of a whole model, or that of an ImageNet
     classifier, in a checkpoint of its own or not. Files of detectron2 and YOLACT are told by their
@@ -70,7 +73,7 @@ def read_weight_file(
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file (looked for {path.absolute()})")
     if path.suffix == ".npz":
-        return read_quantized_mobilenet(path)
+        return _read_npz(path)
     if path.suffix == ".safetensors":
         content: object = _read_safetensors(path)
     elif path.suffix == ".pkl" and not _is_archive(path):
@@ -80,6 +83,11 @@ def read_weight_file(
     else:
         content = read_torch_file(path)
     return _sort_content(content, path, model_names, heads_of)
+
+
+def _read_npz(path: Path) -> WeightFile:
+    arrays = read_npz(path)
+    return convert_shapemask(arrays) if is_shapemask(arrays) else read_quantized_mobilenet(path)
 
 
 def _read_pickle(path: Path) -> Mapping[str, Any] | None:

@@ -100,7 +100,7 @@ def read_quantized_mobilenet(path: str | os.PathLike[str]) -> WeightFile:
     Raises:
         CheckpointError: the file is damaged or holds something else.
     """
-    arrays = _read_npz(path)
+    arrays = read_npz(path)
     suffix = f".{_QUANTIZED_PARTS[0]}"
     convs = [name.removesuffix(suffix) for name in arrays if name.endswith(suffix)]
     absent = [f"{c}.{p}" for c in convs for p in _QUANTIZED_PARTS if f"{c}.{p}" not in arrays]
@@ -151,7 +151,12 @@ def _body(
     return WeightFile(tensors, kind, True, bn_eps, ignored, settings=settings)
 
 
-def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a ``.npz`` file by name.
+
+    Raises:
+        CheckpointError: the file is damaged, or has other objects in it.
+    """
     try:
         # Opened here, because NumPy leaves a damaged file open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
