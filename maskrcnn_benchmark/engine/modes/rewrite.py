@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, fx, nn
@@ -38,6 +38,15 @@ _NUM_PROBE_ROIS = 3
 # coarsest maps make larger; mistakes differ by the whole.
 _TOLERANCE = 1e-2
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs")
+
+
+@runtime_checkable
+class Folds(Protocol):
+    """A part that knows of fewer layers that compute the same in evaluation."""
+
+    def folded(self) -> nn.Module:
+        """What is called as the part is, and returns the same up to rounding."""
+        ...
 
 
 class _Extraction(nn.Module):
@@ -75,6 +84,8 @@ class _Rewriting:
                 setattr(whole, name, self.done[part])
 
     def _faster(self, part: nn.Module, whole: nn.Module) -> nn.Module:
+        if isinstance(part, Folds) and part in self.inputs:
+            return self._folded(part, part.folded())
         if is_layer(part):
             # What it stands in may read its weights.
             return part.to(memory_format=torch.channels_last)
@@ -84,6 +95,16 @@ class _Rewriting:
             self.replace_parts(part)
             return part
         return fused
+
+    def _folded(self, part: nn.Module, folded: nn.Module) -> nn.Module:
+        """A part that computes the same as another one, with faster parts of its own."""
+        inputs = self.inputs[part]
+        with _recorded_inputs(folded) as recorded:
+            found = folded(*_copied(inputs))
+        _check(part, found, part(*_copied(inputs)))
+        self.inputs |= recorded
+        self.replace_parts(folded)
+        return folded
 
     def _fused(self, part: nn.Module, inputs: Inputs, whole: nn.Module) -> nn.Module | None:
         traced = trace(part, inputs)

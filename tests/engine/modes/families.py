@@ -83,6 +83,10 @@ CASES = {
             "TEST.DETECTIONS_PER_IMG": 10,
         },
     ),
+    "ShapeMask": Case(
+        "shapemask/shapemask_R_50_FPN_640_2x",
+        {"MODEL.DENSE.SETTINGS.MASK_CHANNELS": 16, "MODEL.DENSE.SETTINGS.NUM_PRIORS": 3},
+    ),
     "FBNet": Case("e2e_mask_rcnn_fbnet"),
 }
 
