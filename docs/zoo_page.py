@@ -82,7 +82,9 @@ CVPR 2020, and the tables that its authors published with their program; for the
 on val2017 Fu, Shvets and Berg, [RetinaMask](https://arxiv.org/abs/1901.03353); for YOLACT-700 and
 DarkNet-53 the AP and frames per second that the authors of
 [YOLACT](https://arxiv.org/abs/1904.02689) published with their program; for TensorMask on val2017
-what its authors published with [theirs](https://arxiv.org/abs/1903.12174). The GFLOPs of YOLACT++
+what its authors published with [theirs](https://arxiv.org/abs/1903.12174); for ShapeMask the
+benchmark page of its authors' program (val2017) and
+[their paper](https://arxiv.org/abs/1904.03239) (test-dev). The GFLOPs of YOLACT++
 are without the re-scoring of masks, those of TensorMask without reading them: their numbers
 depend on the image.
 """
