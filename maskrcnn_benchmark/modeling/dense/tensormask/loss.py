@@ -106,16 +106,14 @@ class TensorMaskLoss:
             anchors: per level (Li, 4) windows.
             targets: one BoxList an image with ``labels`` and, of objects, ``masks``.
         """
-        # Masks are products of matrices, which autocast would compute in half precision.
-        with torch.autocast(outputs.logits[0].device.type, enabled=False):
-            positives = self.find_positives(outputs, anchors, targets)
-            divisor = max(len(positives.images), 1)
-            losses = {
-                "loss_cls": self._class_loss(outputs, positives),
-                "loss_box_reg": self._box_loss(outputs, positives),
-                "loss_mask": self._mask_loss(outputs, positives, targets),
-            }
-            return {name: loss / divisor for name, loss in losses.items()}
+        positives = self.find_positives(outputs, anchors, targets)
+        divisor = max(len(positives.images), 1)
+        losses = {
+            "loss_cls": self._class_loss(outputs, positives),
+            "loss_box_reg": self._box_loss(outputs, positives),
+            "loss_mask": self._mask_loss(outputs, positives, targets),
+        }
+        return {name: loss / divisor for name, loss in losses.items()}
 
     def find_positives(
         self, outputs: TensorMaskOutputs, anchors: Sequence[Tensor], targets: Sequence[BoxList]

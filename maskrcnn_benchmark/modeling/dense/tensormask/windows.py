@@ -101,7 +101,10 @@ class WindowReader:
                     continue
                 cells = torch.stack([each[inds] for each in (images, places.rows, places.columns)])
                 read = read_windows if self.aligned else _read_cells
-                yield Windows(inds, read(features, filters, biases, cells, factor))
+                # Masks are products of matrices, which autocast would compute in half precision.
+                with torch.autocast(images.device.type, enabled=False):
+                    logits = read(features, filters, biases, cells, factor)
+                yield Windows(inds, logits)
 
 
 def _read_cells(

@@ -61,6 +61,22 @@ def place(windows, box):
     raise AssertionError(f"no window is {box}")
 
 
+def test_under_autocast_masks_are_of_32_bits():
+    stage = make_stage(*ALL)
+    images, maps = make_inputs()
+    with torch.no_grad():
+        outputs, windows = stage.head(maps), stage.anchor_generator(maps)
+        exact = stage.select_test(outputs, windows, images.image_sizes)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = stage.select_test(outputs, windows, images.image_sizes)
+    for one, other in zip(found, exact, strict=True):
+        for mask, expected in zip(
+            one.predicted_masks.masks, other.predicted_masks.masks, strict=True
+        ):
+            assert mask.dtype == torch.float32
+            assert torch.equal(mask, expected)
+
+
 def test_detections_are_the_best_of_all_levels_together():
     stage = make_stage(*ALL, "MODEL.DENSE.SETTINGS.NMS_TOP_N", 7)
     images, maps = make_inputs()
