@@ -7,9 +7,11 @@ import pycocotools.mask as mask_utils
 import pytest
 import torch
 
+from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
 from maskrcnn_benchmark.evaluation.coco_format import box_results, mask_results
 from maskrcnn_benchmark.layers import swap_align2nat
 from maskrcnn_benchmark.modeling.postprocessing import clip_detections
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.weights.detectron2 import convert_detectron2
 from tests.parity import tensormask_reference as reference
@@ -113,6 +115,23 @@ def test_detections_of_a_batch(model, batch, outputs):
             expected = samples[offsets[theirs] : offsets[theirs + 1]].astype(np.float32)
             np.testing.assert_allclose(mask.flatten()[::step], expected, rtol=0, atol=2e-3)
         assert len(clip_detections(found)) == facts["detections"][n]["n_after_clip"]
+
+
+def test_detections_of_the_fast_mode(model, batch):
+    arrays = reference.arrays()
+    detect = INFERENCE_MODES["fast"](model.eval(), torch.device("cpu"))
+    with torch.no_grad():
+        for n, found in enumerate(detect(batch)):
+            boxes, labels, scores = (
+                torch.from_numpy(arrays[f"det{n}_{name}"]) for name in ("boxes", "labels", "scores")
+            )
+            theirs = BoxList(boxes, found.size, pixel_offset=0)
+            theirs.add_field("labels", labels)
+            theirs.add_field("scores", scores)
+            theirs = clip_detections(theirs)
+            assert len(found) == len(theirs)
+            order = matched(found, theirs.bbox, theirs.labels, theirs.scores)
+            assert (order < 0).sum() <= NUM_UNMATCHED
 
 
 def test_results_of_single_photos(model, data):

@@ -7,8 +7,9 @@ from tests.modeling.dense.learning import best_ious, make_config, train
 
 pytestmark = pytest.mark.slow
 
-STEPS = 90
+STEPS = 150
 SMALL = {
+    "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 0,
     "MODEL.RESNETS.BACKBONE_OUT_CHANNELS": 48,
     "MODEL.DENSE.SETTINGS.CLS_CHANNELS": 48,
     "MODEL.DENSE.SETTINGS.BBOX_CHANNELS": 32,
