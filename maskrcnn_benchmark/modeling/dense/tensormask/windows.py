@@ -195,9 +195,9 @@ def _read_strip(
     # Of shape (r, S, R).
     places = rows[:, None] * width + columns
     share = shares.flatten()[places]
-    inds = (corners[0] * (height * width) + places).view(num_rows * enlarged, -1)
+    inds = corners[0] * (height * width) + places
     read = F.embedding(inds, cells.view(-1, num_channels))
-    logits = read @ by_cell.view(num_rows * enlarged, num_channels, 1)
-    logits = logits.view(share.shape) + bias[..., None] * share
+    # The backward pass of as many products of vectors by ``bmm`` takes ten times as long.
+    logits = (read * by_cell[:, :, None]).sum(dim=3) + bias[..., None] * share
     logits = logits + OUTSIDE_LOGIT * (1 - inside[..., None] * share)
     return logits.permute(2, 0, 1)
