@@ -29,7 +29,7 @@ _C.INPUT.SAME_SHAPE_IN_BATCH = False
 # What photos become, a key of `data.transforms.RESIZE_RULES`: "shorter_side" keeps the aspect ratio
 # within the sizes above; so does "shorter_side_floats", without rounding pixels (torchvision);
 # "square" squeezes them into squares of MIN_SIZE_TEST px, in training, too (YOLACT); "canvas" fits
-# them into such squares, to which DATALOADER.SIZE_DIVISIBILITY pads them (ShapeMask).
+# them into such squares, to which batches are padded (ShapeMask).
 _C.INPUT.RESIZE_RULE = "shorter_side"
 # Lowest and highest random factor of a training photo that is fitted into a canvas; what is too
 # large is cut off. (1.0, 1.0): none.

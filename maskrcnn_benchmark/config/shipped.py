@@ -119,9 +119,11 @@ MODELS: Final[Mapping[str, ShippedModel]] = MappingProxyType(
         },
         "tensormask-r50": ShippedModel("tensormask/tensormask_R_50_FPN_6x.yaml", _R50),
         "tensormask-r101": ShippedModel("tensormask/tensormask_R_101_FPN_6x.yaml", _R101),
-        "shapemask-r50": ShippedModel("shapemask/shapemask_R_50_FPN_640_2x.yaml"),
-        "shapemask-r50-agnostic": ShippedModel("shapemask/shapemask_R_50_FPN_640_2x_agnostic.yaml"),
-        "shapemask-r101": ShippedModel("shapemask/shapemask_R_101_FPN_1024_2x.yaml"),
+        "shapemask-r50": ShippedModel("shapemask/shapemask_R_50_FPN_640_2x.yaml", _R50),
+        "shapemask-r50-agnostic": ShippedModel(
+            "shapemask/shapemask_R_50_FPN_640_2x_agnostic.yaml", _R50
+        ),
+        "shapemask-r101": ShippedModel("shapemask/shapemask_R_101_FPN_1024_2x.yaml", _R101),
         "torchvision-mask-rcnn": _torchvision("maskrcnn_resnet50_fpn"),
         "torchvision-mask-rcnn-v2": _torchvision("maskrcnn_resnet50_fpn_v2"),
         "torchvision-keypoint-rcnn": _torchvision("keypointrcnn_resnet50_fpn"),

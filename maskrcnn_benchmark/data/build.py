@@ -34,6 +34,7 @@ from maskrcnn_benchmark.data.transforms import (
     build_training_transforms,
     make_needed_side,
     make_needs_bitmaps,
+    make_size_divisor,
 )
 from maskrcnn_benchmark.utils.catalogs import catalog_class, import_catalog
 from maskrcnn_benchmark.utils.comm import get_rank, get_world_size
@@ -339,7 +340,7 @@ def _make_loader(
         dataset,
         batch_sampler=batches,
         num_workers=_useful_workers(cfg.DATALOADER.NUM_WORKERS),
-        collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY, build_pixel_normalizer(cfg)),
+        collate_fn=BatchCollator(make_size_divisor(cfg), build_pixel_normalizer(cfg)),
         worker_init_fn=_start_worker,
         # A GPU copies from pinned memory while it computes.
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available(),

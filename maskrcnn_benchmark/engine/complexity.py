@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
+from maskrcnn_benchmark.data.transforms import make_size_divisor
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.modeling.stage import StageOutput
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -100,7 +101,7 @@ def build_complexity(cfg: CfgNode, image_hw: tuple[int, int] | None = None) -> C
 
 
 def _make_test_image_hw(cfg: CfgNode) -> tuple[int, int]:
-    step = max(cfg.DATALOADER.SIZE_DIVISIBILITY, 1)
+    step = max(make_size_divisor(cfg), 1)
     height, width = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
     return -(-height // step) * step, -(-width // step) * step
 

@@ -13,7 +13,11 @@ from torch import nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import pad_together
 from maskrcnn_benchmark.data.image_io import Photo, as_image
-from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
+from maskrcnn_benchmark.data.transforms import (
+    build_pixel_normalizer,
+    build_pixel_transforms,
+    make_size_divisor,
+)
 from maskrcnn_benchmark.engine.detections import Detections
 from maskrcnn_benchmark.engine.forward import (
     ModelRunner,
@@ -120,7 +124,7 @@ class Predictor:
         return cls(
             runner=ModelRunner.from_config(cfg, model, device),
             transform=build_pixel_transforms(cfg, is_train=False),
-            size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
+            size_divisible=make_size_divisor(cfg),
             normalizer=build_pixel_normalizer(cfg),
             class_names=(description and description.class_names()) or build_class_names(cfg),
             class_ids=description.class_ids() if description else {},

@@ -12,6 +12,9 @@ RECIPES: Final = (SMALL, PUBLISHED)
 FEW_PHOTOS: Final = 5000
 """Below this many photos the recipe is ``small`` unless one is asked for."""
 
+_MOST_MOMENTUM: Final = 0.1
+"""Share of a batch in the statistics of norms, as PyTorch has it."""
+
 _COCO_PHOTOS: Final = 117_266
 """Photos of COCO's train2017 with objects, which the published schedules are for."""
 _KEPT: Final = 2
@@ -124,6 +127,10 @@ def _make_small(
         "MODEL.ROI_MASK_HEAD.LOGITS_INIT_STD": 0.01,
         "MODEL.ROI_MASK_HEAD.ATTENTION_INIT_STD": 0.01,
     }
+    # Statistics of norms are to forget the start within a part of the training.
+    momentum = min(_MOST_MOMENTUM, 20 / steps)
+    if momentum > base.MODEL.BATCH_NORM.MOMENTUM:
+        settings["MODEL.BATCH_NORM.MOMENTUM"] = momentum
     return settings if circumstances.on_gpu else settings | _cpu_settings()
 
 

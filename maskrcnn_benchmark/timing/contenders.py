@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import pad_together
 from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.data.transforms import build_pixel_normalizer, build_pixel_transforms
+from maskrcnn_benchmark.data.transforms import (
+    build_pixel_normalizer,
+    build_pixel_transforms,
+    make_size_divisor,
+)
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, PixelNormalizer
@@ -50,7 +54,7 @@ class Inputs:
         return cls(
             transform=build_pixel_transforms(ours, is_train=False),
             normalizer=build_pixel_normalizer(ours),
-            divisor=cfg.DATALOADER.SIZE_DIVISIBILITY,
+            divisor=make_size_divisor(cfg),
         )
 
     def of_files(self, paths: Photos) -> Tensor:

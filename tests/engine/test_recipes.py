@@ -87,3 +87,14 @@ def test_every_key_is_a_setting():
         made = recipe(name, 50)
         settings.merge_from_list([part for item in made.items() for part in item])
         assert all(settings.lookup(key) == value for key, value in made.items())
+
+
+def test_statistics_of_norms_forget_the_start_within_a_short_training():
+    published = {"model": "shapemask-r50", "num_photos": 20}
+    short = recipe(SMALL, opts=("SOLVER.MAX_ITER", 100), **published)
+    assert short["MODEL.BATCH_NORM.MOMENTUM"] == 0.1
+    longer = recipe(SMALL, opts=("SOLVER.MAX_ITER", 4000), **published)
+    assert longer["MODEL.BATCH_NORM.MOMENTUM"] == 0.005
+    long = recipe(SMALL, 20, opts=("SOLVER.MAX_ITER", 10**6), model="shapemask-r50")
+    for other in (long, recipe(SMALL, 20)):
+        assert "MODEL.BATCH_NORM.MOMENTUM" not in other

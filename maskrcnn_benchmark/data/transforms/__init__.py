@@ -15,6 +15,7 @@ from maskrcnn_benchmark.data.transforms.build import (
     build_transforms,
     make_needed_side,
     make_needs_bitmaps,
+    make_size_divisor,
 )
 from maskrcnn_benchmark.data.transforms.canvas import FitToCanvas, resize_first_pixels
 from maskrcnn_benchmark.data.transforms.colors import RandomColors
@@ -67,6 +68,7 @@ __all__ = [
     "build_transforms",
     "make_needed_side",
     "make_needs_bitmaps",
+    "make_size_divisor",
     "resize_first_pixels",
     "resized_floor_hw",
     "resized_hw",

@@ -32,6 +32,8 @@ from maskrcnn_benchmark.data.transforms.transforms import (
 )
 from maskrcnn_benchmark.structures.image_list import PixelNormalizer
 
+# px for a cell of the coarsest map that a pyramid has.
+_COARSEST_STRIDE: Final = 128
 SIDE_RULES: Final[Mapping[RoundingRule, SideRule]] = MappingProxyType(
     {"truncate": resized_hw, "nearest": resized_nearest_hw, "floor": resized_floor_hw}
 )
@@ -131,6 +133,14 @@ def make_needed_side(cfg: CfgNode, is_train: bool) -> int | None:
     return RESIZE_RULES[cfg.INPUT.RESIZE_RULE].make_needed_side(cfg, is_train)
 
 
+def make_size_divisor(cfg: CfgNode) -> int:
+    """Height and width of a batch are multiples of this, px; 0 adds nothing to its largest photo.
+
+    DATALOADER.SIZE_DIVISIBILITY, unless INPUT.RESIZE_RULE knows better.
+    """
+    return RESIZE_RULES[cfg.INPUT.RESIZE_RULE].make_divisor(cfg)
+
+
 def make_needs_bitmaps(cfg: CfgNode) -> bool:
     """Whether the training transforms want masks as bitmaps of the photo's size."""
     return RESIZE_RULES[cfg.INPUT.RESIZE_RULE].takes_floats or bool(cfg.INPUT.AUGMENTATIONS_TRAIN)
@@ -144,11 +154,13 @@ class ResizeRule(NamedTuple):
         make_needed_side: (cfg, is_train) -> as ``make_needed_side``.
         takes_floats: they take and return images of floats, which are normalised on the spot, with
             targets whose masks are bitmaps; other rules take and return PIL images.
+        make_divisor: cfg -> as ``make_size_divisor``.
     """
 
     make_transforms: Callable[..., list[Transform]]
     make_needed_side: Callable[..., int | None]
     takes_floats: bool = False
+    make_divisor: Callable[[CfgNode], int] = lambda cfg: cfg.DATALOADER.SIZE_DIVISIBILITY
 
 
 def _make_changes(cfg: CfgNode, is_train: bool) -> list[Transform]:
@@ -222,19 +234,18 @@ def _make_square(cfg: CfgNode, is_train: bool) -> list[Transform]:
 
 def _make_canvas(cfg: CfgNode, is_train: bool) -> list[Transform]:
     settings = cfg.INPUT
-    side, divisor = settings.MIN_SIZE_TEST, cfg.DATALOADER.SIZE_DIVISIBILITY
-    # The canvas is larger than the photos, and the same for all of them.
-    if divisor < 1 or divisor % max(side, 1):
-        raise ConfigError(
-            "DATALOADER.SIZE_DIVISIBILITY: expected INPUT.MIN_SIZE_TEST, the side of the canvas "
-            f'of INPUT.RESIZE_RULE "canvas", {side}, got {divisor}'
-        )
     scales = settings.CANVAS_SCALES_TRAIN if is_train else (1.0, 1.0)
     if len(scales) != 2:
         raise ConfigError(
             f"INPUT.CANVAS_SCALES_TRAIN: expected (lowest, highest), got {tuple(scales)}"
         )
-    return [_make_flip(cfg, is_train), FitToCanvas(side, tuple(scales))]
+    return [_make_flip(cfg, is_train), FitToCanvas(settings.MIN_SIZE_TEST, tuple(scales))]
+
+
+def _make_canvas_divisor(cfg: CfgNode) -> int:
+    # Photos that fill the canvas in one direction alone are padded to all of it.
+    side: int = cfg.INPUT.MIN_SIZE_TEST
+    return -(-side // _COARSEST_STRIDE) * _COARSEST_STRIDE
 
 
 def _make_flip(cfg: CfgNode, is_train: bool) -> RandomHorizontalFlip:
@@ -250,7 +261,12 @@ def _make_shorter_side(cfg: CfgNode, is_train: bool) -> int | None:
 RESIZE_RULES: Final = Registry[ResizeRule](
     "rule (INPUT.RESIZE_RULE)",
     {
-        "canvas": ResizeRule(_make_canvas, lambda _cfg, _is_train: None, takes_floats=True),
+        "canvas": ResizeRule(
+            _make_canvas,
+            lambda _cfg, _is_train: None,
+            takes_floats=True,
+            make_divisor=_make_canvas_divisor,
+        ),
         "shorter_side": ResizeRule(_make_resize, _make_shorter_side),
         "shorter_side_floats": ResizeRule(
             _make_resize_floats, lambda _cfg, _is_train: None, takes_floats=True

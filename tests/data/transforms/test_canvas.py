@@ -6,7 +6,12 @@ import torch
 
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.data.transforms import FitToCanvas, build_transforms, resize_first_pixels
+from maskrcnn_benchmark.data.transforms import (
+    FitToCanvas,
+    build_transforms,
+    make_size_divisor,
+    resize_first_pixels,
+)
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from maskrcnn_benchmark.structures.photo_masks import PhotoMasks
@@ -97,8 +102,15 @@ def test_settings_that_make_no_sense_are_refused():
         FitToCanvas(8, (1.2, 0.8))
     cfg = get_default_config()
     cfg.merge_from_list(["INPUT.RESIZE_RULE", "canvas", "INPUT.MIN_SIZE_TEST", 640])
-    with pytest.raises(ConfigError, match="SIZE_DIVISIBILITY"):
-        build_transforms(cfg, is_train=False)
-    cfg.merge_from_list(["DATALOADER.SIZE_DIVISIBILITY", 640, "INPUT.CANVAS_SCALES_TRAIN", (1.0,)])
+    cfg.merge_from_list(["INPUT.CANVAS_SCALES_TRAIN", (1.0,)])
     with pytest.raises(ConfigError, match="CANVAS_SCALES_TRAIN"):
         build_transforms(cfg, is_train=True)
+
+
+@pytest.mark.parametrize(("side", "divisor"), [(640, 640), (1024, 1024), (400, 512)])
+def test_batches_are_padded_to_the_canvas(side, divisor):
+    cfg = get_default_config()
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TEST", side, "DATALOADER.SIZE_DIVISIBILITY", 32])
+    assert make_size_divisor(cfg) == 32
+    cfg.INPUT.RESIZE_RULE = "canvas"
+    assert make_size_divisor(cfg) == divisor

@@ -114,7 +114,7 @@ class ShapeMaskROIHead(nn.Module):
             labels: (R,).
         """
         crops = crop_features(features, outer, self.strides)
-        reduced = self.reduce(crops.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        reduced = at_least_float32(self.reduce(crops.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
         where = torch.cat(list(outer))
         outputs = torch.zeros_like(labels) if self.settings.class_agnostic else labels
         priors = self._mixed_priors(reduced, boxes, where, labels, outputs)
@@ -127,15 +127,15 @@ class ShapeMaskROIHead(nn.Module):
     ) -> Tensor:
         """(R, M, M) in the outer boxes."""
         number = len(boxes)
-        everywhere = masks_in_outer(reduced.new_ones(number, SIDE, SIDE), boxes, outer)
+        everywhere = masks_in_outer(boxes.new_ones(number, SIDE, SIDE), boxes, outer)
         means = (reduced * everywhere[:, None]).mean(dim=(2, 3))
         num_priors = self.shape_priors.shape[1]
-        logits = self.prior_classifier(means).view(
+        logits = at_least_float32(self.prior_classifier(means)).view(
             number, self.prior_classifier.out_features // num_priors, num_priors
         )
         weights = torch.take_along_dim(logits, outputs[:, None, None], dim=1)[:, 0].softmax(dim=1)
         shapes = self.shape_priors[labels].flatten(2)
-        mixed = torch.bmm(at_least_float32(weights)[:, None], shapes).view(number, SIDE, SIDE)
+        mixed = torch.bmm(weights[:, None], shapes).view(number, SIDE, SIDE)
         return masks_in_outer(mixed, boxes, outer)
 
     def _losses(self, inputs: RoiInputs, canvas_hw: tuple[int, int]) -> dict[str, Tensor]:
