@@ -39,6 +39,7 @@ class Family:
         threshold_key: full name of the setting that the class score of what may become a detection
             must exceed.
         has_rules: it computes by the rules that MODEL.CONVENTION names; others know the original's.
+        pixel_offset: of the boxes in its targets, see ``BoxList``; None: by MODEL.CONVENTION.
         heads: RoI heads that it has in a form of its own, by their names in ``ROI_HEAD_TRAITS``:
             (cfg, in_channels, spec, levels) -> the head.
     """
@@ -51,6 +52,7 @@ class Family:
     settings: type[Any] = NoSettings
     threshold_key: str = f"{SETTINGS_KEY}.SCORE_THRESHOLD"
     has_rules: bool = False
+    pixel_offset: int | None = None
     heads: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 

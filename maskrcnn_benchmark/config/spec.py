@@ -66,6 +66,11 @@ class ArchitectureSpec:
         }
 
     @property
+    def pixel_offset(self) -> int | None:
+        """Of the boxes in targets; None: as MODEL.CONVENTION has it."""
+        return FAMILIES[self.proposal].pixel_offset
+
+    @property
     def learns_crowds(self) -> bool:
         """Whether targets are to have crowds, too."""
         return FAMILIES[self.proposal].learns_crowds

@@ -88,7 +88,8 @@ def make_datasets(
     wanted = [(name, True) for name in cfg.DATASETS.TRAIN if train]
     wanted += [(name, False) for name in cfg.DATASETS.TEST if test]
     convention = Convention.from_config(cfg)
-    pixel_offset = convention.pixel_offset
+    own_offset = spec.pixel_offset
+    pixel_offset = convention.pixel_offset if own_offset is None else own_offset
     read = ContentReader() if read is None else read
     made = _make_each(cfg, spec, wanted, pixel_offset, read)
     read.forget()

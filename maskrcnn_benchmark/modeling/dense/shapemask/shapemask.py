@@ -59,5 +59,6 @@ def build_shapemask(
 SHAPEMASK = Family(
     build_shapemask,
     settings=ShapeMaskSettings,
+    pixel_offset=0,
     heads={"mask": build_shapemask_roi_head},
 )
