@@ -9,7 +9,7 @@ format, and changes.txt, which lists every change; what is given is never change
 
 For example:
   centermask check-data my_photos
-  centermask check-data labels.json@photos --sheet worst.jpg
+  centermask check-data train.json@photos --val val.json@photos --sheet worst.jpg
   centermask check-data my_photos --fix clean_photos
 """
 
@@ -30,6 +30,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     parser = make_parser("check-data", __doc__)
     add = parser.add_argument
     add("data", metavar="PATH", help="annotated photos, or FILE@FOLDER")
+    add("--val", default="", metavar="PATH", help="others to validate on, compared with them")
     add("--format", default="", metavar="F", help="if looking does not tell")
     add("--sheet", type=Path, metavar="FILE", help="draw the worst photos into a picture")
     add("--fix", type=Path, metavar="DIR", help="write a cleaned copy to a new folder")
@@ -46,14 +47,16 @@ def main(words: Sequence[str]) -> int:
     args = parse_words(words)
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stdout)
     # Only now, as PyTorch takes a second to import.
+    from maskrcnn_benchmark.data.formats import VAL
     from maskrcnn_benchmark.data.inspection.clean import clean_part, write_clean_copy
     from maskrcnn_benchmark.data.inspection.source import inspect_source
     from maskrcnn_benchmark.visualization.findings_sheet import draw_findings
 
-    parts = inspect_source(args.data, args.format)
+    parts = inspect_source(args.data, args.format, args.val)
     for split, part in parts.items():
         told = "".join(f"{finding}\n" for finding in part.report.findings)
-        sys.stdout.write(f"\n{args.data}, part {split}\n{part.report}\n{told}")
+        source = args.val if args.val and split == VAL else args.data
+        sys.stdout.write(f"\n{source}, part {split}\n{part.report}\n{told}")
     if args.sheet:
         pictures = [(part.dataset, part.report.findings) for part in parts.values()]
         num_drawn = draw_findings(pictures, args.sheet)

@@ -127,11 +127,35 @@ def find_parts(name: str, format_name: str = "") -> Mapping[str, Part]:
     Raises:
         DatasetError: there is no such path, or the data are of no known format.
     """
+    source = _parsed(name)
+    parts = _parts(source, format_name)
+    return {source.split: _named_part(source, parts)} if source.split else parts
+
+
+def find_pair(train: str, val: str, format_name: str = "") -> Mapping[str, Part]:
+    """What DATASETS.TRAIN and DATASETS.TEST would take of two paths, by split.
+
+    Raises:
+        DatasetError: there is no such path, or the data are of no known format, or have no such
+            part.
+    """
+    names = {TRAIN: train, VAL: val}
+    sources = {split: _parsed(name) for split, name in names.items()}
+    both = sources[TRAIN].same_data(sources[VAL])
+    is_shared = both and not (sources[TRAIN].split or sources[VAL].split)
+    return {
+        split: find_part(
+            source, is_train=split == TRAIN, is_shared=is_shared, format_name=format_name
+        )
+        for split, source in sources.items()
+    }
+
+
+def _parsed(name: str) -> Source:
     source = Source.parse(name)
     if source is None:
         raise DatasetError(f"no such file or folder of annotated photos: {name}")
-    parts = _parts(source, format_name)
-    return {source.split: _named_part(source, parts)} if source.split else parts
+    return source
 
 
 def _parts(source: Source, format_name: str) -> Mapping[str, Part]:

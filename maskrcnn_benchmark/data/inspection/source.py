@@ -9,6 +9,7 @@ from maskrcnn_benchmark.data.check import DatasetReport, check_dataset
 from maskrcnn_benchmark.data.datasets.classes import matched_labels, unknown_names
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.formats import TRAIN, VAL, WHOLE, Part
+from maskrcnn_benchmark.data.formats.coco import COCO
 from maskrcnn_benchmark.data.formats.format import photos_below, relative_name
 from maskrcnn_benchmark.data.image_io import has_uncertain_turn, lacks_end
 from maskrcnn_benchmark.data.inspection.findings import (
@@ -28,7 +29,7 @@ from maskrcnn_benchmark.data.inspection.photos import (
     photo_name,
 )
 from maskrcnn_benchmark.data.inspection.sizes import mend_sizes
-from maskrcnn_benchmark.data.sources import find_parts
+from maskrcnn_benchmark.data.sources import find_pair, find_parts
 
 
 class PartInspection(NamedTuple):
@@ -47,23 +48,32 @@ class PartInspection(NamedTuple):
     look: PhotoLook
 
 
-def inspect_source(name: str, format_name: str = "") -> dict[str, PartInspection]:
+def inspect_source(name: str, format_name: str = "", val: str = "") -> dict[str, PartInspection]:
     """What there is in each part of annotated photos and what is wrong; reads all of them.
 
     Args:
         name: a path, as in DATASETS.TRAIN: "my_photos", "labels.json@photos", "my_photos#val".
         format_name: a name in ``data.formats.FORMATS``; "" looks.
+        val: as in DATASETS.TEST, if that is another path; then there are these two parts.
 
     Raises:
-        DatasetError: there is no such path, or the data are of no known format, or cannot be read.
+        DatasetError: there is no such path, or the data are of no known format, or have no such
+            part, or cannot be read.
     """
-    parts = find_parts(name, format_name)
-    found = {split: _inspect_part(part, f"{name}#{split}") for split, part in parts.items()}
+    parts = find_pair(name, val, format_name) if val else find_parts(name, format_name)
+    names = {split: val if val and split == VAL else f"{name}#{split}" for split in parts}
+    found = {split: _inspect_part(part, names[split]) for split, part in parts.items()}
     datasets = {split: one.dataset for split, one in found.items()}
     unnamed = _find_unnamed(datasets)
+    numbered = {split: datasets[split] for split, one in parts.items() if one.reader is COCO.read}
     across = find_across({split: one.look for split, one in found.items()}, datasets)
     for split, one in found.items():
-        more = [across[split], *_find_in_parts(split, datasets), unnamed[split]]
+        more = [
+            across[split],
+            *_find_in_parts(split, datasets),
+            _find_renumbered(split, numbered),
+            unnamed[split],
+        ]
         report = one.report
         findings = tuple(by_severity([*report.findings, *more]))
         found[split] = one._replace(report=report._replace(findings=findings))
@@ -166,3 +176,28 @@ def _find_in_parts(split: str, datasets: Mapping[str, COCODataset]) -> list[Find
             (Place(dataset.name),) if is_empty else (),
         ),
     ]
+
+
+def _find_renumbered(split: str, numbered: Mapping[str, COCODataset]) -> Finding:
+    """Numbers of classes that mean another one in the part that is trained on.
+
+    ``numbered`` are the parts whose numbers are those of a file.
+    """
+    dataset, train = numbered.get(split), numbered.get(TRAIN, numbered.get(WHOLE))
+    mine, theirs = (_names_by_id(one) if one else {} for one in (dataset, train))
+    places = tuple(
+        Place(f"{number} is {name!r}, there {theirs[number]!r}")
+        for number, name in sorted(mine.items())
+        if theirs.get(number, name) != name
+    )
+    return Finding(
+        WARNING,
+        "numbers that are of another class in the training part",
+        places,
+        "here classes are told by their names, other programs tell them by their numbers",
+    )
+
+
+def _names_by_id(dataset: COCODataset) -> dict[int, str]:
+    ids = dataset.contiguous_category_id_to_json_id
+    return {ids[label]: name for label, name in dataset.categories.items()}

@@ -41,6 +41,19 @@ def write_part(folder, seeds, entries=None, names=("cat",)):
     return folder
 
 
+def write_labelme(stem, label, seed):
+    pixels = np.random.default_rng([seed, len(stem.name)]).integers(0, 256, (6, 8, 3), np.uint8)
+    Image.fromarray(pixels).resize(SIZE_WH).save(f"{stem}.jpg")
+    shape = {
+        "label": label,
+        "shape_type": "polygon",
+        "points": [[8, 8], [32, 8], [32, 32], [8, 32]],
+    }
+    size = {"imageWidth": SIZE_WH[0], "imageHeight": SIZE_WH[1]}
+    content = {"imagePath": f"{stem.name}.jpg", "shapes": [shape], **size}
+    stem.with_suffix(".json").write_text(json.dumps(content))
+
+
 def words(part):
     return [finding.what for finding in part.report.findings]
 
@@ -69,6 +82,38 @@ def test_a_validation_part_that_would_not_be_scored(tmp_path, names, entries, to
     write_part(tmp_path / "train", range(4))
     write_part(tmp_path / "valid", [10, 11], entries, names)
     assert told in words(inspect_source(str(tmp_path))["val"])
+
+
+def apart(folder):
+    return f"{folder / '_annotations.coco.json'}@{folder}"
+
+
+def test_files_that_lie_apart_are_compared(tmp_path, capsys):
+    train = write_part(tmp_path / "a", range(4), names=("cat", "dog"))
+    val = write_part(tmp_path / "b", [10, 2], names=("dog", "cat"))
+    assert main(["check-data", apart(train), "--val", apart(val)]) == 1
+    told = capsys.readouterr().out
+    assert "1.jpg is 2.jpg of train" in told
+    assert "1 is 'dog', there 'cat'" in told
+    assert main(["check-data", apart(train), "--val", apart(train)]) == 0
+
+
+def test_the_same_numbers_in_both_parts_are_nothing_to_tell(tmp_path):
+    train = write_part(tmp_path / "a", range(4), names=("cat", "dog"))
+    val = write_part(tmp_path / "b", [10, 11], names=("cat", "dog"))
+    parts = inspect_source(str(train), val=str(val))
+    assert list(parts) == ["train", "val"]
+    assert not any("numbers" in what for what in words(parts["val"]))
+
+
+def test_formats_without_numbers_have_none_to_compare(tmp_path):
+    """LabelMe's files have names; each part numbers its own."""
+    for part, labels in (("train", ("cat", "dog")), ("val", ("dog",))):
+        folder = tmp_path / part
+        folder.mkdir()
+        for seed, label in enumerate(labels):
+            write_labelme(folder / f"{part}{seed}", label, seed)
+    assert not any("numbers" in what for what in words(inspect_source(str(tmp_path))["val"]))
 
 
 @pytest.mark.parametrize(
