@@ -105,8 +105,10 @@ class COCOEvaluator(Evaluator[_Results]):
             for iou_type in self.iou_types
         }
         if self.output_folder is not None:
+            # Data sets written for the original have no such thing.
+            texts = getattr(self.dataset, "image_texts", {})
             for iou_type, results in by_type.items():
-                write_json(self.output_folder / f"{iou_type}.json", results)
+                write_json(self.output_folder / f"{iou_type}.json", _with_texts(results, texts))
             logger.info("Wrote COCO results to %s", self.output_folder)
         # UPSTREAM(ground-truth-copy): there pycocotools got the data set's own annotations and
         # turned their polygons into RLE in place, so that training after an evaluation broke.
@@ -173,3 +175,10 @@ class COCOEvaluator(Evaluator[_Results]):
             metrics={one: dict.fromkeys(metric_names(one)) for one in self.iou_types},
             reasons={one: dict.fromkeys(metric_names(one), reason) for one in self.iou_types},
         )
+
+
+def _with_texts(results: list[dict[str, Any]], texts: Mapping[int, str]) -> list[dict[str, Any]]:
+    """The results with ids of images as the annotations have them."""
+    if not texts:
+        return results
+    return [{**one, "image_id": texts.get(one["image_id"], one["image_id"])} for one in results]

@@ -96,6 +96,7 @@ class COCODataset(DetectionDataset):
         self.json_category_id_to_contiguous_id = {
             json_id: i for i, json_id in self.contiguous_category_id_to_json_id.items()
         }
+        self.image_texts = checked.image_texts
         self.pixel_offset = pixel_offset
         self._images = checked.images
         self._table = checked.annotations.with_pixel_offset(checked.images, pixel_offset)
@@ -234,7 +235,8 @@ class COCODataset(DetectionDataset):
         try:
             yield os.path.join(self.root, info["file_name"]), (info["width"], info["height"])
         except ImageReadError as error:
-            raise ImageReadError(f"{error} (image id {info['id']} of {self.ann_file})") from error
+            own_id = self.image_texts.get(info["id"], info["id"])
+            raise ImageReadError(f"{error} (image id {own_id} of {self.ann_file})") from error
 
     def get_target(self, index: int) -> BoxList:
         """The training targets of the image at a position, in px of the original image.

@@ -4,7 +4,8 @@ What makes content unusable raises a ``DatasetError``: a missing section or entr
 another type, an id that occurs twice, an unknown category. What merely makes an annotation useless
 is left out, counted and logged: an unknown image, a box or an outline that is damaged. What only
 looks different is read: whole numbers written as 1.0 or "1", a polygon that is in no list. Ids of
-annotations name them in messages alone: where they are missing or no numbers, others are made.
+annotations name them in messages alone: where they are missing or no numbers, others are made. Ids
+of images may be texts: numbers stand for them here, and results have the texts.
 """
 
 import math
@@ -41,6 +42,7 @@ _ID: Final[_Test] = (
     lambda value: type(value) is int and -(2**63) <= value < 2**63,
     "an integer of less than 64 bits",
 )
+_IMAGE_ID: Final[_Test] = (_ID[0], f"{_ID[1]}, or a text")
 _SIDE: Final[_Test] = (lambda value: type(value) is int and value > 0, "a positive integer")
 _FILE: Final[_Test] = (lambda value: isinstance(value, str) and bool(value), "a file name")
 _NAME: Final[_Test] = (_FILE[0], "a name")
@@ -57,13 +59,15 @@ def _is_four_numbers(value: object) -> bool:
 _BOX: Final[_Test] = (_is_four_numbers, "[x, y, width, height]")
 _REQUIRED: Final[Mapping[str, Mapping[str, _Test]]] = MappingProxyType(
     {
-        "images": {"id": _ID, "file_name": _FILE, "height": _SIDE, "width": _SIDE},
+        "images": {"id": _IMAGE_ID, "file_name": _FILE, "height": _SIDE, "width": _SIDE},
         "categories": {"id": _ID, "name": _NAME},
-        "annotations": {"image_id": _ID, "category_id": _ID, "bbox": _BOX},
+        "annotations": {"image_id": _IMAGE_ID, "category_id": _ID, "bbox": _BOX},
     }
 )
 """What each entry of a section must have: key -> (test, what is expected)."""
 _WHOLE_NUMBERS: Final = ("id", "image_id", "category_id", "height", "width")
+_TEXT_IDS: Final = MappingProxyType({"images": "id", "annotations": "image_id"})
+"""Where each section has ids that may be texts."""
 _FIRST_MADE_ID: Final = 10**15
 """Far from ids that files have."""
 _WHOLE_TEXT: Final = re.compile("-?[0-9]{1,19}")
@@ -98,6 +102,7 @@ class CocoContent(NamedTuple):
             no outlines are asked for: whether all have one.
         has_keypoints: whether any annotation has a person's keypoints and keypoints are asked for.
             If so, those without got keypoints that are not annotated.
+        image_texts: image id here -> what the source has, where that is a text and no number.
     """
 
     source: str
@@ -107,6 +112,7 @@ class CocoContent(NamedTuple):
     skipped: Skipped
     has_outlines: bool
     has_keypoints: bool
+    image_texts: Mapping[int, str] = MappingProxyType({})
 
 
 def checked_content(
@@ -125,10 +131,11 @@ def checked_content(
         DatasetError: it cannot be used as a whole.
     """
     whole = {"annotations": [], **content}
-    images = _image_table(whole, source)
+    texts = _TextIds()
+    images = _image_table(whole, source, texts)
     categories = {entry["id"]: entry["name"] for entry in sorted_categories(whole, source)}
     collected = AnnotationCollector(images, fields)
-    for rows in _rows(whole, "annotations", AnnotationRow, source):
+    for rows in _rows(whole, "annotations", AnnotationRow, source, texts):
         collected.add(rows)
     _check_unique(collected.ids, "annotations", source)
     if not categories:
@@ -145,6 +152,7 @@ def checked_content(
         skipped,
         collected.has_outlines,
         collected.has_keypoints,
+        texts.by_number(),
     )
 
 
@@ -158,25 +166,41 @@ def sorted_categories(content: Mapping[str, Any], source: str) -> list[Entry]:
     Raises:
         DatasetError: there is no such section, or an entry is not as it must be.
     """
-    rows = [row for rows in _rows(content, "categories", _CategoryRow, source) for row in rows]
+    chunks = _rows(content, "categories", _CategoryRow, source, _TextIds())
+    rows = [row for rows in chunks for row in rows]
     _check_unique(np.array([row.id for row in rows], dtype=np.int64), "categories", source)
     return [{"id": row.id, "name": row.name} for row in sorted(rows, key=lambda row: row.id)]
 
 
-def _image_table(content: Mapping[str, Any], source: str) -> ImageTable:
+class _TextIds:
+    """Numbers for ids that are texts, in the order in which these come."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        """That of a text, always the same."""
+        return self._numbers.setdefault(text, _FIRST_MADE_ID + len(self._numbers))
+
+    def by_number(self) -> dict[int, str]:
+        """Number -> text."""
+        return {number: text for text, number in self._numbers.items()}
+
+
+def _image_table(content: Mapping[str, Any], source: str, texts: _TextIds) -> ImageTable:
     ids, sizes_hw, names = [], [], []
-    for rows in _rows(content, "images", _ImageRow, source):
+    for rows in _rows(content, "images", _ImageRow, source, texts):
         ids += [row.id for row in rows]
         sizes_hw += [(row.height, row.width) for row in rows]
         names += [row.file_name for row in rows]
     if not ids:
         raise DatasetError(f"{source}: the list 'images' is empty")
-    _check_unique(np.array(ids, dtype=np.int64), "images", source)
+    _check_unique(np.array(ids, dtype=np.int64), "images", source, texts.by_number())
     return ImageTable.from_columns(ids, sizes_hw, names)
 
 
 def _rows(
-    content: Mapping[str, Any], section: str, kind: type[Row], source: str
+    content: Mapping[str, Any], section: str, kind: type[Row], source: str, texts: _TextIds
 ) -> Iterator[list[Row]]:
     """The entries of a section in chunks, all of which have what they must."""
     entries = content.get(section)
@@ -189,9 +213,18 @@ def _rows(
         stop = min(start + _CHUNK, len(entries))
         rows = entries.rows(start, stop, kind) if isinstance(entries, JsonEntries) else None
         yield rows or [
-            _row(entry, section, kind, source, position)
+            _row(_with_number(entry, section, texts), section, kind, source, position)
             for position, entry in enumerate(entries[start:stop], start)
         ]
+
+
+def _with_number(entry: object, section: str, texts: _TextIds) -> object:
+    """The entry with a number in place of an id of an image that is a text."""
+    key = _TEXT_IDS.get(section)
+    text = entry.get(key) if key and isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(text, str) or not text or _is_whole(text):
+        return entry
+    return {**entry, key: texts.number(text)}
 
 
 def _row(entry: object, section: str, kind: type[Row], source: str, position: int) -> Row:
@@ -226,14 +259,20 @@ def _is_whole(value: float | str) -> bool:
     return value.is_integer()
 
 
-def _check_unique(ids: NDArray[np.int64], section: str, source: str) -> None:
-    """Raise if an id occurs twice."""
+def _check_unique(
+    ids: NDArray[np.int64],
+    section: str,
+    source: str,
+    texts: Mapping[int, str] = MappingProxyType({}),
+) -> None:
+    """Raise if an id occurs twice; ``texts`` are what some of them stand for."""
     order = ids.argsort(kind="stable")
     again = order[1:][np.diff(ids[order]) == 0]
     if len(again):
         first = int(again.min())
+        own = texts.get(int(ids[first]), ids[first])
         raise DatasetError(
-            f"{source}: {section}[{first}]: the id {ids[first]} occurs twice in {section!r}"
+            f"{source}: {section}[{first}]: the id {own} occurs twice in {section!r}"
         )
 
 

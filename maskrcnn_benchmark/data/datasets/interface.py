@@ -36,7 +36,8 @@ class DetectionDataset(Dataset[Sample]):
     Attributes:
         name: what to call it in messages.
         transforms: what ``dataset[i]`` does to image and target; None does nothing.
-        image_ids: the id of each image, as results carry it.
+        image_ids: the id of each image.
+        image_texts: image id -> what result files have in its place, where annotations have a text.
         categories: contiguous id (from 1; 0 is background) -> category name.
         has_class_names: whether these are names that mean something.
         contiguous_category_id_to_json_id: contiguous id -> id in the ground truth and in results.
@@ -56,6 +57,7 @@ class DetectionDataset(Dataset[Sample]):
     name: str
     transforms: Transform | None = None
     image_ids: Sequence[int]
+    image_texts: Mapping[int, str] = MappingProxyType({})
     categories: Mapping[int, str]
     has_class_names: bool = True
     contiguous_category_id_to_json_id: Mapping[int, int]

@@ -76,7 +76,18 @@ def clean_part(dataset: DetectionDataset, root: Path, findings: Collection[Findi
     if is_single:
         changes.append("set iscrowd of all annotations to 0")
     left = [entry for entry in content["images"] if entry["id"] not in photos]
-    return CleanPart({**content, "images": left, "annotations": kept}, root, changes)
+    own = {
+        "images": _with_texts(left, "id", dataset.image_texts),
+        "annotations": _with_texts(kept, "image_id", dataset.image_texts),
+    }
+    return CleanPart({**content, **own}, root, changes)
+
+
+def _with_texts(
+    entries: Collection[Mapping[str, Any]], key: str, texts: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """The entries with ids of images as the annotations had them."""
+    return [{**entry, key: texts.get(entry[key], entry[key])} for entry in entries]
 
 
 def _removed(

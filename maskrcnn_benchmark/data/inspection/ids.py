@@ -72,7 +72,8 @@ def mend_ids(content: Mapping[str, Any]) -> Mended:
 
 def _has_entries(section: object) -> bool:
     return isinstance(section, Sequence) and all(
-        isinstance(entry, dict) and isinstance(entry.get("id"), (int, float)) for entry in section
+        isinstance(entry, dict) and isinstance(entry.get("id"), (int, float, str))
+        for entry in section
     )
 
 

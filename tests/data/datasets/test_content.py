@@ -55,7 +55,7 @@ def test_wrong_structure(data, message):
     [
         ({"images": ["1.png"]}, r"images\[0\].*object.*'1.png'"),
         ({"images": [without(image(), "id")]}, r"images\[0\].*'id'.*integer.*nothing"),
-        ({"images": [image("img7")]}, r"'id'.*integer.*'img7'"),
+        ({"images": [image("")]}, r"'id'.*integer.*''"),
         ({"images": [image(), image(2, width=0)]}, r"images\[1\].*id 2.*'width'.*positive.*0"),
         ({"images": [image(height=8.5)]}, r"'height'.*positive integer.*8.5"),
         ({"images": [{**image(), "file_name": ""}]}, r"'file_name'.*''"),
@@ -205,7 +205,27 @@ def test_whole_numbers_written_as_text_are_whole_numbers():
     assert kept_ids(checked) == [-4]
     for text in ("img1", "", "1.5", "9" * 20):
         with pytest.raises(DatasetError, match="'id' must be an integer"):
-            check(images=[{**image(), "id": text}])
+            check(categories=[{"id": text, "name": "cat"}])
+
+
+@pytest.mark.parametrize("ids", [("b-2", "a/1.jpg"), ("9" * 20, "1.5"), ("x", 4)])
+def test_ids_of_images_may_be_texts(ids):
+    checked = check(
+        images=[image(ids[0]), image(ids[1])],
+        annotations=[annotation(7, ids[1]), annotation(8, ids[0]), annotation(9, "stranger")],
+    )
+    numbers = checked.images.ids.tolist()
+    by_id = {checked.image_texts.get(number, number): place for place, number in enumerate(numbers)}
+    assert by_id.keys() == set(ids)
+    for own_id, annotation_id in ((ids[1], 7), (ids[0], 8)):
+        (row,) = checked.annotations.rows(by_id[own_id])
+        assert checked.annotations.ids[row] == annotation_id
+    assert checked.skipped.ids == {"with an image id that is not in 'images'": [9]}
+
+
+def test_a_text_that_occurs_twice_is_named():
+    with pytest.raises(DatasetError, match=r"images\[1\].*id 7f-a occurs twice"):
+        check(images=[image("7f-a"), image("7f-a")], annotations=[])
 
 
 def test_annotations_need_no_ids_that_are_numbers():
