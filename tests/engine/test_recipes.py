@@ -64,6 +64,13 @@ def test_nothing_that_was_given_is_chosen():
         assert made["SOLVER.WARMUP_ITERS"] == 10
 
 
+def test_few_photos_start_with_mask_heads_that_can_learn():
+    made = recipe(SMALL, 50)
+    for key in ("LOGITS_INIT_STD", "ATTENTION_INIT_STD"):
+        assert 0 < made[f"MODEL.ROI_MASK_HEAD.{key}"] < 0.1
+        assert f"MODEL.ROI_MASK_HEAD.{key}" not in recipe(PUBLISHED, 50)
+
+
 def test_few_photos_change_their_light_unless_they_are_changed_otherwise():
     assert recipe(SMALL, 50)["INPUT.CONTRAST"] > 0
     assert "INPUT.CONTRAST" not in recipe(PUBLISHED, 50)
