@@ -12,6 +12,7 @@ from maskrcnn_benchmark.layers.deform_conv_modules import DeformConv, ModulatedD
 _FAMILIES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "rpn": "models of two stages (proposals, then a box head) are not written yet",
+        "tensormask": "its masks have many sizes and lie in windows, not in the boxes",
         "yolact": "its masks are mixtures of maps of the whole image, not masks in boxes",
     }
 )
