@@ -160,7 +160,7 @@ class ResizeRule(NamedTuple):
     make_transforms: Callable[..., list[Transform]]
     make_needed_side: Callable[..., int | None]
     takes_floats: bool = False
-    make_divisor: Callable[[CfgNode], int] = lambda cfg: cfg.DATALOADER.SIZE_DIVISIBILITY
+    make_divisor: Callable[..., int] = lambda cfg: cfg.DATALOADER.SIZE_DIVISIBILITY
 
 
 def _make_changes(cfg: CfgNode, is_train: bool) -> list[Transform]:
