@@ -141,7 +141,7 @@ class ExportMetadata:
             )
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MetadataError(f"metadata {METADATA_KEY!r}: no JSON ({error})") from None
         version = content.get("format_version") if isinstance(content, dict) else None
         if version != FORMAT_VERSION:

@@ -90,12 +90,14 @@ class Predictor:
             raise ModelFileError(f"{name}: unknown pixel_offset {metadata.pixel_offset}")
         if len(metadata.class_names) != len(metadata.category_ids):
             raise ModelFileError(f"{name}: not every class has a name and an id")
-        _check_ends(session, name)
+        self._outputs = _output_names(session, name)
         self.metadata = metadata
         self.class_names = dict(enumerate(metadata.class_names, start=1))
         self.class_ids = dict(enumerate(metadata.category_ids, start=1))
         threshold = metadata.score_threshold
         self.score_threshold = DEFAULT_SCORE_THRESHOLD if threshold is None else threshold
+        if not 0 <= self.score_threshold <= 1:
+            raise ModelFileError(f"{name}: score_threshold: expected 0 to 1, got {threshold}")
         self._session = session
         self._name = name
         self._paste_rule = _paste_rule(metadata.mask_paste, name)
@@ -125,14 +127,17 @@ class Predictor:
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or _num_threads()
         try:
-            session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+            # What fails is told, and not tried again otherwise.
+            session = onnxruntime.InferenceSession(
+                str(file), options, providers=providers, enable_fallback=0
+            )
+            text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         except _ORT_ERRORS as error:
             raise ModelFileError(
                 f"{file} is no ONNX model that ONNX Runtime {onnxruntime.__version__} can run: "
                 f"{_first_line(error)}"
             ) from error
         try:
-            text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
             metadata = ExportMetadata.from_json(text)
         except MetadataError as error:
             raise MetadataError(f"{file}: {error}") from None
@@ -160,12 +165,11 @@ class Predictor:
         return self._detect(as_image(image))
 
     def _detect(self, photo: Image.Image) -> Detections:
-        names = [output.name for output in self._session.get_outputs()]
         try:
-            values = self._session.run(names, {_INPUT: np.asarray(photo)})
+            values = self._session.run(self._outputs, {_INPUT: np.asarray(photo)})
         except _ORT_ERRORS as error:
             raise ModelFileError(f"{self._name} cannot be run: {_first_line(error)}") from error
-        given = dict(zip(names, values, strict=True))
+        given = dict(zip(self._outputs, values, strict=True))
         found = _checked(given, self._name)
         if self._paste_rule is None:
             found.pop("masks", None)
@@ -212,17 +216,27 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
 
 
-def _check_ends(session: onnxruntime.InferenceSession, name: str) -> None:
-    """Refuse a model that does not take a photo and give detections."""
-    inputs = {each.name: (each.type, each.shape) for each in session.get_inputs()}
+def _output_names(session: onnxruntime.InferenceSession, name: str) -> list[str]:
+    """Those of a model that takes a photo and gives detections.
+
+    Raises:
+        ModelFileError: it takes or gives something else.
+    """
+    try:
+        inputs = {each.name: (each.type, each.shape) for each in session.get_inputs()}
+        outputs = [each.name for each in session.get_outputs()]
+    # Names that are no text.
+    except _ORT_ERRORS as error:
+        raise ModelFileError(f"{name}: damaged: {_first_line(error)}") from error
     kind, shape = inputs.get(_INPUT, ("", []))
     if len(inputs) != 1 or kind != "tensor(uint8)" or len(shape) != 3 or shape[2] != 3:
         raise ModelFileError(
             f"{name}: expected one input {_INPUT!r}, tensor(uint8) of (H, W, 3), got {inputs}"
         )
-    missing = sorted(_NEEDED - {each.name for each in session.get_outputs()})
+    missing = sorted(_NEEDED - set(outputs))
     if missing:
         raise ModelFileError(f"{name}: the outputs {missing} of a detector are missing")
+    return outputs
 
 
 def _paste_rule(record: PasteRecord | None, name: str) -> ArrayPasteRule | None:

@@ -74,6 +74,7 @@ def test_what_is_drawn_lies_on_the_objects(predictor):
         ({"class_names": "cat"}, "class_names"),
         ({"class_names": ["cat"]}, "class"),
         ({"pixel_offset": 3}, "pixel_offset"),
+        ({"score_threshold": 5.0}, "score_threshold"),
         ({"mask_paste": {"rule": "other", "threshold": 0.5, "padding": 1}}, "other"),
         ({"mask_paste": {"rule": "inclusive", "threshold": -1.0, "padding": 1}}, "-1.0"),
     ],
@@ -128,3 +129,19 @@ def test_photos_that_cannot_be_read_are_named(predictor, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no photo")
     with pytest.raises(ImageReadError, match=r"bad\.jpg"):
         predictor(tmp_path / "bad.jpg")
+
+
+def test_damaged_files_are_errors_of_one_kind_or_still_a_model(tmp_path):
+    whole = write_export(tmp_path / "whole.onnx", metadata()).read_bytes()
+    random, path = np.random.default_rng(0), tmp_path / "damaged.onnx"
+    photo, refused = Image.new("RGB", (30, 20), "navy"), 0
+    for _ in range(80):
+        content = bytearray(whole)
+        for place in random.integers(len(content), size=4):
+            content[place] = random.integers(256)
+        path.write_bytes(content)
+        try:
+            Predictor.from_onnx(path)(photo).to_coco(1)
+        except UserError:
+            refused += 1
+    assert refused
