@@ -5,9 +5,14 @@ it; class names, sizes and settings are in its metadata. Before it gets its name
 photos, of several sizes up to 12 megapixels, beside the model itself: other detections, and the
 exit code is 1 and the file is called *.unverified. docs/export.md
 
+With --dense the file is the network alone, for programs that prepare photos and select boxes by
+themselves; our own selection behind it then finds what is compared. Other formats than onnx hold
+no more: openvino (.xml and .bin), torch (a program of torch.export), aoti (the same, compiled).
+
 For example:
   centermask export run/model_best.pth
   centermask export run/model_best.pth --format onnx --output boards.onnx --photos my_photos
+  centermask export run/model_best.pth --dense --size 608 1024 --output network.onnx
 """
 
 import argparse
@@ -20,6 +25,7 @@ from maskrcnn_benchmark.cli.model import load_model_settings
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.exits import log_exit
 from maskrcnn_benchmark.export.formats import check_format
+from maskrcnn_benchmark.export.metadata import Kind
 from maskrcnn_benchmark.prediction.bulk.sources import find_bulk_photos
 from maskrcnn_benchmark.utils.env import setup_environment
 from maskrcnn_benchmark.utils.logger import PACKAGE_LOGGER, setup_logger
@@ -32,19 +38,27 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     parser = make_parser("export", __doc__)
     add = parser.add_argument
     add("model", metavar="MODEL", help="model_best.pth of a training, or a trained model's name")
-    add("--format", default="onnx", metavar="F", help="onnx (default)")
+    add("--format", default="onnx", metavar="F", help="onnx (default), openvino, torch, aoti")
     add("--output", type=Path, metavar="FILE", help="default: beside the model, with its name")
+    add("--dense", action="store_true", help="the network alone: normalised images in, maps out")
+    add("--size", type=int, nargs=2, metavar="PX", help="height, width of --dense (default: any)")
     add("--photos", nargs="+", metavar="P", help="photos, folders to compare on (default: bundled)")
     add("--overwrite", action="store_true", help="replace the file if it exists")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
     add_settings(parser)
-    return parse(parser, words)
+    args = parse(parser, words)
+    if args.size and not args.dense:
+        parser.error("--size: goes with --dense; a whole model takes photos of every size")
+    if args.size and min(args.size) < 1:
+        parser.error(f"--size: expected positive numbers, got {args.size}")
+    return args
 
 
 def main(words: Sequence[str]) -> int:
     """The exit code: 0, or 1 if the file finds something else than the model."""
     args = parse_words(words)
-    kind = check_format(args.format)
+    contents: Kind = "dense" if args.dense else "detector"
+    kind = check_format(args.format, contents)
     setup_environment()
     setup_logger(PACKAGE_LOGGER, None, 0)
     photos = _photos(args.photos) if args.photos else []
@@ -57,7 +71,14 @@ def main(words: Sequence[str]) -> int:
     path = check_target(args.output or default, kind, overwrite=args.overwrite)
     try:
         with log_exit():
-            make_export(cfg, kind, path, photos=photos)
+            make_export(
+                cfg,
+                kind,
+                path,
+                contents=contents,
+                size_hw=tuple(args.size) if args.size else None,
+                photos=photos,
+            )
     except NotTheSameError:
         return 1
     return 0

@@ -10,20 +10,24 @@ import numpy as np
 import onnx
 import torch
 
-from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.export.candidates import CANDIDATES, THRESHOLD, num_labels
+from maskrcnn_benchmark.export.dense import group_maps
 from maskrcnn_benchmark.export.graph import Graph, Value
 from maskrcnn_benchmark.export.heads import Frame, pool
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.parts import (
+    BoxPart,
     DensePart,
     MaskPart,
+    write_box_part,
     write_dense_part,
     write_mask_part,
 )
 from maskrcnn_benchmark.export.pixels import NetworkInput, prepare
 from maskrcnn_benchmark.export.selection import Boxes, Limits, clip, join, select
+from maskrcnn_benchmark.export.two_stage import classify, propose
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.poolers import Pooler
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIMaskIoUHead
 
@@ -58,8 +62,8 @@ def write_detector(
     """The whole of a model in evaluation mode on the CPU, with its metadata.
 
     Args:
-        model: a dense detector with labels, and perhaps a mask and a mask-IoU head.
-        family: of the dense detector, a key of ``CANDIDATES``.
+        model: of parts that ``refusals`` lets pass.
+        family: of the dense detector.
         metadata: what the file says of itself.
     """
     graph = Graph()
@@ -74,27 +78,38 @@ def write_detector(
     return graph.model("detector", {METADATA_KEY: metadata.to_json()})
 
 
+def write_dense(
+    model: GeneralizedRCNN, metadata: ExportMetadata, size_hw: tuple[int, int] | None
+) -> onnx.ModelProto:
+    """The dense part of a model in evaluation mode on the CPU, with its metadata.
+
+    Args:
+        model: any whose maps the metadata name.
+        metadata: what the file says of itself.
+        size_hw: of its images; None: any multiples of the divisor.
+    """
+    graph = Graph()
+    sides = size_hw or ("height", "width")
+    images = graph.input("images", np.float32, (1, 3, *sides))
+    part = write_dense_part(DensePart(model), metadata.resize.divisibility, size_hw)
+    for record, value in zip(metadata.maps, graph.inline(part, [images], "dense"), strict=True):
+        graph.output(record.name, value, (1, None, None, None))
+    return graph.model("dense", {METADATA_KEY: metadata.to_json()})
+
+
 def _dense(graph: Graph, model: GeneralizedRCNN, images: Value, divisor: int) -> Maps:
-    part = DensePart(model)
-    values = graph.inline(write_dense_part(part, divisor), [images], "dense")
-    stage: Any = model.rpn
-    num_fields = len(stage.outputs._fields)
-    num_levels = _num_levels(model)
-    features, outputs = values[: -num_fields * num_levels], values[-num_fields * num_levels :]
-    fields = [outputs[first : first + num_levels] for first in range(0, len(outputs), num_levels)]
-    return Maps(features, list(zip(*fields, strict=True)))
-
-
-@torch.no_grad()
-def _num_levels(model: GeneralizedRCNN) -> int:
-    stage: Any = model.rpn
-    return len(stage.head(model.backbone(torch.zeros(1, 3, 128, 128)))[0])
+    values = graph.inline(write_dense_part(DensePart(model), divisor), [images], "dense")
+    features, outputs = group_maps(model, values)
+    return Maps(features, list(zip(*outputs, strict=True)))
 
 
 def _boxes(
     graph: Graph, model: GeneralizedRCNN, family: str, maps: Maps, given: NetworkInput
 ) -> Boxes:
     stage: Any = model.rpn
+    hw = (given.height, given.width)
+    if "box" in (model.roi_heads if model.has_roi_heads else ()):
+        return _boxes_of_two_stages(graph, model, maps, given)
     settings = stage.select_test.settings
     threshold = graph.setting(THRESHOLD, settings.score_threshold, np.float32)
     candidates = join(graph, CANDIDATES[family](graph, stage, maps.levels, threshold))
@@ -105,7 +120,28 @@ def _boxes(
         pixel_offset=settings.pixel_offset,
         clips=settings.clips,
     )
-    return select(graph, candidates, (given.height, given.width), limits, num_labels(stage))
+    return select(graph, candidates, hw, limits, num_labels(stage))
+
+
+def _boxes_of_two_stages(
+    graph: Graph, model: GeneralizedRCNN, maps: Maps, given: NetworkInput
+) -> Boxes:
+    head: Any = model.roi_heads["box"]
+    hw = (given.height, given.width)
+    proposals = propose(graph, model.rpn, maps.levels, hw)
+    coder = head.post_processor.box_coder
+    frame = Frame(given.height, given.width, coder.pixel_offset)
+    pooler: Pooler = head.feature_extractor.pooler
+    pooled = pool(graph, pooler, maps.features, proposals, frame)
+    part = BoxPart(head)
+    shape = (_channels(model), *pooler.output_size)
+    outputs = graph.inline(write_box_part(part, shape), [pooled], "box")
+    with torch.no_grad():
+        probs, offsets = part(torch.zeros(1, *shape))
+    sizes = (probs.shape[1], offsets.shape[1] // 4)
+    settings = head.post_processor.settings
+    threshold = graph.setting(THRESHOLD, settings.score_threshold, np.float32)
+    return classify(graph, head.post_processor, outputs, proposals, hw, threshold, sizes)
 
 
 def _masks(
@@ -119,9 +155,9 @@ def _masks(
     if not model.has_roi_heads:
         return None
     heads = dict(model.roi_heads.items())
-    mask, maskiou = heads.pop("mask", None), heads.pop("maskiou", None)
-    if heads or not isinstance(mask, ROIMaskHead):
-        raise ConfigError(f"cannot be exported: RoI heads {', '.join(heads) or 'none'}")
+    mask, maskiou = heads.get("mask"), heads.get("maskiou")
+    if not isinstance(mask, ROIMaskHead):
+        return None
     assert maskiou is None or isinstance(maskiou, ROIMaskIoUHead)
     part = MaskPart(mask, maskiou)
     pooler: Any = mask.feature_extractor.pooler

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from maskrcnn_benchmark.config.errors import ConfigError, MissingPackageError
 from maskrcnn_benchmark.config.registry import Registry
+from maskrcnn_benchmark.export.metadata import Kind
 
 if TYPE_CHECKING:
     from maskrcnn_benchmark.export.source import Source
@@ -29,12 +30,18 @@ class ExportFormat:
         module: with ``write(source, path)``, and ``load(path)``, which gives what runs a file.
         extra: of this package, what has to be installed for it; "" is nothing.
         has_opset: it is ONNX.
+        contents: what its files can hold.
+        reason: why not more.
+        companions: suffixes of further files with the same stem.
     """
 
     suffix: str
     module: str
     extra: str = ""
     has_opset: bool = False
+    contents: tuple[Kind, ...] = ("detector", "dense")
+    reason: str = ""
+    companions: tuple[str, ...] = ()
 
     def functions(
         self,
@@ -51,21 +58,43 @@ class ExportFormat:
         return module.write, module.load
 
 
+_UNTRACED: Final = (
+    "the sizes of what comes before and behind it depend on the photo, which cannot be traced"
+)
 EXPORT_FORMATS: Final = Registry[ExportFormat](
     "format (--format)",
-    {"onnx": ExportFormat(".onnx", "onnx_file", extra="onnx", has_opset=True)},
+    {
+        "onnx": ExportFormat(".onnx", "onnx_file", extra="onnx", has_opset=True),
+        "openvino": ExportFormat(
+            ".xml",
+            "openvino_model",
+            extra="openvino",
+            has_opset=True,
+            contents=("dense",),
+            reason="it computes in 32 bits, in which the resize would not be Pillow's",
+            companions=(".bin",),
+        ),
+        "torch": ExportFormat(".pt2", "torch_program", contents=("dense",), reason=_UNTRACED),
+        "aoti": ExportFormat(".aoti.pt2", "aoti_package", contents=("dense",), reason=_UNTRACED),
+    },
 )
 
 
-def check_format(name: str) -> ExportFormat:
+def check_format(name: str, contents: Kind) -> ExportFormat:
     """The format of this name.
 
     Raises:
-        ConfigError: there is none, or PyTorch has given it up.
+        ConfigError: there is none, PyTorch has given it up, or it cannot hold such contents.
     """
     if name == "torchscript":
         raise ConfigError(
             "--format: TorchScript is deprecated in PyTorch and unchanged by its compiler, and a "
             "scripted model computes no faster here; use --format onnx"
         )
-    return EXPORT_FORMATS[name]
+    found = EXPORT_FORMATS[name]
+    if contents not in found.contents:
+        raise ConfigError(
+            f"--format {name}: holds the network alone ({found.reason}); give --dense, too, or "
+            "use --format onnx"
+        )
+    return found

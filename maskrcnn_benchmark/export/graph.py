@@ -119,7 +119,7 @@ class Graph:
         self._inputs.append(helper.make_tensor_value_info(name, element, shape))
         return Value(self, name, kind)
 
-    def output(self, name: str, value: Value, shape: Sequence[int | str]) -> None:
+    def output(self, name: str, value: Value, shape: Sequence[int | str | None]) -> None:
         """Make the value an output of this name."""
         self._nodes.append(helper.make_node("Identity", [value.name], [name]))
         element = helper.np_dtype_to_tensor_dtype(value.dtype)

@@ -1,22 +1,23 @@
 """Models as ONNX files."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 import torch
 
 from maskrcnn_benchmark.config.errors import MissingPackageError
-from maskrcnn_benchmark.export.detector import write_detector
+from maskrcnn_benchmark.export.detector import write_dense, write_detector
 from maskrcnn_benchmark.export.source import Source
-from maskrcnn_benchmark.export.verify import Outputs, Run
+from maskrcnn_benchmark.export.verify import Run
 
 
 def write(source: Source, path: Path) -> None:
     """Write the model to a file."""
-    onnx.save(write_detector(source.model, source.family, source.metadata), path)
+    if source.metadata.kind == "dense":
+        model = write_dense(source.model, source.metadata, source.size_hw)
+    else:
+        model = write_detector(source.model, source.family, source.metadata)
+    onnx.save(model, path)
 
 
 def load(path: Path) -> Run:
@@ -31,9 +32,4 @@ def load(path: Path) -> Run:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_outputs()]
     given = session.get_inputs()[0].name
-
-    def run(photo: np.ndarray[Any, np.dtype[np.uint8]]) -> Outputs:
-        found: Mapping[str, Any] = dict(zip(names, session.run(None, {given: photo}), strict=True))
-        return found
-
-    return run
+    return lambda array: dict(zip(names, session.run(None, {given: array}), strict=True))

@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import onnx
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.export.formats import OPSET
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.roi_heads.box_head.box_head import ROIBoxHead
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIMaskIoUHead
@@ -44,6 +45,31 @@ class DensePart(nn.Module):
         features = self.backbone(images)
         fields = self.head(features)
         return (*features, *(each for maps in fields for each in maps))
+
+
+class BoxPart(nn.Module):
+    """The layers of the box head.
+
+    Args:
+        box: the box head.
+
+    Raises:
+        ConfigError: a part is a script's own, and cannot be called with what there is.
+    """
+
+    def __init__(self, box: ROIBoxHead) -> None:
+        super().__init__()
+        if not isinstance(box.feature_extractor, ROIFeatureExtractor):
+            raise ConfigError("MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR: cannot be exported")
+        self.box = box
+        self.eval()
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Class probabilities (R, C) and offsets (R, 4 * B) of pooled maps (R, F, M, M)."""
+        extractor = self.box.feature_extractor
+        assert isinstance(extractor, ROIFeatureExtractor)
+        logits, offsets = self.box.predictor(extractor.encode(pooled))
+        return logits.softmax(dim=1), offsets
 
 
 class MaskPart(nn.Module):
@@ -80,12 +106,45 @@ class MaskPart(nn.Module):
         return masks, scores * own
 
 
-def write_dense_part(part: DensePart, divisor: int) -> onnx.ModelProto:
-    """The part for images (1, 3, H, W) of any size that is a multiple of the divisor."""
+def write_dense_part(
+    part: DensePart, divisor: int, size_hw: tuple[int, int] | None = None
+) -> onnx.ModelProto:
+    """The part for images (1, 3, H, W).
+
+    Args:
+        part: what is written.
+        divisor: the images may have any sides that are multiples of it.
+        size_hw: they have this size alone.
+    """
+    example, sides = _images(divisor, size_hw)
+    return _write(part, (example,), sides)
+
+
+def trace_dense_part(
+    model: GeneralizedRCNN, divisor: int, size_hw: tuple[int, int] | None
+) -> torch.export.ExportedProgram:
+    """The dense part of a model as a program of PyTorch; sizes as in ``write_dense_part``."""
+    example, sides = _images(divisor, size_hw)
+    with torch.no_grad(), _quiet():
+        return torch.export.export(DensePart(model), (example,), dynamic_shapes=sides or None)
+
+
+def _images(
+    divisor: int, size_hw: tuple[int, int] | None
+) -> tuple[Tensor, dict[str, dict[int, Any]]]:
+    """Images to trace with, and which of their sides may be others."""
+    if size_hw is not None:
+        return torch.zeros(1, 3, *size_hw), {}
     step = max(divisor, 1)
     sides = {axis: _multiple(name, step) for axis, name in ((2, "height"), (3, "width"))}
     example = torch.zeros(1, 3, -(-256 // step) * step, -(-320 // step) * step)
-    return _write(part, (example,), {"images": sides})
+    return example, {"images": sides}
+
+
+def write_box_part(part: BoxPart, pooled_shape: Sequence[int]) -> onnx.ModelProto:
+    """The part for any number of boxes, of pooled maps (F, M, M)."""
+    number = torch.export.Dim("boxes", min=2)
+    return _write(part, (torch.zeros(_NUM_EXAMPLES, *pooled_shape),), {"pooled": {0: number}})
 
 
 def write_mask_part(part: MaskPart, pooled_shape: Sequence[int]) -> onnx.ModelProto:
@@ -105,11 +164,11 @@ def _multiple(name: str, step: int) -> Any:  # noqa: ANN401 - torch.export's own
 
 
 def _write(
-    part: nn.Module, examples: tuple[Tensor, ...], dynamic: Mapping[str, Mapping[int, Any]]
+    part: nn.Module, examples: tuple[Tensor, ...], dynamic: dict[str, dict[int, Any]]
 ) -> onnx.ModelProto:
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            part, examples, dynamo=True, opset_version=OPSET, dynamic_shapes=dict(dynamic)
+            part, examples, dynamo=True, opset_version=OPSET, dynamic_shapes=dynamic or None
         )
     assert program is not None
     model = program.model_proto

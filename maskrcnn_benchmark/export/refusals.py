@@ -7,28 +7,37 @@ from typing import Final
 from torch import nn
 
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.export.metadata import Kind
 from maskrcnn_benchmark.layers.deform_conv_modules import DeformConv, ModulatedDeformConv
 
-_FAMILIES: Final[Mapping[str, str]] = MappingProxyType(
+_REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "rpn": "models of two stages (proposals, then a box head) are not written yet",
+        "rpn": "it proposes regions alone, and has no classes",
         "tensormask": "its masks have many sizes and lie in windows, not in the boxes",
         "yolact": "its masks are mixtures of maps of the whole image, not masks in boxes",
+        "keypoint": "its keypoints are read off maps that are resized to each box by itself",
     }
 )
-_KNOWN_FAMILIES: Final = ("fcos", "retinanet")
-_KNOWN_HEADS: Final = (("mask",), ("mask", "maskiou"), ())
+_KNOWN: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
+    {
+        "fcos": ((), ("mask",), ("mask", "maskiou")),
+        "retinanet": ((), ("mask",), ("mask", "maskiou")),
+        "rpn": (("box",), ("box", "mask"), ("box", "mask", "maskiou")),
+    }
+)
+"""Dense detectors, and the heads that each may have behind it."""
 
 
-def check_architecture(family: str, heads: Sequence[str]) -> None:
-    """Raise ConfigError unless models of these parts can be exported."""
-    if family not in _KNOWN_FAMILIES:
-        reason = _FAMILIES.get(family, f"no export knows the dense detector {family!r}")
-        raise ConfigError(f"this model cannot be exported: {reason}")
-    if tuple(heads) not in _KNOWN_HEADS:
-        raise ConfigError(
-            f"this model cannot be exported: no export knows the heads {', '.join(heads)} together"
-        )
+def check_architecture(kind: Kind, family: str, heads: Sequence[str]) -> None:
+    """Raise ConfigError unless models of these parts can be exported as files of this kind."""
+    known = _KNOWN.get(family, ())
+    if tuple(heads) in known or (kind == "dense" and known):
+        return
+    culprits = [part for part in (*heads, family) if part in _REASONS]
+    reason = "no export knows " + " and ".join([family, *heads])
+    raise ConfigError(
+        f"this model cannot be exported: {_REASONS[culprits[0]] if culprits else reason}"
+    )
 
 
 def check_layers(model: nn.Module) -> None:

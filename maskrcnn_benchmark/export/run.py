@@ -8,6 +8,7 @@ from typing import Final
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.export.formats import OPSET, ExportFormat
+from maskrcnn_benchmark.export.metadata import Kind
 from maskrcnn_benchmark.export.source import make_source
 from maskrcnn_benchmark.export.verify import NotTheSameError, check_photos, verify
 
@@ -21,6 +22,8 @@ def make_export(
     kind: ExportFormat,
     path: Path,
     *,
+    contents: Kind = "detector",
+    size_hw: tuple[int, int] | None = None,
     photos: Sequence[Path] = (),
 ) -> Path:
     """The file that a model was exported to, after it found on photos what the model finds.
@@ -30,6 +33,8 @@ def make_export(
         kind: of file.
         path: of the file. Until it was checked, and for good if it does not pass, it is called
             ``NAME.unverified.SUFFIX``.
+        contents: the whole model, or its dense part.
+        size_hw: of the images of a dense part; None: any.
         photos: that are compared on; () takes the bundled ones.
 
     Raises:
@@ -38,16 +43,21 @@ def make_export(
     """
     write, load = kind.functions()
     compared = check_photos(photos)
-    source = make_source(cfg, "detector", OPSET if kind.has_opset else 0)
+    source = make_source(cfg, contents, OPSET if kind.has_opset else 0, size_hw)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unverified = path.with_name(f"{path.stem}{UNVERIFIED}{path.suffix}")
+    stem = path.name.removesuffix(kind.suffix)
+    unverified = path.with_name(f"{stem}{UNVERIFIED}{kind.suffix}")
     write(source, unverified)
     logger.info("Wrote %s (%.1f MB); comparing with PyTorch", unverified, _megabytes(unverified))
     try:
         difference = verify(source, load(unverified), compared)
     except NotTheSameError as error:
         raise NotTheSameError(f"{error}. The file is kept as {unverified}") from error
-    unverified.replace(path)
+    # The file that is asked for comes last: where it is, the others are.
+    for suffix in (*kind.companions, kind.suffix):
+        unverified.with_name(f"{stem}{UNVERIFIED}{suffix}").replace(
+            path.with_name(f"{stem}{suffix}")
+        )
     logger.info("%s finds what the model finds: %s", path, difference)
     return path
 
@@ -62,7 +72,7 @@ def check_target(path: Path, kind: ExportFormat, *, overwrite: bool) -> Path:
     Raises:
         ConfigError: it has another suffix, or exists.
     """
-    if path.suffix != kind.suffix:
+    if not path.name.endswith(kind.suffix):
         raise ConfigError(f"--output: expected a name that ends in {kind.suffix}, got {path}")
     if path.exists() and not overwrite:
         raise ConfigError(f"--output: {path} exists; --overwrite replaces it")

@@ -155,10 +155,7 @@ def select(
         limits: what is cut off.
         num_labels: labels are 1 to this.
     """
-    if limits.clips:
-        boxes = boxes._replace(corners=clip(graph, boxes.corners, hw, limits.pixel_offset))
-    if limits.min_size > 0:
-        boxes = boxes.take(_large_enough(graph, boxes.corners, limits))
+    boxes = trim(graph, boxes, hw, limits)
     _, order = graph.top(boxes.scores, boxes.scores.size(0))
     boxes = boxes.take(order)
     if limits.nms_threshold > 0:
@@ -169,6 +166,15 @@ def select(
     padded = graph.concat([boxes.scores, graph.constant([-math.inf], np.float32)])
     last = graph.op("Min", padded.size(0), limits.most) - 1
     return boxes.take(graph.nonzero(boxes.scores >= padded.take(last)))
+
+
+def trim(graph: Graph, boxes: Boxes, hw: tuple[Value, Value], limits: Limits) -> Boxes:
+    """The boxes clipped, and without those that are too small, as the limits say."""
+    if limits.clips:
+        boxes = boxes._replace(corners=clip(graph, boxes.corners, hw, limits.pixel_offset))
+    if limits.min_size > 0:
+        boxes = boxes.take(_large_enough(graph, boxes.corners, limits))
+    return boxes
 
 
 def clip(graph: Graph, corners: Value, hw: tuple[Value, Value], pixel_offset: int) -> Value:

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.data.transforms import ToPixels, build_pixel_normalizer
 from maskrcnn_benchmark.data.transforms.build import SIDE_RULES
 from maskrcnn_benchmark.data.transforms.transforms import SideRule
 from maskrcnn_benchmark.engine.forward import build_pretrained_model, make_model_description
+from maskrcnn_benchmark.export.dense import describe_maps
 from maskrcnn_benchmark.export.metadata import (
     ExportMetadata,
     Kind,
@@ -28,9 +29,10 @@ from maskrcnn_benchmark.export.metadata import (
 from maskrcnn_benchmark.export.refusals import check_architecture, check_layers
 from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
+from maskrcnn_benchmark.modeling.dense.selection import SelectionSettings
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.modeling.postprocessing import sort_by_score
+from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import BoxSelectionSettings
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, PixelNormalizer
 from maskrcnn_benchmark.visualization.class_names import build_class_names
@@ -48,12 +50,14 @@ class Source:
         family: of its dense detector.
         metadata: what its file says of it.
         inputs: makes what it is given of photos.
+        size_hw: the only size of images that a dense file takes; None: many.
     """
 
     model: GeneralizedRCNN
     family: str
     metadata: ExportMetadata
     inputs: PlainInputs
+    size_hw: tuple[int, int] | None = None
 
     @torch.no_grad()
     def detect(self, photo: Image.Image) -> BoxList:
@@ -66,8 +70,7 @@ class Source:
     @contextmanager
     def moved(self, by: float) -> Iterator[None]:
         """A block in which candidates need a score that is higher by this, and overlap less."""
-        stage: Any = self.model.rpn
-        selection: Selection = stage.select_test
+        selection = last_selection(self.model)
         settings = selection.settings
         selection.settings = replace(
             settings,
@@ -78,6 +81,15 @@ class Source:
             yield
         finally:
             selection.settings = settings
+
+
+def last_selection(model: GeneralizedRCNN) -> Any:  # noqa: ANN401 - of stages, or of a box head
+    """What finds the detections among candidates; its ``settings`` are the thresholds."""
+    if model.has_roi_heads and "box" in model.roi_heads:
+        head: Any = model.roi_heads["box"]
+        return head.post_processor
+    stage: Any = model.rpn
+    return stage.select_test
 
 
 class PlainInputs:
@@ -132,13 +144,16 @@ class PlainInputs:
         return pad_together([pixels], self.step, self.normalizer).to(torch.device("cpu"))
 
 
-def make_source(cfg: CfgNode, kind: Kind, opset: int) -> Source:
+def make_source(
+    cfg: CfgNode, kind: Kind, opset: int, size_hw: tuple[int, int] | None = None
+) -> Source:
     """The trained model of some settings, ready to be exported.
 
     Args:
         cfg: settings; MODEL.WEIGHT names its weights.
         kind: of the file.
         opset: of ONNX; 0 in other formats.
+        size_hw: of the images of a dense file; None: any.
 
     Raises:
         ConfigError: a part of it cannot be exported; the message says why.
@@ -149,15 +164,22 @@ def make_source(cfg: CfgNode, kind: Kind, opset: int) -> Source:
     # What is exported are masks in boxes; pasting is up to whoever reads them.
     own.MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS = False
     spec = ArchitectureSpec.from_config(own)
-    check_architecture(spec.proposal, spec.roi_heads)
+    check_architecture(kind, spec.proposal, spec.roi_heads)
     inputs = PlainInputs.from_config(own)
+    if size_hw is not None:
+        step = max(inputs.step, 1)
+        if any(side % step for side in size_hw):
+            raise ConfigError(f"--size: expected multiples of {step}, got {list(size_hw)}")
+        inputs.sides = lambda *_: size_hw
     model = build_pretrained_model(own, torch.device("cpu"), own.MODEL.WEIGHT)
     assert isinstance(model, GeneralizedRCNN)
     check_layers(model)
     model.requires_grad_(False)
     description = make_model_description(own, own.MODEL.WEIGHT)
     metadata = _make_metadata(own, model, description, kind)
-    return Source(model, spec.proposal, replace(metadata, opset=opset), inputs)
+    maps = describe_maps(model) if kind == "dense" else ()
+    metadata = replace(metadata, opset=opset, maps=maps)
+    return Source(model, spec.proposal, metadata, inputs, size_hw)
 
 
 def _make_metadata(
@@ -166,8 +188,7 @@ def _make_metadata(
     convention, settings = Convention.from_config(cfg), cfg.INPUT
     names = (description and description.class_names()) or build_class_names(cfg)
     ids = description.class_ids() if description else {}
-    stage: Any = model.rpn
-    selection: SelectionSettings = stage.select_test.settings
+    settings_of_last = last_selection(model).settings
     spec = ArchitectureSpec.from_config(cfg)
     return ExportMetadata(
         package_version=__version__,
@@ -189,11 +210,18 @@ def _make_metadata(
         pixel_offset=convention.pixel_offset,
         mask_paste=_paste_record(convention) if "mask" in spec.roi_heads else None,
         score_threshold=description.score_threshold if description else None,
-        max_detections=max(0, selection.post_nms_top_n),
-        nms_threshold=selection.nms_threshold,
+        max_detections=max(0, limit_of(settings_of_last)),
+        nms_threshold=settings_of_last.nms_threshold,
         config=description.config if description else cfg.dump(),
         opset=0,
     )
+
+
+def limit_of(settings: SelectionSettings | BoxSelectionSettings) -> int:
+    """The most detections of an image; 0: no limit."""
+    if isinstance(settings, BoxSelectionSettings):
+        return settings.detections_per_image
+    return settings.post_nms_top_n
 
 
 def _paste_record(convention: Convention) -> PasteRecord:

@@ -24,6 +24,7 @@ from torch import Tensor
 from maskrcnn_benchmark.config.errors import UserError
 from maskrcnn_benchmark.config.shipped import SHIPPED
 from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.export.dense import detect_on_maps
 from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
@@ -31,8 +32,8 @@ from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 logger = logging.getLogger(__name__)
 
 Outputs: TypeAlias = Mapping[str, "np.ndarray[Any, Any]"]
-Run: TypeAlias = Callable[["np.ndarray[Any, np.dtype[np.uint8]]"], Outputs]
-"""Photo (H, W, 3) uint8 RGB -> the outputs of an exported detector by their names."""
+Run: TypeAlias = Callable[["np.ndarray[Any, Any]"], Outputs]
+"""What a file takes -> its outputs by their names."""
 
 MAX_PX: Final = 0.1
 MAX_SCORE: Final = 1e-4
@@ -114,7 +115,7 @@ def verify(source: Source, run: Run, photos: Mapping[str, Image.Image]) -> Diffe
     total = Difference()
     for name, photo in photos.items():
         expected = source.detect(photo)
-        found = as_boxes(run(np.array(photo)), photo.size, expected)
+        found = _detect(source, run, photo, expected)
         difference = _compare(source, name, photo, found, expected)
         logger.info("%s (%d x %d px): %s", name, *photo.size, difference)
         total = total.joined(difference)
@@ -124,6 +125,16 @@ def verify(source: Source, run: Run, photos: Mapping[str, Image.Image]) -> Diffe
             "which it does by --photos"
         )
     return total
+
+
+def _detect(source: Source, run: Run, photo: Image.Image, expected: BoxList) -> BoxList:
+    """What the file finds on a photo; a dense one with our selection and heads."""
+    if source.metadata.kind == "detector":
+        return as_boxes(run(np.array(photo)), photo.size, expected)
+    images = source.inputs(photo)
+    outputs = run(images.tensors.numpy())
+    maps = [torch.from_numpy(outputs[each.name]) for each in source.metadata.maps]
+    return detect_on_maps(source.model, maps, images).resize(photo.size)
 
 
 def as_boxes(outputs: Outputs, size: tuple[int, int], like: BoxList) -> BoxList:

@@ -27,6 +27,8 @@ SMALL = ("INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 256)
         ([], "MODEL"),
         (["model.pth", "--format", "torchscript"], "onnx"),
         (["model.pth", "--format", "tflite"], "onnx"),
+        (["model.pth", "--format", "torch"], "--dense"),
+        (["model.pth", "--size", "640", "640"], "--dense"),
         (["absent.pth"], "absent.pth"),
         (["model.pth", "--photos", "absent.jpg"], "absent.jpg"),
     ],
@@ -56,7 +58,7 @@ def test_places_that_it_cannot_write_to(checkpoint, tmp_path, capsys):
     assert taken.read_bytes() == b""
 
 
-@pytest.mark.parametrize("model", ["yolact-r50", "mask-rcnn-r50"])
+@pytest.mark.parametrize("model", ["yolact-r50", "detectron2-keypoint-rcnn-r50"])
 def test_models_that_cannot_be_exported_say_why(model, tmp_path, capsys, monkeypatch):
     words = ["export", model, "--output", str(tmp_path / "a.onnx")]
     monkeypatch.setattr(

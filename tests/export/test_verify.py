@@ -43,7 +43,7 @@ class FixedSource:
         self.boxes = boxes
         self.others = dict(moved)
         self.shift = 0
-        self.metadata = SimpleNamespace(max_detections=limit)
+        self.metadata = SimpleNamespace(max_detections=limit, kind="detector")
 
     def detect(self, _photo):
         return self.others.get(self.shift, self.boxes)

@@ -1,0 +1,26 @@
+"""The dense part of models as packages of AOTInductor: compiled for this processor, for C++ too."""
+
+from pathlib import Path
+
+import torch
+
+from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_benchmark.export.parts import trace_dense_part
+from maskrcnn_benchmark.export.source import Source
+from maskrcnn_benchmark.export.torch_program import as_run
+from maskrcnn_benchmark.export.verify import Run
+
+
+def write(source: Source, path: Path) -> None:
+    """Compile the dense part, which takes a C++ compiler and minutes."""
+    program = trace_dense_part(source.model, source.metadata.resize.divisibility, source.size_hw)
+    settings = {"aot_inductor.metadata": {METADATA_KEY: source.metadata.to_json()}}
+    torch._inductor.aoti_compile_and_package(
+        program, package_path=str(path), inductor_configs=settings
+    )
+
+
+def load(path: Path) -> Run:
+    """What runs a package: images (1, 3, H, W) float32 -> the maps by their names."""
+    compiled = torch._inductor.aoti_load_package(str(path))
+    return as_run(compiled, ExportMetadata.from_json(compiled.get_metadata().get(METADATA_KEY)))
