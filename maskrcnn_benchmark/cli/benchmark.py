@@ -44,6 +44,13 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("--batch", type=int, nargs="+", default=[1], metavar="N", help="photos at once")
     add("--threads", type=int, nargs="+", metavar="N", help="default: as many as PyTorch takes")
     add("--peers", action="store_true", help="also time other programs")
+    add(
+        "--exports",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="also time files of `export`, .onnx",
+    )
     add("--json", type=Path, metavar="FILE", help="also write all numbers there")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
     args = parse(parser, words)
@@ -131,6 +138,7 @@ def _measure(
         entry |= {"machine": machine, "photos": list(map(str, files))}
         images = contest.inputs.of_files(files)
         whole, dense = _peers(contest, files, images, threads) if args.peers else ({}, {})
+        whole |= _exports(args.exports)
         entry["whole"] = time_whole({**contest.contenders, **whole}, files, args.rounds)
         lines = ["", machine, "", f"{batch} photo(s) to run lengths, ms:", ""]
         lines += whole_table(entry["whole"])
@@ -140,6 +148,15 @@ def _measure(
             lines += ["", f"backbone, pyramid and head alone, {about}:", ""]
             lines += dense_table(entry["dense"])
         yield entry, lines
+
+
+def _exports(names: Sequence[str]) -> dict[str, Any]:
+    """What runs exported files, by their names, on the threads of the moment."""
+    if not names:
+        return {}
+    from maskrcnn_benchmark.timing.exported import ExportContender
+
+    return {Path(name).name: ExportContender(Path(name)) for name in names}
 
 
 def _peers(

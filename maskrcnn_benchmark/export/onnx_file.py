@@ -1,12 +1,14 @@
 """Models as ONNX files."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 
 from maskrcnn_benchmark.config.errors import MissingPackageError
 from maskrcnn_benchmark.export.detector import write_dense, write_detector
+from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.export.verify import Run
 
@@ -22,6 +24,23 @@ def write(source: Source, path: Path) -> None:
 
 def load(path: Path) -> Run:
     """What runs a file, on the CPU with as many threads as PyTorch takes."""
+    session = _open(path)
+    names = [each.name for each in session.get_outputs()]
+    given = session.get_inputs()[0].name
+    return lambda array: dict(zip(names, session.run(None, {given: array}), strict=True))
+
+
+def read_metadata(path: Path) -> ExportMetadata:
+    """What a file says of its model.
+
+    Raises:
+        MetadataError: it says nothing that is known.
+    """
+    texts = _open(path).get_modelmeta().custom_metadata_map
+    return ExportMetadata.from_json(texts.get(METADATA_KEY))
+
+
+def _open(path: Path) -> Any:  # noqa: ANN401 - a class of a package that may be absent
     try:
         import onnxruntime
     except ImportError as error:
@@ -29,7 +48,4 @@ def load(path: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_outputs()]
-    given = session.get_inputs()[0].name
-    return lambda array: dict(zip(names, session.run(None, {given: array}), strict=True))
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

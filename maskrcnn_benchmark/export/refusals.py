@@ -45,6 +45,6 @@ def check_layers(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, DeformConv | ModulatedDeformConv):
             raise ConfigError(
-                f"this model cannot be exported: {name} is a deformable convolution, which ONNX "
-                "Runtime does not compute on the CPU"
+                f"this model cannot be exported: {name} is a deformable convolution, an operator "
+                "of this package that no export writes yet"
             )

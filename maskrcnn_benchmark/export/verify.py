@@ -115,7 +115,7 @@ def verify(source: Source, run: Run, photos: Mapping[str, Image.Image]) -> Diffe
     total = Difference()
     for name, photo in photos.items():
         expected = source.detect(photo)
-        found = _detect(source, run, photo, expected)
+        found = _detect(source, run, photo)
         difference = _compare(source, name, photo, found, expected)
         logger.info("%s (%d x %d px): %s", name, *photo.size, difference)
         total = total.joined(difference)
@@ -127,17 +127,17 @@ def verify(source: Source, run: Run, photos: Mapping[str, Image.Image]) -> Diffe
     return total
 
 
-def _detect(source: Source, run: Run, photo: Image.Image, expected: BoxList) -> BoxList:
+def _detect(source: Source, run: Run, photo: Image.Image) -> BoxList:
     """What the file finds on a photo; a dense one with our selection and heads."""
     if source.metadata.kind == "detector":
-        return as_boxes(run(np.array(photo)), photo.size, expected)
+        return as_boxes(run(np.array(photo)), photo.size, source.metadata.pixel_offset)
     images = source.inputs(photo)
     outputs = run(images.tensors.numpy())
     maps = [torch.from_numpy(outputs[each.name]) for each in source.metadata.maps]
     return detect_on_maps(source.model, maps, images).resize(photo.size)
 
 
-def as_boxes(outputs: Outputs, size: tuple[int, int], like: BoxList) -> BoxList:
+def as_boxes(outputs: Outputs, size: tuple[int, int], pixel_offset: int) -> BoxList:
     """The outputs of an exported detector as the model's own detections are given.
 
     Raises:
@@ -147,7 +147,7 @@ def as_boxes(outputs: Outputs, size: tuple[int, int], like: BoxList) -> BoxList:
     if any(len(values) != number for name, values in outputs.items() if name != "num_detections"):
         shapes = {name: values.shape for name, values in outputs.items()}
         raise NotTheSameError(f"num_detections is {number}, but the outputs are {shapes}")
-    boxes = BoxList(torch.from_numpy(outputs["boxes"]), size, pixel_offset=like.pixel_offset)
+    boxes = BoxList(torch.from_numpy(outputs["boxes"]), size, pixel_offset=pixel_offset)
     boxes.add_field("labels", torch.from_numpy(outputs["labels"]))
     for name in ("scores", "mask_scores"):
         boxes.add_field(name, torch.from_numpy(outputs[name]))

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization": _BASE | {"config", "data", "evaluation", "structures", "utils"},
     "prediction": _BASE | {"config", "data", "engine", "structures", "utils", "visualization"},
     "serve": _BASE | {"config", "data", "engine", "structures", "visualization"},
-    "timing": _BASE | {"config", "data", "engine", "layers", "structures", "utils"},
+    "timing": _BASE | {"config", "data", "engine", "export", "layers", "structures", "utils"},
     "export": _BASE
     | {
         "config",

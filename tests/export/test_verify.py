@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.factories import blob_probabilities, random_boxlist
 
 verify = pytest.importorskip("maskrcnn_benchmark.export.verify")
@@ -43,7 +42,7 @@ class FixedSource:
         self.boxes = boxes
         self.others = dict(moved)
         self.shift = 0
-        self.metadata = SimpleNamespace(max_detections=limit, kind="detector")
+        self.metadata = SimpleNamespace(max_detections=limit, kind="detector", pixel_offset=1)
 
     def detect(self, _photo):
         return self.others.get(self.shift, self.boxes)
@@ -140,6 +139,5 @@ def test_given_photos_are_taken(tmp_path):
 
 
 def test_boxes_of_no_detection_are_boxes():
-    empty = BoxList(torch.zeros(0, 4), (WIDTH, HEIGHT))
     found = outputs(detections()[torch.arange(0)])
-    assert len(verify.as_boxes(found, (WIDTH, HEIGHT), empty)) == 0
+    assert len(verify.as_boxes(found, (WIDTH, HEIGHT), 1)) == 0
