@@ -71,7 +71,7 @@ EXPORT_FORMATS: Final = Registry[ExportFormat](
             extra="openvino",
             has_opset=True,
             contents=("dense",),
-            reason="it computes in 32 bits, in which the resize would not be Pillow's",
+            reason="it multiplies whole numbers as 32-bit floats, and photos resized so are others",
             companions=(".bin",),
         ),
         "torch": ExportFormat(".pt2", "torch_program", contents=("dense",), reason=_UNTRACED),

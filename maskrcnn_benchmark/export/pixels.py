@@ -17,6 +17,9 @@ from maskrcnn_benchmark.export.metadata import ExportMetadata
 
 _WEIGHT_BITS: Final = 22
 """Of Pillow: 8 bits of a pixel and 2 for sums are left of 32."""
+_LONG_DIVISION: Final = (4, 4, 4, 4, 3, 3)
+"""Bits of a weight that a step gives: numbers stay below 2 to the 24, up to which runtimes are
+exact even where they divide whole numbers as floats (OpenVINO)."""
 _MAX_8_BIT: Final = 255.0
 
 
@@ -60,26 +63,38 @@ def resized_sides(
     sides_hw: tuple[Value, Value], min_size: int, max_size: int, rule: RoundingRule
 ) -> tuple[Value, Value]:
     """(height, width) after the resize, int64 scalars, as ``data.transforms`` rounds them."""
+    graph = sides_hw[0].graph
+    if rule == "truncate":
+        return _truncated_sides(graph, sides_hw, min_size, max_size)
     height, width = (side.to(np.float64) for side in sides_hw)
-    graph = height.graph
     shorter, longer = graph.op("Min", height, width), graph.op("Max", height, width)
     if rule == "floor":
         scale = graph.op("Min", min_size / shorter, max_size / longer)
         scaled = [(side * scale).clamp(1.0) for side in (height, width)]
-    elif rule == "nearest":
+    else:
         first = min_size / shorter
         new = [first * side for side in (height, width)]
         over = graph.op("Max", *new)
         second = graph.where(over > float(max_size), max_size / over, 1.0)
         scaled = [(side * second + 0.5).clamp(1.0) for side in new]
-    else:
-        bounded = graph.op("Round", shorter * float(max_size) / longer).clamp(1.0)
-        is_long = longer / shorter * float(min_size) > float(max_size)
-        side = graph.where(is_long, bounded, float(min_size))
-        of_height = graph.where(width < height, side * height / width, side)
-        scaled = [of_height, graph.where(width < height, side, side * width / height)]
     new_height, new_width = (side.to(np.int64) for side in scaled)
     return new_height, new_width
+
+
+def _truncated_sides(
+    graph: Graph, sides_hw: tuple[Value, Value], min_size: int, max_size: int
+) -> tuple[Value, Value]:
+    """Those of ``resized_hw``, whose quotients are of whole numbers."""
+    height, width = sides_hw
+    shorter, longer = graph.op("Min", height, width), graph.op("Max", height, width)
+    quotient, rest = shorter * max_size / longer, shorter * max_size % longer * 2
+    is_odd = (quotient % 2).equals(1)
+    rounds_up = graph.op("Or", rest > longer, graph.op("And", rest.equals(longer), is_odd))
+    bounded = (quotient + rounds_up.to(np.int64)).clamp(1)
+    side = graph.where(longer * min_size > shorter * max_size, bounded, min_size)
+    is_tall = width < height
+    new_height = graph.where(is_tall, side * height / width, side)
+    return new_height, graph.where(is_tall, side, side * width / height)
 
 
 def resample(
@@ -117,21 +132,31 @@ def _resample_rows(graph: Graph, rows: Value, before: Value, after: Value) -> Va
 
 
 def _taps(graph: Graph, before: Value, after: Value) -> tuple[Value, Value]:
-    """Weights (after, K) int32 and rows (after, K) int64 of which each new row is made."""
-    old, new = before.to(np.float64), after.to(np.float64)
-    scale = old / new
-    support = scale.clamp(1.0)  # a triangle reaches as far as the step, and at least a row
-    number = graph.op("Ceil", support).to(np.int64) * 2 + 1
-    centers = (graph.range(after).to(np.float64).reshape(-1, 1) + 0.5) * scale
-    first = (centers - support + 0.5).to(np.int64).clamp(0)
-    last = graph.op("Min", (centers + support + 0.5).to(np.int64), before)
+    """Weights (after, K) int32 and rows (after, K) int64 of which each new row is made.
+
+    Weights are Pillow's, of a triangle as wide as the step, or as a row where rows become more; but
+    as fractions of whole numbers, so that 32 bits suffice for what Pillow has 64 for.
+    """
+    reach = graph.op("Max", before, after)  # of the triangle, in units of 1 / after rows
+    centers = (graph.range(after) * 2 + 1).reshape(-1, 1) * before
+    first = (centers - reach * 2 + after).clamp(0) / (after * 2)
+    number = (reach * 2 + after - 1) / after
     at = graph.op("Add", first, graph.range(number).reshape(1, -1))
-    # Reciprocals and the order of sums are Pillow's, too: weights may lie half-way between two.
-    distances = graph.op("Abs", (at.to(np.float64) - centers + 0.5) * (1.0 / support))
-    heights = graph.where(at < last, (1.0 - distances).clamp(0.0), 0.0)
-    total = graph.op("CumSum", heights, graph.constant(1, np.int64)).take([-1], axis=1)
-    weights = (heights / total * float(1 << _WEIGHT_BITS) + 0.5).to(np.int32)
-    return weights, graph.op("Min", at, before - 1)
+    distances = graph.op("Abs", graph.op("Sub", (at * 2 + 1) * after, centers))
+    heights = (reach * 2 - distances).clamp(0)
+    heights = graph.where(at < before, heights, 0)
+    total = graph.op("ReduceSum", heights, graph.constant([1], np.int64), keepdims=1)
+    return _share(heights, total).to(np.int32), graph.op("Min", at, before - 1)
+
+
+def _share(part: Value, whole: Value) -> Value:
+    """``part / whole`` times 2 to the bits of a weight, rounded; by long division."""
+    share = part - part
+    for bits in _LONG_DIVISION:
+        part = part * (1 << bits)
+        share = share * (1 << bits) + part / whole
+        part = part % whole
+    return share + (part * 2 >= whole).to(np.int64)
 
 
 def _normalize(graph: Graph, planes: Value, metadata: ExportMetadata) -> Value:

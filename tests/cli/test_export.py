@@ -1,5 +1,6 @@
 """The command that writes models for other programs."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ pytest.importorskip("onnxscript")
 
 from maskrcnn_benchmark.export import onnx_file  # noqa: E402 - needs onnx
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata  # noqa: E402
+from maskrcnn_benchmark.timing.exported import ExportContender  # noqa: E402
 from tests.export.random_models import PHOTO, save_random_model  # noqa: E402
 
 MODULE = ("-m", "maskrcnn_benchmark.cli")
@@ -97,20 +99,13 @@ def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
     assert found["masks"].shape == (number, 28, 28)
     assert found["labels"].dtype == np.int64
 
-    # A file with another threshold finds something else.
+    assert len(ExportContender(path)([PHOTO, PHOTO])[1]) == number
+
+    # A file that reads photos otherwise finds something else.
     write = onnx_file.write_detector
 
     def write_other(model, family, metadata):
-        settings = model.rpn.select_test.settings
-        with_other = settings.__class__(
-            **{name: getattr(settings, name) for name in settings.__slots__}
-            | {"nms_threshold": 0.3}
-        )
-        model.rpn.select_test.settings = with_other
-        try:
-            return write(model, family, metadata)
-        finally:
-            model.rpn.select_test.settings = settings
+        return write(model, family, dataclasses.replace(metadata, pixel_mean=(0.0, 0.0, 0.0)))
 
     monkeypatch.setattr(onnx_file, "write_detector", write_other)
     assert main([*words, "--overwrite", "--photos", str(Path(PHOTO))]) == 1

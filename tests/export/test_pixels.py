@@ -9,7 +9,18 @@ from tests.export.sessions import run_graph
 
 pixels = pytest.importorskip("maskrcnn_benchmark.export.pixels")
 
-SIZES_HW = [(48, 64), (64, 48), (300, 400), (133, 50), (5, 4), (1, 7), (7, 1), (80, 120), (60, 80)]
+SIZES_HW = [
+    (48, 64),
+    (64, 48),
+    (300, 400),
+    (133, 50),
+    (5, 4),
+    (1, 7),
+    (7, 1),
+    (80, 120),
+    (60, 80),
+    (900, 33),
+]
 
 
 @pytest.fixture(scope="module")
