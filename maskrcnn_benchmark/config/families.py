@@ -38,6 +38,8 @@ class Family:
             in capitals are keys of MODEL.DENSE.SETTINGS.
         threshold_key: full name of the setting that the class score of what may become a detection
             must exceed.
+        ignores_background: it has a logit for the background, too, beside those of the classes,
+            each of which has a sigmoid of its own.
         has_rules: it computes by the rules that MODEL.CONVENTION names; others know the original's.
         pixel_offset: of the boxes in its targets, see ``BoxList``; None: by MODEL.CONVENTION.
         heads: RoI heads that it has in a form of its own, by their names in ``ROI_HEAD_TRAITS``:
@@ -51,6 +53,7 @@ class Family:
     learns_crowds: bool = False
     settings: type[Any] = NoSettings
     threshold_key: str = f"{SETTINGS_KEY}.SCORE_THRESHOLD"
+    ignores_background: bool = False
     has_rules: bool = False
     pixel_offset: int | None = None
     heads: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

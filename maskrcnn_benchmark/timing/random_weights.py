@@ -29,7 +29,7 @@ def fitting_norms(model: nn.Module) -> Iterator[None]:
 
 
 def _fit_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3))
+    variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3), correction=0)
     statistics = dict(norm.named_buffers(recurse=False))
     statistics["running_mean"].copy_(mean)
     statistics["running_var"].copy_(variance + 1e-3)

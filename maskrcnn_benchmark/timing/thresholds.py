@@ -27,17 +27,21 @@ def make_threshold(cfg: CfgNode, model: Detector, images: ImageList) -> tuple[st
         images: that the threshold is to fit.
     """
     spec = ArchitectureSpec.from_config(cfg)
-    scores = class_scores(model.eval(), images, spec.num_classes)
+    family = FAMILIES[spec.proposal]
+    scores = class_scores(model.eval(), images, spec.num_classes, family.ignores_background)
     number = min(CANDIDATES * len(images), len(scores))
     threshold = float(scores.topk(number).values[-1])
-    return FAMILIES[spec.proposal].threshold_key, threshold
+    return family.threshold_key, threshold
 
 
-def class_scores(model: Detector, images: ImageList, num_classes: int) -> Tensor:
+def class_scores(
+    model: Detector, images: ImageList, num_classes: int, ignores_background: bool = False
+) -> Tensor:
     """What the thresholds of a model in evaluation mode are compared with, (K,) for all images.
 
     Of a box head and of dense detectors with a sigmoid for each class that is the probability of
     every class at every place; of those with a softmax, that of the best class of each place.
+    ``ignores_background`` is that of the ``Family``.
 
     Raises:
         ValueError: the predictions fit neither.
@@ -48,7 +52,7 @@ def class_scores(model: Detector, images: ImageList, num_classes: int) -> Tensor
     features = model.backbone(images.tensors)
     logits, points = stage.outputs(*stage.head(features)).logits, stage.anchor_generator(features)
     scores = [
-        _scores_of_level(level.float(), len(level_points), num_classes)
+        _scores_of_level(level.float(), len(level_points), num_classes, ignores_background)
         for level, level_points in zip(logits, points, strict=True)
     ]
     return torch.cat(scores)
@@ -65,7 +69,9 @@ def _scores_of_box_head(model: Detector, images: ImageList) -> Tensor:
     return seen[0].float().softmax(dim=1)[:, 1:].flatten()
 
 
-def _scores_of_level(logits: Tensor, num_points: int, num_classes: int) -> Tensor:
+def _scores_of_level(
+    logits: Tensor, num_points: int, num_classes: int, ignores_background: bool
+) -> Tensor:
     """Those of maps (N, channels, H, W) that have ``num_points`` points an image."""
     num_images, channels, height, width = logits.shape
     num_logits = channels * height * width // num_points
@@ -76,5 +82,8 @@ def _scores_of_level(logits: Tensor, num_points: int, num_classes: int) -> Tenso
             f"class scores: expected {num_classes} or {num_classes - 1} logits a point, got "
             f"{num_logits}"
         )
-    probs = logits.view(num_images, -1, num_classes, height, width).softmax(dim=2)
+    of_points = logits.view(num_images, -1, num_classes, height, width)
+    if ignores_background:
+        return of_points[:, :, 1:].sigmoid().flatten()
+    probs = of_points.softmax(dim=2)
     return probs[:, :, 1:].amax(dim=2).flatten()

@@ -59,6 +59,7 @@ def build_shapemask(
 SHAPEMASK = Family(
     build_shapemask,
     settings=ShapeMaskSettings,
+    ignores_background=True,
     pixel_offset=0,
     heads={"mask": build_shapemask_roi_head},
 )
