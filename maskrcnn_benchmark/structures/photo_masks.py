@@ -88,6 +88,13 @@ class PhotoMasks:
         """The masks on a device, as ``SegmentationMask``'s."""
         return replace(self, masks=self.masks.to(device, non_blocking))
 
+    def to_bitmasks(self) -> Tensor:
+        """(K, h, w) bool masks of the image, resized as ``SegmentationMask``'s."""
+        lengths = [round(s * side) for s, side in zip(self.scale, self.masks.size, strict=True)]
+        (left, top), (width, height) = self.offset, self.size
+        whole = self.masks.resize((max(lengths[0], 1), max(lengths[1], 1)))
+        return whole.crop((left, top, left + width, top + height)).to_bitmasks()
+
     def read(self, boxes: Tensor, side: int) -> Tensor:
         """(K, n, n) bool: each mask at n places along each side of its box, ends included.
 

@@ -89,3 +89,13 @@ def test_it_follows_boxes_takes_polygons_and_may_be_empty():
     assert torch.equal(masks.read(box, 8), bitmaps.read(box, 8))
     assert masks.to("cpu").read(box, 8).any()
     assert masks[torch.zeros(1, dtype=torch.bool)].read(torch.zeros(0, 4), 8).shape == (0, 8, 8)
+
+
+def test_bitmaps_are_those_of_the_image():
+    masks = make_masks()
+    assert torch.equal(masks.to_bitmasks(), masks.masks.to_bitmasks())
+    moved = masks.resize((14, 10)).crop((2, 4, 12, 10))
+    repeated = masks.masks.to_bitmasks()[:, 2:5, 1:6]
+    found = moved.to_bitmasks()
+    assert found.shape == (2, 6, 10)
+    assert (found != repeated.repeat_interleave(2, 1).repeat_interleave(2, 2)).float().mean() < 0.25

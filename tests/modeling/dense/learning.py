@@ -5,6 +5,7 @@ import torch
 from maskrcnn_benchmark.config import get_default_config
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.data import make_datasets, make_train_loader
+from maskrcnn_benchmark.engine.data_fit import fit_to_data
 from maskrcnn_benchmark.engine.forward import make_training_runner
 from maskrcnn_benchmark.engine.random_state import seed_everything
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -32,6 +33,7 @@ def train(cfg):
     datasets = make_datasets(cfg, test=False).train
     model = build_detection_model(cfg)
     DetectronCheckpointer(cfg, model).load(cfg.MODEL.WEIGHT)
+    fit_to_data(model, datasets, seed=0)
     runner = make_training_runner(cfg, model, torch.device("cpu"))
     optimizer = make_optimizer(cfg, model)
     scheduler = make_lr_scheduler(cfg, optimizer)
