@@ -94,3 +94,12 @@ def test_the_oldest_pytorch_that_is_allowed_is_the_one_tested():
     assert tested is not None
     assert allowed is not None
     assert tested[1] == allowed[1]
+
+
+def test_the_runtime_alone_is_of_the_same_version_and_needs_what_it_imports():
+    alone = tomllib.loads((ROOT / "centermask_runtime" / "pyproject.toml").read_text())["project"]
+    assert alone["version"] == PYPROJECT["project"]["version"]
+    assert {_name(one) for one in alone["dependencies"]} == {"numpy", "onnxruntime", "pillow"}
+    ranges = {*PYPROJECT["project"]["dependencies"]}
+    ranges |= {*PYPROJECT["project"]["optional-dependencies"]["onnx"]}
+    assert set(alone["dependencies"]) <= ranges
