@@ -146,7 +146,7 @@ docs: setup
 	$(BIN)/python -m pytest tests/contract/test_docs.py tests/docs
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(LINKED) $(BUILT)
+	rm -rf build dist *.egg-info centermask_runtime/build centermask_runtime/*.egg-info .mypy_cache .ruff_cache .pytest_cache $(LINKED) $(BUILT)
 	find maskrcnn_benchmark -name '*.so' -delete
 	rm -f maskrcnn_benchmark/_build.json
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
