@@ -16,7 +16,7 @@ MODULES = {
 # Processes that are spawned import this file, too.
 if __name__ == "__main__":
     name = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in MODULES else "ops"
-    if name == "training":
-        # As the tools do, before it imports PyTorch.
+    if name in ("inference", "training"):
+        # As the commands do, before it imports PyTorch.
         prepare_process()
     import_module(MODULES[name]).main()

@@ -1,5 +1,7 @@
 """The measurements of the tables."""
 
+import ctypes
+import gc
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +16,7 @@ from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.timing.contenders import Contender, Inputs
 from maskrcnn_benchmark.timing.peers import Work, dense_peers, whole_peers
 from maskrcnn_benchmark.timing.turns import Result, time_dense, time_whole
+from maskrcnn_benchmark.utils.processor import prepare_process
 
 LARGE_WH = (4000, 3000)
 """A photo of twelve megapixels."""
@@ -58,7 +61,10 @@ def dense(key: str, plan: Plan) -> Result:
 
 
 def memory(key: str, mode: str, photo: Path) -> Result:
-    """Peak MB beyond the loaded model: a large photo with 100 masks, and its dense part alone."""
+    """Peak MB beyond the loaded model: a large photo with 100 masks, and its dense part alone.
+
+    Each in a process of its own, which does it for the first time.
+    """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "large.jpg"
@@ -72,6 +78,8 @@ def memory(key: str, mode: str, photo: Path) -> Result:
 
 
 def _peak(key: str, mode: str, photo: Path, is_whole: bool) -> float:
+    # As the commands do.
+    prepare_process()
     cfg, model = make_subject(SUBJECTS[key].config, [photo], detections=100)
     detector = Contender.from_config(cfg, model, mode)
     if is_whole:
@@ -82,7 +90,10 @@ def _peak(key: str, mode: str, photo: Path, is_whole: bool) -> float:
 
 
 def _peak_of(work: Callable[[], object]) -> float:
-    """MB that this process had at its peak during the work, beyond what it had before."""
+    """MB that this process had at its peak during the work, beyond what it needed before."""
+    # What making the model left to malloc would hide the first part of what the work takes.
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     work()
