@@ -83,13 +83,13 @@ def _peak(key: str, mode: str, photo: Path, is_whole: bool) -> float:
     cfg, model = make_subject(SUBJECTS[key].config, [photo], detections=100)
     detector = Contender.from_config(cfg, model, mode)
     if is_whole:
-        return _peak_of(lambda: detector([photo]))
+        return peak_of(lambda: detector([photo]))
     images = detector.inputs([read_image(photo)]).tensors
     with torch.no_grad():
-        return _peak_of(lambda: detector.dense(images))
+        return peak_of(lambda: detector.dense(images))
 
 
-def _peak_of(work: Callable[[], object]) -> float:
+def peak_of(work: Callable[[], object]) -> float:
     """MB that this process had at its peak during the work, beyond what it needed before."""
     # What making the model left to malloc would hide the first part of what the work takes.
     gc.collect()

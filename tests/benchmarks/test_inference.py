@@ -1,6 +1,10 @@
 """Tables; nothing is timed for its number here."""
 
-from benchmarks.inference import report, run
+import sys
+
+import pytest
+
+from benchmarks.inference import measure, report, run
 
 
 def entry(part, result, **more):
@@ -44,3 +48,11 @@ def test_the_page_has_room_for_the_tables():
     page, found = run.MADE.subn(r"\1new\2", run.PAGE.read_text())
     assert found == 1
     assert "new<!-- end -->" in page
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_freed_memory_does_not_hide_the_peak():
+    blocks = [b"x" * 2**16 for _ in range(2000)]
+    del blocks
+    assert measure.peak_of(lambda: b"x" * (64 * 2**20)) == pytest.approx(64, abs=8)
+    assert measure.peak_of(lambda: None) < 8
