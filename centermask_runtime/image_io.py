@@ -111,7 +111,9 @@ def _decoded(
         if needed_side is not None:
             image.draft(None, _reduced(full_wh, needed_side))
         image.load()
-        return _to_rgb(image), full_wh, _orientation(image, name)
+        # Nobody else has these pixels: a copy would need the memory of a large photo twice.
+        rgb = image if _is_rgb(image) else _to_rgb(image)
+        return rgb, full_wh, _orientation(image, name)
 
 
 def _is_cut_off(error: OSError) -> bool:
@@ -268,8 +270,12 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def _is_rgb(image: Image.Image) -> bool:
+    return image.mode == "RGB" and "transparency" not in image.info
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
+    if _is_rgb(image):
         return image.copy()
     if image.mode.startswith("I"):
         return _from_16_bit(image).convert("RGB")

@@ -1,6 +1,7 @@
 """read_image on every kind of file that users have."""
 
 import io
+import pickle
 
 import cv2
 import numpy as np
@@ -352,3 +353,18 @@ def test_a_look_at_the_ends_finds_what_reading_would(tmp_path, damage):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ImageReadError, match=r"photo\.jpg"):
         look_at_image(path, (60, 48) if damage == "other size" else (64, 48))
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "png", "tiff", "ppm", "webp", "jpg"])
+def test_pixels_are_the_readers_own_whatever_becomes_of_the_file(tmp_path, suffix):
+    path = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (40, 30), (10, 200, 30)).save(path)
+    image = read_image(path)
+    before = np.array(image)
+    path.write_bytes(bytes(path.stat().st_size))
+    path.unlink()
+    np.testing.assert_array_equal(image, before)
+    image.putpixel((0, 0), (1, 2, 3))
+    assert image.getpixel((0, 0)) == (1, 2, 3)
+    copy = pickle.loads(pickle.dumps(image))
+    np.testing.assert_array_equal(copy, image)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -32,6 +33,7 @@ SideRule: TypeAlias = Callable[[tuple[int, int], int, int], tuple[int, int]]
 """((width, height), px of the shorter side, most px of the longer one) -> (height, width)."""
 
 _MAX_8_BIT: Final = 255
+_STRIP_ROWS: Final = 256
 
 RESIZE_BACKENDS: Final = ("pil", "fast")
 """What ``Resize`` may compute with."""
@@ -278,7 +280,7 @@ class Normalize:
 
 def _resized_fast(image: Image.Image, size_wh: tuple[int, int]) -> Image.Image:
     """The image resized like Pillow does, but in vector code."""
-    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = _pixels(image if image.mode == "RGB" else image.convert("RGB"))
     width, height = size_wh
     if width * height >= image.width * image.height:
         return Image.fromarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_LINEAR))
@@ -286,6 +288,15 @@ def _resized_fast(image: Image.Image, size_wh: tuple[int, int]) -> Image.Image:
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     smaller = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True)
     return Image.fromarray(smaller[0].permute(1, 2, 0).numpy())
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3) of an RGB image, copied in strips: at once, Pillow makes two more copies."""
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top in range(0, image.height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def resized_hw(size_wh: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
