@@ -54,14 +54,17 @@ def test_the_page_says_what_is_not_there():
     assert "A R-101 found 99 masks instead of 100." in text
     assert "took 40 to 44 ms" in text
     left_out = {**ENTRIES["A R-50"], "left_out": {"int8": "there is none"}}
-    assert "A R-50, mode int8: there is none." in comparison.page(SYSTEMS, {"A R-50": left_out})
+    assert (
+        "A R-50 was not timed in the mode int8, with these weights: there is none."
+        in comparison.page(SYSTEMS, {"A R-50": left_out})
+    )
 
 
 def test_panels_show_the_fastest_mode_and_the_published_times():
     here, published = comparison.panels(SYSTEMS, ENTRIES)
     assert here.points == [
         Point("A", "R-50", 100.2, 31.2, False),
-        Point("A", "R-101", 500.0, 30.0, True),
+        Point("A", "R-101 (plain)", 500.0, 30.0, True),
     ]
     assert [(point.label, point.ms) for point in published.points] == [
         ("R-50", 20.0),
