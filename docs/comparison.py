@@ -133,7 +133,8 @@ def _missing(systems: Sequence[System], entries: Entries) -> Iterable[str]:
     for system in systems:
         entry = entries.get(system.name, {"left_out": {}, "modes": {}})
         for mode, reason in entry["left_out"].items():
-            yield f"\n{system.name} was not timed in the mode {mode}, with these weights: {reason}.\n"
+            which = f"{system.name} was not timed in the mode {mode}, with these weights"
+            yield f"\n{which}: {reason}.\n"
         numbers = {sum(each["masks"]) for each in entry["modes"].values()} - {100}
         if numbers:
             found = " or ".join(map(str, sorted(numbers)))
