@@ -6,12 +6,12 @@ photos, of several sizes up to 12 megapixels, beside the model itself: other det
 exit code is 1 and the file is called *.unverified. docs/export.md
 
 With --dense the file is the network alone, for programs that prepare photos and select boxes by
-themselves; our own selection behind it then finds what is compared. Other formats than onnx hold
-no more: openvino (.xml and .bin), torch (a program of torch.export), aoti (the same, compiled).
+themselves; our own selection behind it then finds what is compared. Formats: onnx, openvino (.xml
+and .bin), and of the network alone torch (a program of torch.export) and aoti (it, compiled).
 
 For example:
   centermask export run/model_best.pth
-  centermask export run/model_best.pth --format onnx --output boards.onnx --photos my_photos
+  centermask export run/model_best.pth --format openvino --output boards.xml --photos my_photos
   centermask export run/model_best.pth --dense --size 608 1024 --output network.onnx
 """
 

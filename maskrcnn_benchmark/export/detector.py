@@ -57,7 +57,7 @@ class Masks(NamedTuple):
 
 
 def write_detector(
-    model: GeneralizedRCNN, family: str, metadata: ExportMetadata
+    model: GeneralizedRCNN, family: str, metadata: ExportMetadata, *, narrow: bool = False
 ) -> onnx.ModelProto:
     """The whole of a model in evaluation mode on the CPU, with its metadata.
 
@@ -65,8 +65,9 @@ def write_detector(
         model: of parts that ``refusals`` lets pass.
         family: of the dense detector.
         metadata: what the file says of itself.
+        narrow: as for ``Graph``.
     """
-    graph = Graph()
+    graph = Graph(narrow=narrow)
     image = graph.input("image", np.uint8, ("height", "width", 3))
     given = prepare(graph, image, metadata)
     maps = _dense(graph, model, given.images, metadata.resize.divisibility)

@@ -70,8 +70,6 @@ EXPORT_FORMATS: Final = Registry[ExportFormat](
             "openvino_model",
             extra="openvino",
             has_opset=True,
-            contents=("dense",),
-            reason="it multiplies whole numbers as 32-bit floats, and photos resized so are others",
             companions=(".bin",),
         ),
         "torch": ExportFormat(".pt2", "torch_program", contents=("dense",), reason=_UNTRACED),

@@ -102,9 +102,14 @@ class Value:
 
 
 class Graph:
-    """An ONNX graph under construction."""
+    """An ONNX graph under construction.
 
-    def __init__(self) -> None:
+    Args:
+        narrow: it is for a runtime that computes whole numbers as 32-bit floats (OpenVINO).
+    """
+
+    def __init__(self, *, narrow: bool = False) -> None:
+        self.narrow = narrow
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._initializers: list[onnx.TensorProto] = []
@@ -112,14 +117,14 @@ class Graph:
         self._outputs: list[onnx.ValueInfoProto] = []
         self._numbers = count()
 
-    def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Value:  # noqa: ANN401 - as NumPy has it
+    def input(self, name: str, dtype: Any, shape: Sequence[int | str | None] | None) -> Value:  # noqa: ANN401 - as NumPy has it
         """An input; text in a shape names a length that is open."""
         kind = np.dtype(dtype)
         element = helper.np_dtype_to_tensor_dtype(kind)
         self._inputs.append(helper.make_tensor_value_info(name, element, shape))
         return Value(self, name, kind)
 
-    def output(self, name: str, value: Value, shape: Sequence[int | str | None]) -> None:
+    def output(self, name: str, value: Value, shape: Sequence[int | str | None] | None) -> None:
         """Make the value an output of this name."""
         self._nodes.append(helper.make_node("Identity", [value.name], [name]))
         element = helper.np_dtype_to_tensor_dtype(value.dtype)
@@ -218,10 +223,10 @@ class Graph:
         body._numbers = self._numbers  # names of values are unique over both
         number = body.input(f"step_{next(self._numbers)}", np.int64, ())
         goes_on = body.input(f"goes_on_{next(self._numbers)}", np.bool_, ())
-        state = body.input(f"state_{next(self._numbers)}", start.dtype, ("a", "b"))
+        state = body.input(f"state_{next(self._numbers)}", start.dtype, None)
         result = step(body, number, state)
         body.output(f"goes_on_{next(self._numbers)}", goes_on, ())
-        body.output(f"state_{next(self._numbers)}", result, ("a", "b"))
+        body.output(f"state_{next(self._numbers)}", result, None)
         loop = body._proto("step")
         return self.op(
             "Loop", times, self.constant(True, np.bool_), start, dtype=start.dtype, body=loop

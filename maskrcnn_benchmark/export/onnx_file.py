@@ -13,12 +13,12 @@ from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.export.verify import Run
 
 
-def write(source: Source, path: Path) -> None:
-    """Write the model to a file."""
+def write(source: Source, path: Path, *, narrow: bool = False) -> None:
+    """Write the model to a file; ``narrow`` as for ``Graph``."""
     if source.metadata.kind == "dense":
         model = write_dense(source.model, source.metadata, source.size_hw)
     else:
-        model = write_detector(source.model, source.family, source.metadata)
+        model = write_detector(source.model, source.family, source.metadata, narrow=narrow)
     onnx.save(model, path)
 
 

@@ -17,7 +17,7 @@ def write(source: Source, path: Path) -> None:
     """Write the model to a file, and its weights to another beside it, which ends in .bin."""
     with tempfile.TemporaryDirectory() as folder:
         between = Path(folder) / "model.onnx"
-        onnx_file.write(source, between)
+        onnx_file.write(source, between, narrow=True)
         model = openvino.convert_model(between)
         model.set_rt_info(source.metadata.to_json(), METADATA_KEY)
         # Half precision would save disk space alone, and change what is found.

@@ -20,6 +20,8 @@ _WEIGHT_BITS: Final = 22
 _LONG_DIVISION: Final = (4, 4, 4, 4, 3, 3)
 """Bits of a weight that a step gives: numbers stay below 2 to the 24, up to which runtimes are
 exact even where they divide whole numbers as floats (OpenVINO)."""
+_HALF: Final = 1 << (_WEIGHT_BITS // 2)
+"""Weights are so many times their upper half, plus the lower one."""
 _MAX_8_BIT: Final = 255.0
 
 
@@ -116,23 +118,47 @@ def _resample_rows(graph: Graph, rows: Value, before: Value, after: Value) -> Va
     """Rows (before, ...) uint8 resampled to (after, L) uint8."""
     rows = rows.reshape(0, -1)
     weights, sources = _taps(graph, before, after)
-    half = 1 << (_WEIGHT_BITS - 1)
-    shape = graph.concat([after.reshape(1), rows.size(1).reshape(1)])
-    start = graph.op("Expand", graph.constant([[half]], np.int32), shape)
+    sum_taps = _sum_in_floats if graph.narrow else _sum_in_integers
+    return sum_taps(graph, rows, weights, sources)
+
+
+def _sum_in_integers(graph: Graph, rows: Value, weights: Value, sources: Value) -> Value:
+    """Rows (after, L) uint8: the sums of 30 bits that Pillow makes."""
+    weights = weights.to(np.int32)
+    half = graph.constant([[1 << (_WEIGHT_BITS - 1)]], np.int32)
+    shape = graph.concat([sources.size(0).reshape(1), rows.size(1).reshape(1)])
 
     def add_tap(body: Graph, number: Value, total: Value) -> Value:
         at = body.op("Gather", sources, number, axis=1)
         pixels = body.op("Gather", rows, at, axis=0, dtype=np.uint8).to(np.int32)
-        weight = body.op("Gather", weights, number, axis=1).reshape(-1, 1)
-        return total + pixels * weight
+        return total + pixels * body.op("Gather", weights, number, axis=1).reshape(-1, 1)
 
-    total = graph.repeat(weights.size(1), start, add_tap)
+    total = graph.repeat(sources.size(1), graph.op("Expand", half, shape), add_tap)
     shift = graph.constant(_WEIGHT_BITS, np.uint32)
     return graph.op("BitShift", total.to(np.uint32), shift, direction="RIGHT").to(np.uint8)
 
 
+def _sum_in_floats(graph: Graph, rows: Value, weights: Value, sources: Value) -> Value:
+    """The same rows, of the two halves of each weight: no sum has more than 24 bits."""
+    axis = graph.constant([0], np.int64)
+    halves = [graph.op("Unsqueeze", half, axis) for half in (weights / _HALF, weights % _HALF)]
+    parts = graph.concat(halves).to(np.float32)  # (2, after, K)
+    sides = [sources.size(0).reshape(1), rows.size(1).reshape(1)]
+    shape = graph.concat([graph.constant([2], np.int64), *sides])
+
+    def add_tap(body: Graph, number: Value, total: Value) -> Value:
+        at = body.op("Gather", sources, number, axis=1)
+        pixels = body.op("Gather", rows, at, axis=0, dtype=np.uint8).to(np.float32)
+        return total + pixels * body.op("Gather", parts, number, axis=2).reshape(2, -1, 1)
+
+    nothing = graph.constant([[[0.0]]], np.float32)
+    total = graph.repeat(sources.size(1), graph.op("Expand", nothing, shape), add_tap)
+    carried = graph.op("Floor", (total.take(1) + float(_HALF * _HALF // 2)) * (1.0 / _HALF))
+    return ((total.take(0) + carried) * (1.0 / _HALF)).to(np.uint8)
+
+
 def _taps(graph: Graph, before: Value, after: Value) -> tuple[Value, Value]:
-    """Weights (after, K) int32 and rows (after, K) int64 of which each new row is made.
+    """Weights (after, K) int64 and rows (after, K) int64 of which each new row is made.
 
     Weights are Pillow's, of a triangle as wide as the step, or as a row where rows become more; but
     as fractions of whole numbers, so that 32 bits suffice for what Pillow has 64 for.
@@ -146,7 +172,7 @@ def _taps(graph: Graph, before: Value, after: Value) -> tuple[Value, Value]:
     heights = (reach * 2 - distances).clamp(0)
     heights = graph.where(at < before, heights, 0)
     total = graph.op("ReduceSum", heights, graph.constant([1], np.int64), keepdims=1)
-    return _share(heights, total).to(np.int32), graph.op("Min", at, before - 1)
+    return _share(heights, total), graph.op("Min", at, before - 1)
 
 
 def _share(part: Value, whole: Value) -> Value:

@@ -104,8 +104,9 @@ def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
     # A file that reads photos otherwise finds something else.
     write = onnx_file.write_detector
 
-    def write_other(model, family, metadata):
-        return write(model, family, dataclasses.replace(metadata, pixel_mean=(0.0, 0.0, 0.0)))
+    def write_other(model, family, metadata, **options):
+        other = dataclasses.replace(metadata, pixel_mean=(0.0, 0.0, 0.0))
+        return write(model, family, other, **options)
 
     monkeypatch.setattr(onnx_file, "write_detector", write_other)
     assert main([*words, "--overwrite", "--photos", str(Path(PHOTO))]) == 1

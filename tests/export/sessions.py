@@ -14,12 +14,14 @@ from maskrcnn_benchmark.export.graph import Graph, Value  # noqa: E402 - needs o
 def run_graph(
     inputs: dict[str, tuple[type, tuple[int | str, ...]]],
     build: Callable[..., Sequence[Value]],
+    *,
+    narrow: bool = False,
 ) -> Callable[..., list[np.ndarray]]:
     """A function of arrays, by the names of inputs with their types and shapes.
 
     ``build(graph, *values)`` returns the outputs.
     """
-    graph = Graph()
+    graph = Graph(narrow=narrow)
     values = [graph.input(name, kind, shape) for name, (kind, shape) in inputs.items()]
     for number, value in enumerate(build(graph, *values)):
         graph.output(f"output_{number}", value, None)

@@ -23,14 +23,18 @@ SIZES_HW = [
 ]
 
 
-@pytest.fixture(scope="module")
-def resample():
+@pytest.fixture(scope="module", params=[False, True], ids=["integers", "floats"])
+def resample(request):
     def build(graph, image, height, width):
         before = image.size(0), image.size(1)
         return [pixels.resample(graph, image, before, (height, width))]
 
     side = (np.int64, ())
-    return run_graph({"image": (np.uint8, ("h", "w", 3)), "height": side, "width": side}, build)
+    return run_graph(
+        {"image": (np.uint8, ("h", "w", 3)), "height": side, "width": side},
+        build,
+        narrow=request.param,
+    )
 
 
 @pytest.mark.parametrize("hw", SIZES_HW)
