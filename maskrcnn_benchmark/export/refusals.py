@@ -13,6 +13,7 @@ from maskrcnn_benchmark.layers.deform_conv_modules import DeformConv, ModulatedD
 _REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "rpn": "it proposes regions alone, and has no classes",
+        "shapemask": "its masks lie in boxes of their own, larger than those of the objects",
         "tensormask": "its masks have many sizes and lie in windows, not in the boxes",
         "yolact": "its masks are mixtures of maps of the whole image, not masks in boxes",
         "keypoint": "its keypoints are read off maps that are resized to each box by itself",

@@ -93,13 +93,15 @@ class ShapeMaskROIHead(nn.Module):
         scale = self.settings.outer_scale
         corners = [boxes.convert("xyxy").bbox for boxes in inputs.boxes]
         outer = [outer_boxes(boxes, scale, (height, width)) for boxes in corners]
-        labels = torch.cat([boxes.labels for boxes in inputs.boxes])
-        predicted = self.predict(inputs.features, torch.cat(corners), outer, labels)
+        none = self.shape_priors.new_zeros(0, 4)
+        labels = torch.cat([none[:, 0].long(), *(boxes.labels for boxes in inputs.boxes)])
+        boxes = torch.cat([none, *corners])
+        predicted = self.predict(inputs.features, boxes, outer, labels)
         masks = torch.split(predicted.fine.sigmoid(), [len(boxes) for boxes in inputs.boxes])
         found = []
-        for boxes, own, where in zip(inputs.boxes, masks, outer, strict=True):
-            field = BoxMasks(own[:, None], where, boxes.size, LEGACY_PASTE)
-            found.append(boxes.with_field("mask", field))
+        for given, own, where in zip(inputs.boxes, masks, outer, strict=True):
+            field = BoxMasks(own[:, None], where, given.size, LEGACY_PASTE)
+            found.append(given.with_field("mask", field))
         return RoiOutput(found, {})
 
     def predict(
@@ -115,7 +117,7 @@ class ShapeMaskROIHead(nn.Module):
         """
         crops = crop_features(features, outer, self.strides)
         reduced = at_least_float32(self.reduce(crops.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
-        where = torch.cat(list(outer))
+        where = torch.cat([boxes[:0], *outer])
         outputs = torch.zeros_like(labels) if self.settings.class_agnostic else labels
         priors = self._mixed_priors(reduced, boxes, where, labels, outputs)
         coarse = at_least_float32(self.coarse(reduced, priors, outputs))

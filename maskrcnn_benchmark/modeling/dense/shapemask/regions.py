@@ -60,7 +60,9 @@ def crop_features(
         outer: for each image (Ri, 4) xyxy px of the canvas.
         strides: px per cell of the maps.
     """
-    parts, order, start = [], [], 0
+    # Without any image or box there are none, of as many channels.
+    parts = [features[0].new_zeros((0, features[0].shape[1], SIDE, SIDE)).float()]
+    order, start = [torch.zeros(0, dtype=torch.int64, device=features[0].device)], 0
     for image, boxes in enumerate(outer):
         levels = levels_of(boxes, strides)
         for level, (feature, stride) in enumerate(zip(features, strides, strict=True)):

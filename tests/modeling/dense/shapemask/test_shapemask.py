@@ -95,6 +95,11 @@ def test_nothing_found_and_photos_of_a_batch_do_not_matter_to_one_another():
         assert found.predicted_masks.encode() == []
 
 
+@torch.no_grad()
+def test_no_images():
+    assert build_detection_model(load()).eval()(torch.zeros(0, 3, 256, 256)) == []
+
+
 def test_boxes_alone_need_no_outlines():
     cfg = load(MODEL__MASK_ON=False)
     spec = ArchitectureSpec.from_config(cfg)
