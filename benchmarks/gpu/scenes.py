@@ -8,6 +8,7 @@ from torch import nn
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import Batch
 from maskrcnn_benchmark.engine.forward import build_model
+from maskrcnn_benchmark.engine.modes.rewrite import input_std
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
@@ -52,11 +53,18 @@ def make_images(scene: Scene, device: torch.device) -> ImageList:
 
 
 def make_model(cfg: CfgNode, images: ImageList, device: torch.device) -> nn.Module:
-    """A model with random weights whose norms fit its maps, in training mode."""
+    """A model with random weights whose norms fit its maps, in training mode.
+
+    They fit those of the first image and of noise, which inference modes try models out on: where
+    they fit one alone, maps of the other grow without bounds in deep models.
+    """
     torch.manual_seed(0)
     model = build_model(cfg, device)
+    first = images.tensors[:1]
+    generator = torch.Generator().manual_seed(1)
+    noise = input_std(model) * torch.randn(first.shape, generator=generator).to(first)
     with torch.no_grad(), fitting_norms(model):
-        model.rpn.head(model.backbone(images.tensors[:1]))
+        model.rpn.head(model.backbone(torch.cat([first, noise])))
     return model
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from benchmarks.gpu.scenes import make_model
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.engine.forward import build_model
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.timing.contenders import CPU, Inputs, Photos
@@ -58,5 +59,8 @@ def make_subject(
     options += ["MODEL.RETINANET.NUM_MASKS_TEST", detections]
     cfg = load_settings(config, options)
     images = Inputs.from_config(cfg, "pil")(read_image(path) for path in paths[:1])
-    cfg.merge_from_list([*make_threshold(cfg, make_model(cfg, images, CPU), images)])
-    return cfg, make_model(cfg, images, CPU).eval()
+    fitted = make_model(cfg, images, CPU)
+    cfg.merge_from_list([*make_threshold(cfg, fitted, images)])
+    model = build_model(cfg, CPU)
+    model.load_state_dict(fitted.state_dict())
+    return cfg, model.eval()
