@@ -107,3 +107,34 @@ def test_p7_may_come_from_p6_itself():
     block = LastLevelP6P7(c5_channels=3, out_channels=2, use_c5=False, relu=False)
     p6, p7 = block(torch.randn(1, 3, 8, 8), torch.randn(1, 2, 8, 8))
     torch.testing.assert_close(p7, block.p7(p6))
+
+
+def test_padding_at_the_end_moves_windows_to_the_first_cells():
+    p5 = torch.arange(16.0).view(1, 1, 4, 4)
+    block = LastLevelP6P7(c5_channels=1, out_channels=1, use_c5=False, pads_at_the_end=True)
+    for conv in (block.p6, block.p7):
+        torch.nn.init.zeros_(conv.weight)
+        conv.weight.data[..., 0, 0] = 1
+    p6, p7 = block(p5, p5)
+    # The first cells of the windows at 0 and 2.
+    assert p6[0, 0].tolist() == [[0, 2], [8, 10]]
+    assert p7[0, 0].tolist() == [[0]]
+
+
+def test_maps_are_normalised_in_the_end_and_coarser_ones_are_made_before():
+    class Doubling(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    fpn = FPN(
+        in_channels_list=(0, 2, 2),
+        out_channels=2,
+        conv_block=identity_conv,
+        top_blocks=LastLevelMaxPool(),
+        norms=lambda _: Doubling(),
+    )
+    maps = [torch.zeros(1, 9, 8, 8), torch.randn(1, 2, 4, 4), torch.randn(1, 2, 2, 2)]
+    plain = make_fpn(top_blocks=LastLevelMaxPool())(maps)
+    for found, expected in zip(fpn(maps), plain, strict=True):
+        assert torch.equal(found, 2 * expected)
+    assert len(fpn.norms) == 3

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -6,6 +8,7 @@ from maskrcnn_benchmark.config import ConfigError, get_default_config
 from maskrcnn_benchmark.layers import DFConv2d, FrozenBatchNorm2d, ModulatedDeformConvPack
 from maskrcnn_benchmark.modeling.backbone.deformable import DeformableSettings
 from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetHead, ResNetSettings
+from maskrcnn_benchmark.modeling.make_layers import BatchNormSettings
 
 PARAMETERS = ("weight", "bias")
 
@@ -241,3 +244,33 @@ def test_norms_are_trained_if_there_are_images_enough():
         before = norm.running_mean.clone()
         norm(torch.randn(2, 64, 3, 3) + 1)
         assert torch.equal(norm.running_mean, before) == (num_images == 5)
+
+
+def test_norms_of_frozen_parts_may_learn():
+    settings = ResNetSettings(
+        blocks_per_stage=(1, 1), stem_channels=4, res2_channels=8, width_per_group=4, freeze_at=2
+    )
+    norm = BatchNormSettings()
+    frozen, learning = (
+        ResNet(settings=each, stem_norm=norm, block_norm=norm)
+        for each in (settings, replace(settings, trains_frozen_norms=True))
+    )
+    assert not any(p.requires_grad for p in frozen.layer1.parameters())
+    for part in (learning.stem, learning.layer1):
+        for module in part.modules():
+            is_norm = isinstance(module, torch.nn.BatchNorm2d)
+            for parameter in module.parameters(recurse=False):
+                assert parameter.requires_grad == is_norm
+    assert all(p.requires_grad for p in learning.layer2.parameters())
+
+
+def test_the_stem_may_pad_at_the_end():
+    settings = ResNetSettings(blocks_per_stage=(1,), stem_channels=2, res2_channels=8)
+    stem = ResNet(settings=replace(settings, pads_stem_at_the_end=True)).stem
+    images = torch.randn(1, 3, 16, 16)
+    before = torch.relu(stem.bn1(stem.conv1(images)))
+    expected = before.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(4, 5))
+    assert stem(images).shape == expected.shape
+    # Windows of three cells hold those of two that start with them.
+    assert (stem(images) >= expected).all()
+    assert torch.equal(stem(images)[..., -1, -1], expected[..., -1, -1])
