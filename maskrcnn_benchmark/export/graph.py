@@ -6,7 +6,7 @@ A value of a graph under construction knows its element type, so that Python's n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -281,6 +281,8 @@ class Graph:
             name: of the graph.
             metadata: texts that stand in the file.
         """
+        used = _names_used(self._nodes)
+        self._initializers = [each for each in self._initializers if each.name in used]
         model = helper.make_model(
             self._proto(name),
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -289,3 +291,13 @@ class Graph:
         )
         helper.set_model_props(model, metadata)
         return model
+
+
+def _names_used(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """What some nodes take, and those of the graphs inside them."""
+    names: set[str] = set()
+    for node in nodes:
+        names.update(node.input)
+        for attribute in node.attribute:
+            names |= _names_used(attribute.g.node)
+    return names
