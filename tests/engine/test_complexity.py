@@ -70,8 +70,8 @@ def test_a_head_that_returns_parameters_by_hand():
     cfg.merge_from_file("configs/quickstart/tensormask_M_v2_FPN_quickstart.yaml")
     found = {part.name: part for part in build_complexity(cfg, (64, 96)).parts}
     cells = sum(-(-64 // stride) * -(-96 // stride) for stride in (4, 8, 16, 32, 64, 128))
-    towers = 64 * 64 * 2 + 64 * 48 * 2 + 48 * 48 * 2
-    outputs = 64 * 2 * 80 + 48 * 2 * 4
-    fusion = 6 * 16 * 24 * 48 * 48 * 9
+    towers = 96 * 96 * 2 + 96 * 64 * 2 + 64 * 64 * 2
+    outputs = 96 * 2 * 80 + 64 * 2 * 4
+    fusion = 6 * 16 * 24 * 64 * 64 * 9
     expected = 9 * (towers + outputs) * cells + fusion
     assert expected <= found["rpn"].multiply_adds < 1.01 * expected

@@ -80,6 +80,7 @@ def test_every_family_names_a_setting():
     "config",
     [
         "quickstart/centermask_lite_M_v2_FPN_quickstart",
+        "quickstart/tensormask_M_v2_FPN_quickstart",
         "quickstart/yolact_M_v2_FPN_quickstart",
         "quickstart/shapemask_M_v2_FPN_quickstart",
         pytest.param("retinanet/retinanet_R-50-FPN_1x", marks=pytest.mark.slow),
