@@ -26,7 +26,7 @@ from benchmarks.workloads import (
 from maskrcnn_benchmark.config import CfgNode, ConfigError
 from maskrcnn_benchmark.data.collate_batch import Batch
 from maskrcnn_benchmark.engine.forward import ModelRunner, make_training_runner
-from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
+from maskrcnn_benchmark.engine.modes.compiled import modes_without_compiling
 from maskrcnn_benchmark.engine.trainer import Trainer
 from maskrcnn_benchmark.layers import ops_status
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
@@ -138,7 +138,7 @@ def measure_modes(device: torch.device, sizes: Sizes, notes: Notebook) -> None:
         images = make_images(scene, device)
         cfg.merge_from_list([*make_threshold(cfg, make_model(cfg, images, device), images)])
         plain: Detected | None = None
-        for mode in sorted(INFERENCE_MODES, key=lambda name: (name != "plain", name)):
+        for mode in modes_without_compiling():
             work = f"{title(scene)}, mode {mode}"
             cfg.TEST.INFERENCE_MODE = mode
             try:

@@ -19,6 +19,7 @@ from benchmarks.inference import measure, zoo
 from benchmarks.inference.contenders import SUBJECTS
 from benchmarks.inference.report import page
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES
+from maskrcnn_benchmark.engine.modes.compiled import modes_without_compiling
 from maskrcnn_benchmark.timing.machine import circumstances, load, set_threads
 from maskrcnn_benchmark.utils.files import write_json
 
@@ -31,10 +32,10 @@ PARTS = ("whole", "dense", "memory")
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    modes = sorted(INFERENCE_MODES, key=lambda name: (name != "plain", name != "fast", name))
+    modes, known = modes_without_compiling(), ", ".join(INFERENCE_MODES)
     parser.add_argument("--models", nargs="*", default=list(SUBJECTS), choices=SUBJECTS)
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
-    parser.add_argument("--modes", nargs="*", default=modes, help=f"of: {', '.join(modes)}")
+    parser.add_argument("--modes", nargs="*", default=modes, help=f"of: {known}")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each (default: 9)")
     parser.add_argument("--threads", type=int, nargs="*", default=[2], help="default: 2")
     parser.add_argument("--batch", type=int, nargs="*", default=[1], help="photos at once")
@@ -46,7 +47,7 @@ def _parse() -> argparse.Namespace:
     options = parser.parse_args()
     unknown = sorted(set(options.modes) - set(INFERENCE_MODES))
     if unknown:
-        parser.error(f"--modes: unknown {', '.join(unknown)}; known: {', '.join(modes)}")
+        parser.error(f"--modes: unknown {', '.join(unknown)}; known: {known}")
     return options
 
 
