@@ -43,7 +43,8 @@ def jittered_boxes(boxes: Tensor, noise: Tensor, canvas_hw: tuple[int, int]) -> 
 
 def levels_of(outer: Tensor, strides: Sequence[int]) -> Tensor:
     """(R,) index of the map that each outer box (R, 4) is read from."""
-    sides = (outer[:, 2:] - outer[:, :2]).prod(dim=1).sqrt()
+    # Boxes decoded to less than a px have a corner on the wrong side: less than no area.
+    sides = (outer[:, 2:] - outer[:, :2]).prod(dim=1).clamp(min=0).sqrt()
     first = round(math.log2(strides[0] / _CANONICAL_STRIDE))
     # Of an area of 0 the logarithm is minus infinity, which is clamped, too.
     octaves = ((sides / _CANONICAL_SIDE).log() / math.log(2)).floor() - first

@@ -27,6 +27,13 @@ def test_cells_lie_at_whole_numbers_and_bins_are_read_in_their_middles():
     torch.testing.assert_close(crop[0, 1], (4 + steps * 4)[:, None].expand(32, 32))
 
 
+def test_boxes_with_less_than_no_area_are_read_from_the_finest_map():
+    """Decoding counts an inclusive pixel: a box of less than one has its corners the wrong way."""
+    boxes = torch.tensor([[91.5, 28.0, 91.0, 37.0], [5.0, 5.0, 4.5, 4.5], [0.0, 0.0, 300.0, 300.0]])
+    assert levels_of(boxes, STRIDES).tolist()[0] == 0
+    assert crop_features(ramps(), [boxes], STRIDES).shape == (3, 2, 32, 32)
+
+
 def test_boxes_of_no_width_are_read_where_they_are():
     crop = crop_features(ramps(), [torch.tensor([[20.0, 0, 20, 255]])], STRIDES)
     torch.testing.assert_close(crop[0, 0], torch.full((32, 32), 2.5))
