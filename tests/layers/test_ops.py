@@ -144,6 +144,8 @@ def test_without_the_library_one_warning_and_the_same_operators(tmp_path):
     ignore = shutil.ignore_patterns("*.so", "__pycache__")
     for part in ("layers", "structures"):
         shutil.copytree(source / part, tmp_path / source.name / part, ignore=ignore)
+    # They paste masks as the runtime does.
+    shutil.copytree(ROOT / "centermask_runtime", tmp_path / "centermask_runtime", ignore=ignore)
     (tmp_path / source.name / "__init__.py").touch()
     code = (
         "import torch, maskrcnn_benchmark.layers as layers\n"
