@@ -222,7 +222,7 @@ def _with_number(entry: object, section: str, texts: _TextIds) -> object:
     """The entry with a number in place of an id of an image that is a text."""
     key = _TEXT_IDS.get(section)
     text = entry.get(key) if key and isinstance(entry, dict) else None
-    if not isinstance(entry, dict) or not isinstance(text, str) or not text or _is_whole(text):
+    if not isinstance(entry, dict) or not isinstance(text, str) or not text or is_whole(text):
         return entry
     return {**entry, key: texts.number(text)}
 
@@ -250,10 +250,11 @@ def _row(entry: object, section: str, kind: type[Row], source: str, position: in
 def _with_integers(entry: Entry) -> Entry:
     """The entry with 1 in place of 1.0, as pandas and MATLAB write whole numbers, and of "1"."""
     found = {key: entry[key] for key in _WHOLE_NUMBERS if type(entry.get(key)) in (float, str)}
-    return {**entry, **{key: int(value) for key, value in found.items() if _is_whole(value)}}
+    return {**entry, **{key: int(value) for key, value in found.items() if is_whole(value)}}
 
 
-def _is_whole(value: float | str) -> bool:
+def is_whole(value: float | str) -> bool:
+    """Whether a number is whole, also if it is written as a text; it is read as one then."""
     if isinstance(value, str):
         return _WHOLE_TEXT.fullmatch(value) is not None
     return value.is_integer()

@@ -1,9 +1,10 @@
 """Ids that do not fit each other, in content of COCO's structure as a reader gives it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from maskrcnn_benchmark.data.datasets.content import is_whole
 from maskrcnn_benchmark.data.inspection.findings import ERROR, MENDED, Finding, Place
 
 _Entry = Mapping[str, Any]
@@ -37,9 +38,12 @@ def mend_ids(content: Mapping[str, Any]) -> Mended:
     places = [_annotation_place(entry) for entry in _first_of_each(annotations)[1]]
     if places:
         annotations = [{**entry, "id": i} for i, entry in enumerate(annotations, start=1)]
-    category_ids = [entry["id"] for entry in kept_categories]
-    stray = [entry for entry in annotations if entry.get("category_id") not in set(category_ids)]
-    lost = [one for one in annotations if one.get("image_id") not in {e["id"] for e in kept_images}]
+    classes = {_as_read(entry["id"]) for entry in kept_categories}
+    photos = {_as_read(entry["id"]) for entry in kept_images}
+    used_classes = [_as_read(entry.get("category_id")) for entry in annotations]
+    used_photos = [_as_read(entry.get("image_id")) for entry in annotations]
+    stray = _of_unknown(annotations, used_classes, classes)
+    lost = _of_unknown(annotations, used_photos, photos)
     dropped = {id(entry) for entry in (*stray, *lost)}
     kept = [entry for entry in annotations if id(entry) not in dropped]
     findings = [
@@ -54,15 +58,13 @@ def mend_ids(content: Mapping[str, Any]) -> Mended:
             ERROR,
             "annotations of classes that are not in the list",
             tuple(map(_annotation_place, stray)),
-            _shift_advice([entry.get("category_id") for entry in annotations], category_ids),
+            _shift_advice(used_classes, classes),
         ),
         Finding(
             ERROR,
             "annotations of photos that are not in the list",
             tuple(map(_annotation_place, lost)),
-            _shift_advice(
-                [entry.get("image_id") for entry in annotations], [e["id"] for e in kept_images]
-            ),
+            _shift_advice(used_photos, photos),
         ),
     ]
     mended = {"images": kept_images, "categories": kept_categories, "annotations": kept}
@@ -83,9 +85,23 @@ def _first_of_each(entries: Sequence[_Entry]) -> tuple[list[_Entry], list[_Entry
     first: list[_Entry] = []
     others: list[_Entry] = []
     for entry in entries:
-        (others if seen[entry["id"]] else first).append(entry)
-        seen[entry["id"]] += 1
+        number = _as_read(entry["id"])
+        (others if seen[number] else first).append(entry)
+        seen[number] += 1
     return first, others
+
+
+def _as_read(value: Any) -> Any:  # noqa: ANN401 - whatever a file has for an id
+    """An id as data sets read it: 1.0 and "1" are 1; what cannot be an id, as a text."""
+    if isinstance(value, (float, str)) and is_whole(value):
+        return int(value)
+    return value if isinstance(value, Hashable) else repr(value)
+
+
+def _of_unknown(
+    annotations: Sequence[_Entry], used: Sequence[Any], known: Set[Any]
+) -> list[_Entry]:
+    return [one for one, number in zip(annotations, used, strict=True) if number not in known]
 
 
 def _photo_place(entry: _Entry) -> Place:
@@ -97,10 +113,10 @@ def _annotation_place(entry: _Entry) -> Place:
     return Place(f"annotation {entry['id']} of {numbers}")
 
 
-def _shift_advice(used: Sequence[Any], known: Sequence[Any]) -> str:
+def _shift_advice(used: Sequence[Any], known: Set[Any]) -> str:
     """A hint, if all would fit with one more or one less."""
     numbers = {value for value in used if isinstance(value, (int, float))}
     for step in (1, -1):
-        if numbers and {value + step for value in numbers} <= set(known):
+        if numbers and {value + step for value in numbers} <= known:
             return f"all would fit with {step:+d}: are they counted from another number?"
     return ""

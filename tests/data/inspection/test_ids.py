@@ -19,6 +19,27 @@ def test_sound_ids_stay():
     assert (mended.content, mended.findings) == (data, [])
 
 
+@pytest.mark.parametrize("of_photos", [int, float, str])
+@pytest.mark.parametrize("of_annotations", [int, float, str])
+def test_ids_are_compared_as_they_are_read(of_photos, of_annotations):
+    """Exports write 1, 1.0 or "1", and not always the same in all places."""
+    data = content()
+    for entry in data["images"] + data["categories"]:
+        entry["id"] = of_photos(entry["id"])
+    for entry in data["annotations"]:
+        for key in ("image_id", "category_id"):
+            entry[key] = of_annotations(entry[key])
+    number = len(data["annotations"])
+    mended = mend_ids(data)
+    assert mended.findings == []
+    assert len(checked_content(mended.content, "memory").annotations.ids) == number > 0
+
+
+def test_what_cannot_be_an_id_is_of_no_photo():
+    (finding,) = mend_ids(content(annotations=[annotation(1, [1])])).findings
+    assert finding.what == "annotations of photos that are not in the list"
+
+
 def test_everything_at_once():
     data = content(
         [image(1), image(2), image(1, file_name="again.png")],
