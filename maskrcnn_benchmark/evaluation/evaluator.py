@@ -106,8 +106,10 @@ class Evaluator(ABC, Generic[T]):
         if not is_main_process():
             return None
         if self.output_folder is not None:
+            # Data sets written for the original have no such thing.
+            texts = getattr(self.dataset, "image_texts", {})
             with atomic_write(self.output_folder / "predictions.pth") as file:
-                torch.save(gathered, file)
+                torch.save({texts.get(key, key): kept for key, kept in gathered.items()}, file)
         started = time.perf_counter()
         result = self.score(gathered)
         seconds = time.perf_counter() - started

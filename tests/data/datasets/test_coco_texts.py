@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from maskrcnn_benchmark.cli import main
@@ -35,6 +36,7 @@ def test_results_have_the_texts(files, tmp_path):
     results = json.loads((tmp_path / "bbox.json").read_text())
     boxes = {result["image_id"]: result["bbox"] for result in results}
     assert boxes == {IDS[0]: [1, 1, 4, 4], IDS[1]: [2, 1, 4, 4]}
+    assert set(torch.load(tmp_path / "predictions.pth")) == set(IDS)
 
 
 def test_messages_have_the_texts(files):
