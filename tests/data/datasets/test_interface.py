@@ -47,6 +47,14 @@ def test_what_an_old_data_set_lacks_is_filled_in():
     assert pickle.loads(pickle.dumps(dataset)).image_ids == [40, 41]
 
 
+def test_photos_without_targets_have_none():
+    class Photos(OldDataset):
+        def __getitem__(self, index):
+            return Image.new("RGB", (10, 8)), None, index
+
+    assert as_detection_dataset(Photos(), "mine", {1: "class 1"})[0][1:] == (None, 40)
+
+
 def test_what_it_has_is_kept():
     class Named(OldDataset):
         name = "named"
