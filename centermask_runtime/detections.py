@@ -6,7 +6,7 @@ Shapes: K objects, M side of a mask, P points of an object; H, W height and widt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -62,6 +62,36 @@ class DetectedObject:
         return mask
 
 
+def iterate_objects(
+    *,
+    labels: Sequence[int],
+    scores: Sequence[float],
+    boxes: Sequence[Sequence[float]],
+    parts: Iterable[PastedMask | None],
+    size: SizeWH,
+    class_names: Mapping[int, str],
+    class_ids: Mapping[int, int],
+) -> Iterator[DetectedObject]:
+    """Every object in turn; the arguments are those of ``Detections``, and its ``parts()``."""
+    for label, score, (x1, y1, x2, y2), part in zip(labels, scores, boxes, parts, strict=True):
+        yield DetectedObject(
+            name=class_names.get(label, str(label)),
+            label=label,
+            category_id=class_ids.get(label, label),
+            score=score,
+            box=(x1, y1, x2, y2),
+            size=size,
+            part=part,
+        )
+
+
+def describe_objects(names: Iterable[str], size: SizeWH) -> str:
+    """How many objects of which class there are on a photo, for ``repr``."""
+    told = ", ".join(f"{count} {name}" for name, count in Counter(names).items())
+    width, height = size
+    return f"Detections({told or 'nothing'} on {width} x {height} px)"
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detections:
     """What was found on a photo: arrays with one entry an object; iterating gives every object.
@@ -97,22 +127,18 @@ class Detections:
         return len(self.boxes)
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{count} {name}" for name, count in Counter(self.names).items())
-        width, height = self.size
-        return f"Detections({told or 'nothing'} on {width} x {height} px)"
+        return describe_objects(self.names, self.size)
 
     def __iter__(self) -> Iterator[DetectedObject]:
-        entries = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
-        for (label, score, (x1, y1, x2, y2)), part in zip(entries, self.parts(), strict=True):
-            yield DetectedObject(
-                name=self.class_names.get(label, str(label)),
-                label=label,
-                category_id=self.class_ids.get(label, label),
-                score=score,
-                box=(x1, y1, x2, y2),
-                size=self.size,
-                part=part,
-            )
+        return iterate_objects(
+            labels=self.labels.tolist(),
+            scores=self.scores.tolist(),
+            boxes=self.boxes.tolist(),
+            parts=self.parts(),
+            size=self.size,
+            class_names=self.class_names,
+            class_ids=self.class_ids,
+        )
 
     @property
     def names(self) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, Protocol, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
@@ -78,13 +79,25 @@ def write_text(
         pen.bitmap((round(origin[0]), round(origin[1])), mask, fill=colour)
 
 
-def first_font_with(text: str, files: Iterable[str], open_font: OpenFont) -> str | None:
-    """The first of the files whose font has all characters of ``text``.
+def find_font_file(
+    text: str, named: str | None, others: Callable[[], Iterable[str]], open_font: OpenFont
+) -> str | None:
+    """The file of a font that has all characters of ``text``; None, and a warning, if none has.
 
-    None, and a warning, if none has; files that are no fonts are passed over.
+    Args:
+        text: one line.
+        named: a font file that is tried first.
+        others: gives those that are tried last, of which some may be absent or no fonts.
+        open_font: opens them.
+
+    Raises:
+        ConfigError: the named file is no font.
     """
+    if named is not None:
+        open_font(_PROBE_SIZE, named)
     characters = {one for one in text if not one.isspace()}
-    for file in files:
+    last = () if text.isascii() else others()
+    for file in chain([OWN_FONT] if named is None else [named, OWN_FONT], last):
         try:
             font = open_font(_PROBE_SIZE, file)
         except ConfigError:
@@ -101,26 +114,8 @@ def first_font_with(text: str, files: Iterable[str], open_font: OpenFont) -> str
 
 @lru_cache(maxsize=4096)
 def font_file_for(text: str, named: str | None = None) -> str | None:
-    """The file of a font that has all characters of ``text``; None, and a warning, if none has.
-
-    Args:
-        text: one line.
-        named: a font file that is tried first.
-
-    Raises:
-        ConfigError: the named file is no font.
-    """
-    if named is not None:
-        load_font(_PROBE_SIZE, named)
-    return first_font_with(text, _candidates(text, named), load_font)
-
-
-def _candidates(text: str, named: str | None) -> Iterator[str]:
-    if named is not None:
-        yield named
-    yield OWN_FONT
-    if not text.isascii():
-        yield from _USUAL_FILES
+    """As ``find_font_file``, of the fonts that systems mostly have."""
+    return find_font_file(text, named, lambda: _USUAL_FILES, load_font)
 
 
 def _has(font: Font, characters: Iterable[str]) -> bool:

@@ -6,7 +6,6 @@ Shapes: K objects; H, W height and width of the photo.
 from __future__ import annotations
 
 import importlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from centermask_runtime.detections import BoolArray
+from centermask_runtime.detections import BoolArray, describe_objects, iterate_objects
 from centermask_runtime.detections import DetectedObject as DetectedObject
 from centermask_runtime.masks import RLE
 from maskrcnn_benchmark.config.errors import MissingPackageError
@@ -63,23 +62,18 @@ class Detections(BoxList):
         return Detections(boxes, self.class_names, self.class_ids)
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{count} {name}" for name, count in Counter(self.names).items())
-        width, height = self.size
-        return f"Detections({told or 'nothing'} on {width} x {height} px)"
+        return describe_objects(self.names, self.size)
 
     def __iter__(self) -> Iterator[DetectedObject]:
-        parts = self.predicted_masks.crops() if self.has_field("mask") else [None] * len(self)
-        entries = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
-        for (label, score, (x1, y1, x2, y2)), part in zip(entries, parts, strict=True):
-            yield DetectedObject(
-                name=self.class_names.get(label, str(label)),
-                label=label,
-                category_id=self.class_ids.get(label, label),
-                score=score,
-                box=(x1, y1, x2, y2),
-                size=self.size,
-                part=part,
-            )
+        return iterate_objects(
+            labels=self.labels.tolist(),
+            scores=self.scores.tolist(),
+            boxes=self.boxes.tolist(),
+            parts=self.predicted_masks.crops() if self.has_masks else [None] * len(self),
+            size=self.size,
+            class_names=self.class_names,
+            class_ids=self.class_ids,
+        )
 
     @property
     def names(self) -> list[str]:

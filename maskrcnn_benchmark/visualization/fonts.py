@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from centermask_runtime import fonts
-from centermask_runtime.fonts import OWN_FONT, Font, first_font_with
+from centermask_runtime.fonts import OWN_FONT, Font, find_font_file
 
 OPENCV_FONT: Final = "OpenCV's own font"
 """Stands for the font in OpenCV 5, which has Chinese, Japanese and Korean; OpenCV 4 has none."""
@@ -75,28 +75,14 @@ def load_font(size: float, file: str = OWN_FONT) -> Font:
 
 @lru_cache(maxsize=4096)
 def font_file_for(text: str, named: str | None = None) -> str | None:
-    """The file of a font that has all characters of ``text``; None, and a warning, if none has.
-
-    Args:
-        text: one line.
-        named: a font file that is tried first.
-
-    Raises:
-        ConfigError: the named file is no font.
-    """
-    if named is not None:
-        load_font(1.0, named)
-    return first_font_with(text, _candidates(text, named), load_font)
+    """As ``find_font_file``, of all fonts that are installed."""
+    return find_font_file(text, named, _others, load_font)
 
 
-def _candidates(text: str, named: str | None) -> Iterator[str]:
-    if named is not None:
-        yield named
-    yield OWN_FONT
-    if not text.isascii():
-        yield from _installed_fonts()
-        if hasattr(cv2, "FontFace"):
-            yield OPENCV_FONT
+def _others() -> Iterator[str]:
+    yield from _installed_fonts()
+    if hasattr(cv2, "FontFace"):
+        yield OPENCV_FONT
 
 
 @lru_cache(maxsize=1)
