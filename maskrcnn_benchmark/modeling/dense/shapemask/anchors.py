@@ -92,13 +92,3 @@ def clip_boxes(boxes: Tensor, canvas_hw: tuple[int, int]) -> Tensor:
     height, width = canvas_hw
     last = boxes.new_tensor([width, height, width, height]) - _INCLUSIVE
     return boxes.clamp(min=0).minimum(last)
-
-
-def pairwise_iou(one: Tensor, other: Tensor) -> Tensor:
-    """(K, L) IoUs of boxes (K, 4) with (L, 4) xyxy; 0 for two without area."""
-    first = torch.maximum(one[:, None, :2], other[:, :2])
-    last = torch.minimum(one[:, None, 2:], other[:, 2:])
-    shared = (last - first).clamp(min=0).prod(dim=-1)
-    areas, other_areas = ((each[:, 2:] - each[:, :2]).prod(dim=1) for each in (one, other))
-    union = areas[:, None] + other_areas - shared
-    return torch.where(shared > 0, shared / union, 0.0)

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers import sigmoid_focal_loss
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
-from maskrcnn_benchmark.modeling.dense.shapemask.anchors import encode_boxes, pairwise_iou
+from maskrcnn_benchmark.modeling.dense.overlaps import pairwise_iou
+from maskrcnn_benchmark.modeling.dense.shapemask.anchors import encode_boxes
 from maskrcnn_benchmark.modeling.dense.shapemask.head import ShapeMaskOutputs
 from maskrcnn_benchmark.modeling.dense.shapemask.settings import ShapeMaskSettings
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -43,7 +44,8 @@ def match_anchors(anchors: Tensor, boxes: Tensor, positive_iou: float) -> Positi
     if len(boxes) == 0 or len(anchors) == 0:
         nothing = torch.zeros(0, dtype=torch.int64, device=anchors.device)
         return Positives(nothing, nothing)
-    ious = pairwise_iou(anchors, boxes)
+    # Two without area share nothing.
+    ious = pairwise_iou(anchors, boxes).nan_to_num_(0)
     best, objects = ious.max(dim=1)
     is_positive = best >= positive_iou
     # UPSTREAM(forced-anchors): an object that overlaps nothing takes the first anchor. Of objects

@@ -8,11 +8,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.modeling.dense.yolact.anchors import (
-    anchor_corners,
-    pairwise_intersection,
-    pairwise_iou,
-)
+from maskrcnn_benchmark.modeling.dense.overlaps import pairwise_intersection, pairwise_iou
+from maskrcnn_benchmark.modeling.dense.yolact.anchors import anchor_corners
 
 NEUTRAL: Final = -1
 BACKGROUND: Final = 0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers import ml_nms
-from maskrcnn_benchmark.modeling.dense.yolact.anchors import pairwise_iou
+from maskrcnn_benchmark.modeling.dense.overlaps import pairwise_iou
 
 # Pairs of boxes that are compared at a time.
 _MAX_PAIRS = 2**17

@@ -6,7 +6,6 @@ from maskrcnn_benchmark.modeling.dense.shapemask.anchors import (
     clip_boxes,
     decode_boxes,
     encode_boxes,
-    pairwise_iou,
 )
 from maskrcnn_benchmark.modeling.dense.shapemask.settings import ShapeMaskSettings
 
@@ -42,10 +41,3 @@ def test_decoded_boxes_are_clipped_to_the_canvas_and_growth_is_bounded():
     found = decode_boxes(torch.tensor([[0.0, 0, 1e9, 0]]), anchors, (2000, 64))
     assert found.tolist() == [[0, 0, 15, pytest.approx(8 + 500 - 1)]]
     assert clip_boxes(torch.tensor([[-5.0, 70, 99, 99]]), (64, 32)).tolist() == [[0, 63, 31, 63]]
-
-
-def test_iou_of_boxes_and_of_none():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [5, 5, 5, 5]])
-    found = pairwise_iou(boxes, torch.tensor([[0.0, 0, 10, 5], [5, 5, 5, 5]]))
-    assert found.tolist() == [[0.5, 0], [0, 0]]
-    assert pairwise_iou(boxes, torch.zeros(0, 4)).shape == (2, 0)

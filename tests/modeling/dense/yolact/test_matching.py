@@ -1,6 +1,7 @@
 import torch
 
-from maskrcnn_benchmark.modeling.dense.yolact.anchors import anchor_corners, pairwise_iou
+from maskrcnn_benchmark.modeling.dense.overlaps import pairwise_iou
+from maskrcnn_benchmark.modeling.dense.yolact.anchors import anchor_corners
 from maskrcnn_benchmark.modeling.dense.yolact.matching import BACKGROUND, NEUTRAL, YolactMatcher
 
 MATCHER = YolactMatcher(positive_iou=0.5, negative_iou=0.4, crowd_share=0.7)

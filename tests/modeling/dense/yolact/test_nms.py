@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from maskrcnn_benchmark.modeling.dense.overlaps import pairwise_iou
 from maskrcnn_benchmark.modeling.dense.yolact import nms as rules
-from maskrcnn_benchmark.modeling.dense.yolact.anchors import pairwise_iou
 from maskrcnn_benchmark.modeling.dense.yolact.nms import NMS, NmsSettings
 
 SETTINGS = NmsSettings(score_threshold=0.05, iou_threshold=0.5, top_n=200, limit=100)
