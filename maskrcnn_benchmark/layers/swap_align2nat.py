@@ -92,7 +92,7 @@ def swap_align2nat(x: Tensor, lambda_val: int, pad_val: float = OUTSIDE_LOGIT) -
     v' * S + u' reads v = (v' + 1/2) / factor - 1/2 at the row factor * y + v' + 1/2 - S / 2, u and
     columns alike; what is outside of window or map counts as ``pad_val``, with its weight.
 
-    Differentiable once in ``x``. Under autocast half precision is computed in float32.
+    Differentiable in ``x``. Under autocast half precision is computed in float32.
 
     Args:
         x: (N, V * V, H, W) floating, of float32 or float64.

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from maskrcnn_benchmark.config.convention import GridRules
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.modeling.dense.tensormask.head import enlarged
-from maskrcnn_benchmark.modeling.dense.tensormask.loss import focal_star_loss
+from maskrcnn_benchmark.modeling.dense.tensormask.loss import focal_star_loss, mask_loss
 from maskrcnn_benchmark.modeling.dense.tensormask.matching import WindowMatcher
 from maskrcnn_benchmark.modeling.dense.tensormask.places import locate
 from maskrcnn_benchmark.structures.paste_rules import SUB_PIXEL_PASTE
@@ -97,10 +96,7 @@ def test_focal_star(ops, facts):
 
 def test_mask_loss(ops, facts):
     logits = ops["mask_logits"].requires_grad_()
-    loss = F.binary_cross_entropy_with_logits(
-        logits, ops["mask_targets"], pos_weight=torch.tensor(1.5), reduction="sum"
-    )
-    loss = loss * 2 / logits[0].numel()
+    loss = 2 * mask_loss(logits, ops["mask_targets"], 1.5)
     assert loss.item() == pytest.approx(facts["mask_loss"]["sum"], rel=1e-6)
     loss.backward()
     torch.testing.assert_close(logits.grad, ops["mask_grad"], rtol=1e-5, atol=1e-7)

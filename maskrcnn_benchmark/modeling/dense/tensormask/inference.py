@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers import scores_above
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
-from maskrcnn_benchmark.modeling.dense.levels import flatten_level
+from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.modeling.dense.tensormask.head import TensorMaskOutputs
 from maskrcnn_benchmark.modeling.dense.tensormask.places import cells_hw, locate
 from maskrcnn_benchmark.modeling.dense.tensormask.windows import WindowReader
@@ -100,9 +100,7 @@ class TensorMaskSelection:
         limits, size = self.limits, (image_hw[1], image_hw[0])
         windows, labels, scores = self._candidates(outputs, image)
         anchors = torch.cat(list(points))[windows]
-        codes = torch.cat(
-            [flatten_level(level[image : image + 1], 4) for level in outputs.deltas], 1
-        )
+        codes = flatten_levels([level[image : image + 1] for level in outputs.deltas], 4)
         boxes = self.coder.decode(codes[0, windows], anchors)
         found = BoxList(boxes, size, pixel_offset=0)
         found.add_field("labels", labels)

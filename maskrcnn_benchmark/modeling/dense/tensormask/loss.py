@@ -152,15 +152,26 @@ class TensorMaskLoss:
         # Layers and levels without a positive, too, have a gradient.
         unused = (*outputs.mask_maps, *outputs.filters, *outputs.biases)
         sums = [each.sum() * 0 for each in unused]
-        weight = outputs.filters[0].new_tensor(self.settings.positive_weight)
         for inds, logits in self.reader.read(outputs, positives.images, positives.places):
             part = positives.chosen(inds)
             expected = mask_targets(part, targets, logits.shape[-1]).to(logits)
-            entropy = F.binary_cross_entropy_with_logits(
-                logits, expected, pos_weight=weight, reduction="sum"
-            )
-            sums.append(entropy * (self.settings.mask_weight / logits[0].numel()))
-        return torch.stack(sums).sum()
+            sums.append(mask_loss(logits, expected, self.settings.positive_weight))
+        return self.settings.mask_weight * torch.stack(sums).sum()
+
+
+def mask_loss(logits: Tensor, expected: Tensor, positive_weight: float) -> Tensor:
+    """Sum over masks (P, S, S) of the mean binary cross-entropy of their pixels.
+
+    Args:
+        logits: of the masks.
+        expected: their truth, 0 or 1 as floats.
+        positive_weight: of pixels that are 1, beside 1 for the others.
+    """
+    weight = logits.new_tensor(positive_weight)
+    entropy = F.binary_cross_entropy_with_logits(
+        logits, expected, pos_weight=weight, reduction="sum"
+    )
+    return entropy / logits[0].numel()
 
 
 def mask_targets(positives: Positives, targets: Sequence[BoxList], side: int) -> Tensor:
@@ -176,7 +187,7 @@ def mask_targets(positives: Positives, targets: Sequence[BoxList], side: int) ->
     for image in torch.unique(positives.images).tolist():
         (inds,) = (positives.images == image).cpu().nonzero(as_tuple=True)
         masks = targets[image].get_field("masks")[positives.objects.cpu()[inds]]
-        parts.append(crop_and_rasterize_precisely(masks, boxes[inds], side).cpu())
+        parts.append(crop_and_rasterize_precisely(masks, boxes[inds], side))
     return torch.cat(parts).to(positives.anchors.device)
 
 

@@ -1,6 +1,6 @@
 """Masks of single windows, without those of all others.
 
-``swap_align2nat`` of all masks is 145 million numbers of a photo of 800 x 1344 px, of which a
+``swap_align2nat`` of all masks is 144 million numbers of a photo of 800 x 1344 px, of which a
 hundred masks are wanted. Its four axes separate: a cell of an enlarged window is the product of the
 features at one place, averaged over the cells around it, with a filter that is interpolated for
 this cell of the window.

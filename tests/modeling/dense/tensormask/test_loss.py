@@ -2,7 +2,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from maskrcnn_benchmark.layers import swap_align2nat
+from maskrcnn_benchmark.structures.mask_targets import crop_and_rasterize_precisely
 from tests.modeling.dense.tensormask.examples import make_inputs, make_stage, make_target
 
 OBJECTS = [[10.0, 12.0, 30.0, 40.0], [40.0, 33.0, 60.0, 50.0]]
@@ -11,14 +14,17 @@ OBJECTS = [[10.0, 12.0, 30.0, 40.0], [40.0, 33.0, 60.0, 50.0]]
 def test_losses_are_those_of_the_formulas():
     stage = make_stage()
     images, maps = make_inputs()
-    targets = [make_target(OBJECTS), make_target(OBJECTS[:1])]
+    targets = [make_target(OBJECTS), make_target([[0.0, 0.0, 64.0, 64.0]])]
     losses = stage.train()(images, maps, targets).losses
     with torch.no_grad():
         outputs = stage.head(maps)
     positives = stage.loss.find_positives(outputs, stage.anchor_generator(maps), targets)
     assert len(positives.images) > 3
-    expected = restated_losses(outputs, positives)
-    assert set(losses) == {"loss_cls", "loss_box_reg", "loss_mask"}
+    assert len(positives.places.levels.unique()) > 1
+    with torch.no_grad():
+        expected = restated_losses(outputs, positives)
+        expected["loss_mask"] = restated_mask_loss(outputs, positives, targets)
+    assert set(losses) == set(expected)
     for name, value in expected.items():
         assert losses[name].item() == pytest.approx(value, rel=1e-4), name
 
@@ -48,6 +54,24 @@ def restated_losses(outputs, positives):
                 of_boxes += sum(abs(a - b) for a, b in zip(codes, wanted, strict=True))
     count = len(positives.images)
     return {"loss_cls": of_classes / count, "loss_box_reg": of_boxes / count}
+
+
+def restated_mask_loss(outputs, positives, targets):
+    """Mask loss, window by window, of what the dense operator makes of the maps."""
+    total = 0.0
+    places = (each.tolist() for each in positives.places)
+    for n, (image, level, y, x, size) in enumerate(
+        zip(positives.images.tolist(), *places, strict=True)
+    ):
+        maps = outputs.mask_maps[level][image : image + 1]
+        stored = F.conv2d(maps, outputs.filters[size][:, :, None, None], outputs.biases[size])
+        logits = swap_align2nat(stored, 2**level)[0, :, y, x]
+        mask = targets[image].get_field("masks")[[int(positives.objects[n])]]
+        side = (11, 15)[size] * 2**level
+        truth = crop_and_rasterize_precisely(mask, positives.anchors[n][None], side).flatten()
+        costs = torch.where(truth, 1.5 * F.softplus(-logits), F.softplus(logits))
+        total += 2 * float(costs.mean())
+    return total / len(positives.images)
 
 
 def code(box, window):
