@@ -12,12 +12,16 @@ makes its priors by itself.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskrcnn_benchmark.engine.exits import plain_errors
 from maskrcnn_benchmark.engine.settings import load_settings
 from maskrcnn_benchmark.utils.processor import prepare_process
+
+if TYPE_CHECKING:
+    from maskrcnn_benchmark.structures.tight_outlines import Outline
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,9 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = make_training_data(cfg, ContentReader())
     if not dataset.has_masks:
         raise DatasetError(f"{args.data} has boxes but no outlines to make shape priors of")
-    outlines = list(draw_outlines([dataset], most_of_class=args.max_masks, seed=args.seed))
+    counts: Counter[int] = Counter()
+    outlines = draw_outlines([dataset], most_of_class=args.max_masks, seed=args.seed)
     priors = make_priors(
-        outlines,
+        _counted(outlines, counts),
         num_classes=len(dataset.categories) + 1,
         num_priors=args.num_priors,
         class_agnostic=args.class_agnostic,
@@ -80,11 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     with atomic_write(args.output) as file:
         np.save(file, priors.numpy())
-    counts = Counter(outline.label for outline in outlines)
     without = [name for label, name in dataset.categories.items() if not counts[label]]
     shapes = f"{args.num_priors} shapes of each of {len(dataset.categories)} classes"
-    absent = f"; no object of: {', '.join(without)}, whose shapes are zeros" if without else ""
-    sys.stdout.write(f"{args.output}: {shapes}, from {len(outlines)} objects{absent}\n")
+    names = ", ".join(without)
+    zeros = "" if args.class_agnostic else ", whose shapes are zeros"
+    absent = f"; no object of: {names}{zeros}" if without else ""
+    sys.stdout.write(f"{args.output}: {shapes}, from {counts.total()} objects{absent}\n")
+
+
+def _counted(outlines: "Iterable[Outline]", counts: Counter[int]) -> "Iterator[Outline]":
+    for outline in outlines:
+        counts[outline.label] += 1
+        yield outline
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from maskrcnn_benchmark.data.datasets.interface import DetectionDataset
 from maskrcnn_benchmark.structures.tight_outlines import Outline, tight_outlines
 
@@ -28,7 +30,12 @@ def draw_outlines(
     for dataset, index in places:
         if all(counts[label] >= most_of_class for label in labels):
             return
-        for outline in tight_outlines(dataset.get_target(index)):
+        target = dataset.get_target(index)
+        if len(target) == 0:
+            continue
+        # Others would be drawn for nothing.
+        is_wanted = [counts[label] < most_of_class for label in target.labels.tolist()]
+        for outline in tight_outlines(target[torch.tensor(is_wanted)]):
             counts[outline.label] += 1
             if counts[outline.label] <= most_of_class:
                 yield outline

@@ -30,4 +30,6 @@ def tight_outlines(target: BoxList) -> Iterator[Outline]:
         bitmap = own.to_bitmasks()[0]
         rows, columns = (torch.nonzero(bitmap.any(dim=axis)).squeeze(1) for axis in (1, 0))
         if len(rows) > 0:
-            yield Outline(label, bitmap[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+            tight = bitmap[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            # A view would keep the bitmap of the whole photo.
+            yield Outline(label, tight.clone())

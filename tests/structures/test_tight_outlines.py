@@ -16,5 +16,6 @@ def test_outlines_are_cut_to_what_they_cover():
     first, last = tight_outlines(target)
     assert first.label == 2
     assert torch.equal(first.mask, bitmaps[0, 2:4, 3:7])
+    assert first.mask.untyped_storage().nbytes() == first.mask.numel()
     assert (last.label, last.mask.tolist()) == (1, [[True]])
     assert not list(tight_outlines(BoxList(torch.zeros(0, 4), (8, 6))))

@@ -37,6 +37,7 @@ def test_nothing_is_lost(data, tmp_path, capsys):
     assert path.read_bytes() == b"mine"
     TOOL["main"]([data, "--output", str(path), "--overwrite", "--class-agnostic"])
     assert (np.load(path) == 1).all()
+    assert "zeros" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["--num-priors", "0"], ["--max-masks", "0"], ["--output", "p"]])

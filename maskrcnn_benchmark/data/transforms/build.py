@@ -204,6 +204,8 @@ def _make_geometric(cfg: CfgNode, is_train: bool) -> list[Transform]:
         transforms.append(ToImage())
     try:
         return [*transforms, *rule.make_transforms(cfg, is_train)]
+    except ConfigError:
+        raise
     except ValueError as error:
         split = "TRAIN" if is_train else "TEST"
         raise ConfigError(
@@ -235,9 +237,13 @@ def _make_square(cfg: CfgNode, is_train: bool) -> list[Transform]:
 def _make_canvas(cfg: CfgNode, is_train: bool) -> list[Transform]:
     settings = cfg.INPUT
     scales = settings.CANVAS_SCALES_TRAIN if is_train else (1.0, 1.0)
-    if len(scales) != 2:
+    if len(scales) != 2 or not 0 < scales[0] <= scales[1]:
         raise ConfigError(
-            f"INPUT.CANVAS_SCALES_TRAIN: expected (lowest, highest), got {tuple(scales)}"
+            f"INPUT.CANVAS_SCALES_TRAIN: expected (lowest, highest) above 0, got {tuple(scales)}"
+        )
+    if settings.MIN_SIZE_TEST < 1:
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_TEST: expected at least 1 px, got {settings.MIN_SIZE_TEST}"
         )
     return [_make_flip(cfg, is_train), FitToCanvas(settings.MIN_SIZE_TEST, tuple(scales))]
 

@@ -102,9 +102,10 @@ def test_settings_that_make_no_sense_are_refused():
         FitToCanvas(8, (1.2, 0.8))
     cfg = get_default_config()
     cfg.merge_from_list(["INPUT.RESIZE_RULE", "canvas", "INPUT.MIN_SIZE_TEST", 640])
-    cfg.merge_from_list(["INPUT.CANVAS_SCALES_TRAIN", (1.0,)])
-    with pytest.raises(ConfigError, match="CANVAS_SCALES_TRAIN"):
-        build_transforms(cfg, is_train=True)
+    for scales in [(1.0,), (1.2, 0.8), (0.0, 1.0)]:
+        cfg.merge_from_list(["INPUT.CANVAS_SCALES_TRAIN", scales])
+        with pytest.raises(ConfigError, match=r"^INPUT\.CANVAS_SCALES_TRAIN"):
+            build_transforms(cfg, is_train=True)
 
 
 @pytest.mark.parametrize(("side", "divisor"), [(640, 640), (1024, 1024), (400, 512)])

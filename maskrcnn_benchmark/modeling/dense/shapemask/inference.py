@@ -97,7 +97,11 @@ def choose(
     """
     classes, inds = best_of_classes(probs, settings)
     boxes, scores = boxes_of(inds), probs[classes, inds]
-    kept = ml_nms(boxes, scores, classes, settings.nms_threshold, pixel_offset=0)
+    # UPSTREAM(ordered-corners): the authors' suppression, TensorFlow's, puts corners in order that
+    # decoding has swapped, of boxes of less than a px; the boxes themselves stay as they are.
+    first, last = boxes[:, :2], boxes[:, 2:]
+    ordered = torch.cat([first.minimum(last), first.maximum(last)], dim=1)
+    kept = ml_nms(ordered, scores, classes, settings.nms_threshold, pixel_offset=0)
     kept = kept[scores[kept].argsort(descending=True, stable=True)]
     kept = kept[: settings.post_nms_top_n or len(kept)]
     return Chosen(boxes[kept], classes[kept] + 1, scores[kept])

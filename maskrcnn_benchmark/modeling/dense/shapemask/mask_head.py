@@ -15,7 +15,7 @@ from maskrcnn_benchmark.config.coco_ids import COCO_IDS, VOC_COCO_IDS
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.layers import at_least_float32
 from maskrcnn_benchmark.modeling.dense.shapemask.branch import CoarseMask, FineMask, MaskOutputs
-from maskrcnn_benchmark.modeling.dense.shapemask.priors import make_priors, read_priors
+from maskrcnn_benchmark.modeling.dense.shapemask.priors import make_priors, read_priors, small_mask
 from maskrcnn_benchmark.modeling.dense.shapemask.regions import (
     SIDE,
     crop_features,
@@ -142,7 +142,7 @@ class ShapeMaskROIHead(nn.Module):
 
     def _losses(self, inputs: RoiInputs, canvas_hw: tuple[int, int]) -> dict[str, Tensor]:
         samples = [self.sampler(target, canvas_hw) for target in inputs.targets or ()]
-        joined = join_samples(samples)
+        joined = join_samples(samples, inputs.features[0].device)
         outer = [each.outer for each in samples]
         outputs = self.predict(inputs.features, joined.boxes, outer, joined.labels)
         return mask_losses(outputs, joined, self.settings)
@@ -159,7 +159,8 @@ class ShapeMaskROIHead(nn.Module):
         See ``MadeOfOutlines``.
         """
         empty = set(self.unmade_labels)
-        kept = list(outlines)
+        # Small ones: those of a large data set are many.
+        kept = [Outline(label, small_mask(mask)) for label, mask in outlines]
         num_classes, num_priors = self.shape_priors.shape[:2]
 
         def make(class_agnostic: bool) -> Tensor:
@@ -171,13 +172,13 @@ class ShapeMaskROIHead(nn.Module):
                 seed=seed,
             )
 
-        of_all = make(class_agnostic=True)
-        own = of_all if self.settings.class_agnostic else make(class_agnostic=False)
+        own = make(class_agnostic=self.settings.class_agnostic)
         without = {label for label in empty if not bool(own[label].any())}
+        of_all = make(class_agnostic=True) if without else own
         for label in empty:
             self.shape_priors[label] = (of_all if label in without else own)[label]
         if self.settings.class_agnostic:
-            self.shape_priors[0] = of_all[0]
+            self.shape_priors[0] = own[0]
         text = f"{num_priors} shape priors for each of {len(empty)} classes, of {len(kept)} objects"
         if without:
             text += f"; {len(without)} classes without objects got those of all objects"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.config.coco_ids import COCO_IDS
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.modeling.dense.shapemask.regions import SIDE
 from maskrcnn_benchmark.structures.tight_outlines import Outline
@@ -24,7 +25,7 @@ _KEY: Final = "MODEL.DENSE.SETTINGS.PRIORS_FILE"
 
 
 def read_priors(path: str, num_classes: int, num_priors: int) -> Tensor:
-    """(C, K, M, M) of a ``.npy`` file.
+    """(C, K, M, M) of a ``.npy`` file; for the 80 classes of COCO it may have a row for each id.
 
     Raises:
         ConfigError: the file is absent or damaged, has another shape, or values outside [0, 1].
@@ -34,6 +35,9 @@ def read_priors(path: str, num_classes: int, num_priors: int) -> Tensor:
     try:
         array = np.load(path, allow_pickle=False)
         priors = torch.from_numpy(np.asarray(array, dtype=np.float32))
+        if num_classes == len(COCO_IDS) + 1 and len(priors) == COCO_IDS[-1] + 1:
+            # The authors' file has a row for each number.
+            priors = priors[[0, *COCO_IDS]]
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise ConfigError(f"{_KEY}: {path} is no array of numbers ({error})") from error
     expected = (num_classes, num_priors, SIDE, SIDE)
@@ -66,7 +70,7 @@ def make_priors(
     """
     masks: dict[int, list[Tensor]] = defaultdict(list)
     for label, mask in outlines:
-        masks[0 if class_agnostic else label].append(_small(mask))
+        masks[0 if class_agnostic else label].append(small_mask(mask))
     priors = torch.zeros(num_classes, num_priors, SIDE, SIDE)
     for label, own in sorted(masks.items()):
         generator = torch.Generator().manual_seed(seed + label)
@@ -106,8 +110,8 @@ def _spread(points: Tensor, number: int, generator: torch.Generator) -> Tensor:
     return points[chosen]
 
 
-def _small(mask: Tensor) -> Tensor:
-    """(M, M) of a mask (h, w) bool that fills its box."""
+def small_mask(mask: Tensor) -> Tensor:
+    """(M, M) probabilities of a mask (h, w) that fills its box; of one of this size, itself."""
     is_larger = mask.shape[0] > SIDE or mask.shape[1] > SIDE
     # Of pixels that become one the mean is taken.
     method = cv2.INTER_AREA if is_larger else cv2.INTER_LINEAR

@@ -107,9 +107,13 @@ def _read(target: BoxList, outer: Tensor, side: int) -> Tensor:
     return PhotoMasks.of(target.get_field("masks")).read(outer, side).to(outer.dtype)
 
 
-def join_samples(samples: Sequence[MaskSamples]) -> MaskSamples:
-    """Those of all photos (R, ...)."""
-    return MaskSamples(*(torch.cat(parts) for parts in zip(*samples, strict=True)))
+def join_samples(samples: Sequence[MaskSamples], device: torch.device) -> MaskSamples:
+    """Those of all photos (R, ...), of which there may be none; on ``device``."""
+    boxes = torch.zeros(0, 4, device=device)
+    sides = (SIDE, _FINE_SIDE)
+    masks = (boxes.new_zeros(0, side, side) for side in sides)
+    none = MaskSamples(boxes, boxes, boxes[:, 0].long(), boxes[:, 0], *masks)
+    return MaskSamples(*(torch.cat(parts) for parts in zip(none, *samples, strict=True)))
 
 
 def mask_losses(

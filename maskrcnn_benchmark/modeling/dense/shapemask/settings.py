@@ -60,12 +60,19 @@ class ShapeMaskSettings:
 
     def __post_init__(self) -> None:
         names = ("anchor_octaves", "num_priors", "num_sampled", "mask_channels")
-        limits = {name: 1 for name in names} | {"jitter": 0, "outer_scale": 1, "huber_delta": 0}
+        limits = {name: 1 for name in names} | {"jitter": 0, "outer_scale": 1}
         for name, lowest in limits.items():
             if getattr(self, name) < lowest:
                 raise ConfigError(
                     f"MODEL.DENSE.SETTINGS.{name.upper()}: expected at least {lowest}, got "
                     f"{getattr(self, name)}"
+                )
+        for name in ("anchor_size", "anchor_ratios", "huber_delta"):
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if min(numbers, default=0) <= 0:
+                raise ConfigError(
+                    f"MODEL.DENSE.SETTINGS.{name.upper()}: expected more than 0, got {value}"
                 )
         if self.mask_train_class not in _TRAINED:
             raise ConfigError(

@@ -74,3 +74,13 @@ def test_files(tmp_path):
         read_priors(str(path), 3, 2)
     with pytest.raises(ConfigError, match="no such file"):
         read_priors(str(tmp_path / "none.npy"), 3, 2)
+
+
+def test_a_file_with_a_row_for_each_id_of_coco(tmp_path):
+    path = tmp_path / "priors.npy"
+    rows = np.broadcast_to(np.linspace(0, 1, 91)[:, None, None, None], (91, 2, 32, 32))
+    np.save(path, rows.astype(np.float32))
+    found = read_priors(str(path), 81, 2)
+    # The background, then the ids 1 to 11, 13, ..., 90.
+    expected = torch.tensor([0, 1, 11, 13, 90]) / 90
+    torch.testing.assert_close(found[[0, 1, 11, 12, 80], 0, 0, 0], expected)

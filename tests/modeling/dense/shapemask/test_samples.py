@@ -44,8 +44,11 @@ def test_photos_without_objects_count_nothing():
     sampler = MaskSampler(settings=ShapeMaskSettings(num_sampled=3))
     found = sampler(make_target([]), CANVAS)
     assert not any(part.any() for part in found)
-    joined = join_samples([found, sampler(make_target([[1.0, 1, 9, 9]]), CANVAS)])
+    device = torch.device("cpu")
+    joined = join_samples([found, sampler(make_target([[1.0, 1, 9, 9]]), CANVAS)], device)
     assert joined.weights.tolist() == [0, 0, 0, 1, 1, 1]
+    none = join_samples([], device)
+    assert [len(part) for part in none] == [0] * len(found)
 
 
 def test_more_objects_are_drawn_and_their_boxes_jitter():

@@ -1,5 +1,7 @@
 """The whole family, small, by its settings."""
 
+import math
+
 import pytest
 import torch
 
@@ -44,6 +46,32 @@ def make_target(boxes):
     polygons = [[rectangle(*box)] for box in boxes]
     target.add_field("masks", SegmentationMask(polygons, target.size))
     return target
+
+
+def test_a_batch_without_photos_trains_nothing():
+    model = build_detection_model(load())
+    losses = model(torch.zeros(0, 3, 256, 256), [])
+    assert {value.item() for value in losses.values()} == {0}
+    sum(losses.values()).backward()
+
+
+def test_weights_start_as_published():
+    state = build_detection_model(load()).state_dict()
+    bias = -math.log(99)
+    for name, std in (
+        ("rpn.head.cls_logits.weight", 1e-5),
+        ("rpn.head.bbox_pred.weight", 1e-5),
+        ("rpn.head.cls_logits.bias", 0),
+        ("roi_heads.mask.prior_classifier.weight", 0.01),
+        ("roi_heads.mask.coarse.convs.0.weight", 0.01),
+        ("roi_heads.mask.fine.predict.weight", 0.01),
+    ):
+        assert state[name].std() == pytest.approx(std, rel=0.25, abs=1e-12), name
+    assert state["rpn.head.cls_logits.bias"].mean() == pytest.approx(bias)
+    assert state["roi_heads.mask.fine.predict.bias"].mean() == pytest.approx(bias)
+    reduce = state["roi_heads.mask.reduce.weight"]
+    limit = math.sqrt(6 / sum(reduce.shape))
+    assert 0.9 * limit < reduce.abs().max() <= limit
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])
@@ -116,7 +144,16 @@ def test_heads_that_need_another_mask_head_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("JITTER", -1.0), ("MASK_TRAIN_CLASS", "coco"), ("NUM_PRIORS", 0)]
+    ("key", "value"),
+    [
+        ("JITTER", -1.0),
+        ("MASK_TRAIN_CLASS", "coco"),
+        ("NUM_PRIORS", 0),
+        ("HUBER_DELTA", 0.0),
+        ("ANCHOR_SIZE", 0.0),
+        ("ANCHOR_RATIOS", ()),
+        ("ANCHOR_RATIOS", (1.0, 0.0)),
+    ],
 )
 def test_settings_that_make_no_sense_are_told(key, value):
     with pytest.raises(ConfigError, match=key):
