@@ -36,7 +36,8 @@ class WeightAverage(Hook):
 
     Args:
         model: whose weights now are the average so far; it may be wrapped for several processes,
-            each of which then keeps the same average.
+            each of which then keeps the same average; of statistics that norms learn from the
+            photos of one process, each its own, of which the first one's are saved.
         decay: in (0, 1).
     """
 

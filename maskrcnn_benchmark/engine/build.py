@@ -215,7 +215,10 @@ def distribute(model: nn.Module, run: Run, *, convert_batch_norm: bool = False) 
 
 
 def _buffers_option() -> str:
-    """Name of the argument that keeps buffers, which never change here, from being sent around."""
+    """Name of the argument that keeps buffers from being sent around.
+
+    They never change here, but for statistics of norms, which the first process saves.
+    """
     known = inspect.signature(DistributedDataParallel).parameters
     # PyTorch 2.14 renamed it and warns of the old name.
     return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
