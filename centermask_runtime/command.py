@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from centermask_runtime.errors import UserError
+from centermask_runtime.errors import ConfigError, UserError
 from centermask_runtime.photo_files import find_photos
 
 if TYPE_CHECKING:
@@ -124,7 +124,14 @@ def _draw(args: argparse.Namespace) -> list[str]:
     photos = find_photos([path.expanduser() for path in args.photos], args.output, "PHOTOS")
     # Only now, as ONNX Runtime takes a moment to import: a wrong path is reported at once.
     from centermask_runtime.photos import draw_on_photos
-    from centermask_runtime.predictor import Predictor
+
+    try:
+        from centermask_runtime.predictor import Predictor
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        reason = "this needs the package onnxruntime, which is not installed"
+        raise ConfigError(f"{reason}: pip install onnxruntime") from error
 
     predictor = Predictor.from_onnx(args.model, args.device)
     with open_outputs(args, predictor) as outputs:

@@ -180,7 +180,10 @@ def _value(kind: Any, content: Any, name: str) -> Any:  # noqa: ANN401 - of any 
     if dataclasses.is_dataclass(kind):
         return _record(typing.cast(type[Any], kind), content, name)
     if kind is float and type(content) in (int, float):
-        return float(content)
+        try:
+            return float(content)
+        except OverflowError:
+            raise _wrong(name, kind, content) from None
     if type(content) is kind:
         return content
     raise _wrong(name, kind, content)

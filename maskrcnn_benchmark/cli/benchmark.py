@@ -154,6 +154,10 @@ def _exports(names: Sequence[str]) -> dict[str, Any]:
     """What runs exported files, by their names, on the threads of the moment."""
     if not names:
         return {}
+    from maskrcnn_benchmark.export.formats import EXPORT_FORMATS
+
+    # Says so if a package is absent that the next import needs.
+    EXPORT_FORMATS["onnx"].functions()
     from maskrcnn_benchmark.timing.exported import ExportContender
 
     return {Path(name).name: ExportContender(Path(name)) for name in names}

@@ -67,8 +67,10 @@ def main(words: Sequence[str]) -> int:
     from maskrcnn_benchmark.export.run import check_target, make_export
     from maskrcnn_benchmark.export.verify import NotTheSameError
 
-    default = Path(args.model).expanduser().with_suffix(kind.suffix)
-    path = check_target(args.output or default, kind, overwrite=args.overwrite)
+    suffix = f".dense{kind.suffix}" if args.dense else kind.suffix
+    default = Path(args.model).with_suffix(suffix)
+    path = (args.output or default).expanduser()
+    check_target(path, kind, overwrite=args.overwrite)
     try:
         with log_exit():
             make_export(

@@ -22,9 +22,6 @@ from maskrcnn_benchmark.modeling.dense.fcos.inference import PRODUCT, Score
 from maskrcnn_benchmark.modeling.dense.fcos.locations import DENSE_POINT_OFFSETS
 from maskrcnn_benchmark.modeling.dense.selection import Selection
 
-THRESHOLD: Final = "score_threshold"
-"""Name of the constant in the graph that candidates have to exceed."""
-
 Stage: TypeAlias = Any
 """A ``DenseStage``, whose parts the families know."""
 Level: TypeAlias = Sequence[Value]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import torch
 
-from maskrcnn_benchmark.export.candidates import CANDIDATES, THRESHOLD, num_labels
+from maskrcnn_benchmark.export.candidates import CANDIDATES, num_labels
 from maskrcnn_benchmark.export.dense import group_maps
 from maskrcnn_benchmark.export.graph import Graph, Value
 from maskrcnn_benchmark.export.heads import Frame, pool
@@ -112,7 +112,7 @@ def _boxes(
     if "box" in (model.roi_heads if model.has_roi_heads else ()):
         return _boxes_of_two_stages(graph, model, maps, given)
     settings = stage.select_test.settings
-    threshold = graph.setting(THRESHOLD, settings.score_threshold, np.float32)
+    threshold = graph.constant(settings.score_threshold, np.float32)
     candidates = join(graph, CANDIDATES[family](graph, stage, maps.levels, threshold))
     limits = Limits(
         nms_threshold=settings.nms_threshold,
@@ -141,7 +141,7 @@ def _boxes_of_two_stages(
         probs, offsets = part(torch.zeros(1, *shape))
     sizes = (probs.shape[1], offsets.shape[1] // 4)
     settings = head.post_processor.settings
-    threshold = graph.setting(THRESHOLD, settings.score_threshold, np.float32)
+    threshold = graph.constant(settings.score_threshold, np.float32)
     return classify(graph, head.post_processor, outputs, proposals, hw, threshold, sizes)
 
 

@@ -138,10 +138,6 @@ class Graph:
             self._constants[key] = self._initializer(f"constant_{next(self._numbers)}", array)
         return self._constants[key]
 
-    def setting(self, name: str, content: Any, dtype: Any) -> Value:  # noqa: ANN401 - as NumPy has it
-        """A constant that is found by its name."""
-        return self._initializer(name, np.asarray(content, dtype=dtype))
-
     def _initializer(self, name: str, array: Array) -> Value:
         self._initializers.append(numpy_helper.from_array(array, name))
         return Value(self, name, array.dtype)

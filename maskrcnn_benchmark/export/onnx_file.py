@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
+import onnxscript  # noqa: F401 - what PyTorch writes ONNX with; now, before anything is computed
 import torch
 
-from maskrcnn_benchmark.config.errors import MissingPackageError
 from maskrcnn_benchmark.export.detector import write_dense, write_detector
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.source import Source
@@ -41,10 +42,6 @@ def read_metadata(path: Path) -> ExportMetadata:
 
 
 def _open(path: Path) -> Any:  # noqa: ANN401 - a class of a package that may be absent
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingPackageError("onnxruntime", "'centermask[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -8,9 +8,8 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,9 @@ from maskrcnn_benchmark.modeling.roi_heads.box_head.box_head import ROIBoxHead
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIMaskIoUHead
+
+if TYPE_CHECKING:
+    import onnx
 
 _NUM_EXAMPLES: Final = 3
 """Boxes that a part is traced with."""
@@ -108,7 +110,7 @@ class MaskPart(nn.Module):
 
 def write_dense_part(
     part: DensePart, divisor: int, size_hw: tuple[int, int] | None = None
-) -> onnx.ModelProto:
+) -> "onnx.ModelProto":
     """The part for images (1, 3, H, W).
 
     Args:
@@ -141,13 +143,13 @@ def _images(
     return example, {"images": sides}
 
 
-def write_box_part(part: BoxPart, pooled_shape: Sequence[int]) -> onnx.ModelProto:
+def write_box_part(part: BoxPart, pooled_shape: Sequence[int]) -> "onnx.ModelProto":
     """The part for any number of boxes, of pooled maps (F, M, M)."""
     number = torch.export.Dim("boxes", min=2)
     return _write(part, (torch.zeros(_NUM_EXAMPLES, *pooled_shape),), {"pooled": {0: number}})
 
 
-def write_mask_part(part: MaskPart, pooled_shape: Sequence[int]) -> onnx.ModelProto:
+def write_mask_part(part: MaskPart, pooled_shape: Sequence[int]) -> "onnx.ModelProto":
     """The part for any number of boxes, of pooled maps (F, M / 2, M / 2)."""
     number = torch.export.Dim("boxes", min=2)
     examples = (
@@ -165,7 +167,7 @@ def _multiple(name: str, step: int) -> Any:  # noqa: ANN401 - torch.export's own
 
 def _write(
     part: nn.Module, examples: tuple[Tensor, ...], dynamic: dict[str, dict[int, Any]]
-) -> onnx.ModelProto:
+) -> "onnx.ModelProto":
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             part, examples, dynamo=True, opset_version=OPSET, dynamic_shapes=dynamic or None
@@ -173,7 +175,10 @@ def _write(
     assert program is not None
     model = program.model_proto
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        # Programs of PyTorch alone do without this package.
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model)
     return model
 
 

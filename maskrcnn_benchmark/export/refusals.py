@@ -32,7 +32,9 @@ _KNOWN: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
 def check_architecture(kind: Kind, family: str, heads: Sequence[str]) -> None:
     """Raise ConfigError unless models of these parts can be exported as files of this kind."""
     known = _KNOWN.get(family, ())
-    if tuple(heads) in known or (kind == "dense" and known):
+    # Regions alone have no classes, and the network of any other model can be written.
+    is_network = kind == "dense" and known and (family, *heads) != ("rpn",)
+    if tuple(heads) in known or is_network:
         return
     culprits = [part for part in (*heads, family) if part in _REASONS]
     reason = "no export knows " + " and ".join([family, *heads])

@@ -66,14 +66,12 @@ def _megabytes(path: Path) -> float:
     return path.stat().st_size / 1e6
 
 
-def check_target(path: Path, kind: ExportFormat, *, overwrite: bool) -> Path:
-    """The path of the file to write.
-
-    Raises:
-        ConfigError: it has another suffix, or exists.
-    """
+def check_target(path: Path, kind: ExportFormat, *, overwrite: bool) -> None:
+    """Raise ConfigError if the file to write has another suffix, or it or a companion exists."""
     if not path.name.endswith(kind.suffix):
         raise ConfigError(f"--output: expected a name that ends in {kind.suffix}, got {path}")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"--output: {path} exists; --overwrite replaces it")
-    return path
+    stem = path.name.removesuffix(kind.suffix)
+    for suffix in (kind.suffix, *kind.companions):
+        file = path.with_name(stem + suffix)
+        if file.exists() and not overwrite:
+            raise ConfigError(f"--output: {file} exists; --overwrite replaces it")

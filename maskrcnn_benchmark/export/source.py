@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
+import yaml
 from PIL import Image
 
 from maskrcnn_benchmark import __version__
@@ -36,7 +37,7 @@ from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import BoxSelectio
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, PixelNormalizer
 from maskrcnn_benchmark.visualization.class_names import build_class_names
-from maskrcnn_benchmark.weights.description import ModelDescription
+from maskrcnn_benchmark.weights.description import ModelDescription, drop_local_settings
 
 _RESIZE_RULE: Final = "shorter_side"
 
@@ -75,7 +76,8 @@ class Source:
         selection.settings = replace(
             settings,
             score_threshold=settings.score_threshold + by,
-            nms_threshold=settings.nms_threshold - by,
+            # 0 stays 0: nothing is suppressed then.
+            nms_threshold=settings.nms_threshold and settings.nms_threshold - by,
         )
         try:
             yield
@@ -178,7 +180,7 @@ def make_source(
     description = make_model_description(own, own.MODEL.WEIGHT)
     metadata = _make_metadata(own, model, description, kind)
     maps = describe_maps(model) if kind == "dense" else ()
-    metadata = replace(metadata, opset=opset, maps=maps)
+    metadata = replace(metadata, opset=opset, maps=maps, config=_portable_settings(cfg))
     return Source(model, spec.proposal, metadata, inputs, size_hw)
 
 
@@ -212,9 +214,17 @@ def _make_metadata(
         score_threshold=description.score_threshold if description else None,
         max_detections=max(0, limit_of(settings_of_last)),
         nms_threshold=settings_of_last.nms_threshold,
-        config=description.config if description else cfg.dump(),
+        config="",
         opset=0,
     )
+
+
+def _portable_settings(cfg: CfgNode) -> str:
+    """The settings as YAML, without those of this machine and this run."""
+    settings = yaml.safe_load(ModelDescription.from_config(cfg, ()).config)
+    drop_local_settings(settings)
+    text: str = yaml.safe_dump(settings)
+    return text
 
 
 def limit_of(settings: SelectionSettings | BoxSelectionSettings) -> int:

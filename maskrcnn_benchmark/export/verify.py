@@ -5,7 +5,7 @@ scores within 1e-4, masks with an IoU of 0.999. Rounding decides about a detecti
 threshold, and nobody can say which side is right. Such a detection may be missing or extra if, and
 only if, its score is within 1e-4 of the last one that the limit on detections left, or PyTorch
 itself finds it at one and not at another of three settings: thresholds of score and IoU as they
-are, higher by 1e-4, and lower by 1e-4.
+are; that of the score higher and that of the IoU lower by 1e-4, so that less is found; the reverse.
 
 Shapes: N detections, M side of a mask, H, W sides of the photo.
 """
@@ -159,6 +159,8 @@ def as_boxes(outputs: Outputs, size: tuple[int, int], pixel_offset: int) -> BoxL
 def _compare(
     source: Source, name: str, photo: Image.Image, found: BoxList, expected: BoxList
 ) -> Difference:
+    if found.has_field("mask") != expected.has_field("mask"):
+        raise NotTheSameError(f"{name}: only one of file and model gives masks")
     pairs = _pairs(found, expected)
     missing = _others(len(expected), [mine for mine, _ in pairs])
     extra = _others(len(found), [theirs for _, theirs in pairs])
@@ -178,11 +180,13 @@ def _pairs(found: BoxList, expected: BoxList) -> list[tuple[int, int]]:
     """(expected, found) indices of detections that are the same, each at most once."""
     if not len(found) or not len(expected):
         return []
-    far = torch.cdist(expected.bbox, found.bbox, p=torch.inf) / MAX_PX
+    far = (expected.bbox[:, None] - found.bbox).abs().amax(dim=2) / MAX_PX
     for name in _scores(expected):
         gap = (expected.get_field(name)[:, None] - found.get_field(name)).abs() / MAX_SCORE
         far = torch.maximum(far, gap)
     far[expected.get_field("labels")[:, None] != found.get_field("labels")] = torch.inf
+    # What is no number is far from everything.
+    far = far.nan_to_num(nan=torch.inf, posinf=torch.inf)
     pairs, taken = [], set[int]()
     for mine, distances in enumerate(far):
         for theirs in distances.argsort().tolist():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,19 @@ def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
     assert main([*words, "--overwrite", "--photos", str(Path(PHOTO))]) == 1
     kept = sorted(each.name for each in path.parent.iterdir())
     assert kept == ["model.onnx", "model.unverified.onnx"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--format", "openvino"], ["model.bin", "model.xml"]),
+        (["--format", "torch", "--dense"], ["model.dense.pt2"]),
+    ],
+)
+def test_other_formats_find_what_the_model_finds(checkpoint, tmp_path, words, names):
+    pytest.importorskip("openvino")
+    model = tmp_path / "model.pth"
+    shutil.copy(checkpoint, model)
+    assert main(["export", str(model), *words, "INPUT.MIN_SIZE_TEST", "192"]) == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*names, "model.pth"])

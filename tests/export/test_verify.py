@@ -66,13 +66,30 @@ def test_the_same_in_another_order_is_the_same():
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("boxes", 0.11), ("scores", 2e-4), ("mask_scores", 2e-4), ("labels", 1)]
+    ("name", "step"),
+    [
+        ("boxes", 0.11),
+        ("scores", 2e-4),
+        ("mask_scores", 2e-4),
+        ("labels", 1),
+        ("boxes", np.nan),
+        ("scores", np.nan),
+        ("mask_scores", np.nan),
+    ],
 )
 def test_other_numbers_are_refused(name, step):
     boxes = detections()
     found = outputs(boxes)
     found[name] = found[name] + np.asarray(step, dtype=found[name].dtype)
     with pytest.raises(verify.NotTheSameError, match="photo"):
+        compare(FixedSource(boxes), found)
+
+
+def test_a_file_without_masks_is_refused():
+    boxes = detections()
+    found = outputs(boxes)
+    del found["masks"]
+    with pytest.raises(verify.NotTheSameError, match="masks"):
         compare(FixedSource(boxes), found)
 
 

@@ -1,0 +1,46 @@
+"""What is refused before anything is computed, and what the check does to a model."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from maskrcnn_benchmark.config import ConfigError
+from maskrcnn_benchmark.export.formats import EXPORT_FORMATS
+from maskrcnn_benchmark.modeling.dense.selection import SelectionSettings
+
+pytest.importorskip("onnxscript")
+run = pytest.importorskip("maskrcnn_benchmark.export.run")
+refusals = pytest.importorskip("maskrcnn_benchmark.export.refusals")
+source = pytest.importorskip("maskrcnn_benchmark.export.source")
+
+
+def test_no_file_of_an_export_is_replaced_unasked(tmp_path):
+    kind, path = EXPORT_FORMATS["openvino"], tmp_path / "model.xml"
+    run.check_target(path, kind, overwrite=False)
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(ConfigError, match=r"model\.bin"):
+        run.check_target(path, kind, overwrite=False)
+    run.check_target(path, kind, overwrite=True)
+
+
+@pytest.mark.parametrize("kind", ["detector", "dense"])
+def test_regions_alone_are_refused(kind):
+    with pytest.raises(ConfigError, match="no classes"):
+        refusals.check_architecture(kind, "rpn", ())
+
+
+def test_networks_of_other_models_are_written():
+    refusals.check_architecture("dense", "rpn", ("box", "keypoint"))
+    with pytest.raises(ConfigError, match="keypoints"):
+        refusals.check_architecture("detector", "rpn", ("box", "keypoint"))
+
+
+@pytest.mark.parametrize(("threshold", "moved"), [(0.5, 0.4), (0.0, 0.0)])
+def test_thresholds_move_and_what_is_off_stays_off(threshold, moved):
+    selection = SimpleNamespace(settings=SelectionSettings(0.3, 10, threshold, 10))
+    model = SimpleNamespace(has_roi_heads=False, rpn=SimpleNamespace(select_test=selection))
+    mine = source.Source(model=model, family="fcos", metadata=None, inputs=None)
+    with mine.moved(0.1):
+        assert selection.settings.score_threshold == pytest.approx(0.4)
+        assert selection.settings.nms_threshold == pytest.approx(moved)
+    assert selection.settings == SelectionSettings(0.3, 10, threshold, 10)
