@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste_rules import InclusivePaste
+from maskrcnn_benchmark.structures.paste_rules import InclusivePaste, PasteRule
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
@@ -69,7 +69,7 @@ def target_with_masks(
 
 def masks_in(boxes: BoxList, masks: Tensor, threshold: float = 0.5, padding: int = 1) -> BoxMasks:
     """Masks (K, 1, M, M) in the boxes, pasted by the original's rule."""
-    rule = InclusivePaste(threshold, padding)
+    rule = PasteRule(InclusivePaste(threshold, padding))
     return BoxMasks(masks, boxes.convert("xyxy").bbox, boxes.size, rule)
 
 

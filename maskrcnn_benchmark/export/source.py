@@ -180,7 +180,7 @@ def make_source(
     description = make_model_description(own, own.MODEL.WEIGHT)
     metadata = _make_metadata(own, model, description, kind)
     maps = describe_maps(model) if kind == "dense" else ()
-    metadata = replace(metadata, opset=opset, maps=maps, config=_portable_settings(cfg))
+    metadata = replace(metadata, opset=opset, maps=maps, config=_make_portable_settings(cfg))
     return Source(model, spec.proposal, metadata, inputs, size_hw)
 
 
@@ -219,7 +219,7 @@ def _make_metadata(
     )
 
 
-def _portable_settings(cfg: CfgNode) -> str:
+def _make_portable_settings(cfg: CfgNode) -> str:
     """The settings as YAML, without those of this machine and this run."""
     settings = yaml.safe_load(ModelDescription.from_config(cfg, ()).config)
     drop_local_settings(settings)

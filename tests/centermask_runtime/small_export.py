@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from maskrcnn_benchmark.structures.paste_rules import InclusivePaste
+from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE
 
 SIDE = 28
 NAMES, IDS = ("cat", "dog"), (7, 9)
@@ -129,6 +129,6 @@ def expected_coco(size_wh, image_id=1):
     boxes.add_field("scores", torch.tensor(SCORES))
     boxes.add_field("mask_scores", torch.tensor(SCORES))
     masks = torch.from_numpy(probabilities())[:, None]
-    boxes.add_field("mask", BoxMasks(masks, boxes.bbox, size_wh, InclusivePaste()))
+    boxes.add_field("mask", BoxMasks(masks, boxes.bbox, size_wh, LEGACY_PASTE))
     ids = dict(enumerate(IDS, start=1))
     return Detections(boxes, dict(enumerate(NAMES, start=1)), ids).to_coco(image_id)

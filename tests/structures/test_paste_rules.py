@@ -10,7 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.paste_rules import LEGACY_PASTE, SUB_PIXEL_PASTE, SubPixelPaste
+from maskrcnn_benchmark.structures.paste_rules import (
+    LEGACY_PASTE,
+    SUB_PIXEL_PASTE,
+    PasteRule,
+    SubPixelPaste,
+)
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 from tests.factories import blob_probabilities, masks_in, random_boxes
 from tests.golden_data import golden_npz
@@ -253,7 +258,7 @@ def test_sub_pixel_pasting_by_hand():
     moved = BoxMasks(corner, torch.tensor([[1.5, 1.0, 3.5, 3.0]]), (4, 4), SUB_PIXEL_PASTE)
     expected[1, 2] = 1
     assert torch.equal(moved.planes()[0], expected)
-    above = BoxMasks(corner, moved.boxes, (4, 4), SubPixelPaste(threshold=0.51))
+    above = BoxMasks(corner, moved.boxes, (4, 4), PasteRule(SubPixelPaste(threshold=0.51)))
     assert not above.planes().any()
 
 
@@ -272,7 +277,7 @@ def test_one_value_fills_its_half_open_box():
 def test_sub_pixel_pasting_agrees_with_the_loop(box, side):
     mask = blob_probabilities(1, side, seed=side)
     threshold = 0.3
-    masks = BoxMasks(mask, torch.tensor([box]), SIZE, SubPixelPaste(threshold))
+    masks = BoxMasks(mask, torch.tensor([box]), SIZE, PasteRule(SubPixelPaste(threshold)))
     planes = masks.planes()
     has_extent = box[2] > box[0] and box[3] > box[1]
     expected = np.zeros(SIZE[::-1], dtype=np.uint8)

@@ -15,7 +15,7 @@ from maskrcnn_benchmark.structures.bounding_box import (
     InstanceField,
 )
 from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
-from maskrcnn_benchmark.structures.paste_rules import SUB_PIXEL_PASTE, InclusivePaste
+from maskrcnn_benchmark.structures.paste_rules import SUB_PIXEL_PASTE, InclusivePaste, PasteRule
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks, ImageMasks
 from tests.factories import blob_probabilities, masks_in, random_boxes, random_boxlist
 from tests.structures.prototype_masks import PrototypeMasks
@@ -258,7 +258,9 @@ def test_boxes_of_masks_may_differ_from_the_detections():
     expected = masks_in(BoxList([[5.0, 5, 19.5, 14.5]], (30, 20)), torch.ones(1, 1, 8, 8))
     assert same(rescaled, expected)
     # The bare tensor would not say how it was pasted, either.
-    shown = BoxMasks(outer.masks, boxes.bbox, SIZE, InclusivePaste(0.3), in_detections=True)
+    shown = BoxMasks(
+        outer.masks, boxes.bbox, SIZE, PasteRule(InclusivePaste(0.3)), in_detections=True
+    )
     boxes.add_field("mask", shown)
     assert boxes.get_field("mask") is shown
 

@@ -103,7 +103,7 @@ class Masker:
         if self.clips:
             boxes = boxes.clip_to_image(remove_empty=False)
         is_inclusive = self.paste == "inclusive" or boxes.pixel_offset == LEGACY_PIXEL_OFFSET
-        rule: PasteRule = SubPixelPaste(self.threshold)
+        rule = PasteRule(SubPixelPaste(self.threshold))
         if is_inclusive:
-            rule = InclusivePaste(self.threshold, self.padding)
+            rule = PasteRule(InclusivePaste(self.threshold, self.padding))
         return BoxMasks(probs, boxes.convert("xyxy").bbox, boxes.size, rule).planes()[:, None]
