@@ -1,6 +1,6 @@
 """What a model finds on a photo, with the names of its classes, and as COCO results.
 
-Shapes: K objects, M side of a mask, P points of an object; H, W height and width of the photo.
+Shapes: K objects, M side of a mask; H, W height and width of the photo.
 """
 
 from __future__ import annotations
@@ -104,7 +104,6 @@ class Detections:
         mask_scores: (K,) float32: scores of the masks, where the model gives them.
         mask_probabilities: (K, M, M) float32 of each object, inside its box; None of a model
             without masks.
-        keypoints: (K, P, 3) float32: x and y in px of the photo, and 1; None of a model without.
         class_names: label to name; a label without one is called by its number.
         class_ids: label to the class's id in annotations; a label without one is its own.
         pixel_offset: what a box adds to x2 - x1 to get its width: 1, corners are pixels; 0, edges.
@@ -117,7 +116,6 @@ class Detections:
     size: SizeWH
     mask_scores: FloatArray | None = None
     mask_probabilities: FloatArray | None = None
-    keypoints: FloatArray | None = None
     class_names: Mapping[int, str] = field(default_factory=dict)
     class_ids: Mapping[int, int] = field(default_factory=dict)
     pixel_offset: int = LEGACY_PIXEL_OFFSET
@@ -186,7 +184,6 @@ class Detections:
             scores=self.scores[index],
             mask_scores=chosen(self.mask_scores),
             mask_probabilities=chosen(self.mask_probabilities),
-            keypoints=chosen(self.keypoints),
         )
 
     def above(self, score_threshold: float) -> Detections:
@@ -198,25 +195,13 @@ class Detections:
         """What was found, in px of the photo resized to ``size`` (width, height)."""
         ratios = [new / old for new, old in zip(size, self.size, strict=True)]
         boxes = self.boxes * np.array(ratios * 2, dtype=np.float32)
-        keypoints = self.keypoints
-        if keypoints is not None:
-            keypoints = keypoints * np.array([*ratios, 1], dtype=np.float32)
-        return replace(self, boxes=boxes, keypoints=keypoints, size=size)
+        return replace(self, boxes=boxes, size=size)
 
     def pixel_boxes(self) -> FloatArray:
         """(K, 4) first and last pixels of the boxes, whatever their corners are."""
         corners = self.boxes.copy()
         corners[:, 2:] += self.pixel_offset - LEGACY_PIXEL_OFFSET
         return corners
-
-    def pixel_keypoints(self) -> FloatArray | None:
-        """(K, P, 3) keypoints whose coordinates count pixels, as those of COCO do."""
-        if self.keypoints is None:
-            return None
-        half = np.float32((self.pixel_offset - LEGACY_PIXEL_OFFSET) / 2)
-        points = self.keypoints + np.array([half, half, 0], dtype=np.float32)
-        points[points[..., 2] == 0] = 0
-        return points
 
     def draw(self, photo: Photo, font: str | None = None) -> Image.Image:
         """A copy of the photo with the objects drawn on it, and a ``font`` file for names."""
@@ -232,14 +217,11 @@ class Detections:
         sides = self.boxes[:, 2:] - self.boxes[:, :2] + np.float32(self.pixel_offset)
         boxes_xywh = np.concatenate([self.boxes[:, :2], sides], axis=1).tolist()
         scores = self.scores if self.mask_scores is None else self.mask_scores
-        if not self.has_masks or self.keypoints is not None:
+        if not self.has_masks:
             scores = self.scores
         entries: dict[str, list[Any]] = {"bbox": boxes_xywh, "score": scores.tolist()}
         if self.has_masks:
             entries["segmentation"] = self.encode()
-        points = self.pixel_keypoints()
-        if points is not None:
-            entries["keypoints"] = points.reshape(len(self), -1).tolist()
         values = zip(*entries.values(), strict=True)
         return [
             {

@@ -1,4 +1,4 @@
-"""Detections drawn on a photo with Pillow: masks with outlines, boxes, skeletons and names."""
+"""Detections drawn on a photo with Pillow: masks with outlines, boxes and names."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from centermask_runtime.fonts import OWN_FONT, font_file_for
 from centermask_runtime.labels import Chip, Rectangle, draw_chips
 from centermask_runtime.masks import PastedMask
 from centermask_runtime.palette import Colour, class_colour
-
-_PERSON_POINTS = 17
 
 
 def draw_detections(photo: Image.Image, found: Detections, font: str | None = None) -> Image.Image:
@@ -44,7 +42,6 @@ def draw_detections(photo: Image.Image, found: Detections, font: str | None = No
     width = max(1, round(style.length(style.BOX_LINE, unit, scale)))
     for chip in reversed(chips):
         pen.rectangle(tuple(chip.box), outline=chip.colour, width=width)
-    _draw_skeletons(pen, scaled, colours, width)
     draw_chips(pen, chips, style.length(style.FONT, unit, scale), canvas_wh)
     return painted.reduce(scale) if scale > 1 else painted
 
@@ -65,19 +62,6 @@ def draw_skeleton(
     for (x, y), is_shown in zip(points, shown, strict=True):
         if is_shown:
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-
-
-def _draw_skeletons(
-    pen: ImageDraw.ImageDraw, found: Detections, colours: Sequence[Colour], width: int
-) -> None:
-    keypoints = found.pixel_keypoints()
-    if keypoints is None:
-        return
-    is_person = keypoints.shape[1] == _PERSON_POINTS
-    connections = style.PERSON_CONNECTIONS if is_person else ()
-    for of_object, colour in zip(keypoints, colours, strict=True):
-        points, shown = of_object[:, :2].tolist(), (of_object[:, 2] > 0).tolist()
-        draw_skeleton(pen, points, shown, connections, colour, width)
 
 
 def _paint_masks(

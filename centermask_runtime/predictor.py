@@ -55,7 +55,6 @@ _OUTPUTS: Final[Mapping[str, _Shape]] = {
     "scores": _Shape((), np.float32),
     "mask_scores": _Shape((), np.float32),
     "masks": _Shape((None, None), np.float32),
-    "keypoints": _Shape((None, 3), np.float32),
 }
 
 
@@ -180,7 +179,6 @@ class Predictor:
             size=photo.size,
             mask_scores=found.get("mask_scores"),
             mask_probabilities=found.get("masks"),
-            keypoints=found.get("keypoints"),
             class_names=self.class_names,
             class_ids=self.class_ids,
             pixel_offset=self.metadata.pixel_offset,
