@@ -6,6 +6,7 @@ PyTorch is seeded once a test has imported it, so that tests that only read file
 import os
 import random
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,6 +21,16 @@ def _seeded() -> None:
     np.random.seed(0)  # noqa: NPY002 - libraries that draw from the global generator
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _same_threads() -> Iterator[None]:
+    """As many threads after a test as before it: their number moves the last bits of results."""
+    torch = sys.modules.get("torch")
+    threads = torch and torch.get_num_threads()
+    yield
+    if torch and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
