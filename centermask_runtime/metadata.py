@@ -98,6 +98,7 @@ class ExportMetadata:
         config: all settings, as YAML.
         opset: of ONNX; 0 in other formats.
         maps: outputs of a dense file; () of a detector.
+        size_hw: height and width of the only images that a dense file takes; () where any are.
         format_version: of this record.
     """
 
@@ -119,6 +120,7 @@ class ExportMetadata:
     config: str
     opset: int
     maps: tuple[MapRecord, ...] = ()
+    size_hw: tuple[int, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from benchmarks.inference.contenders import DETECTIONS, SUBJECTS, make_subject
+from benchmarks.inference.exports import make_exports
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.timing.contenders import Contender, Inputs
 from maskrcnn_benchmark.timing.peers import Work, dense_peers, whole_peers
@@ -48,6 +49,17 @@ def whole(key: str, plan: Plan) -> Result:
     work = Work(subject.short_side, subject.long_side, DETECTIONS)
     detectors |= whole_peers(work, plan.photos)
     return time_whole(detectors, plan.photos, plan.rounds)
+
+
+def exports(key: str, plan: Plan) -> Result:
+    """JPEG to run lengths: every mode, and every format that the model can be exported to here."""
+    cfg, model = make_subject(SUBJECTS[key].config, plan.photos)
+    detectors: dict[str, Any] = {
+        mode: Contender.from_config(cfg, model, mode) for mode in plan.modes
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        detectors |= make_exports(cfg, model, plan.photos, Path(folder))
+        return time_whole(detectors, plan.photos, plan.rounds)
 
 
 def dense(key: str, plan: Plan) -> Result:

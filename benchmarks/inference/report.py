@@ -17,7 +17,7 @@ Entry = Mapping[str, Any]
 
 def page(entries: Mapping[str, Entry]) -> str:
     """All tables in Markdown, of entries by "model part ..."."""
-    sections = {"whole": _whole, "dense": _dense, "memory": _memory}
+    sections = {"whole": _whole, "exports": _exports, "dense": _dense, "memory": _memory}
     lines: list[str] = []
     for entry in sorted(entries.values(), key=_place):
         lines += ["", *sections[entry["part"]](entry)]
@@ -25,7 +25,7 @@ def page(entries: Mapping[str, Entry]) -> str:
 
 
 def _place(entry: Entry) -> tuple[int, int, int]:
-    parts, models = ("whole", "dense", "memory"), list(SUBJECTS)
+    parts, models = ("whole", "exports", "dense", "memory"), list(SUBJECTS)
     return parts.index(entry["part"]), models.index(entry["model"]), entry["batch"]
 
 
@@ -38,6 +38,11 @@ def _about(entry: Entry, what: str) -> list[str]:
 
 def _whole(entry: Entry) -> Iterator[str]:
     yield from _about(entry, "photo to run lengths, ms")
+    yield from whole_table(entry["result"])
+
+
+def _exports(entry: Entry) -> Iterator[str]:
+    yield from _about(entry, "exported files beside the modes, photo to run lengths, ms")
     yield from whole_table(entry["result"])
 
 

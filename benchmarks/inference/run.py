@@ -1,9 +1,10 @@
 """Time whole models: ``python -m benchmarks inference``; see docs/performance.md.
 
 From JPEG files to COCO's run lengths of 50 masks a photo, stage by stage, in every inference mode,
-taking turns in one process; the dense part alone, beside other programs and the ceiling of matrix
-products; and peak memory. Weights are random with norms that fit, and about 1000 predictions of a
-photo exceed the threshold: what is found means nothing, the work is that of a trained model.
+taking turns in one process; the same beside the files that `centermask export` makes; the dense
+part alone, beside other programs and the ceiling of matrix products; and peak memory. Weights are
+random with norms that fit, and about 1000 predictions of a photo exceed the threshold: what is
+found means nothing, the work is that of a trained model.
 """
 
 import argparse
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "tests" / "golden" / "images"
 PAGE = ROOT / "docs" / "performance.md"
 MADE = re.compile(r"(<!-- made by python -m benchmarks inference -->\n).*(<!-- end -->)", re.DOTALL)
-PARTS = ("whole", "dense", "memory")
+PARTS = ("whole", "exports", "dense", "memory")
 
 
 def _parse() -> argparse.Namespace:
@@ -54,6 +55,8 @@ def _parse() -> argparse.Namespace:
 def _measure(key: str, part: str, plan: measure.Plan) -> Mapping[str, Any]:
     if part == "whole":
         return measure.whole(key, plan)
+    if part == "exports":
+        return measure.exports(key, plan)
     if part == "dense":
         return measure.dense(key, plan)
     return {mode: measure.memory(key, mode, plan.photos[0]) for mode in plan.modes}

@@ -15,7 +15,7 @@ For example:
 import argparse
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from maskrcnn_benchmark.timing.contenders import Contender, Inputs
+    from maskrcnn_benchmark.timing.turns import Detector
 
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
@@ -49,7 +50,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="also time files of `export`, .onnx",
+        help="also time files of `export`: whole models, or networks between its other parts",
     )
     add("--json", type=Path, metavar="FILE", help="also write all numbers there")
     add("--config-file", metavar="FILE", help="settings, if the checkpoint has none")
@@ -70,7 +71,7 @@ def main(words: Sequence[str]) -> int:
     if not photos:
         raise ConfigError("PHOTOS: name image files; those in tar shards cannot be timed")
     cfg = load_model_settings(args.model, args.config_file, "cpu", args.opts)
-    contest = make_contest(cfg, args.modes)
+    contest = make_contest(cfg, args.modes, args.exports)
     entries: list[dict[str, Any]] = []
     for entry, lines in _measure(args, contest, photos):
         entries.append(entry)
@@ -89,15 +90,17 @@ class Contest(NamedTuple):
         inputs: makes the images of the dense part.
         model: on the CPU, in evaluation mode.
         sides: least and most px of its input.
+        exports: makes what runs exported files, by their names, on the threads of the moment.
     """
 
     contenders: dict[str, "Contender"]
     inputs: "Inputs"
     model: "nn.Module"
     sides: tuple[int, int]
+    exports: "Callable[[], dict[str, Detector]]"
 
 
-def make_contest(cfg: CfgNode, modes: Sequence[str] | None) -> Contest:
+def make_contest(cfg: CfgNode, modes: Sequence[str] | None, exports: Sequence[str]) -> Contest:
     """The trained model of some settings in each mode.
 
     Raises:
@@ -116,7 +119,8 @@ def make_contest(cfg: CfgNode, modes: Sequence[str] | None) -> Contest:
     network = build_pretrained_model(cfg, CPU, cfg.MODEL.WEIGHT).eval()
     contenders = {name: Contender.from_config(cfg, network, name) for name in names}
     sides = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
-    return Contest(contenders, Inputs.from_config(cfg, "pil"), network, sides)
+    inputs = Inputs.from_config(cfg, "pil")
+    return Contest(contenders, inputs, network, sides, lambda: _make_exports(cfg, exports))
 
 
 def _measure(
@@ -138,7 +142,7 @@ def _measure(
         entry |= {"machine": machine, "photos": list(map(str, files))}
         images = contest.inputs.of_files(files)
         whole, dense = _peers(contest, files, images, threads) if args.peers else ({}, {})
-        whole |= _exports(args.exports)
+        whole |= contest.exports()
         entry["whole"] = time_whole({**contest.contenders, **whole}, files, args.rounds)
         lines = ["", machine, "", f"{batch} photo(s) to run lengths, ms:", ""]
         lines += whole_table(entry["whole"])
@@ -150,17 +154,16 @@ def _measure(
         yield entry, lines
 
 
-def _exports(names: Sequence[str]) -> dict[str, Any]:
-    """What runs exported files, by their names, on the threads of the moment."""
+def _make_exports(cfg: CfgNode, names: Sequence[str]) -> "dict[str, Detector]":
     if not names:
         return {}
     from maskrcnn_benchmark.export.formats import EXPORT_FORMATS
 
     # Says so if a package is absent that the next import needs.
     EXPORT_FORMATS["onnx"].functions()
-    from maskrcnn_benchmark.timing.exported import ExportContender
+    from maskrcnn_benchmark.timing.exported import make_export_contender
 
-    return {Path(name).name: ExportContender(Path(name)) for name in names}
+    return {Path(name).name: make_export_contender(cfg, Path(name)) for name in names}
 
 
 def _peers(

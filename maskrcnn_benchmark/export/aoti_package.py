@@ -1,14 +1,15 @@
 """The dense part of models as packages of AOTInductor: compiled for this processor, for C++ too."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.parts import trace_dense_part
+from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.export.torch_program import as_run
-from maskrcnn_benchmark.export.verify import Run
 
 
 def write(source: Source, path: Path) -> None:
@@ -23,4 +24,17 @@ def write(source: Source, path: Path) -> None:
 def load(path: Path) -> Run:
     """What runs a package: images (1, 3, H, W) float32 -> the maps by their names."""
     compiled = torch._inductor.aoti_load_package(str(path))
-    return as_run(compiled, ExportMetadata.from_json(compiled.get_metadata().get(METADATA_KEY)))
+    return as_run(compiled, _read(compiled))
+
+
+def read_metadata(path: Path) -> ExportMetadata:
+    """What a file says of its model.
+
+    Raises:
+        MetadataError: it says nothing that is known.
+    """
+    return _read(torch._inductor.aoti_load_package(str(path)))
+
+
+def _read(compiled: Any) -> ExportMetadata:  # noqa: ANN401 - a class that PyTorch keeps to itself
+    return ExportMetadata.from_json(compiled.get_metadata().get(METADATA_KEY))

@@ -1,24 +1,39 @@
 """The formats that models are exported to, by name; imports nothing slow.
 
-A further one is a module with ``write`` and ``load``, as ``onnx_file`` has them, and an entry here.
+A further one is a module with ``write``, ``load`` and ``read_metadata``, as ``onnx_file`` has them,
+and an entry here.
 """
 
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from maskrcnn_benchmark.config.errors import ConfigError, MissingPackageError
 from maskrcnn_benchmark.config.registry import Registry
-from maskrcnn_benchmark.export.metadata import Kind
+from maskrcnn_benchmark.export.metadata import ExportMetadata, Kind
 
 if TYPE_CHECKING:
+    from maskrcnn_benchmark.export.program import Run
     from maskrcnn_benchmark.export.source import Source
-    from maskrcnn_benchmark.export.verify import Run
 
 OPSET: Final = 20
 """Of ONNX."""
+
+
+class FormatFunctions(NamedTuple):
+    """What a format does.
+
+    Attributes:
+        write: puts a model into a file.
+        load: what runs a file, on the CPU with as many threads as PyTorch takes.
+        read_metadata: what a file says of its model; raises MetadataError if it says nothing known.
+    """
+
+    write: "Callable[[Source, Path], None]"
+    load: "Callable[[Path], Run]"
+    read_metadata: Callable[[Path], ExportMetadata]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +42,7 @@ class ExportFormat:
 
     Attributes:
         suffix: of its files.
-        module: with ``write(source, path)``, and ``load(path)``, which gives what runs a file.
+        module: with the ``FormatFunctions``.
         extra: of this package, what has to be installed for it; "" is nothing.
         has_opset: it is ONNX.
         contents: what its files can hold.
@@ -43,10 +58,8 @@ class ExportFormat:
     reason: str = ""
     companions: tuple[str, ...] = ()
 
-    def functions(
-        self,
-    ) -> "tuple[Callable[[Source, Path], None], Callable[[Path], Run]]":
-        """``write`` and ``load``.
+    def functions(self) -> FormatFunctions:
+        """What its module does.
 
         Raises:
             MissingPackageError: a package that they need is not installed.
@@ -55,7 +68,7 @@ class ExportFormat:
             module = importlib.import_module(f"maskrcnn_benchmark.export.{self.module}")
         except ModuleNotFoundError as error:
             raise MissingPackageError(str(error.name), f"'centermask[{self.extra}]'") from error
-        return module.write, module.load
+        return FormatFunctions(module.write, module.load, module.read_metadata)
 
 
 _UNTRACED: Final = (
@@ -96,3 +109,16 @@ def check_format(name: str, contents: Kind) -> ExportFormat:
             "use --format onnx"
         )
     return found
+
+
+def find_format(path: Path) -> str:
+    """The name of the format of a file, by its suffix.
+
+    Raises:
+        ConfigError: no format has files of this name.
+    """
+    fitting = [name for name, each in EXPORT_FORMATS.items() if path.name.endswith(each.suffix)]
+    if not fitting:
+        known = ", ".join(each.suffix for each in EXPORT_FORMATS.values())
+        raise ConfigError(f"{path}: expected a file of `centermask export`, which ends in {known}")
+    return max(fitting, key=lambda name: len(EXPORT_FORMATS[name].suffix))

@@ -10,8 +10,8 @@ import torch
 
 from maskrcnn_benchmark.export.detector import write_dense, write_detector
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
-from maskrcnn_benchmark.export.verify import Run
 
 
 def write(source: Source, path: Path, *, narrow: bool = False) -> None:

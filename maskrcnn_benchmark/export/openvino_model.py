@@ -8,9 +8,9 @@ import openvino
 import torch
 
 from maskrcnn_benchmark.export import onnx_file
-from maskrcnn_benchmark.export.metadata import METADATA_KEY
+from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
-from maskrcnn_benchmark.export.verify import Run
 
 
 def write(source: Source, path: Path) -> None:
@@ -40,3 +40,14 @@ def load(path: Path) -> Run:
         return {name: found[name] for name in names}
 
     return run
+
+
+def read_metadata(path: Path) -> ExportMetadata:
+    """What a file says of its model.
+
+    Raises:
+        MetadataError: it says nothing that is known.
+    """
+    model = openvino.Core().read_model(path)
+    text = model.get_rt_info(METADATA_KEY).value if model.has_rt_info(METADATA_KEY) else None
+    return ExportMetadata.from_json(text)

@@ -41,16 +41,16 @@ def make_export(
         ConfigError: the model cannot be exported; the message says why.
         NotTheSameError: the file finds something else than the model.
     """
-    write, load = kind.functions()
+    functions = kind.functions()
     compared = check_photos(photos)
     source = make_source(cfg, contents, OPSET if kind.has_opset else 0, size_hw)
     path.parent.mkdir(parents=True, exist_ok=True)
     stem = path.name.removesuffix(kind.suffix)
     unverified = path.with_name(f"{stem}{UNVERIFIED}{kind.suffix}")
-    write(source, unverified)
+    functions.write(source, unverified)
     logger.info("Wrote %s (%.1f MB); comparing with PyTorch", unverified, _megabytes(unverified))
     try:
-        difference = verify(source, load(unverified), compared)
+        difference = verify(source, functions.load(unverified), compared)
     except NotTheSameError as error:
         raise NotTheSameError(f"{error}. The file is kept as {unverified}") from error
     # The file that is asked for comes last: where it is, the others are.

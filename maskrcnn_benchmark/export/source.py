@@ -180,7 +180,13 @@ def make_source(
     description = make_model_description(own, own.MODEL.WEIGHT)
     metadata = _make_metadata(own, model, description, kind)
     maps = describe_maps(model) if kind == "dense" else ()
-    metadata = replace(metadata, opset=opset, maps=maps, config=_make_portable_settings(cfg))
+    metadata = replace(
+        metadata,
+        opset=opset,
+        maps=maps,
+        size_hw=size_hw or (),
+        config=_make_portable_settings(cfg),
+    )
     return Source(model, spec.proposal, metadata, inputs, size_hw)
 
 

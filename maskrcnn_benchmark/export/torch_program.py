@@ -14,8 +14,8 @@ from torch import Tensor
 
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.parts import trace_dense_part
+from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
-from maskrcnn_benchmark.export.verify import Run
 
 
 def write(source: Source, path: Path) -> None:
@@ -27,9 +27,23 @@ def write(source: Source, path: Path) -> None:
 
 def load(path: Path) -> Run:
     """What runs a file: images (1, 3, H, W) float32 -> the maps by their names."""
+    program, metadata = _open(path)
+    return as_run(program.module(), metadata)
+
+
+def read_metadata(path: Path) -> ExportMetadata:
+    """What a file says of its model.
+
+    Raises:
+        MetadataError: it says nothing that is known.
+    """
+    return _open(path)[1]
+
+
+def _open(path: Path) -> tuple[torch.export.ExportedProgram, ExportMetadata]:
     texts = {METADATA_KEY: ""}
-    module = torch.export.load(path, extra_files=texts).module()
-    return as_run(module, ExportMetadata.from_json(texts[METADATA_KEY]))
+    program = torch.export.load(path, extra_files=texts)
+    return program, ExportMetadata.from_json(texts[METADATA_KEY] or None)
 
 
 def as_run(compute: object, metadata: ExportMetadata) -> Run:

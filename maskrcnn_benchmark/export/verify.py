@@ -11,9 +11,9 @@ Shapes: N detections, M side of a mask, H, W sides of the photo.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -24,16 +24,13 @@ from torch import Tensor
 from maskrcnn_benchmark.config.errors import UserError
 from maskrcnn_benchmark.config.shipped import SHIPPED
 from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.export.dense import detect_on_maps
+from maskrcnn_benchmark.export.network import NetworkDetector
+from maskrcnn_benchmark.export.program import Outputs, Run
 from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 
 logger = logging.getLogger(__name__)
-
-Outputs: TypeAlias = Mapping[str, "np.ndarray[Any, Any]"]
-Run: TypeAlias = Callable[["np.ndarray[Any, Any]"], Outputs]
-"""What a file takes -> its outputs by their names."""
 
 MAX_PX: Final = 0.1
 MAX_SCORE: Final = 1e-4
@@ -131,10 +128,7 @@ def _detect(source: Source, run: Run, photo: Image.Image) -> BoxList:
     """What the file finds on a photo; a dense one with our selection and heads."""
     if source.metadata.kind == "detector":
         return as_boxes(run(np.array(photo)), photo.size, source.metadata.pixel_offset)
-    images = source.inputs(photo)
-    outputs = run(images.tensors.numpy())
-    maps = [torch.from_numpy(outputs[each.name]) for each in source.metadata.maps]
-    return detect_on_maps(source.model, maps, images).resize(photo.size)
+    return NetworkDetector(source=source, run=run)(photo)
 
 
 def as_boxes(outputs: Outputs, size: tuple[int, int], pixel_offset: int) -> BoxList:

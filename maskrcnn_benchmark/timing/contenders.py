@@ -110,7 +110,7 @@ class Contender:
                 found = self.detect(images)
             with times.stage("paste, RLE"):
                 sized = [each.resize(size) for each, size in zip(found, sizes, strict=True)]
-                return [_encoded(boxes) for boxes in sized]
+                return [encode_objects(boxes) for boxes in sized]
 
     def dense(self, images: Tensor) -> object:
         """The outputs of backbone, pyramid and head for a batch of images; needs ``has_parts``."""
@@ -118,5 +118,6 @@ class Contender:
         return model.rpn.head(model.backbone(images))
 
 
-def _encoded(boxes: BoxList) -> list[Any]:
+def encode_objects(boxes: BoxList) -> list[Any]:
+    """The run lengths of the masks of some objects; boxes of a model without masks."""
     return boxes.predicted_masks.encode() if boxes.has_field("mask") else boxes.bbox.tolist()

@@ -1,34 +1,62 @@
 """Exported models as contenders: from the files of photos to run lengths of all masks."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
+import torch
 
+from centermask_runtime.predictor import Predictor
+from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.image_io import read_image
-from maskrcnn_benchmark.export.onnx_file import load, read_metadata
+from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, find_format
+from maskrcnn_benchmark.export.network import NetworkDetector
 from maskrcnn_benchmark.export.verify import as_boxes
-from maskrcnn_benchmark.timing.contenders import Photos
+from maskrcnn_benchmark.timing.contenders import Photos, encode_objects
 from maskrcnn_benchmark.timing.stages import StageTimes
+from maskrcnn_benchmark.timing.turns import Detector
 
 
-class ExportContender:
-    """A whole model in an ONNX file, run by ONNX Runtime on as many threads as PyTorch takes.
+class RuntimeContender:
+    """A whole model in an ONNX file, as ``centermask_runtime`` runs it: without PyTorch.
 
     Args:
         path: of the file.
-
-    Raises:
-        ConfigError: it holds the network alone.
-        MetadataError: it is none of ours.
     """
 
     def __init__(self, path: Path) -> None:
-        self.metadata = read_metadata(path)
-        if self.metadata.kind != "detector":
-            raise ConfigError(f"{path}: holds the network alone, which has no end to time")
-        self.run = load(path)
+        self.predictor = Predictor.from_onnx(path, "cpu", torch.get_num_threads())
+        self.times = StageTimes()
+
+    def __call__(self, paths: Photos) -> list[Any]:
+        """The run lengths of the masks in each photo, one after the other; boxes without masks."""
+        times = self.times
+        times.clear()
+        found = []
+        for path in paths:
+            with times.stage("decode"):
+                photo = read_image(path)
+            with times.stage("network"):
+                objects = self.predictor(photo)
+            with times.stage("paste, RLE"):
+                found.append(objects.encode() if objects.has_masks else objects.boxes.tolist())
+        return found
+
+
+class WholeContender:
+    """A whole model in a file of another format, whose masks are pasted by this package.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        functions = EXPORT_FORMATS[find_format(path)].functions()
+        self.metadata = functions.read_metadata(path)
+        self.run = functions.load(path)
         self.times = StageTimes()
 
     def __call__(self, paths: Photos) -> list[Any]:
@@ -43,6 +71,62 @@ class ExportContender:
                 outputs = self.run(np.asarray(photo))
             with times.stage("paste, RLE"):
                 boxes = as_boxes(outputs, photo.size, self.metadata.pixel_offset)
-                has_masks = boxes.has_field("mask")
-                found.append(boxes.predicted_masks.encode() if has_masks else boxes.bbox.tolist())
+                found.append(encode_objects(boxes))
         return found
+
+
+class NetworkContender:
+    """The network of a model in a file, between the other parts of the model in PyTorch.
+
+    Args:
+        detector: both.
+    """
+
+    def __init__(self, detector: NetworkDetector) -> None:
+        self.detector = detector
+        self.times = StageTimes()
+        self.times.watch(detector.source.model)
+
+    def __call__(self, paths: Photos) -> list[Any]:
+        """The run lengths of the masks in each photo, one after the other; boxes without masks."""
+        times, detector = self.times, self.detector
+        times.clear()
+        found = []
+        for path in paths:
+            with times.stage("decode"):
+                photo = read_image(path)
+            with times.stage("resize"):
+                images = detector.source.inputs(photo)
+            with times.stage("network"):
+                maps = detector.compute(images)
+            with times.stage("selection"):
+                boxes = detector.select(maps, images, photo.size)
+            with times.stage("paste, RLE"):
+                found.append(encode_objects(boxes))
+        return found
+
+
+_WHOLE: Final[Mapping[str, Callable[[Path], Detector]]] = MappingProxyType(
+    {"onnx": RuntimeContender}
+)
+"""What runs whole models, by formats that have a program of their own for it."""
+
+
+def make_export_contender(cfg: CfgNode, path: Path) -> Detector:
+    """What runs an exported file on as many threads as PyTorch takes.
+
+    Args:
+        cfg: settings of the model that it is of; MODEL.WEIGHT names its weights.
+        path: of the file.
+
+    Raises:
+        ConfigError: there is none, it is none of `centermask export`, or of another model.
+        MetadataError: likewise.
+        MissingPackageError: what runs it is not installed.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no such exported file: {path}")
+    name = find_format(path)
+    if EXPORT_FORMATS[name].functions().read_metadata(path).kind == "dense":
+        return NetworkContender(NetworkDetector.from_config(cfg, path))
+    return _WHOLE.get(name, WholeContender)(path)

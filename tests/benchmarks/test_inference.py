@@ -30,6 +30,7 @@ def test_the_page_has_a_table_for_every_entry_in_order():
         "2": entry("dense", dense),
         "1": entry("whole", whole, model="MV2"),
         "0": entry("whole", whole),
+        "4": entry("exports", {"plain": whole["plain"], "a file": whole["fast"]}),
     }
     text = report.page(entries)
     titles = [line for line in text.splitlines() if line.startswith("**")]
@@ -38,8 +39,10 @@ def test_the_page_has_a_table_for_every_entry_in_order():
         "CenterMask-Lite MV2, 600/1000",
         "CenterMask R-50, 800/1333",
         "CenterMask R-50, 800/1333",
+        "CenterMask R-50, 800/1333",
     ]
     assert "| fast | 5.0 | 6.0 | **0.50** | 49 | 1.0 |" in text
+    assert "| a file | 5.0 | 6.0 | **0.50** | 49 | 1.0 |" in text
     assert "| ceiling float32 | 10.0 | 12.0 |  | 500 |" in text
     assert "| plain | 100.0 | 110.0 | **1.10** |" in text
 

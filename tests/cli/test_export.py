@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from maskrcnn_benchmark.cli import main
+from maskrcnn_benchmark.config import ConfigError
+from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
+from tests.contract import markdown
+from tests.contract.source_tree import ROOT
 from tests.tools.start_up import SLOW, run
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -17,7 +22,7 @@ pytest.importorskip("onnxscript")
 
 from maskrcnn_benchmark.export import onnx_file  # noqa: E402 - needs onnx
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata  # noqa: E402
-from maskrcnn_benchmark.timing.exported import ExportContender  # noqa: E402
+from maskrcnn_benchmark.timing.exported import make_export_contender  # noqa: E402
 from tests.export.random_models import PHOTO, save_random_model  # noqa: E402
 
 MODULE = ("-m", "maskrcnn_benchmark.cli")
@@ -100,7 +105,8 @@ def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
     assert found["masks"].shape == (number, 28, 28)
     assert found["labels"].dtype == np.int64
 
-    assert len(ExportContender(path)([PHOTO, PHOTO])[1]) == number
+    cfg = load_checkpoint_settings(checkpoint, "", "cpu")
+    assert len(make_export_contender(cfg, path)([PHOTO, PHOTO])[1]) == number
 
     # A file that reads photos otherwise finds something else.
     write = onnx_file.write_detector
@@ -120,6 +126,7 @@ def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
     ("words", "names"),
     [
         (["--format", "openvino"], ["model.bin", "model.xml"]),
+        (["--format", "onnx", "--dense", "--size", "192", "256"], ["model.dense.onnx"]),
         (["--format", "torch", "--dense"], ["model.dense.pt2"]),
     ],
 )
@@ -127,5 +134,38 @@ def test_other_formats_find_what_the_model_finds(checkpoint, tmp_path, words, na
     pytest.importorskip("openvino")
     model = tmp_path / "model.pth"
     shutil.copy(checkpoint, model)
-    assert main(["export", str(model), *words, "INPUT.MIN_SIZE_TEST", "192"]) == 0
+    settings = ["INPUT.MIN_SIZE_TEST", "192"]
+    assert main(["export", str(model), *words, *settings]) == 0
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*names, "model.pth"])
+
+    cfg = load_checkpoint_settings(model, "", "cpu")
+    cfg.merge_from_list(settings)
+    contender = make_export_contender(cfg, tmp_path / names[-1])
+    found = contender([PHOTO])[0]
+    assert {"size", "counts"} <= set(found[0])
+    assert {"decode", "network", "paste, RLE"} <= set(contender.times.seconds)
+
+    # Wherever it goes beside another model, it says so.
+    cfg.merge_from_list(["INPUT.MIN_SIZE_TEST", 160])
+    if "--dense" in words:
+        with pytest.raises(ConfigError, match="another model"):
+            make_export_contender(cfg, tmp_path / names[-1])
+
+
+@pytest.mark.slow
+def test_the_network_runs_between_the_other_parts_as_the_page_says(
+    checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    shutil.copy(checkpoint, "run/model_best.pth")
+    shutil.copy(PHOTO, "photo.jpg")
+    words = ["--format", "torch", "--dense", "--photos", "photo.jpg"]
+    assert main(["export", "run/model_best.pth", *words]) == 0
+    (program,) = markdown.blocks(ROOT / "docs" / "export.md", "py")
+    names = {}
+    exec(program, names)
+    detect, masks = names["detect"], names["masks"]
+    expected = detect.source.detect(Image.open(PHOTO).convert("RGB"))
+    assert len(masks) == len(expected) > 0
+    torch.testing.assert_close(names["found"].bbox, expected.bbox, atol=0.1, rtol=0)

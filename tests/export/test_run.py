@@ -1,11 +1,12 @@
 """What is refused before anything is computed, and what the check does to a model."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from maskrcnn_benchmark.config import ConfigError
-from maskrcnn_benchmark.export.formats import EXPORT_FORMATS
+from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, find_format
 from maskrcnn_benchmark.modeling.dense.selection import SelectionSettings
 
 pytest.importorskip("onnxscript")
@@ -44,3 +45,14 @@ def test_thresholds_move_and_what_is_off_stays_off(threshold, moved):
         assert selection.settings.score_threshold == pytest.approx(0.4)
         assert selection.settings.nms_threshold == pytest.approx(moved)
     assert selection.settings == SelectionSettings(0.3, 10, threshold, 10)
+
+
+@pytest.mark.parametrize("name", list(EXPORT_FORMATS))
+def test_files_are_of_the_format_of_their_suffix(name):
+    path = Path("folder.onnx") / f"model.dense{EXPORT_FORMATS[name].suffix}"
+    assert find_format(path) == name
+
+
+def test_other_files_are_of_none():
+    with pytest.raises(ConfigError, match=r"\.onnx"):
+        find_format(Path("model.pth"))
