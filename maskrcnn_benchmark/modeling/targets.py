@@ -29,6 +29,11 @@ def label_matches(matches: Tensor, truth_labels: Tensor) -> Tensor:
     return labels
 
 
+def cat_images(per_image: Sequence[Tensor], none: Tensor) -> Tensor:
+    """(P, ...) values of all images in their order; ``none`` (0, ...) if there are no images."""
+    return torch.cat(list(per_image) or [none])
+
+
 def batch_indices(is_chosen: Sequence[Tensor], device: torch.device) -> Tensor:
     """(P,) int64 places, among the boxes of all images, of those that (K,) bool of each choose."""
     none = torch.zeros(0, dtype=torch.bool, device=device)

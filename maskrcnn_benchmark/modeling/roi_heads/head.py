@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.precision import leave_half_precision
@@ -35,6 +36,11 @@ class RoiInputs(NamedTuple):
     boxes: list[BoxList]
     targets: Sequence[BoxList] | None = None
     extras: Extras = NO_EXTRAS
+
+    @property
+    def device(self) -> torch.device | None:
+        """That of the maps; None without any."""
+        return self.features[0].device if len(self.features) else None
 
 
 class RoiOutput(NamedTuple):

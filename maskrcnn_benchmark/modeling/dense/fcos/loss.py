@@ -50,7 +50,7 @@ def own_divisors(num_images: int, weights: Tensor) -> Divisors:
         num_images: of the batch.
         weights: (P,) of the positives in the box loss.
     """
-    return Divisors(len(weights) + num_images, None, max(len(weights), 1))
+    return Divisors(max(len(weights) + num_images, 1), None, max(len(weights), 1))
 
 
 def mean_divisors(num_images: int, weights: Tensor) -> Divisors:  # noqa: ARG001 - of the other rule

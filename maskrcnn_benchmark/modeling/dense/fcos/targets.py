@@ -100,8 +100,9 @@ class FCOSTargetAssigner:
             self._assign_image(all_locations, low_high, radii, target) for target in targets
         ]
         sizes = [len(points) for points in locations]
+        none = _no_box(all_locations[:0])
         return FCOSTargets(
-            *(_level_by_level(parts, sizes) for parts in zip(*per_image, strict=True))
+            *(_level_by_level(parts, sizes) for parts in zip(none, *per_image, strict=True))
         )
 
     def _assign_image(
@@ -109,10 +110,7 @@ class FCOSTargetAssigner:
     ) -> tuple[Tensor, Tensor]:
         target = target.convert("xyxy")
         if len(target) == 0:
-            return (
-                torch.zeros(len(locations), dtype=torch.int64, device=locations.device),
-                locations.new_zeros(len(locations), 4),
-            )
+            return _no_box(locations)
         boxes, areas = target.bbox.to(locations.dtype), target.area().to(locations.dtype)
         rows = max(1, self.pairs_at_once // len(target))
         parts = zip(
@@ -154,10 +152,17 @@ class FCOSTargetAssigner:
         return ((points > left_top) & (points < right_bottom)).all(dim=-1)
 
 
-def _level_by_level(per_image: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
-    """(N * L, ...) from (L, ...) of every image: levels, then images, then locations."""
-    per_level = zip(*(torch.split(values, list(sizes)) for values in per_image), strict=True)
-    return torch.cat([values for level in per_level for values in level])
+def _no_box(locations: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (L,) and distances (L, 4) of background."""
+    labels = locations.new_zeros(len(locations), dtype=torch.int64)
+    return labels, locations.new_zeros(len(locations), 4)
+
+
+def _level_by_level(values: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """(N * L, ...) from none (0, ...) and (L, ...) of every image: levels, images, locations."""
+    none, *per_image = values
+    per_level = zip(*(torch.split(image, list(sizes)) for image in per_image), strict=True)
+    return torch.cat([none, *(part for level in per_level for part in level)])
 
 
 def first_argmin(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.modeling.dense.selection import (
     SelectionSettings,
     join_candidates,
 )
+from maskrcnn_benchmark.modeling.targets import cat_images
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_nms, cat_boxlist
 
@@ -117,7 +118,9 @@ def _best(boxlist: BoxList, limit: int) -> BoxList:
 def _best_of_batch(boxlists: Sequence[BoxList], limit: int) -> list[BoxList]:
     """The ``limit`` best boxes of all images, in their order."""
     sizes = [len(boxlist) for boxlist in boxlists]
-    objectness = torch.cat([boxlist.get_field("objectness") for boxlist in boxlists])
+    objectness = cat_images(
+        [boxlist.get_field("objectness") for boxlist in boxlists], torch.zeros(0)
+    )
     is_kept = torch.zeros_like(objectness, dtype=torch.bool)
     is_kept[objectness.topk(min(limit, len(objectness))).indices] = True
     return [

@@ -18,6 +18,7 @@ from maskrcnn_benchmark.modeling.dense.yolact.anchors import encode_boxes
 from maskrcnn_benchmark.modeling.dense.yolact.head import YolactOutputs
 from maskrcnn_benchmark.modeling.dense.yolact.matching import BACKGROUND, Matches, YolactMatcher
 from maskrcnn_benchmark.modeling.dense.yolact.settings import YolactSettings
+from maskrcnn_benchmark.modeling.targets import cat_images
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.prototype_masks import mix_prototypes
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
@@ -121,15 +122,17 @@ class YolactLoss:
             self._mask_losses(*each)
             for each in zip(outputs.prototypes, coefficients, matches, truth, strict=True)
         ]
-        losses["loss_mask"] = torch.stack([one.mask for one in masks]).sum() / divisor
-        losses["loss_mask"] = losses["loss_mask"] * settings.mask_weight
+        graph = (outputs.prototypes.sum() + coefficients.sum()) * 0
+        mask_loss = torch.stack([one.mask for one in masks] or [graph]).sum() + graph
+        losses["loss_mask"] = mask_loss / divisor * settings.mask_weight
         if self.maskiou_net is not None:
-            maskiou = self._maskiou_loss(self.maskiou_net, masks)
+            maskiou = self._maskiou_loss(self.maskiou_net, outputs.prototypes, masks)
             losses["loss_maskiou"] = maskiou * settings.maskiou_weight / divisor
         return losses
 
     def _class_loss(self, logits: Tensor, matches: Sequence[Matches]) -> Tensor:
-        labels = torch.stack([each.labels for each in matches])
+        none = torch.zeros((0, logits.shape[1]), dtype=torch.int64, device=logits.device)
+        labels = cat_images([each.labels[None] for each in matches], none)
         chosen = select_hard(logits.detach(), labels, self.settings.negatives_per_positive)
         return F.cross_entropy(logits[chosen], labels[chosen], reduction="sum")
 
@@ -151,7 +154,9 @@ class YolactLoss:
 
     def _segmentation_loss(self, finest: Tensor, truth: Sequence[YolactTarget]) -> Tensor:
         logits: Tensor = self.semantic(finest).float()
-        expected = torch.stack([_semantic_truth(each, logits[0]) for each in truth])
+        expected = cat_images(
+            [_semantic_truth(each, logits[0])[None] for each in truth], logits.detach()[:0]
+        )
         loss = F.binary_cross_entropy_with_logits(logits, expected, reduction="sum")
         cells = max(logits.shape[2] * logits.shape[3], 1)
         return loss * self.settings.segm_weight / (cells * max(len(logits), 1))
@@ -174,15 +179,18 @@ class YolactLoss:
         cells = masks.new_tensor([masks.shape[2], masks.shape[1]])
         areas = ((boxes[:, 2:] - boxes[:, :2]) * cells).prod(dim=1)
         share = num_positives / max(len(positive), 1)
-        loss = (entropy / areas).sum() * share + (prototypes.sum() + coefficients.sum()) * 0
+        loss = (entropy / areas).sum() * share
         return _MaskLosses(loss, masks, expected, target.labels[objects])
 
     def _maskiou_loss(
-        self, maskiou_net: Callable[[Tensor], Tensor], parts: Sequence["_MaskLosses"]
+        self,
+        maskiou_net: Callable[[Tensor], Tensor],
+        prototypes: Tensor,
+        parts: Sequence["_MaskLosses"],
     ) -> Tensor:
-        masks = torch.cat([part.masks for part in parts])
-        expected = torch.cat([part.expected for part in parts])
-        labels = torch.cat([part.labels for part in parts])
+        masks = cat_images([part.masks for part in parts], prototypes[:0, 0])
+        expected = cat_images([part.expected for part in parts], masks[:0])
+        labels = cat_images([part.labels for part in parts], masks.new_zeros(0, dtype=torch.int64))
         is_used = expected.sum(dim=(1, 2)) > self.settings.min_maskiou_area
         masks, expected, labels = masks[is_used], expected[is_used], labels[is_used]
         predicted = maskiou_net(masks).float()

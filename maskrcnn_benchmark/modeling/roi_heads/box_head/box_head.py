@@ -64,7 +64,7 @@ class ROIBoxHead(ROIHead):
         if inputs.targets is None:
             class_logits, offsets = self.predictor(self.extract(inputs, inputs.boxes).encoded)
             return RoiOutput(self.post_processor(class_logits, offsets, inputs.boxes), {})
-        targets = self.assigner(inputs.boxes, inputs.targets)
+        targets = self.assigner(inputs.boxes, inputs.targets, inputs.device)
         encoded = self.extract(inputs, targets.proposals).encoded
         class_logits, offsets = self.predictor(encoded)
         losses = self.losses(class_logits, offsets, targets)

@@ -17,7 +17,7 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
 )
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.targets import label_matches
+from maskrcnn_benchmark.modeling.targets import cat_images, label_matches
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 
@@ -55,12 +55,18 @@ class BoxTargetAssigner:
         self.box_coder = box_coder
 
     @torch.no_grad()
-    def __call__(self, proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> BoxTargets:
+    def __call__(
+        self,
+        proposals: Sequence[BoxList],
+        targets: Sequence[BoxList],
+        device: torch.device | None = None,
+    ) -> BoxTargets:
         """Targets of a random sample of the proposals of each image.
 
         Args:
             proposals: one BoxList an image, px of the resized image.
             targets: one BoxList an image with the field ``labels``.
+            device: of the result where there are no images; None: the CPU.
         """
         matched = [self._match(*pair) for pair in zip(proposals, targets, strict=True)]
         positives, negatives = self.sampler([labels for labels, _ in matched])
@@ -75,8 +81,11 @@ class BoxTargetAssigner:
             codes.append(image_codes[inds])
         return BoxTargets(
             proposals=sampled,
-            labels=torch.cat([boxes.get_field("labels") for boxes in sampled]),
-            box_codes=torch.cat(codes),
+            labels=cat_images(
+                [boxes.get_field("labels") for boxes in sampled],
+                torch.zeros(0, dtype=torch.int64, device=device),
+            ),
+            box_codes=cat_images(codes, torch.zeros((0, 4), device=device)),
         )
 
     def _match(self, proposals: BoxList, target: BoxList) -> tuple[Tensor, Tensor]:

@@ -60,7 +60,7 @@ class ROIKeypointHead(ROIHead):
             heatmaps: Tensor = self.predictor(self.extract(inputs, inputs.boxes).encoded)
             found = attach_keypoints(inputs.boxes, heatmaps, pixel_offset=self.pixel_offset)
             return RoiOutput(found, {})
-        targets = self.assigner(inputs.boxes, inputs.targets)
+        targets = self.assigner(inputs.boxes, inputs.targets, inputs.device)
         encoded = self.extract(inputs, targets.proposals, targets.indices).encoded
         logits: Tensor = self.predictor(encoded)
         if logits.shape[-1] != self.assigner.heatmap_side:

@@ -4,7 +4,7 @@ Shapes: K proposals of one image, N positives of all images, P points, S side of
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +14,12 @@ from maskrcnn_benchmark.modeling.balanced_positive_negative_sampler import (
     BalancedPositiveNegativeSampler,
 )
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.targets import IGNORED, batch_indices, label_matches
+from maskrcnn_benchmark.modeling.targets import IGNORED, batch_indices, cat_images, label_matches
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.keypoint import PersonKeypoints, keypoints_to_heat_map
+
+_NUM_POINTS: Final = len(PersonKeypoints.NAMES)
 
 
 class KeypointTargets(NamedTuple):
@@ -53,12 +55,18 @@ class KeypointTargetAssigner:
         self.heatmap_side = heatmap_side
 
     @torch.no_grad()
-    def __call__(self, proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> KeypointTargets:
+    def __call__(
+        self,
+        proposals: Sequence[BoxList],
+        targets: Sequence[BoxList],
+        device: torch.device | None = None,
+    ) -> KeypointTargets:
         """Targets of the drawn positives; all other proposals are left out.
 
         Args:
             proposals: one BoxList an image, px of the resized image.
             targets: one BoxList an image with the fields ``labels`` and ``keypoints``.
+            device: of the result where there are no images; None: the CPU.
         """
         matches, labels = [], []
         for boxes, target in zip(proposals, targets, strict=True):
@@ -72,18 +80,20 @@ class KeypointTargetAssigner:
             positives.append(boxes.copy_with_fields([]).convert("xyxy")[inds])
             points = _points(target)[match[inds]]
             heatmaps.append(keypoints_to_heat_map(points, positives[-1].bbox, self.heatmap_side))
+        none = torch.zeros((0, _NUM_POINTS), dtype=torch.int64, device=device)
+        cells = cat_images([heatmap.indices for heatmap in heatmaps], none)
         return KeypointTargets(
             proposals=positives,
-            cells=torch.cat([heatmap.indices for heatmap in heatmaps]),
-            valid=torch.cat([heatmap.valid for heatmap in heatmaps]),
-            indices=batch_indices(drawn_masks, drawn[0].device),
+            cells=cells,
+            valid=cat_images([heatmap.valid for heatmap in heatmaps], none.bool()),
+            indices=batch_indices(drawn_masks, cells.device),
         )
 
 
 def _points(target: BoxList) -> Tensor:
     """(G, P, 3) ground-truth points; a target without objects may lack them."""
     if len(target) == 0 and not target.has_field("keypoints"):
-        return target.bbox.new_zeros(0, len(PersonKeypoints.NAMES), 3)
+        return target.bbox.new_zeros(0, _NUM_POINTS, 3)
     points: Tensor = target.get_field("keypoints").keypoints
     return points
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
-from maskrcnn_benchmark.modeling.targets import batch_indices
+from maskrcnn_benchmark.modeling.targets import batch_indices, cat_images
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
 from maskrcnn_benchmark.structures.mask_targets import MIN_SIDE, crop_and_rasterize
@@ -42,13 +42,19 @@ class MaskTargetAssigner:
         self.max_matches = max_matches
 
     @torch.no_grad()
-    def __call__(self, proposals: Sequence[BoxList], targets: Sequence[BoxList]) -> MaskTargets:
+    def __call__(
+        self,
+        proposals: Sequence[BoxList],
+        targets: Sequence[BoxList],
+        device: torch.device | None = None,
+    ) -> MaskTargets:
         """Targets of the proposals that match, or of ``max_matches`` of them.
 
         Args:
             proposals: one BoxList an image, px of the resized image.
             targets: one BoxList an image with the fields ``labels`` and ``masks``, which one
                 without objects may lack.
+            device: of the result where there are no images; None: the CPU.
         """
         matched, instances, labels, masks, is_matched = [], [], [], [], []
         for boxes, target in zip(proposals, targets, strict=True):
@@ -65,12 +71,13 @@ class MaskTargetAssigner:
                 instances[-1], matched[-1].bbox, self.mask_side, min_side=self.min_crop_side
             )
             masks.append(crops.to(boxes.bbox))
+        all_labels = cat_images(labels, torch.zeros(0, dtype=torch.int64, device=device))
         return MaskTargets(
             proposals=matched,
             instances=instances,
-            labels=torch.cat(labels),
-            masks=torch.cat(masks),
-            indices=batch_indices(is_matched, labels[0].device),
+            labels=all_labels,
+            masks=cat_images(masks, torch.zeros((0, *[self.mask_side] * 2), device=device)),
+            indices=batch_indices(is_matched, all_labels.device),
         )
 
     def _chosen(self, matches: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner, mask_loss
 from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
+from maskrcnn_benchmark.modeling.targets import cat_images
 from maskrcnn_benchmark.structures.paste_rules import PasteRule
 
 
@@ -73,14 +74,17 @@ class ROIMaskHead(ROIHead):
         Leaves a ``MaskPrediction``, of the matched proposals if there are targets.
         """
         if inputs.targets is None:
-            labels = torch.cat([boxes.get_field("labels") for boxes in inputs.boxes])
+            labels = cat_images(
+                [boxes.get_field("labels") for boxes in inputs.boxes],
+                torch.zeros(0, dtype=torch.int64, device=inputs.device),
+            )
             features = self.extract(inputs, inputs.boxes)
             logits, prediction = self._segment(features, labels)
             detections = attach_masks(inputs.boxes, logits, self.masker, self.paste)
             return RoiOutput(detections, {}, {MaskPrediction: prediction})
         # UPSTREAM(matched-only): the original runs the heads on all proposals, although only
         # the matched ones reach a loss; losses and gradients are the same.
-        targets = self.assigner(inputs.boxes, inputs.targets)
+        targets = self.assigner(inputs.boxes, inputs.targets, inputs.device)
         features = self.extract(inputs, targets.proposals, targets.indices)
         logits, prediction = self._segment(features, targets.labels, targets)
         losses = {"loss_mask": mask_loss(logits, targets.masks)}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.config.convention import AreaRatioRule
 from maskrcnn_benchmark.modeling.roi_heads.head import MaskTargets
+from maskrcnn_benchmark.modeling.targets import cat_images
 from maskrcnn_benchmark.structures.mask_targets import area_ratios, shoelace_ratios
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
@@ -84,4 +85,5 @@ class MaskIoULoss:
             self.ratios(instances, boxes.bbox)
             for instances, boxes in zip(targets.instances, targets.proposals, strict=True)
         ]
-        return mask_iou(masks[:, 0], targets.masks, torch.cat(ratios).to(masks))
+        of_all = cat_images(ratios, masks.new_zeros(0)).to(masks)
+        return mask_iou(masks[:, 0], targets.masks, of_all)

@@ -146,7 +146,7 @@ def test_rescoring_learns_from_masks_that_are_large_enough():
     assert losses["loss_maskiou"].item() == 0
 
 
-@pytest.mark.parametrize("num_images", [1, 2])
+@pytest.mark.parametrize("num_images", [0, 1, 2])
 def test_nothing_to_find(num_images):
     net = MaskIoUNet(num_foreground=NUM_FOREGROUND)
     outputs = make_outputs(num_images, grid=64)
