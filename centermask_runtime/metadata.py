@@ -17,6 +17,7 @@ METADATA_KEY: Final = "centermask"
 FORMAT_VERSION: Final = 1
 
 Kind = Literal["detector", "dense"]
+Precision = Literal["float32", "bf16"]
 Record = TypeVar("Record")
 
 
@@ -99,6 +100,7 @@ class ExportMetadata:
         opset: of ONNX; 0 in other formats.
         maps: outputs of a dense file; () of a detector.
         size_hw: height and width of the only images that a dense file takes; () where any are.
+        precision: that the network has to be run in for what the file was found to detect.
         format_version: of this record.
     """
 
@@ -121,6 +123,7 @@ class ExportMetadata:
     opset: int
     maps: tuple[MapRecord, ...] = ()
     size_hw: tuple[int, ...] = ()
+    precision: Precision = "float32"
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:

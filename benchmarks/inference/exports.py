@@ -11,7 +11,7 @@ import torch
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import UserError
 from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, check_format
-from maskrcnn_benchmark.export.metadata import Kind
+from maskrcnn_benchmark.export.metadata import Kind, Precision
 from maskrcnn_benchmark.export.run import make_export
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.timing.contenders import Photos
@@ -30,23 +30,27 @@ class Export(NamedTuple):
     Attributes:
         format: name of the format.
         contents: the whole model, or its network.
+        precision: of the network.
     """
 
     format: str
     contents: Kind
+    precision: Precision
 
     @property
     def title(self) -> str:
         """What the tables call it."""
-        words = f"--format {self.format}" + (" --dense" if self.contents == "dense" else "")
+        words = f"--format {self.format}" + " --dense" * (self.contents == "dense")
+        words += f" --precision {self.precision}" * (self.precision != "float32")
         program = _PROGRAMS.get(self.format, self.format)
         return f"{words}, {program} {version(program)}"
 
 
 def list_exports() -> Iterator[Export]:
-    """One of each format: of the whole model where it holds that."""
+    """Of each format one in every precision: of the whole model where it holds that."""
     for name, kind in EXPORT_FORMATS.items():
-        yield Export(name, kind.contents[0])
+        for precision in kind.precisions:
+            yield Export(name, kind.contents[0], precision)
 
 
 def make_exports(
@@ -71,10 +75,11 @@ def make_exports(
 def _try(cfg: CfgNode, export: Export, photos: Photos, folder: Path) -> Detector | None:
     try:
         kind = check_format(export.format, export.contents)
-        path = folder / f"{export.contents}{kind.suffix}"
-        make_export(cfg, kind, path, contents=export.contents, photos=photos)
+        path = folder / f"{export.contents}-{export.precision}{kind.suffix}"
+        wanted = {"contents": export.contents, "precision": export.precision}
+        make_export(cfg, kind, path, photos=photos, **wanted)
         return make_export_contender(cfg, path)
     # The rest of the table does without it.
     except UserError as error:
-        logger.warning("--format %s: left out: %s", export.format, error)
+        logger.warning("%s: left out: %s", export.title, error)
         return None

@@ -9,6 +9,9 @@ With --dense the file is the network alone, for programs that prepare photos and
 themselves; our own selection behind it then finds what is compared. Formats: onnx, openvino (.xml
 and .bin), and of the network alone torch (a program of torch.export) and aoti (it, compiled).
 
+--precision bf16 writes files of openvino, torch and aoti whose network computes in bfloat16, on
+processors that do. They must be as close to the model as TEST.INFERENCE_MODE bf16 is.
+
 For example:
   centermask export run/model_best.pth
   centermask export run/model_best.pth --format openvino --output boards.xml --photos my_photos
@@ -24,7 +27,7 @@ from maskrcnn_benchmark.cli.arguments import add_settings, make_parser, parse
 from maskrcnn_benchmark.cli.model import load_model_settings
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.exits import log_exit
-from maskrcnn_benchmark.export.formats import check_format
+from maskrcnn_benchmark.export.formats import check_format, check_precision
 from maskrcnn_benchmark.export.metadata import Kind
 from maskrcnn_benchmark.prediction.bulk.sources import find_bulk_photos
 from maskrcnn_benchmark.utils.env import setup_environment
@@ -40,6 +43,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("model", metavar="MODEL", help="model_best.pth of a training, or a trained model's name")
     add("--format", default="onnx", metavar="F", help="onnx (default), openvino, torch, aoti")
     add("--output", type=Path, metavar="FILE", help="default: beside the model, with its name")
+    add("--precision", default="float32", metavar="P", help="float32 (default), bf16")
     add("--dense", action="store_true", help="the network alone: normalised images in, maps out")
     add("--size", type=int, nargs=2, metavar="PX", help="height, width of --dense (default: any)")
     add("--photos", nargs="+", metavar="P", help="photos, folders to compare on (default: bundled)")
@@ -59,6 +63,7 @@ def main(words: Sequence[str]) -> int:
     args = parse_words(words)
     contents: Kind = "dense" if args.dense else "detector"
     kind = check_format(args.format, contents)
+    precision = check_precision(args.precision, kind)
     setup_environment()
     setup_logger(PACKAGE_LOGGER, None, 0)
     photos = _photos(args.photos) if args.photos else []
@@ -78,6 +83,7 @@ def main(words: Sequence[str]) -> int:
                 kind,
                 path,
                 contents=contents,
+                precision=precision,
                 size_hw=tuple(args.size) if args.size else None,
                 photos=photos,
             )

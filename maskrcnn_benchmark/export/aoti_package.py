@@ -6,15 +6,14 @@ from typing import Any
 import torch
 
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
-from maskrcnn_benchmark.export.parts import trace_dense_part
 from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
-from maskrcnn_benchmark.export.torch_program import as_run
+from maskrcnn_benchmark.export.torch_program import as_run, trace
 
 
 def write(source: Source, path: Path) -> None:
     """Compile the dense part, which takes a C++ compiler and minutes."""
-    program = trace_dense_part(source.model, source.metadata.resize.divisibility, source.size_hw)
+    program = trace(source)
     settings = {"aot_inductor.metadata": {METADATA_KEY: source.metadata.to_json()}}
     torch._inductor.aoti_compile_and_package(
         program, package_path=str(path), inductor_configs=settings

@@ -16,6 +16,9 @@ from maskrcnn_benchmark.export.graph import Graph, Value
 from maskrcnn_benchmark.export.heads import Frame, pool
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.parts import (
+    BOX,
+    DENSE,
+    MASKS,
     BoxPart,
     DensePart,
     MaskPart,
@@ -93,13 +96,13 @@ def write_dense(
     sides = size_hw or ("height", "width")
     images = graph.input("images", np.float32, (1, 3, *sides))
     part = write_dense_part(DensePart(model), metadata.resize.divisibility, size_hw)
-    for record, value in zip(metadata.maps, graph.inline(part, [images], "dense"), strict=True):
+    for record, value in zip(metadata.maps, graph.inline(part, [images], DENSE), strict=True):
         graph.output(record.name, value, (1, None, None, None))
     return graph.model("dense", {METADATA_KEY: metadata.to_json()})
 
 
 def _dense(graph: Graph, model: GeneralizedRCNN, images: Value, divisor: int) -> Maps:
-    values = graph.inline(write_dense_part(DensePart(model), divisor), [images], "dense")
+    values = graph.inline(write_dense_part(DensePart(model), divisor), [images], DENSE)
     features, outputs = group_maps(model, values)
     return Maps(features, list(zip(*outputs, strict=True)))
 
@@ -136,7 +139,7 @@ def _boxes_of_two_stages(
     pooled = pool(graph, pooler, maps.features, proposals, frame)
     part = BoxPart(head)
     shape = (_channels(model), *pooler.output_size)
-    outputs = graph.inline(write_box_part(part, shape), [pooled], "box")
+    outputs = graph.inline(write_box_part(part, shape), [pooled], BOX)
     with torch.no_grad():
         probs, offsets = part(torch.zeros(1, *shape))
     sizes = (probs.shape[1], offsets.shape[1] // 4)
@@ -166,7 +169,7 @@ def _masks(
     pooled = pool(graph, pooler, maps.features, boxes.corners, frame)
     shape = (_channels(model), *pooler.output_size)
     written = write_mask_part(part, shape)
-    return Masks(*graph.inline(written, [pooled, boxes.labels, boxes.scores], "masks"))
+    return Masks(*graph.inline(written, [pooled, boxes.labels, boxes.scores], MASKS))
 
 
 def _channels(model: GeneralizedRCNN) -> int:

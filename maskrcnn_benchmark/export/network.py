@@ -50,7 +50,7 @@ class NetworkDetector:
             raise ConfigError(f"{path}: holds a whole model; expected one of --dense")
         height, width = metadata.size_hw or (0, 0)
         size_hw = (height, width) if metadata.size_hw else None
-        source = make_source(cfg, "dense", metadata.opset, size_hw)
+        source = make_source(cfg, "dense", metadata.opset, size_hw, metadata.precision)
         _check_same(path, metadata, source.metadata)
         return cls(source=source, run=functions.load(path))
 

@@ -4,6 +4,7 @@ Shapes: R boxes, F channels, M side of a mask.
 """
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -24,6 +25,11 @@ from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIM
 if TYPE_CHECKING:
     import onnx
 
+DENSE: Final = "dense"
+BOX: Final = "box"
+MASKS: Final = "masks"
+"""What names of their layers begin with in a whole graph, before a dot."""
+PART_PREFIXES: Final = tuple(f"{name}." for name in (DENSE, BOX, MASKS))
 _NUM_EXAMPLES: Final = 3
 """Boxes that a part is traced with."""
 
@@ -47,6 +53,45 @@ class DensePart(nn.Module):
         features = self.backbone(images)
         fields = self.head(features)
         return (*features, *(each for maps in fields for each in maps))
+
+
+_LAST_LAYERS: Final = ("cls_logits", "bbox_pred", "centerness")
+"""Of heads, which predict what is ranked and decoded: 8 bits are too few for it."""
+
+
+class _InFloat32(nn.Module):
+    """A layer that computes in float32, whatever is around it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, maps: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            found: Tensor = self.layer(maps.float())
+        return found
+
+
+class DensePartInBFloat16(nn.Module):
+    """The dense part with all but the last convolutions in bfloat16; its maps are float32.
+
+    Args:
+        part: the same in float32.
+    """
+
+    def __init__(self, part: DensePart) -> None:
+        super().__init__()
+        self.part = copy.deepcopy(part)
+        for name, layer in self.part.head.named_children():
+            if name in _LAST_LAYERS:
+                setattr(self.part.head, name, _InFloat32(layer))
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The maps, one after the other."""
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            maps = self.part(images)
+        return tuple(each.float() for each in maps)
 
 
 class BoxPart(nn.Module):
@@ -123,12 +168,12 @@ def write_dense_part(
 
 
 def trace_dense_part(
-    model: GeneralizedRCNN, divisor: int, size_hw: tuple[int, int] | None
+    part: nn.Module, divisor: int, size_hw: tuple[int, int] | None
 ) -> torch.export.ExportedProgram:
-    """The dense part of a model as a program of PyTorch; sizes as in ``write_dense_part``."""
+    """A dense part as a program of PyTorch; sizes as in ``write_dense_part``."""
     example, sides = _images(divisor, size_hw)
     with torch.no_grad(), _quiet():
-        return torch.export.export(DensePart(model), (example,), dynamic_shapes=sides or None)
+        return torch.export.export(part, (example,), dynamic_shapes=sides or None)
 
 
 def _images(

@@ -1,20 +1,36 @@
 """Writing an export, and giving it its name once it was found to be the model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.export.bfloat16 import Closeness, make_bfloat16_check
 from maskrcnn_benchmark.export.formats import OPSET, ExportFormat
-from maskrcnn_benchmark.export.metadata import Kind
-from maskrcnn_benchmark.export.source import make_source
-from maskrcnn_benchmark.export.verify import NotTheSameError, check_photos, verify
+from maskrcnn_benchmark.export.metadata import Kind, Precision
+from maskrcnn_benchmark.export.program import Run
+from maskrcnn_benchmark.export.source import Source, make_source
+from maskrcnn_benchmark.export.verify import (
+    Difference,
+    NotTheSameError,
+    Photos,
+    check_photos,
+    check_readable,
+    verify,
+)
 
 logger = logging.getLogger(__name__)
 
 UNVERIFIED: Final = ".unverified"
+Check: TypeAlias = Callable[[Run, Photos], Difference | Closeness]
+_CHECKS: Final[Mapping[Precision, Callable[[Source], Check]]] = MappingProxyType(
+    {"float32": lambda source: partial(verify, source), "bf16": make_bfloat16_check}
+)
+"""What says how far a file is from a model, or raises NotTheSameError."""
 
 
 def make_export(
@@ -23,6 +39,7 @@ def make_export(
     path: Path,
     *,
     contents: Kind = "detector",
+    precision: Precision = "float32",
     size_hw: tuple[int, int] | None = None,
     photos: Sequence[Path] = (),
 ) -> Path:
@@ -34,6 +51,7 @@ def make_export(
         path: of the file. Until it was checked, and for good if it does not pass, it is called
             ``NAME.unverified.SUFFIX``.
         contents: the whole model, or its dense part.
+        precision: of the network in the file.
         size_hw: of the images of a dense part; None: any.
         photos: that are compared on; () takes the bundled ones.
 
@@ -42,15 +60,16 @@ def make_export(
         NotTheSameError: the file finds something else than the model.
     """
     functions = kind.functions()
-    compared = check_photos(photos)
-    source = make_source(cfg, contents, OPSET if kind.has_opset else 0, size_hw)
+    check_readable(photos)
+    source = make_source(cfg, contents, OPSET if kind.has_opset else 0, size_hw, precision)
+    check = _CHECKS[precision](source)
     path.parent.mkdir(parents=True, exist_ok=True)
     stem = path.name.removesuffix(kind.suffix)
     unverified = path.with_name(f"{stem}{UNVERIFIED}{kind.suffix}")
     functions.write(source, unverified)
     logger.info("Wrote %s (%.1f MB); comparing with PyTorch", unverified, _megabytes(unverified))
     try:
-        difference = verify(source, functions.load(unverified), compared)
+        difference = check(functions.load(unverified), check_photos(photos))
     except NotTheSameError as error:
         raise NotTheSameError(f"{error}. The file is kept as {unverified}") from error
     # The file that is asked for comes last: where it is, the others are.

@@ -25,6 +25,7 @@ from maskrcnn_benchmark.export.metadata import (
     ExportMetadata,
     Kind,
     PasteRecord,
+    Precision,
     ResizeRecord,
 )
 from maskrcnn_benchmark.export.refusals import check_architecture, check_layers
@@ -147,7 +148,11 @@ class PlainInputs:
 
 
 def make_source(
-    cfg: CfgNode, kind: Kind, opset: int, size_hw: tuple[int, int] | None = None
+    cfg: CfgNode,
+    kind: Kind,
+    opset: int,
+    size_hw: tuple[int, int] | None = None,
+    precision: Precision = "float32",
 ) -> Source:
     """The trained model of some settings, ready to be exported.
 
@@ -156,6 +161,7 @@ def make_source(
         kind: of the file.
         opset: of ONNX; 0 in other formats.
         size_hw: of the images of a dense file; None: any.
+        precision: of the network in the file.
 
     Raises:
         ConfigError: a part of it cannot be exported; the message says why.
@@ -185,6 +191,7 @@ def make_source(
         opset=opset,
         maps=maps,
         size_hw=size_hw or (),
+        precision=precision,
         config=_make_portable_settings(cfg),
     )
     return Source(model, spec.proposal, metadata, inputs, size_hw)

@@ -13,16 +13,24 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
-from maskrcnn_benchmark.export.parts import trace_dense_part
+from maskrcnn_benchmark.export.parts import DensePart, DensePartInBFloat16, trace_dense_part
 from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
 
 
 def write(source: Source, path: Path) -> None:
     """Write the dense part to a file, which ``torch.export.load`` reads."""
-    program = trace_dense_part(source.model, source.metadata.resize.divisibility, source.size_hw)
+    program = trace(source)
     texts = {METADATA_KEY: source.metadata.to_json()}
     torch.export.save(program, path, extra_files=texts)
+
+
+def trace(source: Source) -> torch.export.ExportedProgram:
+    """The dense part of a model, in the precision that its metadata name."""
+    part = DensePart(source.model)
+    is_narrow = source.metadata.precision == "bf16"
+    traced = DensePartInBFloat16(part) if is_narrow else part
+    return trace_dense_part(traced, source.metadata.resize.divisibility, source.size_hw)
 
 
 def load(path: Path) -> Run:

@@ -11,9 +11,9 @@ Shapes: N detections, M side of a mask, H, W sides of the photo.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -31,6 +31,9 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 
 logger = logging.getLogger(__name__)
+
+Photos: TypeAlias = Iterable[tuple[str, Image.Image]]
+"""Each behind what messages call it."""
 
 MAX_PX: Final = 0.1
 MAX_SCORE: Final = 1e-4
@@ -88,43 +91,55 @@ class Difference(NamedTuple):
         )
 
 
-def check_photos(given: Sequence[Path] = ()) -> dict[str, Image.Image]:
-    """Photos to compare on, by what messages call them: those given, or the bundled ones.
+def check_photos(given: Sequence[Path] = ()) -> Iterator[tuple[str, Image.Image]]:
+    """Photos to compare on, one after the other: those given, or the bundled ones.
 
     Of the bundled ones there are a portrait and landscapes as they are, a tiny one and one of
     12 megapixels, to which photos are resized.
     """
+    for path in given:
+        yield str(path), read_image(path)
     if given:
-        return {str(path): read_image(path) for path in given}
-    photos = {Path(name).name: read_image(SHIPPED / name) for name in _PHOTOS}
-    first, *_, last = photos.values()
-    photos["tiny"] = first.resize(_TINY, Image.Resampling.BICUBIC)
-    photos["12 megapixels"] = last.resize(_LARGE, Image.Resampling.BICUBIC)
-    return photos
+        return
+    for name in _PHOTOS:
+        yield Path(name).name, read_image(SHIPPED / name)
+    for title, name, size in (("tiny", _PHOTOS[0], _TINY), ("12 megapixels", _PHOTOS[-1], _LARGE)):
+        yield title, read_image(SHIPPED / name).resize(size, Image.Resampling.BICUBIC)
 
 
-def verify(source: Source, run: Run, photos: Mapping[str, Image.Image]) -> Difference:
+def check_readable(given: Sequence[Path]) -> None:
+    """Raise ImageReadError unless all photos can be read: before the long way, not behind it."""
+    for path in given:
+        read_image(path)
+
+
+def verify(source: Source, run: Run, photos: Photos) -> Difference:
     """How far the export is from the model.
 
     Raises:
         NotTheSameError: too far, or nothing was found that could be compared.
     """
     total = Difference()
-    for name, photo in photos.items():
+    for name, photo in photos:
         expected = source.detect(photo)
-        found = _detect(source, run, photo)
+        found = detect_with(source, run, photo)
         difference = _compare(source, name, photo, found, expected)
         logger.info("%s (%d x %d px): %s", name, *photo.size, difference)
         total = total.joined(difference)
-    if total.detections == 0:
+    check_something(total.detections)
+    return total
+
+
+def check_something(detections: int) -> None:
+    """Raise NotTheSameError if there was no detection to compare."""
+    if detections == 0:
         raise NotTheSameError(
             "the model finds nothing on the photos, so that nothing was compared; name photos on "
             "which it does by --photos"
         )
-    return total
 
 
-def _detect(source: Source, run: Run, photo: Image.Image) -> BoxList:
+def detect_with(source: Source, run: Run, photo: Image.Image) -> BoxList:
     """What the file finds on a photo; a dense one with our selection and heads."""
     if source.metadata.kind == "detector":
         return as_boxes(run(np.array(photo)), photo.size, source.metadata.pixel_offset)
@@ -239,16 +254,23 @@ def _difference(expected: BoxList, found: BoxList) -> Difference:
 
 
 def _least_iou(expected: BoxList, found: BoxList) -> float:
-    """The least IoU of two masks, both pasted into the box of the first."""
+    """The least IoU of two masks; those of which few pixels differ do not count."""
+    return min([1.0, *mask_ious(expected, found, MAX_PIXELS)])
+
+
+def mask_ious(expected: BoxList, found: BoxList, most_pixels: int = 0) -> list[float]:
+    """IoU of each two masks, both pasted into the box of the first; () of boxes without masks.
+
+    Those of which no more than ``most_pixels`` differ have 1.
+    """
     if not expected.has_field("mask"):
-        return 1.0
+        return []
     mine = expected.predicted_masks
     assert isinstance(mine, BoxMasks)
     theirs = BoxMasks(found.get_field("mask"), mine.boxes, mine.size, mine.rule)
-    least = 1.0
+    ious = []
     for first, second in zip(mine.encode(), theirs.encode(), strict=True):
-        union = mask_utils.area(mask_utils.merge([first, second]))
-        common = mask_utils.area(mask_utils.merge([first, second], intersect=True))
-        if int(union) - int(common) > MAX_PIXELS:
-            least = min(least, float(common) / float(union))
-    return least
+        union = int(mask_utils.area(mask_utils.merge([first, second])))
+        common = int(mask_utils.area(mask_utils.merge([first, second], intersect=True)))
+        ious.append(1.0 if union - common <= most_pixels else common / union)
+    return ious

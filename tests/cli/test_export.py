@@ -26,6 +26,9 @@ from maskrcnn_benchmark.timing.exported import make_export_contender  # noqa: E4
 from tests.export.random_models import PHOTO, save_random_model  # noqa: E402
 
 MODULE = ("-m", "maskrcnn_benchmark.cli")
+IN_16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
+)
 SMALL = ("INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 256)
 
 
@@ -36,6 +39,8 @@ SMALL = ("INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 256)
         (["model.pth", "--format", "torchscript"], "onnx"),
         (["model.pth", "--format", "tflite"], "onnx"),
         (["model.pth", "--format", "torch"], "--dense"),
+        (["model.pth", "--precision", "int8"], "int8.md"),
+        (["model.pth", "--precision", "bf16"], "openvino"),
         (["model.pth", "--size", "640", "640"], "--dense"),
         (["absent.pth"], "absent.pth"),
         (["model.pth", "--photos", "absent.jpg"], "absent.jpg"),
@@ -128,6 +133,14 @@ def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
         (["--format", "openvino"], ["model.bin", "model.xml"]),
         (["--format", "onnx", "--dense", "--size", "192", "256"], ["model.dense.onnx"]),
         (["--format", "torch", "--dense"], ["model.dense.pt2"]),
+        pytest.param(
+            ["--format", "torch", "--dense", "--precision", "bf16"],
+            ["model.dense.pt2"],
+            marks=IN_16,
+        ),
+        pytest.param(
+            ["--format", "openvino", "--precision", "bf16"], ["model.bin", "model.xml"], marks=IN_16
+        ),
     ],
 )
 def test_other_formats_find_what_the_model_finds(checkpoint, tmp_path, words, names):

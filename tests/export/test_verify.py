@@ -56,7 +56,7 @@ class FixedSource:
 
 def compare(source, found):
     photo = Image.new("RGB", (WIDTH, HEIGHT))
-    return verify.verify(source, lambda _array: found, {"photo": photo})
+    return verify.verify(source, lambda _array: found, [("photo", photo)])
 
 
 def test_the_same_in_another_order_is_the_same():
@@ -141,7 +141,7 @@ def test_outputs_that_contradict_one_another_are_refused():
 
 
 def test_the_bundled_photos_have_the_sizes_that_matter():
-    sizes = [photo.size for photo in verify.check_photos().values()]
+    sizes = [photo.size for photo in dict(verify.check_photos()).values()]
     assert len(sizes) >= 5
     assert any(width < height for width, height in sizes)
     assert any(width > height for width, height in sizes)
@@ -152,7 +152,7 @@ def test_the_bundled_photos_have_the_sizes_that_matter():
 def test_given_photos_are_taken(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (5, 7)).save(path)
-    assert [photo.size for photo in verify.check_photos([path]).values()] == [(5, 7)]
+    assert [photo.size for photo in dict(verify.check_photos([path])).values()] == [(5, 7)]
 
 
 def test_boxes_of_no_detection_are_boxes():

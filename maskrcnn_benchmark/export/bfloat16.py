@@ -1,0 +1,154 @@
+"""Whether a file of 16 bits is as close to its model as TEST.INFERENCE_MODE bf16 is.
+
+Rounding to 8 bits moves boxes and scores, and decides which of two objects suppresses the other;
+how far depends on the model. Both the file and the mode are compared with the model as it is, on
+the same photos: a detection is found again by one of its class whose box has an IoU of at least
+0.75 with its own, and whose score is within 0.1. The file passes if it loses no more than 1.5 times
+the detections that the mode loses, and 2 % of all; and if corners, scores and mask IoUs of its
+median detection are no more than 1.5 times as far off, and 0.1 px, 1e-3, 0.01.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
+from maskrcnn_benchmark.export.program import Run
+from maskrcnn_benchmark.export.source import Source
+from maskrcnn_benchmark.export.verify import (
+    NotTheSameError,
+    Photos,
+    check_something,
+    detect_with,
+    mask_ious,
+)
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+
+logger = logging.getLogger(__name__)
+
+_MODE: Final = "bf16"
+_LEAST_IOU: Final = 0.75
+_FURTHEST_SCORE: Final = 0.1
+"""Of two detections of one object."""
+_FACTOR: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Closeness:
+    """How close detections are to those of the model as it is.
+
+    Attributes:
+        detections: of the model.
+        gaps: (n, 3) of those that are found again: the furthest corner in px, the difference of
+            scores, 1 less the IoU of the masks.
+    """
+
+    detections: int
+    gaps: Tensor
+
+    @property
+    def lost(self) -> int:
+        """Detections that are not found again."""
+        return self.detections - len(self.gaps)
+
+    def medians(self) -> list[float]:
+        """Of the gaps."""
+        medians: list[float] = self.gaps.median(dim=0).values.tolist()
+        return medians
+
+    def __str__(self) -> str:
+        if not len(self.gaps):
+            return f"none of {self.detections} detections"
+        px, score, mask = self.medians()
+        return (
+            f"{len(self.gaps)} of {self.detections} detections, medians: corners within {px:.2g} "
+            f"px, scores within {score:.2g}, masks with an IoU of {1 - mask:.3f}"
+        )
+
+
+def join(found: Sequence[Closeness]) -> Closeness:
+    """That on the photos of all."""
+    gaps = torch.cat([each.gaps for each in found] or [torch.zeros(0, 3)])
+    return Closeness(sum(each.detections for each in found), gaps)
+
+
+LIMITS: Final = (0.1, 1e-3, 0.01)
+"""Gaps that the median detection of any file of 16 bits may have."""
+LOST: Final = 0.02
+"""Part of all detections that any of them may lose."""
+
+
+def make_bfloat16_check(source: Source) -> Callable[[Run, Photos], Closeness]:
+    """What tells how close a file is to the model, and raises NotTheSameError if that is too far.
+
+    Raises:
+        ConfigError: this processor does not compute in bfloat16.
+    """
+    return partial(_verify, source, INFERENCE_MODES[_MODE](source.model, torch.device("cpu")))
+
+
+def _verify(source: Source, mode: Detect, run: Run, photos: Photos) -> Closeness:
+    by_file, by_mode = [], []
+    for name, photo in photos:
+        expected = source.detect(photo)
+        with torch.no_grad():
+            found = mode(source.inputs(photo))[0].resize(photo.size)
+        by_mode.append(measure(found, expected))
+        by_file.append(measure(detect_with(source, run, photo), expected))
+        logger.info("%s (%d x %d px): %s", name, *photo.size, by_file[-1])
+    of_file, of_mode = join(by_file), join(by_mode)
+    check_something(of_file.detections)
+    logger.info("TEST.INFERENCE_MODE %s: %s", _MODE, of_mode)
+    judge(of_file, of_mode)
+    return of_file
+
+
+def judge(of_file: Closeness, of_mode: Closeness) -> None:
+    """Raise NotTheSameError unless the file is as close as the mode, within the limits."""
+    is_close = of_file.lost <= _FACTOR * of_mode.lost + LOST * of_file.detections
+    if is_close and len(of_file.gaps) and len(of_mode.gaps):
+        triples = zip(of_file.medians(), of_mode.medians(), LIMITS, strict=True)
+        # What is no number is not close.
+        is_close = all(mine <= _FACTOR * theirs + limit for mine, theirs, limit in triples)
+    if not is_close:
+        raise NotTheSameError(
+            f"the file is less close to the model than TEST.INFERENCE_MODE {_MODE} is: it finds "
+            f"{of_file}; the mode {of_mode}"
+        )
+
+
+def measure(found: BoxList, expected: BoxList) -> Closeness:
+    """How close detections on a photo are to those that are expected, best first."""
+    pairs = torch.tensor(_pairs(found, expected), dtype=torch.int64).reshape(-1, 2)
+    first, second = expected[pairs[:, 0]], found[pairs[:, 1]]
+    px = (first.bbox - second.bbox).abs().amax(dim=1)
+    score = (first.get_field("scores") - second.get_field("scores")).abs()
+    if expected.has_field("mask_scores"):
+        own = (first.get_field("mask_scores") - second.get_field("mask_scores")).abs()
+        score = torch.maximum(score, own)
+    mask = torch.tensor([1 - iou for iou in mask_ious(first, second)]) if len(pairs) else px
+    gaps = [px, score, mask if expected.has_field("mask") else torch.zeros_like(px)]
+    return Closeness(len(expected), torch.stack(gaps, dim=1))
+
+
+def _pairs(found: BoxList, expected: BoxList) -> list[tuple[int, int]]:
+    """(expected, found) indices of what is the same object, each at most once."""
+    if not len(found) or not len(expected):
+        return []
+    overlaps = boxlist_iou(expected, found)
+    gaps = (expected.get_field("scores")[:, None] - found.get_field("scores")).abs()
+    is_other = expected.get_field("labels")[:, None] != found.get_field("labels")
+    overlaps[is_other | ~(gaps <= _FURTHEST_SCORE) | ~(overlaps >= _LEAST_IOU)] = 0
+    pairs = []
+    for mine in range(len(expected)):
+        best = int(overlaps[mine].argmax())
+        if overlaps[mine, best] > 0:
+            pairs.append((mine, best))
+            overlaps[:, best] = 0
+    return pairs

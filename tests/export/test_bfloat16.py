@@ -1,0 +1,115 @@
+"""What is close enough in 16 bits."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.config import ConfigError
+from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, check_precision
+from tests.factories import blob_probabilities, random_boxlist
+
+pytest.importorskip("onnxscript")
+bfloat16 = pytest.importorskip("maskrcnn_benchmark.export.bfloat16")
+parts = pytest.importorskip("maskrcnn_benchmark.export.parts")
+
+
+def detections(count=50):
+    boxes = random_boxlist(count).copy_with_fields([])
+    boxes.add_field("labels", torch.arange(count) + 1)
+    boxes.add_field("scores", torch.linspace(0.9, 0.2, count))
+    boxes.add_field("mask", blob_probabilities(count))
+    return boxes
+
+
+def closeness(lost=0, px=0.0, score=0.0, mask=0.0, detections=100):
+    gaps = torch.tensor([[px, score, mask]] * (detections - lost)).reshape(-1, 3)
+    return bfloat16.Closeness(detections, gaps)
+
+
+def test_a_detection_is_measured_against_its_own():
+    boxes = detections(3)
+    moved = boxes[torch.tensor([2, 0, 1])]
+    moved.bbox += torch.tensor([[0.0, 0, 0, 0.25], [0, 0, 0, 0.5], [0, 0, 0, 0]])
+    moved.add_field("scores", moved.get_field("scores") + torch.tensor([0.01, 0.02, 0.0]))
+    found = bfloat16.measure(moved, boxes)
+    assert (found.detections, found.lost) == (3, 0)
+    torch.testing.assert_close(found.gaps[:, 0], torch.tensor([0.5, 0.0, 0.25]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.gaps[:, 1], torch.tensor([0.02, 0.0, 0.01]), atol=1e-6, rtol=0)
+    assert found.gaps[:, 2].max() < 0.2
+
+
+@pytest.mark.parametrize("name", ["labels", "scores"])
+def test_other_classes_and_scores_are_lost(name):
+    boxes, others = detections(3), detections(3)
+    others.add_field(name, others.get_field(name) + torch.tensor([0, 0, 5]))
+    assert bfloat16.measure(others, boxes).lost == 1
+
+
+@pytest.mark.parametrize(("found", "expected"), [(0, 3), (3, 0), (0, 0)])
+def test_nothing_is_a_number_of_detections_too(found, expected):
+    boxes = detections(3)
+    result = bfloat16.measure(boxes[torch.arange(found)], boxes[torch.arange(expected)])
+    assert (result.detections, result.lost) == (expected, expected)
+    assert bfloat16.join([result, closeness()]).detections == expected + 100
+
+
+@pytest.mark.parametrize(
+    ("worse", "passes"),
+    [
+        ({"lost": 17}, True),
+        ({"lost": 18}, False),
+        ({"px": 0.69}, True),
+        ({"px": 0.71}, False),
+        ({"px": float("nan")}, False),
+        ({"score": 4.4e-3}, False),
+        ({"mask": 0.05}, False),
+        ({"lost": 100}, False),
+    ],
+)
+def test_a_file_is_as_close_as_the_mode_within_limits(worse, passes):
+    mode = closeness(lost=10, px=0.4, score=2e-3, mask=0.02)
+    about = {"lost": 10, "px": 0.4, "score": 2e-3, "mask": 0.02}
+    found = closeness(**(about | worse))
+    if passes:
+        bfloat16.judge(found, mode)
+    else:
+        with pytest.raises(bfloat16.NotTheSameError, match="less close"):
+            bfloat16.judge(found, mode)
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name", "word"),
+    [("int8", "openvino", "int8.md"), ("bf16", "onnx", "openvino"), ("fp8", "torch", "float32")],
+)
+def test_precisions_that_are_refused_say_why(name, format_name, word):
+    with pytest.raises(ConfigError, match=word):
+        check_precision(name, EXPORT_FORMATS[format_name])
+
+
+class Head(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tower = torch.nn.Conv2d(3, 4, 1)
+        self.bbox_pred = torch.nn.Conv2d(4, 4, 1)
+        self.seen = []
+
+    def forward(self, features):
+        hidden = [self.tower(each) for each in features]
+        self.seen.append(hidden[0].dtype)
+        return ([self.bbox_pred(each) for each in hidden],)
+
+
+def test_maps_leave_in_float32_and_the_last_layers_compute_in_it():
+    backbone = torch.nn.Module()
+    backbone.forward = lambda images: [images]
+    head = Head()
+    model = SimpleNamespace(rpn=SimpleNamespace(head=head), backbone=backbone)
+    part = parts.DensePartInBFloat16(parts.DensePart(model))
+    images = torch.rand(1, 3, 5, 6)
+    _, deltas = part(images)
+    twin = part.part.head
+    assert twin.seen == [torch.bfloat16]
+    hidden = head.tower.bfloat16()(images.bfloat16()).float()
+    expected = torch.nn.functional.conv2d(hidden, head.bbox_pred.weight, head.bbox_pred.bias)
+    torch.testing.assert_close(deltas, expected)
