@@ -65,6 +65,23 @@ CM_ALWAYS_INLINE void load_vector(const BFloat16* values, VectorOf<float>::type&
   std::memcpy(&vector, &words, sizeof(vector));
 }
 
+// One vector as it is stored: the nearest numbers, of two the even ones; NaN stays NaN.
+template <typename T>
+CM_ALWAYS_INLINE void store_vector(const typename VectorOf<T>::type& vector, T* values) {
+  std::memcpy(values, &vector, sizeof(vector));
+}
+
+CM_ALWAYS_INLINE void store_vector(const VectorOf<float>::type& vector, BFloat16* values) {
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  Words words;
+  std::memcpy(&words, &vector, sizeof(words));
+  const Words rounded = words + 0x7fff + (words >> 16 & 1);
+  const Words nan = rounded - rounded + 0x7fc00000;
+  const Halves halves = __builtin_convertvector((vector == vector ? rounded : nan) >> 16, Halves);
+  std::memcpy(values, &halves, sizeof(halves));
+}
+
 // V vectors of sums += weight * values, where `values` need not be aligned.
 template <typename T, int V, typename E>
 CM_ALWAYS_INLINE void add_scaled(typename VectorOf<T>::type (&sums)[V], const E* values, T weight) {

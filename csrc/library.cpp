@@ -55,4 +55,7 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def(
       "sigmoid_focal_loss_backward(Tensor grad, Tensor logits, Tensor targets, float gamma, "
       "float alpha) -> Tensor");
+  m.def(
+      "winograd_conv3x3(Tensor input, Tensor weight, Tensor bias, int padding, bool relu=False) "
+      "-> Tensor");
 }

@@ -36,8 +36,25 @@
 #if __GNUC__ >= 12 && defined(__linux__) && __has_include(<gnu/libc-version.h>)
 #define CM_TARGET_CLONES \
   __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#define CM_HAS_TARGET_CLONES
 #endif
 #endif
 #ifndef CM_TARGET_CLONES
 #define CM_TARGET_CLONES
+#endif
+
+// A function marked so is compiled for registers of 64 bytes, whatever the processor; it must be
+// called only where has_wide_registers() says so. Compiled for one level alone, it is as the rest.
+#if defined(CM_HAS_TARGET_CLONES)
+#define CM_TARGET_WIDE __attribute__((target("arch=x86-64-v4")))
+inline bool has_wide_registers() { return __builtin_cpu_supports("x86-64-v4"); }
+#else
+#define CM_TARGET_WIDE
+inline bool has_wide_registers() {
+#if defined(__AVX512F__)
+  return true;
+#else
+  return false;
+#endif
+}
 #endif

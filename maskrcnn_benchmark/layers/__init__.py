@@ -40,6 +40,7 @@ from maskrcnn_benchmark.layers.self_adjusting_smooth_l1_loss import SelfAdjustin
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
 from maskrcnn_benchmark.layers.smooth_l1_loss import smooth_l1_loss
 from maskrcnn_benchmark.layers.swap_align2nat import SwapAlign2Nat, swap_align2nat
+from maskrcnn_benchmark.layers.winograd import pack_winograd_weight, winograd_conv3x3
 
 __all__ = [
     "BatchNorm2d",
@@ -80,6 +81,7 @@ __all__ = [
     "modulated_deform_conv",
     "nms",
     "ops_status",
+    "pack_winograd_weight",
     "paste_masks_rle",
     "polygon_areas",
     "rasterize_polygons",
@@ -89,4 +91,5 @@ __all__ = [
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "swap_align2nat",
+    "winograd_conv3x3",
 ]

@@ -59,6 +59,10 @@ def _inference_inputs(maps):
             for layout, relu in layouts
         ],
         "scores_above": [(maps, 2, 0.4), (maps[:0], 2, 0.4)],
+        "winograd_conv3x3": [
+            (few.float(), torch.rand(36 * maps.shape[1] * 16), torch.rand(3), 1, True)
+            for few in (maps, maps[:0])
+        ],
     }
 
 

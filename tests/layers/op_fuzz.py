@@ -150,6 +150,18 @@ def scores_above(source: Source) -> list[Any]:
     return [logits, width, source.choice(0.05, 0.3, *source.special)]
 
 
+def winograd_conv3x3(source: Source) -> list[Any]:
+    """Arguments of ``winograd_conv3x3``."""
+    source.special, source.dtype = TAME, torch.float32
+    n, c, h, w = source.size(0, 2), source.size(0, 18), source.size(1, 9), source.size(1, 9)
+    maps = source.floats(n, c, h, w)
+    if source.choice(True, False):
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    outputs = source.size(0, 70)
+    weight = source.floats(36 * c * (outputs + -outputs % 16), scale=0.1)
+    return [maps, weight, source.floats(outputs), source.size(1, 2), source.choice(True, False)]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -249,6 +261,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         deform_psroi_pooling_backward,
         group_norm_relu,
         scores_above,
+        winograd_conv3x3,
         sigmoid_focal_loss,
         sigmoid_focal_loss_sum,
         sigmoid_focal_loss_backward,

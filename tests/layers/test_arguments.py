@@ -22,6 +22,7 @@ from maskrcnn_benchmark.layers import (
     roi_pool,
     scores_above,
     sigmoid_focal_loss,
+    winograd_conv3x3,
 )
 from maskrcnn_benchmark.layers.arguments import as_pair
 from tests.layers.twins import TWINS
@@ -44,6 +45,12 @@ GOOD = {
         "num_groups": 2,
         "weight": torch.rand(4),
         "bias": torch.rand(4),
+    },
+    winograd_conv3x3: {
+        "input": torch.rand(1, 4, 3, 3),
+        "weight": torch.rand(36 * 4 * 16),
+        "bias": torch.rand(5),
+        "padding": 1,
     },
     nms: {"boxes": BOXES, "scores": torch.rand(2), "threshold": 0.5},
     ml_nms: {"boxes": BOXES, "scores": torch.rand(2), "labels": torch.ones(2), "threshold": 0.5},
@@ -106,6 +113,9 @@ WRONG = [
     *((group_norm_relu, n, x) for n in ("weight", "bias") for x in (META, LONG, torch.ones(3))),
     *((group_norm_relu, "input", x) for x in (LONG, COMPLEX, "a list")),
     *((group_norm_relu, "num_groups", x) for x in (0, 3, -2)),
+    *((winograd_conv3x3, n, x) for n in ("weight", "bias") for x in (META, LONG, torch.ones(5, 1))),
+    *((winograd_conv3x3, "input", x) for x in (LONG, COMPLEX, "a list", torch.ones(3, 3))),
+    (winograd_conv3x3, "padding", -1),
     *((each, "boxes", META) for each in (paste_masks_rle, rasterize_polygons)),
     *((each, "scores", META) for each in (nms, ml_nms, batched_nms)),
     *((each, "scores", COMPLEX) for each in (nms, ml_nms, batched_nms)),

@@ -18,6 +18,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     FusedConvTranspose2d,
     FusedGroupNorm,
     TypedModule,
+    WinogradConv2d,
     can_be_folded,
     can_be_fused,
 )
@@ -133,16 +134,26 @@ class _Fusion:
         key = (str(chain.conv.target), norm, chain.activation, dtype, overwrites)
         if key not in self.made:
             folded = FoldedConv.of(conv, None if norm is None else self.layers[norm])
-            fused = FusedConv2d(
-                folded,
-                activation=chain.activation,
-                dtype=dtype,
-                typical_input=self._typical_input(chain.conv),
-                overwrites=overwrites,
-            )
-            self._add(key, fused)
+            self._add(key, self._fused(folded, chain, dtype, overwrites))
         inputs = [chain.conv.args[0], *([] if chain.addend is None else [chain.addend])]
         self._put(chain.nodes, self.made[key], inputs)
+
+    def _fused(
+        self, folded: FoldedConv, chain: _Chain, dtype: torch.dtype, overwrites: bool
+    ) -> nn.Module:
+        """The layer that computes a chain."""
+        activation, typical_input = chain.activation, self._typical_input(chain.conv)
+        if chain.addend is None and WinogradConv2d.suits(
+            folded, activation=activation, dtype=dtype, typical_input=typical_input
+        ):
+            return WinogradConv2d(folded, activation=activation, dtype=dtype)
+        return FusedConv2d(
+            folded,
+            activation=activation,
+            dtype=dtype,
+            typical_input=typical_input,
+            overwrites=overwrites,
+        )
 
     def _typical_input(self, conv: fx.Node) -> tuple[int, ...]:
         shape = _shape(conv.args[0])
@@ -208,12 +219,14 @@ class _Fusion:
 
     def _is_fresh(self, node: fx.Node) -> bool:
         is_enlarged = node.op == "call_function" and node.target is F.interpolate
-        return is_enlarged or self._is_layer(node, lambda layer: isinstance(layer, FusedConv2d))
+        return is_enlarged or self._is_layer(node, _is_fused)
 
     def _makes_own_result(self, node: fx.Node) -> bool:
-        return self._is_layer(
-            node, lambda layer: can_be_fused(layer) or isinstance(layer, FusedConv2d)
-        )
+        return self._is_layer(node, lambda layer: can_be_fused(layer) or _is_fused(layer))
+
+
+def _is_fused(layer: nn.Module) -> bool:
+    return isinstance(layer, FusedConv2d | WinogradConv2d)
 
 
 def _is_group_norm(layer: nn.Module) -> bool:

@@ -24,6 +24,7 @@ from maskrcnn_benchmark.layers._ops import (
     roi_align,
     scores_above,
     sigmoid_focal_loss,
+    winograd,
 )
 from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
 from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
@@ -40,6 +41,7 @@ OPERATORS: tuple[Operator, ...] = (
     *roi_pool.OPERATORS,
     *scores_above.OPERATORS,
     *sigmoid_focal_loss.OPERATORS,
+    *winograd.OPERATORS,
 )
 """Every operator of the package."""
 

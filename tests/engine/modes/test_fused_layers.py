@@ -7,10 +7,11 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     Activation,
     FoldedConv,
     FusedConv2d,
+    WinogradConv2d,
     can_be_folded,
     can_be_fused,
 )
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d, ops_status
 
 ACTIVATIONS = {
     Activation.NONE: lambda x: x,
@@ -57,6 +58,51 @@ def test_it_is_the_convolution_and_what_follows(options, activation, dtype):
     assert found.dtype == dtype
     tolerance = 0.05 if dtype == torch.bfloat16 else 2e-5
     torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("activation", [Activation.NONE, Activation.RELU])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("padding", [0, 1])
+@torch.no_grad()
+def test_fewer_multiplications_give_the_same(activation, dtype, padding):
+    conv, x = conv_and_input(padding=padding)
+    norm = uneven(nn.BatchNorm2d(16))
+    expected = ACTIVATIONS[activation](norm(conv(x)))
+    layer = WinogradConv2d(FoldedConv.of(conv, norm), activation=activation, dtype=dtype)
+    found = layer(x)
+    assert found.dtype == dtype
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    tolerance = 0.05 if dtype == torch.bfloat16 else 2e-5
+    torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
+    assert layer(x[:0]).shape == expected[:0].shape
+
+
+def suits(channels=64, outputs=64, dtype=torch.float32, activation=Activation.RELU, **options):
+    conv = nn.Conv2d(channels, outputs, **{"kernel_size": 3, "padding": 1, **options})
+    return WinogradConv2d.suits(
+        FoldedConv.of(conv),
+        activation=activation,
+        dtype=dtype,
+        typical_input=(1, channels, 32, 32),
+    )
+
+
+@pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="needs a processor with AVX2",
+)
+def test_which_convolutions_are_computed_with_fewer_multiplications():
+    assert suits()
+    assert suits(padding=0)
+    assert suits(dtype=torch.bfloat16)
+    for other in (
+        *({"kernel_size": 1, "padding": 0}, {"kernel_size": (3, 1)}, {"padding": (1, 0)}),
+        *({"stride": 2}, {"dilation": 2}, {"groups": 2}, {"channels": 8}, {"outputs": 8}),
+        *({"activation": Activation.RELU6}, {"dtype": torch.float64}),
+        {"dtype": torch.bfloat16, "channels": 32},
+    ):
+        assert not suits(**other), other
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -23,9 +23,9 @@ def conv_norm(channels=4, **options):
 class Residual(nn.Module):
     """Two convolutions and their input, which is a result itself and is needed again."""
 
-    def __init__(self, *, is_needed_again):
+    def __init__(self, *, is_needed_again, channels=4):
         super().__init__()
-        self.first, self.second, self.third = conv_norm(), conv_norm(), conv_norm()
+        self.first, self.second, self.third = (conv_norm(channels) for _ in range(3))
         self.is_needed_again = is_needed_again
 
     def forward(self, x):
@@ -122,8 +122,8 @@ def layers(traced):
     return [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
 
 
-def x(side=6):
-    return torch.randn(1, 4, side, side)
+def x(side=6, channels=4):
+    return torch.randn(1, channels, side, side)
 
 
 CASES = {
@@ -133,6 +133,10 @@ CASES = {
     "broadcast": (Broadcast, lambda: (x(),)),
     "twice then once": (TwiceThenOnce, lambda: (x(),)),
     "shared tower": (SharedTower, lambda: ([x(), x(3), x(1)],)),
+    "many channels": (
+        lambda: Residual(is_needed_again=False, channels=16),
+        lambda: (x(channels=16),),
+    ),
     "top down": (TopDown, lambda: (x(), x(3))),
     "doubled input": (DoubledInput, lambda: (x(),)),
 }

@@ -20,6 +20,7 @@ from tests.layers.op_cases import (
     roi_pool,
     scores_above,
     sigmoid_focal_loss,
+    winograd,
 )
 from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
 
@@ -36,6 +37,7 @@ FAMILIES = {
     "roi_pool": roi_pool,
     "scores_above": scores_above,
     "sigmoid_focal_loss": sigmoid_focal_loss,
+    "winograd": winograd,
 }
 """Name of the source file, without _cpu.cpp or .cu -> its module of cases."""
 EMULATED = tuple(family for family in FAMILIES if any(CSRC.rglob(f"{family}.cu")))

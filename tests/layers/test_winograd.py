@@ -1,0 +1,125 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.layers import ops_status, pack_winograd_weight, winograd_conv3x3
+from maskrcnn_benchmark.layers._ops import winograd
+from tests.layers.inputs import implementations
+from tests.layers.op_cases.case import seeded
+
+KERNELS = implementations("winograd_conv3x3")
+implementation = pytest.mark.parametrize("compute", KERNELS.values(), ids=KERNELS)
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(shape, generator=seeded(seed))
+
+
+@implementation
+def test_one_cell_by_hand(compute):
+    # Of the kernel only its middle meets the map: 3 * 5 + 0.5.
+    weight = torch.arange(1.0, 10.0).view(1, 1, 3, 3)
+    maps = torch.full((1, 1, 1, 1), 3.0)
+    result = compute(maps, pack_winograd_weight(weight), torch.tensor([0.5]), 1)
+    assert result.item() == pytest.approx(15.5, abs=1e-5)
+    result = compute(-maps, pack_winograd_weight(weight), torch.tensor([0.5]), 1, True)
+    assert result.item() == 0.0
+
+
+@implementation
+@pytest.mark.parametrize("place", [(0, 0), (3, 4), (5, 9)])
+def test_a_single_one_spreads_the_kernel(compute, place):
+    y, x = place
+    weight = drawn(3, 1, 3, 3)
+    maps = torch.zeros(1, 1, 6, 10)
+    maps[0, 0, y, x] = 1
+    result = compute(maps, pack_winograd_weight(weight), torch.zeros(3), 1)
+    expected = torch.zeros(3, 8, 12)
+    expected[:, y : y + 3, x : x + 3] = weight[:, 0].flip(1, 2)
+    torch.testing.assert_close(result[0], expected[:, 1:-1, 1:-1], rtol=0, atol=2e-6)
+
+
+@implementation
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("shape", "num_outputs"), [((2, 5, 3, 9), 7), ((1, 64, 13, 17), 80), ((3, 257, 14, 14), 32)]
+)
+def test_the_plain_convolution(compute, shape, num_outputs, padding):
+    maps, bias = drawn(*shape), drawn(num_outputs, seed=1)
+    weight = drawn(num_outputs, shape[1], 3, 3, seed=2) / (9 * shape[1]) ** 0.5
+    result = compute(maps, pack_winograd_weight(weight), bias, padding)
+    expected = F.conv2d(maps.double(), weight.double(), bias.double(), padding=padding)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    # Measured: 2.4e-6.
+    torch.testing.assert_close(result.double(), expected, rtol=0, atol=1e-5)
+
+
+def test_rounding_is_about_twice_that_of_the_plain_convolution():
+    maps = drawn(1, 256, 32, 32).relu()
+    weight = drawn(256, 256, 3, 3, seed=1) / (9 * 256) ** 0.5
+    exact = F.conv2d(maps.double(), weight.double(), padding=1)
+    found = winograd_conv3x3(maps, pack_winograd_weight(weight), torch.zeros(256))
+    # The plain sum of 32 bits, one channel after the other.
+    plain = sum(F.conv2d(maps[:, c : c + 1], weight[:, c : c + 1], padding=1) for c in range(256))
+    ours, theirs = ((x - exact).square().mean().sqrt() for x in (found, plain))
+    # Measured: 4.7e-7 and 2.0e-7, where results are of the size of 0.7.
+    assert ours < 3 * theirs
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_rounded_once(dtype):
+    maps, bias = drawn(2, 40, 9, 13).to(dtype), drawn(50, seed=1)
+    weight = pack_winograd_weight(drawn(50, 40, 3, 3, seed=2) / 19)
+    result = winograd_conv3x3(maps, weight, bias)
+    assert result.dtype == dtype
+    precise = winograd_conv3x3(maps.float(), weight, bias)
+    # Half a unit of the last of its bits, and what 32 bits lose before.
+    half_unit = torch.finfo(dtype).eps / 2
+    torch.testing.assert_close(result.float(), precise, rtol=half_unit, atol=1e-5)
+
+
+def test_bfloat16_that_are_no_numbers():
+    maps = torch.zeros(1, 1, 12, 12, dtype=torch.bfloat16)
+    maps[0, 0, 0, 0], maps[0, 0, 11, 11] = torch.nan, torch.inf
+    weight = pack_winograd_weight(drawn(2, 1, 3, 3))
+    result = winograd_conv3x3(maps, weight, torch.zeros(2), 1, True)
+    assert not bool(result[:, :, :2, :2].isfinite().any())
+    assert not bool(result[:, :, 10:, 10:].isfinite().any())
+    # In the tiles between nothing is spoilt.
+    assert bool((result[:, :, 4:8, 4:8] == 0).all())
+
+
+@pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
+@pytest.mark.parametrize("shape", [(1, 32, 40, 50), (2, 16, 5, 3), (1, 80, 9, 9)])
+def test_thread_count_changes_no_bit(shape):
+    maps, bias = drawn(*shape), drawn(130, seed=1)
+    weight = pack_winograd_weight(drawn(130, shape[1], 3, 3, seed=2))
+    results = []
+    for count in (1, 2, 7):
+        torch.set_num_threads(count)
+        results.append(winograd_conv3x3(maps, weight, bias))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_layouts_change_no_bit():
+    maps, bias = drawn(2, 20, 9, 11), drawn(30, seed=1)
+    weight = pack_winograd_weight(drawn(30, 20, 3, 3, seed=2))
+    last = winograd_conv3x3(maps.contiguous(memory_format=torch.channels_last), weight, bias)
+    assert torch.equal(winograd_conv3x3(maps, weight, bias), last)
+    doubled = maps.repeat_interleave(2, dim=3)[..., ::2]
+    assert torch.equal(winograd_conv3x3(doubled, weight, bias), last)
+
+
+def test_packed_weights_can_be_unpacked():
+    for num_outputs in (1, 16, 64, 70, 150):
+        coefficients = winograd.transform_weight(drawn(num_outputs, 3, 3, 3))
+        packed = winograd.pack(coefficients)
+        assert torch.equal(winograd.unpack(packed, 3, num_outputs), coefficients)
+
+
+def test_it_has_no_derivative():
+    maps = drawn(1, 2, 4, 4).requires_grad_()
+    result = winograd_conv3x3(maps, pack_winograd_weight(drawn(3, 2, 3, 3)), torch.zeros(3))
+    with pytest.raises(NotImplementedError, match="winograd_conv3x3"):
+        result.sum().backward()
