@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from centermask_runtime.image_io import Photo, as_image
 from centermask_runtime.masks import LEGACY_PASTE, ArrayPasteRule, InclusivePaste, SubPixelPaste
 from centermask_runtime.metadata import METADATA_KEY, ExportMetadata, MetadataError, PasteRecord
 from centermask_runtime.pixel import LEGACY_PIXEL_OFFSET
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SCORE_THRESHOLD: Final = 0.5
 """Of models for which nobody has looked for a better one."""
@@ -72,6 +75,7 @@ class Predictor:
         score_threshold: the score, 0 to 1, from which detections are worth showing. Less sure
             ones are returned, too: ``predictor(photo).above(predictor.score_threshold)``.
         metadata: what the file says.
+        device: that it runs on, "cpu" or "cuda".
 
     Raises:
         ModelFileError: it takes or gives something else than an exported detector.
@@ -82,8 +86,9 @@ class Predictor:
     ) -> None:
         if metadata.kind != "detector":
             raise ModelFileError(
-                f"{name}: a {metadata.kind} export gives maps, from which nothing here selects "
-                "detections; export it without --dense"
+                f"{name}: holds the network alone (--dense), which gives maps and no detections; "
+                "export the model without --dense, or run it as docs/export.md of the package "
+                "with PyTorch says"
             )
         if metadata.pixel_offset not in (0, LEGACY_PIXEL_OFFSET):
             raise ModelFileError(f"{name}: unknown pixel_offset {metadata.pixel_offset}")
@@ -97,6 +102,7 @@ class Predictor:
         self.score_threshold = DEFAULT_SCORE_THRESHOLD if threshold is None else threshold
         if not 0 <= self.score_threshold <= 1:
             raise ModelFileError(f"{name}: score_threshold: expected 0 to 1, got {threshold}")
+        self.device = "cuda" if _CUDA in session.get_providers() else "cpu"
         self._session = session
         self._name = name
         self._paste_rule = _paste_rule(metadata.mask_paste, name)
@@ -109,14 +115,15 @@ class Predictor:
 
         Args:
             path: of the file.
-            device: "cpu", "cuda" or "cuda:N"; None takes a GPU if this ONNX Runtime uses one.
+            device: "cpu", "cuda" or "cuda:N"; None takes a GPU if this ONNX Runtime uses one, and
+                the log says so if it has one that does not run.
             threads: that compute one photo; None takes OMP_NUM_THREADS, or all processors that
                 this process may use.
 
         Raises:
             ModelFileError: there is no such file, or it is no such model.
             MetadataError: it does not say what model it is of, or in a way not known here.
-            ConfigError: the device is none that this ONNX Runtime uses.
+            ConfigError: the device is none that this ONNX Runtime uses, or it does not run.
         """
         file = Path(os.path.expanduser(os.fspath(path)))
         if not file.is_file():
@@ -133,9 +140,10 @@ class Predictor:
             text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         except _ORT_ERRORS as error:
             raise ModelFileError(
-                f"{file} is no ONNX model that ONNX Runtime {onnxruntime.__version__} can run: "
-                f"{_first_line(error)}"
+                f"{file} is no ONNX model that ONNX Runtime {onnxruntime.__version__} can run "
+                f"(expected a file of `centermask export --format onnx`): {_first_line(error)}"
             ) from error
+        _check_used(device, providers, session)
         try:
             metadata = ExportMetadata.from_json(text)
         except MetadataError as error:
@@ -199,6 +207,25 @@ def _providers(device: str | None, available: Sequence[str]) -> list[Any]:
     if kind == "cpu" or _CUDA not in available:
         return [_CPU]
     return [(_CUDA, {"device_id": int(number or 0)}), _CPU]
+
+
+def _check_used(
+    device: str | None, wanted: Sequence[Any], session: onnxruntime.InferenceSession
+) -> None:
+    """See to it that the processor does not stand in for a GPU unasked.
+
+    ONNX Runtime goes on without a provider whose libraries cannot be loaded.
+    """
+    used = session.get_providers()
+    if wanted == [_CPU] or _CUDA in used:
+        return
+    reason = (
+        f"the {_CUDA} of ONNX Runtime {onnxruntime.__version__} cannot be used here (CUDA, cuDNN "
+        "or the driver is missing, or of another version)"
+    )
+    if device is not None:
+        raise ConfigError(f"--device {device}: {reason}; choose cpu")
+    logger.warning("%s: computing with %s", reason, ", ".join(used))
 
 
 def _num_threads() -> int:

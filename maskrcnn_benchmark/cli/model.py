@@ -12,6 +12,7 @@ from maskrcnn_benchmark.engine.settings import (
     load_settings,
     make_settings_final,
 )
+from maskrcnn_benchmark.export.formats import EXPORT_FORMATS
 
 if TYPE_CHECKING:
     from centermask_runtime.predictor import Predictor as ExportedPredictor
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 _EXPORTED: Final = ".onnx"
 """Suffix of the files that ``centermask_runtime`` runs."""
+_OTHER_EXPORTS: Final = tuple(
+    suffix
+    for each in EXPORT_FORMATS.values()
+    for suffix in (each.suffix, *each.companions)
+    if suffix != _EXPORTED
+)
 
 
 def load_model_settings(
@@ -42,6 +49,12 @@ def find_model_settings(model: str, config_file: str | None, device: str | None)
         raise ConfigError(
             f"{model} is an exported model, which `centermask predict` and `serve` alone run; name "
             "the checkpoint that it was made of"
+        )
+    if path.name.endswith(_OTHER_EXPORTS):
+        raise ConfigError(
+            f"{model} is an export for another program, which no command here runs but "
+            "`centermask benchmark --exports`; name the checkpoint that it was made of, or "
+            "export that with --format onnx"
         )
     shipped = MODELS.get(model)
     if shipped is not None and shipped.is_trained and not path.exists():

@@ -1,5 +1,7 @@
 """Pasting and run lengths in plain NumPy, against the package's operator and pycocotools."""
 
+import math
+
 import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
@@ -59,3 +61,50 @@ def test_texts_are_those_of_pycocotools():
     counts = np.array([2**31, 5, 2**31 - 7, 1, 2**20], dtype=np.int64)
     expected = mask_utils.frPyObjects({"size": [1, int(counts.sum())], "counts": counts}, 1, 1)
     assert compressed(counts) == expected["counts"]
+
+
+def read_cell(mask, row, column):
+    side = len(mask)
+    return mask[row][column] if 0 <= row < side and 0 <= column < side else 0.0
+
+
+def read_between(mask, y, x):
+    """The mask at a place between its cells, with zeros around it."""
+    row, column = math.floor(y), math.floor(x)
+    total = 0.0
+    for i, by_row in ((row, 1 - (y - row)), (row + 1, y - row)):
+        for j, by_column in ((column, 1 - (x - column)), (column + 1, x - column)):
+            total += by_row * by_column * read_cell(mask, i, j)
+    return total
+
+
+def paste_pixel_by_pixel(mask, box, threshold, size_wh):
+    """The image with one mask in its half-open box, and how near pixels are to the threshold."""
+    width, height = size_wh
+    pasted, margins = np.zeros((height, width), bool), np.ones((height, width))
+    x1, y1, x2, y2 = map(float, box)
+    if x2 <= x1 or y2 <= y1:
+        return pasted, margins
+    for i in range(height):
+        for j in range(width):
+            y = (i + 0.5 - y1) / (y2 - y1) * len(mask) - 0.5
+            x = (j + 0.5 - x1) / (x2 - x1) * len(mask) - 0.5
+            value = read_between(mask, y, x)
+            pasted[i, j], margins[i, j] = value >= threshold, abs(value - threshold)
+    return pasted, margins
+
+
+@pytest.mark.parametrize(("side", "threshold"), [(1, 0.5), (5, 0.5), (28, 0.25)])
+def test_sub_pixel_masks_are_those_of_a_loop_over_pixels(side, threshold):
+    size_wh = (23, 17)
+    probabilities, boxes = draws(6, count=16, side=side)
+    boxes[4:8] = [[2.25, 3.5, 9.75, 12], [-4, -3, 30, 20], [7, 7, 7.4, 7.6], [9, 2, 3, 8]]
+    rule = array_masks.SubPixelPaste(threshold)
+    decoded = [mask_utils.decode(each) for each in rule.encode(probabilities, boxes, size_wh)]
+    filled = 0
+    for mask, box, found in zip(probabilities.tolist(), boxes, decoded, strict=True):
+        expected, margins = paste_pixel_by_pixel(mask, box, threshold, size_wh)
+        differs = found.astype(bool) != expected
+        assert not (differs & (margins > 1e-5)).any()
+        filled += int(expected.sum())
+    assert filled > 20

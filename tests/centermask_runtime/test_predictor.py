@@ -145,3 +145,21 @@ def test_damaged_files_are_errors_of_one_kind_or_still_a_model(tmp_path):
         except UserError:
             refused += 1
     assert refused
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDA:UserWarning")
+def test_a_gpu_that_does_not_run_is_never_passed_over_in_silence(tmp_path, monkeypatch, caplog):
+    """As where onnxruntime-gpu is installed and its CUDA cannot be loaded."""
+    path = write_export(tmp_path / "model.onnx", metadata())
+    known = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: known)
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(ConfigError, match="CUDAExecutionProvider"):
+            Predictor.from_onnx(path, device)
+    assert not caplog.records
+    found = Predictor.from_onnx(path)
+    assert found.device == "cpu"
+    assert "CUDAExecutionProvider" in caplog.text
+    caplog.clear()
+    assert Predictor.from_onnx(path, "cpu").device == "cpu"
+    assert not caplog.records

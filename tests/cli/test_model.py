@@ -26,3 +26,11 @@ def test_a_trained_model_is_tested_by_its_name():
     assert (cfg.DATASETS.TEST, cfg.OUTPUT_DIR) == (("photos",), "torchvision-mask-rcnn")
     with pytest.raises(ConfigError, match="no such model"):
         test_command.make_settings(test_command.parse_words(["torchvision-mask"]))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml", "model.bin", "model.dense.pt2"])
+def test_exports_are_answered_with_what_runs_them(name, tmp_path):
+    file = tmp_path / name
+    file.touch()
+    with pytest.raises(ConfigError, match="name the checkpoint"):
+        load_model_settings(str(file), None, "cpu", [])
