@@ -43,9 +43,9 @@ def write(source: Source, path: Path) -> None:
 def keep_precision(path: Path) -> None:
     """Let a file say which layers keep the precision that it has."""
     tree = ET.parse(path)
-    last = _last_layers(tree.getroot())
+    narrow = _narrow_layers(tree.getroot())
     for layer in tree.getroot().iter("layer"):
-        if layer.get("type") in _VALUES or (_is_of_network(layer) and layer not in last):
+        if layer.get("type") in _VALUES or layer in narrow:
             continue
         notes = layer.find("rt_info")
         if notes is None:
@@ -55,26 +55,26 @@ def keep_precision(path: Path) -> None:
     tree.write(path, encoding="utf-8", xml_declaration=True)
 
 
-def _is_of_network(layer: ET.Element) -> bool:
-    return layer.get("name", "").startswith(PART_PREFIXES)
-
-
-def _last_layers(root: ET.Element) -> set[ET.Element]:
-    """Layers of the network behind its last products, with these: no other layer of it follows."""
+def _narrow_layers(root: ET.Element) -> set[ET.Element]:
+    """Layers of the network, but its last products and what follows these alone."""
     # In the order in which they are computed.
     layers = {layer.get("id"): layer for layer in root.iterfind("layers/layer")}
-    followers: dict[str | None, list[ET.Element]] = {number: [] for number in layers}
+    followers: dict[ET.Element, list[ET.Element]] = {layer: [] for layer in layers.values()}
     for edge in root.iterfind("edges/edge"):
-        followers[edge.get("from-layer")].append(layers[edge.get("to-layer")])
+        followers[layers[edge.get("from-layer")]].append(layers[edge.get("to-layer")])
+    network = {each for each in followers if each.get("name", "").startswith(PART_PREFIXES)}
+    # The converter gives some products names of its own.
+    for layer in [*network]:
+        network |= {each for each in followers[layer] if each.get("type") in _PRODUCTS}
     last = set[ET.Element]()
-    for number, layer in reversed(layers.items()):
+    for layer in reversed(followers):
         ends = [
-            not _is_of_network(one) or (one in last and one.get("type") not in _PRODUCTS)
-            for one in followers[number]
+            each not in network or (each in last and each.get("type") not in _PRODUCTS)
+            for each in followers[layer]
         ]
-        if _is_of_network(layer) and all(ends):
+        if layer in network and all(ends):
             last.add(layer)
-    return last
+    return network - last
 
 
 def load(path: Path) -> Run:
