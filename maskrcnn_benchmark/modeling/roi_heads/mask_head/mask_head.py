@@ -14,13 +14,12 @@ from maskrcnn_benchmark.modeling.registry import (
     ROI_MASK_PREDICTOR,
     accepts,
 )
-from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import RoiFeatures
 from maskrcnn_benchmark.modeling.roi_heads.head import (
     MaskPrediction,
-    MaskTargets,
     ROIHead,
     RoiInputs,
     RoiOutput,
+    in_groups,
 )
 from maskrcnn_benchmark.modeling.roi_heads.mask_head import feature_extractors, predictors  # noqa: F401  # registers them
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
@@ -31,6 +30,7 @@ from maskrcnn_benchmark.modeling.roi_heads.mask_head.inference import (
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner, mask_loss
 from maskrcnn_benchmark.modeling.roi_heads.parts import make_extractor
 from maskrcnn_benchmark.modeling.targets import cat_images
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.paste_rules import PasteRule
 
 
@@ -74,34 +74,38 @@ class ROIMaskHead(ROIHead):
         Leaves a ``MaskPrediction``, of the matched proposals if there are targets.
         """
         if inputs.targets is None:
-            labels = cat_images(
-                [boxes.get_field("labels") for boxes in inputs.boxes],
-                torch.zeros(0, dtype=torch.int64, device=inputs.device),
-            )
-            features = self.extract(inputs, inputs.boxes)
-            logits, prediction = self._segment(features, labels)
+            parts = [self._segmented(inputs, boxes) for boxes in in_groups(inputs.boxes)]
+            logits, pooled, labels = (torch.cat(each) for each in zip(*parts, strict=True))
             detections = attach_masks(inputs.boxes, logits, self.masker, self.paste)
+            prediction = MaskPrediction(pooled, logits.sigmoid()[:, None], labels, None)
             return RoiOutput(detections, {}, {MaskPrediction: prediction})
         # UPSTREAM(matched-only): the original runs the heads on all proposals, although only
         # the matched ones reach a loss; losses and gradients are the same.
         targets = self.assigner(inputs.boxes, inputs.targets, inputs.device)
         features = self.extract(inputs, targets.proposals, targets.indices)
-        logits, prediction = self._segment(features, targets.labels, targets)
+        logits = self._logits(features.encoded, targets.labels)
+        masks = logits.sigmoid()[:, None]
+        prediction = MaskPrediction(features.pooled, masks, targets.labels, targets)
         losses = {"loss_mask": mask_loss(logits, targets.masks)}
         return RoiOutput(inputs.boxes, losses, {MaskPrediction: prediction})
 
-    def _segment(
-        self, features: RoiFeatures, labels: Tensor, targets: MaskTargets | None = None
-    ) -> tuple[Tensor, MaskPrediction]:
-        """Logits (R, M, M), and what the mask-IoU head needs."""
-        logits: Tensor
+    def _segmented(self, inputs: RoiInputs, boxes: list[BoxList]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of some boxes logits (R, M, M), pooled maps (R, F, M / 2, M / 2) and labels (R,)."""
+        labels = cat_images(
+            [per_image.get_field("labels") for per_image in boxes],
+            torch.zeros(0, dtype=torch.int64, device=inputs.device),
+        )
+        features = self.extract(inputs, boxes)
+        return self._logits(features.encoded, labels), features.pooled, labels
+
+    def _logits(self, encoded: Tensor, labels: Tensor) -> Tensor:
+        """(R, M, M) of each roi's own class."""
         if self.predictor_takes_labels:
-            logits = self.predictor(features.encoded, labels)
-        else:
-            rois = torch.arange(len(labels), device=labels.device)
-            logits = self.predictor(features.encoded)[rois, labels]
-        masks = logits.sigmoid()[:, None]
-        return logits, MaskPrediction(features.pooled, masks, labels, targets)
+            logits: Tensor = self.predictor(encoded, labels)
+            return logits
+        rois = torch.arange(len(labels), device=labels.device)
+        of_class: Tensor = self.predictor(encoded)[rois, labels]
+        return of_class
 
 
 @ROI_HEADS.register("mask")

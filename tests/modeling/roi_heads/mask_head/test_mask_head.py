@@ -1,12 +1,18 @@
-"""The mask head in training: which boxes it runs on, and what that changes."""
+"""The mask head: which boxes it runs on, how many at a time, and what that changes."""
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from maskrcnn_benchmark.layers import SpatialAttention
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.poolers import Pooler
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
 from maskrcnn_benchmark.modeling.roi_heads.head import MaskPrediction, RoiInputs
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.feature_extractors import (
+    MaskRCNNFPNFeatureExtractor,
+)
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.loss import MaskTargetAssigner
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictors import MaskRCNNC4Predictor
@@ -87,3 +93,42 @@ def test_evaluation_keeps_all_boxes():
     assert output.losses == {}
     assert output.boxes[0].get_field("mask").shape == (3, 1, SIDE, SIDE)
     assert output.extras[MaskPrediction].targets is None
+
+
+def make_boxes(number):
+    boxes = BoxList(100 * torch.rand(number, 4), (100, 100))
+    boxes.add_field("labels", torch.randint(1, NUM_CLASSES, (number,)))
+    return boxes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("numbers", [(), (0,), (1,), (17,), (33, 0, 50), (200,)])
+def test_many_boxes_get_the_masks_of_all_at_once_from_a_few_at_a_time(numbers):
+    channels, side = 16, 14
+    head = ROIMaskHead(
+        feature_extractor=MaskRCNNFPNFeatureExtractor(
+            pooler=Pooler((side, side), (1 / 8, 1 / 16), 2),
+            in_channels=channels,
+            conv_channels=(channels,),
+            attention=SpatialAttention(),
+        ),
+        predictor=MaskRCNNC4Predictor(
+            in_channels=channels, hidden_channels=channels, num_classes=NUM_CLASSES
+        ),
+        assigner=MaskTargetAssigner(matcher=Matcher(0.5, 0.5), mask_side=2 * side),
+    ).eval()
+    num_seen = []
+    head.predictor.register_forward_hook(lambda _, given, __: num_seen.append(len(given[1])))
+    maps = [torch.randn(len(numbers), channels, 100 // stride, 13) for stride in (8, 16)]
+    images = [make_boxes(number) for number in numbers]
+    output = head(RoiInputs(maps, images))
+    assert sum(num_seen) == sum(numbers)
+    assert max(num_seen) < 100
+    labels = torch.cat([boxes.get_field("labels") for boxes in images])
+    features = head.feature_extractor.extract(maps, images)
+    expected = head.predictor(features.encoded, labels).sigmoid()[:, None]
+    masks = [boxes.get_field("mask") for boxes in output.boxes]
+    assert [len(each) for each in masks] == list(numbers)
+    assert torch.equal(torch.cat(masks), expected)
+    assert torch.equal(output.extras[MaskPrediction].masks, expected)
+    assert torch.equal(output.extras[MaskPrediction].pooled, features.pooled)
