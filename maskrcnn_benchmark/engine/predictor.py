@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, overload
 
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import pad_together
@@ -158,12 +158,16 @@ class Predictor:
         return [found for at in starts for found in self._detect(image[at : at + self.batch_size])]
 
     def _detect(self, given: Sequence[Photo]) -> list[Detections]:
-        photos = [as_image(one) for one in given]
-        tensors = [self.transform(photo, None)[0] for photo in photos]
+        tensors, sizes = zip(*map(self._prepared, given), strict=True)
         images = pad_together(tensors, self.size_divisible, self.normalizer)
         with self.runner.evaluating() as detect:
             found = detect(images)
         return [
-            Detections(as_instances(boxes.resize(photo.size)), self.class_names, self.class_ids)
-            for boxes, photo in zip(found, photos, strict=True)
+            Detections(as_instances(boxes.resize(size)), self.class_names, self.class_ids)
+            for boxes, size in zip(found, sizes, strict=True)
         ]
+
+    def _prepared(self, given: Photo) -> tuple[Tensor, tuple[int, int]]:
+        """What the model gets of a photo, and the photo's (width, height); the photo may go."""
+        photo = as_image(given)
+        return self.transform(photo, None)[0], photo.size
