@@ -17,7 +17,7 @@ from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.timing.contenders import Contender, Inputs
 from maskrcnn_benchmark.timing.peers import Work, dense_peers, whole_peers
 from maskrcnn_benchmark.timing.turns import Result, time_dense, time_whole
-from maskrcnn_benchmark.utils.processor import prepare_process
+from maskrcnn_benchmark.utils.processor import lasting_memory, prepare_process
 
 LARGE_WH = (4000, 3000)
 """A photo of twelve megapixels."""
@@ -92,8 +92,9 @@ def memory(key: str, mode: str, photo: Path) -> Result:
 def _peak(key: str, mode: str, photo: Path, is_whole: bool) -> float:
     # As the commands do.
     prepare_process()
-    cfg, model = make_subject(SUBJECTS[key].config, [photo], detections=100)
-    detector = Contender.from_config(cfg, model, mode)
+    with lasting_memory():
+        cfg, model = make_subject(SUBJECTS[key].config, [photo], detections=100)
+        detector = Contender.from_config(cfg, model, mode)
     if is_whole:
         return peak_of(lambda: detector([photo]))
     images = detector.inputs([read_image(photo)]).tensors

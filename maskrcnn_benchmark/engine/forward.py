@@ -17,6 +17,7 @@ from maskrcnn_benchmark.layers import FrozenBatchNorm2d
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
+from maskrcnn_benchmark.utils.processor import lasting_memory
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer, find_last_checkpoint
 from maskrcnn_benchmark.weights.description import ModelDescription, find_description
 from maskrcnn_benchmark.weights.model_serialization import undistributed
@@ -99,7 +100,8 @@ class ModelRunner:
             with torch.no_grad():
                 weights = _weights_now(model)
                 if self._detect is None or weights != self._weights_of_detect:
-                    self._detect = self._make_detect(model, self.device)
+                    with lasting_memory():
+                        self._detect = self._make_detect(model, self.device)
                     self._weights_of_detect = weights
                 yield self._detections
         finally:
@@ -161,9 +163,10 @@ def build_pretrained_model(
     Raises:
         CheckpointError: the weights are absent, damaged, or do not fit.
     """
-    model = build_model(cfg, device)
-    checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.load(weights or cfg.MODEL.WEIGHT, use_latest=weights is None, strict=True)
+    with lasting_memory():
+        model = build_model(cfg, device)
+        checkpointer = DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.load(weights or cfg.MODEL.WEIGHT, use_latest=weights is None, strict=True)
     return model.eval()
 
 

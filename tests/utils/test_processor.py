@@ -71,3 +71,17 @@ def test_what_the_user_tells_malloc_stays(name):
     value = {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"}.get(name, "131072")
     pages = (64 << 20) // os.sysconf("SC_PAGE_SIZE")
     assert int(python(PREPARE + COUNT_FAULTS, **{name: value})) >= pages
+
+
+@on_glibc
+@pytest.mark.parametrize("prepare", [PREPARE, ""], ids=["kept", "as glibc has it"])
+def test_what_is_freed_while_a_model_is_made_goes_back_and_is_kept_as_before_afterwards(prepare):
+    pages = (64 << 20) // os.sysconf("SC_PAGE_SIZE")
+    lasting = (
+        "from maskrcnn_benchmark.utils.processor import lasting_memory\n"
+        "with lasting_memory():\n"
+        f"    exec({COUNT_FAULTS!r})\n"
+    )
+    inside, after = map(int, python(f"{prepare}\n{lasting}{COUNT_FAULTS}").split())
+    assert inside >= pages
+    assert after < pages / 10 if prepare else after >= pages

@@ -124,11 +124,12 @@ def test_many_boxes_get_the_masks_of_all_at_once_from_a_few_at_a_time(numbers):
     output = head(RoiInputs(maps, images))
     assert sum(num_seen) == sum(numbers)
     assert max(num_seen) < 100
-    labels = torch.cat([boxes.get_field("labels") for boxes in images])
+    none = torch.zeros(0, dtype=torch.int64)
+    labels = torch.cat([none, *(boxes.get_field("labels") for boxes in images)])
     features = head.feature_extractor.extract(maps, images)
     expected = head.predictor(features.encoded, labels).sigmoid()[:, None]
     masks = [boxes.get_field("mask") for boxes in output.boxes]
     assert [len(each) for each in masks] == list(numbers)
-    assert torch.equal(torch.cat(masks), expected)
+    assert torch.equal(torch.cat([expected[:0], *masks]), expected)
     assert torch.equal(output.extras[MaskPrediction].masks, expected)
     assert torch.equal(output.extras[MaskPrediction].pooled, features.pooled)
