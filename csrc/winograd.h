@@ -15,16 +15,14 @@
 #include <cstdint>
 #include <cstring>
 
-#include "channel_blocks.h"
 #include "platform.h"
 #include "storage.h"
 
 namespace centermask {
 namespace winograd {
 
-using Vector = VectorOf<float>::type;
-
-constexpr int64_t kVector = kLanes<float>;
+// Channels that lie side by side in what is computed on the way.
+constexpr int64_t kVector = 16;
 constexpr int64_t kTileSide = 4;
 constexpr int64_t kPatchSide = 6;
 constexpr int64_t kPoints = kPatchSide * kPatchSide;
@@ -79,24 +77,71 @@ struct Place {
         left(tile % conv.tile_columns() * kTileSide) {}
 };
 
-// The first `count` numbers of a vector; zeros after them.
-template <typename E>
-CM_ALWAYS_INLINE void load_first(const E* values, int64_t count, Vector& vector) {
-  if (count >= kVector) return load_vector(values, vector);
-  E padded[kVector] = {};
-  std::memcpy(padded, values, count * sizeof(E));
-  load_vector(padded, vector);
-}
+// Types of vectors of so many bytes: of floats, and of integers as wide and half as wide.
+template <int kBytes>
+struct VectorTypes;
+template <>
+struct VectorTypes<32> {
+  typedef float Vector __attribute__((vector_size(32)));
+  typedef uint32_t Words __attribute__((vector_size(32)));
+  typedef uint16_t Halves __attribute__((vector_size(16)));
+};
+template <>
+struct VectorTypes<64> {
+  typedef float Vector __attribute__((vector_size(64)));
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+};
 
-template <typename E>
-CM_ALWAYS_INLINE void store_first(const Vector& vector, int64_t count, E* values) {
-  if (count >= kVector) return store_vector(vector, values);
-  E padded[kVector];
-  store_vector(vector, padded);
-  std::memcpy(values, padded, count * sizeof(E));
-}
+// Registers of so many bytes, full of floats; memory need not be aligned.
+template <int kBytes>
+struct Registers {
+  static constexpr int64_t kLanes = kBytes / sizeof(float);
+  using Vector = typename VectorTypes<kBytes>::Vector;
+  using Words = typename VectorTypes<kBytes>::Words;
+  using Halves = typename VectorTypes<kBytes>::Halves;
+
+  static CM_ALWAYS_INLINE void load(const float* values, Vector& vector) {
+    std::memcpy(&vector, values, sizeof(vector));
+  }
+  static CM_ALWAYS_INLINE void load(const BFloat16* values, Vector& vector) {
+    Halves halves;
+    std::memcpy(&halves, values, sizeof(halves));
+    const Words words = __builtin_convertvector(halves, Words) << 16;
+    std::memcpy(&vector, &words, sizeof(vector));
+  }
+  static CM_ALWAYS_INLINE void store(const Vector& vector, float* values) {
+    std::memcpy(values, &vector, sizeof(vector));
+  }
+  // The nearest numbers, of two the even ones; NaN stays NaN.
+  static CM_ALWAYS_INLINE void store(const Vector& vector, BFloat16* values) {
+    Words words;
+    std::memcpy(&words, &vector, sizeof(words));
+    const Words rounded = words + 0x7fff + (words >> 16 & 1), nan = Words{} + 0x7fc00000;
+    const Words chosen = (vector == vector ? rounded : nan) >> 16;
+    const Halves halves = __builtin_convertvector(chosen, Halves);
+    std::memcpy(values, &halves, sizeof(halves));
+  }
+
+  // The first `count` numbers, and zeros after them; zeros alone where there are none.
+  template <typename E>
+  static CM_ALWAYS_INLINE void load_first(const E* values, int64_t count, Vector& vector) {
+    if (count >= kLanes) return load(values, vector);
+    E padded[kLanes] = {};
+    if (count > 0) std::memcpy(padded, values, count * sizeof(E));
+    load(padded, vector);
+  }
+  template <typename E>
+  static CM_ALWAYS_INLINE void store_first(const Vector& vector, int64_t count, E* values) {
+    if (count >= kLanes) return store(vector, values);
+    E padded[kLanes];
+    store(vector, padded);
+    if (count > 0) std::memcpy(values, padded, count * sizeof(E));
+  }
+};
 
 // Six coefficients of six values in a row.
+template <typename Vector>
 CM_ALWAYS_INLINE void transform_patch(const Vector (&x)[6], Vector (&y)[6]) {
   const Vector odd_small = kSmall * (x[3] - 2.0f * x[1]), even_small = x[4] - 2.0f * x[2];
   const Vector odd_large = kLarge * (x[3] - 0.5f * x[1]), even_large = x[4] - 0.5f * x[2];
@@ -109,6 +154,7 @@ CM_ALWAYS_INLINE void transform_patch(const Vector (&x)[6], Vector (&y)[6]) {
 }
 
 // Four results of six products.
+template <typename Vector>
 CM_ALWAYS_INLINE void transform_products(const Vector (&x)[6], Vector (&y)[4]) {
   const Vector even_small = x[1] + x[2], odd_small = x[1] - x[2];
   const Vector even_large = x[3] + x[4], odd_large = x[3] - x[4];
@@ -145,17 +191,18 @@ struct Patch {
 };
 
 // The coefficients of `valid` channels; kWhole: all pixels lie on the map, and all channels exist.
-template <bool kWhole, typename E>
+template <typename R, bool kWhole, typename E>
 CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t valid, float* target,
                                        int64_t point_stride) {
+  using Vector = typename R::Vector;
   Vector half[kPatchSide][kPatchSide];
   for (int j = 0; j < kPatchSide; ++j) {
     Vector pixels[kPatchSide], column[kPatchSide];
     for (int i = 0; i < kPatchSide; ++i) {
       if (kWhole) {
-        load_vector(patch.at(i, j), pixels[i]);
+        R::load(patch.at(i, j), pixels[i]);
       } else if (patch.has(i, j)) {
-        load_first(patch.at(i, j), valid, pixels[i]);
+        R::load_first(patch.at(i, j), valid, pixels[i]);
       } else {
         pixels[i] = Vector{};
       }
@@ -167,12 +214,12 @@ CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t valid, flo
     Vector coefficients[kPatchSide];
     transform_patch(half[i], coefficients);
     for (int j = 0; j < kPatchSide; ++j) {
-      store_vector<float>(coefficients[j], target + (i * kPatchSide + j) * point_stride);
+      R::store(coefficients[j], target + (i * kPatchSide + j) * point_stride);
     }
   }
 }
 
-template <typename E>
+template <typename R, typename E>
 CM_ALWAYS_INLINE void transform_input(const Convolution<E>& conv, const Block& block, int64_t row) {
   const Place place(conv, block.first + row);
   Patch<E> patch{conv.input + place.image * conv.height * conv.width * conv.channels,
@@ -183,22 +230,22 @@ CM_ALWAYS_INLINE void transform_input(const Convolution<E>& conv, const Block& b
                  conv.channels};
   const bool inside = patch.is_inside();
   const int64_t point_stride = block.room * conv.padded_channels();
-  float* target = block.coefficients + row * kVector;
-  for (int64_t c = 0; c < patch.channels; c += kVector) {
+  for (int64_t c = 0; c < conv.padded_channels(); c += R::kLanes) {
     const int64_t valid = patch.channels - c;
-    inside&& valid >= kVector ? transform_vector<true>(patch, valid, target, point_stride)
-                              : transform_vector<false>(patch, valid, target, point_stride);
-    patch.pixels += kVector;
-    target += block.room * kVector;
+    const int64_t vector = c / kVector * block.room + row;
+    float* target = block.coefficients + vector * kVector + c % kVector;
+    inside&& valid >= R::kLanes ? transform_vector<R, true>(patch, valid, target, point_stride)
+                                : transform_vector<R, false>(patch, valid, target, point_stride);
+    patch.pixels += R::kLanes;
   }
 }
 
-// sums += value * factors of one channel, for kRows tiles and V vectors of output channels.
-template <int V>
-CM_ALWAYS_INLINE void add_channel(Vector (&sums)[kRows][V], const float* column,
+// sums += value * factors of one channel, for kRows tiles and V registers of output channels.
+template <typename R, int V>
+CM_ALWAYS_INLINE void add_channel(typename R::Vector (&sums)[kRows][V], const float* column,
                                   const float* weight) {
-  Vector factors[V];
-  for (int v = 0; v < V; ++v) load_vector(weight + v * kVector, factors[v]);
+  typename R::Vector factors[V];
+  for (int v = 0; v < V; ++v) R::load(weight + v * R::kLanes, factors[v]);
   for (int row = 0; row < kRows; ++row) {
     const float value = column[row * kVector];
     for (int v = 0; v < V; ++v) sums[row][v] += value * factors[v];
@@ -207,46 +254,48 @@ CM_ALWAYS_INLINE void add_channel(Vector (&sums)[kRows][V], const float* column,
 
 // products[row] = sum over channels of coefficients[row][channel] * weight[channel], kDepth of them
 // at a time: shorter sums round less.
-template <int V>
+template <typename R, int V>
 CM_ALWAYS_INLINE void multiply(const float* CM_RESTRICT coefficients, int64_t channels,
                                int64_t room, const float* CM_RESTRICT weight, int64_t weight_stride,
                                float* CM_RESTRICT products, int64_t product_stride) {
+  using Vector = typename R::Vector;
   for (int64_t first = 0; first < channels; first += kDepth) {
     Vector sums[kRows][V] = {};
     const int64_t end = std::min(first + kDepth, channels), full = end / kVector * kVector;
     for (int64_t c = first; c < full; c += kVector) {
       const float* columns = coefficients + c * room;
       for (int lane = 0; lane < kVector; ++lane) {
-        add_channel<V>(sums, columns + lane, weight);
+        add_channel<R, V>(sums, columns + lane, weight);
         weight += weight_stride;
       }
     }
     for (int64_t c = full; c < end; ++c) {
-      add_channel<V>(sums, coefficients + full * room + (c - full), weight);
+      add_channel<R, V>(sums, coefficients + full * room + (c - full), weight);
       weight += weight_stride;
     }
     for (int row = 0; row < kRows; ++row) {
       for (int v = 0; v < V; ++v) {
-        float* product = products + row * product_stride + v * kVector;
-        Vector sum{};
-        if (first > 0) load_vector(product, sum);
-        store_vector<float>(sum + sums[row][v], product);
+        float* product = products + row * product_stride + v * R::kLanes;
+        Vector before{};
+        if (first > 0) R::load(product, before);
+        R::store(before + sums[row][v], product);
       }
     }
   }
 }
 
-// The results of one tile, for one vector of output channels.
-template <typename E>
+// The results of one tile, for one register of output channels.
+template <typename R, typename E>
 CM_ALWAYS_INLINE void transform_output(const Convolution<E>& conv, const Place& place,
                                        const float* products, int64_t point_stride, int64_t k) {
+  using Vector = typename R::Vector;
   const int64_t valid = conv.out_channels - k;
   Vector half[kTileSide][kPatchSide], bias;
-  load_first(conv.bias + k, valid, bias);
+  R::load_first(conv.bias + k, valid, bias);
   for (int j = 0; j < kPatchSide; ++j) {
     Vector points[kPatchSide], column[kTileSide];
     for (int i = 0; i < kPatchSide; ++i) {
-      load_vector(products + (i * kPatchSide + j) * point_stride, points[i]);
+      R::load(products + (i * kPatchSide + j) * point_stride, points[i]);
     }
     transform_products(points, column);
     for (int i = 0; i < kTileSide; ++i) half[i][j] = column[i];
@@ -261,13 +310,13 @@ CM_ALWAYS_INLINE void transform_output(const Convolution<E>& conv, const Place& 
       Vector result = row[j] + bias;
       // Arranged so that NaN stays.
       if (conv.relu) result = result < 0.0f ? Vector{} : result;
-      store_first(result, valid, conv.output + (cell + place.left + j) * conv.out_channels + k);
+      R::store_first(result, valid, conv.output + (cell + place.left + j) * conv.out_channels + k);
     }
   }
 }
 
-// Results of a group of S vectors of output channels, V of them at a time.
-template <int S, int V, typename E>
+// Results of a group of S vectors of output channels, V registers of them at a time.
+template <typename R, int S, int V, typename E>
 CM_ALWAYS_INLINE void convolve_group(const Convolution<E>& conv, const Block& block,
                                      int64_t group) {
   constexpr int64_t kWidth = S * kVector;
@@ -278,41 +327,42 @@ CM_ALWAYS_INLINE void convolve_group(const Convolution<E>& conv, const Block& bl
     const float* coefficients = block.coefficients + point * coefficient_stride;
     float* products = block.products + point * product_stride;
     for (int64_t row = 0; row < block.count; row += kRows) {
-      for (int64_t v = 0; v < S; v += V) {
-        multiply<V>(coefficients + row * kVector, conv.channels, block.room,
-                    weight + point * conv.channels * kWidth + v * kVector, kWidth,
-                    products + row * kWidth + v * kVector, kWidth);
+      for (int64_t k = 0; k < kWidth; k += V * R::kLanes) {
+        multiply<R, V>(coefficients + row * kVector, conv.channels, block.room,
+                       weight + point * conv.channels * kWidth + k, kWidth,
+                       products + row * kWidth + k, kWidth);
       }
     }
   }
   for (int64_t row = 0; row < block.count; ++row) {
     const Place place(conv, block.first + row);
-    for (int64_t v = 0; v < S; ++v) {
-      transform_output(conv, place, block.products + row * kWidth + v * kVector, product_stride,
-                       (group * kGroup + v) * kVector);
+    for (int64_t k = 0; k < kWidth; k += R::kLanes) {
+      transform_output<R>(conv, place, block.products + row * kWidth + k, product_stride,
+                          group * kGroup * kVector + k);
     }
   }
 }
 
-// Results of a block for the groups from `begin` up to `end`; registers hold the sums of `kWide`
-// vectors of output channels or of one.
-template <bool kWide, typename E>
+// Results of a block for the groups from `begin` up to `end`.
+template <typename R, bool kWide, typename E>
 CM_ALWAYS_INLINE void convolve_block(const Convolution<E>& conv, const Block& block, int64_t begin,
                                      int64_t end) {
-  for (int64_t row = 0; row < block.count; ++row) transform_input(conv, block, row);
+  // Sixteen registers hold the sums of two for each row, thirty-two those of four.
+  constexpr int kFew = 2;
+  for (int64_t row = 0; row < block.count; ++row) transform_input<R>(conv, block, row);
   for (int64_t group = begin; group < end; ++group) {
     switch (conv.group_size(group)) {
       case 4:
-        convolve_group<4, kWide ? 4 : 1>(conv, block, group);
+        convolve_group<R, 4, kWide ? 4 : kFew>(conv, block, group);
         break;
       case 3:
-        convolve_group<3, kWide ? 3 : 1>(conv, block, group);
+        convolve_group<R, 3, kWide ? 3 : kFew>(conv, block, group);
         break;
       case 2:
-        convolve_group<2, kWide ? 2 : 1>(conv, block, group);
+        convolve_group<R, 2, kWide ? 2 : kFew>(conv, block, group);
         break;
       default:
-        convolve_group<1, 1>(conv, block, group);
+        convolve_group<R, 1, kWide ? 1 : kFew>(conv, block, group);
     }
   }
 }

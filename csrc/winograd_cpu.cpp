@@ -30,11 +30,11 @@ constexpr int64_t kManyWeights = int64_t{4} << 20;
 #define CM_CONVOLVE(E)                                                                             \
   CM_TARGET_WIDE void convolve_wide(const Convolution<E>& conv, const Block& block, int64_t begin, \
                                     int64_t end) {                                                 \
-    convolve_block<true>(conv, block, begin, end);                                                 \
+    convolve_block<Registers<64>, true>(conv, block, begin, end);                                  \
   }                                                                                                \
   CM_TARGET_CLONES void convolve_narrow(const Convolution<E>& conv, const Block& block,            \
                                         int64_t begin, int64_t end) {                              \
-    convolve_block<false>(conv, block, begin, end);                                                \
+    convolve_block<Registers<32>, false>(conv, block, begin, end);                                 \
   }
 CM_CONVOLVE(float)
 CM_CONVOLVE(BFloat16)
