@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from centermask_runtime.pixel import LEGACY_PIXEL_OFFSET
-from centermask_runtime.run_lengths import encode_part
+from centermask_runtime.run_lengths import encode_parts
 
 MASK_THRESHOLD: Final = 0.5
 """Share of a pixel that a predicted mask has to cover."""
@@ -81,10 +81,8 @@ class _Span(NamedTuple):
 def encode_crops(crops: Iterable[PastedMask], size: SizeWH) -> list[RLE]:
     """The RLE of the image (w, h) in which each crop is a mask."""
     width, height = size
-    return [
-        {"size": [height, width], "counts": encode_part(x0, y0, mask.T, size).decode("ascii")}
-        for x0, y0, mask in crops
-    ]
+    texts = encode_parts(((x0, y0, mask.T) for x0, y0, mask in crops), size)
+    return [{"size": [height, width], "counts": text.decode("ascii")} for text in texts]
 
 
 class ArrayPasteRule(ABC):

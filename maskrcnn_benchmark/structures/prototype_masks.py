@@ -22,8 +22,8 @@ from maskrcnn_benchmark.structures.predicted_masks import PredictedMasks
 # UPSTREAM(crop-padding): masks are cropped before they are enlarged, and with a cell around the
 # box, so that they may leave it by several pixels.
 _CROP_PADDING = 1
-# Pixels that are resized at a time.
-_MAX_PIXELS = 2**20
+# Columns of an image that are made at a time.
+_COLUMNS_AT_ONCE = 128
 
 
 def mix_prototypes(prototypes: Tensor, coefficients: Tensor, boxes: Tensor) -> Tensor:
@@ -150,9 +150,13 @@ class PrototypeMasks(PredictedMasks):
 
 def _enlarge(columns: Tensor, by_row: Tensor) -> NDArray[np.uint8]:
     """(W', H') 0 or 1: the mask transposed, of weights (W', w) and a mask (w, H')."""
-    result = np.empty((len(columns), by_row.shape[1]), dtype=np.uint8)
-    step = max(_MAX_PIXELS // by_row.shape[1], 1)
-    for start in range(0, len(columns), step):
-        part = columns[start : start + step] @ by_row
-        result[start : start + step] = (part > MASK_THRESHOLD).numpy()
-    return result
+    result = torch.empty((len(columns), by_row.shape[1]), dtype=torch.bool)
+    for start in range(0, len(columns), _COLUMNS_AT_ONCE):
+        weights = columns[start : start + _COLUMNS_AT_ONCE]
+        # A pixel reads two cells, so that neighbours leave most of a large mask alone.
+        read = weights.amax(dim=0).nonzero().flatten().tolist()
+        cells = slice(read[0], read[-1] + 1) if read else slice(0)
+        part = weights[:, cells] @ by_row[cells]
+        torch.gt(part, MASK_THRESHOLD, out=result[start : start + _COLUMNS_AT_ONCE])
+    pixels: NDArray[np.uint8] = result.numpy().view(np.uint8)
+    return pixels

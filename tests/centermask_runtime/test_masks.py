@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from centermask_runtime import masks as array_masks
-from centermask_runtime.run_lengths import compressed, encode_part
+from centermask_runtime.run_lengths import compressed, encode_part, encode_parts
 from maskrcnn_benchmark.structures import paste_rules
 
 SIZE_WH = (57, 43)
@@ -51,16 +51,38 @@ def test_boxes_that_are_not_finite_are_refused():
         array_masks.LEGACY_PASTE.encode(probabilities, boxes, SIZE_WH)
 
 
+def of_pycocotools(image):
+    return mask_utils.encode(np.asfortranarray(image.astype(np.uint8)))["counts"]
+
+
+def random_image(random, shape):
+    return random.random(shape) < random.choice([0.0, 0.02, 0.5, 1.0])
+
+
 def test_texts_are_those_of_pycocotools():
     random = np.random.default_rng(5)
     for _ in range(50):
         shape = tuple(random.integers(1, 40, 2))
-        image = random.random(shape) < random.choice([0.0, 0.02, 0.5, 1.0])
-        expected = mask_utils.encode(np.asfortranarray(image.astype(np.uint8)))["counts"]
-        assert encode_part(0, 0, image.T, shape[::-1]) == expected
+        image = random_image(random, shape)
+        assert encode_part(0, 0, image.T, shape[::-1]) == of_pycocotools(image)
     counts = np.array([2**31, 5, 2**31 - 7, 1, 2**20], dtype=np.int64)
     expected = mask_utils.frPyObjects({"size": [1, int(counts.sum())], "counts": counts}, 1, 1)
-    assert compressed(counts) == expected["counts"]
+    assert compressed(counts, np.array([len(counts)])) == [expected["counts"]]
+
+
+def test_masks_of_an_image_are_encoded_together_as_one_by_one():
+    random = np.random.default_rng(6)
+    for _ in range(20):
+        height, width = random.integers(1, 12, 2)
+        parts, expected = [], []
+        for _ in range(random.integers(0, 30)):
+            y0, x0 = random.integers(0, height + 1), random.integers(0, width + 1)
+            shape = random.integers(0, height - y0 + 1), random.integers(0, width - x0 + 1)
+            part, image = random_image(random, shape), np.zeros((height, width), dtype=bool)
+            image[y0 : y0 + shape[0], x0 : x0 + shape[1]] = part
+            parts.append((x0, y0, part.T))
+            expected.append(of_pycocotools(image))
+        assert encode_parts(parts, (width, height)) == expected
 
 
 def read_cell(mask, row, column):

@@ -53,11 +53,14 @@ def test_windows_are_the_whole_planes(size):
         }
 
 
-def test_large_masks_are_made_piece_by_piece(monkeypatch):
-    masks = make()
+@pytest.mark.parametrize("size", [(40, 30), (400, 300), (5, 3)])
+def test_large_masks_are_made_piece_by_piece(monkeypatch, size):
+    masks = make().resize(size)
     expected = masks.planes()
-    monkeypatch.setattr(prototype_masks, "_MAX_PIXELS", 50)
-    assert torch.equal(masks.planes(), expected)
+    # Alone, a column may be one that no cell of the window has a share in.
+    for columns in (1, 7):
+        monkeypatch.setattr(prototype_masks, "_COLUMNS_AT_ONCE", columns)
+        assert torch.equal(masks.planes(), expected)
 
 
 def test_a_mask_costs_its_box_alone():
