@@ -67,20 +67,25 @@ def fast_nms(boxes: Tensor, probs: Tensor, _size: tuple[int, int], settings: Nms
     best = scores.flatten().argsort(descending=True, stable=True)
     limit = settings.limit or len(best)
     kept: list[Tensor] = []
-    # From the best on, until there are enough: most entries are never compared.
-    step = max(_MAX_PAIRS // max(len(order), 1), 1)
-    for start in range(0, len(best), step):
-        entries = best[start : start + step]
-        is_free = _is_free(boxes, order, entries, settings.iou_threshold)
+    # From the best on, until there are enough: most entries are never compared. Mostly few of the
+    # best are suppressed; where many are, ever more are looked at together.
+    start, step = 0, limit + limit // 2
+    while start < len(best) and sum(map(len, kept)) < limit:
+        entries = best[start : start + min(step, max(_MAX_PAIRS // len(order), 1))]
+        start += len(entries)
+        step *= 2
+        # An entry has at most as many better ones of its class as of all classes.
+        is_free = _is_free(boxes, order[:start], entries, settings.iou_threshold)
         kept.append(entries[is_free])
-        if sum(map(len, kept)) >= limit:
-            break
     found = torch.cat(kept)[:limit] if kept else best
     return Chosen(order.flatten()[found], found % num_classes + 1, scores.flatten()[found])
 
 
 def _is_free(boxes: Tensor, order: Tensor, entries: Tensor, iou_threshold: float) -> Tensor:
-    """(E,) bool: no better box of its class overlaps the box of an entry of ``order``, flat."""
+    """(E,) bool: no better box of its class overlaps the box of an entry of ``order``, flat.
+
+    Rows of ``order`` that no entry comes after may be left out.
+    """
     ranks = torch.div(entries, order.shape[1], rounding_mode="floor")
     others = order[:, entries % order.shape[1]].T  # (E, top_n)
     ious = pairwise_iou(boxes[order.flatten()[entries]][:, None], boxes[others])[:, 0]
