@@ -103,6 +103,7 @@ class YolactHead(nn.Module):
         self, *, in_channels: int, num_anchors: int, num_foreground: int, num_prototypes: int
     ) -> None:
         super().__init__()
+        self.num_prototypes = num_prototypes
         self.protonet = Protonet(in_channels=in_channels, num_prototypes=num_prototypes)
         self.shared = make_conv(in_channels, in_channels, 3, relu=True, init=init_xavier_uniform)
         self.bbox_pred = self._output(in_channels, num_anchors * 4)

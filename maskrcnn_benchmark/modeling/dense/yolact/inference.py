@@ -3,13 +3,19 @@
 Shapes: N images, L anchors over all levels, C foreground classes, K candidates, D detections.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
 from maskrcnn_benchmark.modeling.dense.yolact.anchors import decode_boxes
+from maskrcnn_benchmark.modeling.dense.yolact.coefficients import (
+    ReadCoefficients,
+    YolactMaps,
+    read_computed,
+)
 from maskrcnn_benchmark.modeling.dense.yolact.detections import WholePixelBoxes
 from maskrcnn_benchmark.modeling.dense.yolact.head import MaskIoUNet, YolactOutputs
 from maskrcnn_benchmark.modeling.dense.yolact.nms import Nms, NmsSettings
@@ -24,6 +30,7 @@ class YolactSelection(nn.Module):
         settings: limits.
         nms: which candidates are detections.
         maskiou_net: scores masks; None: they are not re-scored.
+        read: gives the coefficients of some anchors, from what the head predicts.
     """
 
     def __init__(
@@ -32,16 +39,18 @@ class YolactSelection(nn.Module):
         settings: NmsSettings,
         nms: Nms,
         maskiou_net: MaskIoUNet | None,
+        read: ReadCoefficients = read_computed,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.nms = nms
         self.maskiou_net = maskiou_net
+        self.read = read
 
     @torch.no_grad()
     def forward(
         self,
-        outputs: YolactOutputs,
+        outputs: YolactOutputs | YolactMaps,
         points: Sequence[Tensor],
         image_sizes: Sequence[tuple[int, int]],
     ) -> list[BoxList]:
@@ -55,23 +64,20 @@ class YolactSelection(nn.Module):
             image_sizes: (height, width) of the images.
         """
         anchors = torch.cat(list(points))
-        num_prototypes = outputs.prototypes.shape[1]
-        num_anchors = outputs.coefficients[0].shape[1] // num_prototypes
+        num_anchors = outputs.codes[0].shape[1] // 4
         logits = flatten_levels(outputs.logits, outputs.logits[0].shape[1] // num_anchors)
         codes = flatten_levels(outputs.codes, 4)
-        coefficients = flatten_levels(outputs.coefficients, num_prototypes)
+        readers = [partial(self.read, outputs, image) for image in range(len(image_sizes))]
         return [
             self._select(*each, anchors)
-            for each in zip(
-                logits, codes, coefficients, outputs.prototypes, image_sizes, strict=True
-            )
+            for each in zip(logits, codes, readers, outputs.prototypes, image_sizes, strict=True)
         ]
 
     def _select(
         self,
         logits: Tensor,
         codes: Tensor,
-        coefficients: Tensor,
+        read: Callable[[Tensor], Tensor],
         prototypes: Tensor,
         image_hw: tuple[int, int],
         anchors: Tensor,
@@ -83,7 +89,7 @@ class YolactSelection(nn.Module):
         # UPSTREAM(no-second-threshold): of a candidate every class counts, however improbable.
         chosen = self.nms(boxes, probs[inds], size, self.settings)
         relative = boxes[chosen.candidates]
-        masks = PrototypeMasks(prototypes, coefficients[inds[chosen.candidates]], relative, size)
+        masks = PrototypeMasks(prototypes, read(inds[chosen.candidates]), relative, size)
         found = WholePixelBoxes.of(relative, size)
         found.add_field("labels", chosen.labels)
         found.add_field("scores", chosen.scores)

@@ -2,11 +2,18 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor, nn
+
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
 from maskrcnn_benchmark.modeling.dense.yolact.anchors import YolactAnchors
+from maskrcnn_benchmark.modeling.dense.yolact.coefficients import (
+    CoefficientReader,
+    MapsHead,
+    YolactMaps,
+)
 from maskrcnn_benchmark.modeling.dense.yolact.head import MaskIoUNet, YolactHead, YolactOutputs
 from maskrcnn_benchmark.modeling.dense.yolact.inference import YolactSelection
 from maskrcnn_benchmark.modeling.dense.yolact.loss import YolactLoss
@@ -14,6 +21,38 @@ from maskrcnn_benchmark.modeling.dense.yolact.matching import YolactMatcher
 from maskrcnn_benchmark.modeling.dense.yolact.nms import NMS, NmsSettings
 from maskrcnn_benchmark.modeling.dense.yolact.settings import YolactSettings
 from maskrcnn_benchmark.modeling.strides import Level
+
+
+class YolactStage(DenseStage[YolactOutputs]):
+    """A ``DenseStage`` that knows how to do less in evaluation."""
+
+    def folded(self) -> nn.Module:
+        """The same for evaluation, which computes the coefficients of detections alone.
+
+        On a GPU itself: finding their places takes longer there than computing all.
+        """
+        head, select = self.head, self.select_test
+        if not isinstance(head, YolactHead) or not isinstance(select, YolactSelection):
+            return self
+        if next(self.parameters()).device.type != "cpu":
+            return self
+        return DenseStage(
+            head=MapsHead(head),
+            outputs=YolactMaps,
+            points=self.anchor_generator,
+            loss=_refuse,
+            select_train=None,
+            select_test=YolactSelection(
+                settings=select.settings,
+                nms=select.nms,
+                maskiou_net=select.maskiou_net,
+                read=CoefficientReader(head.mask_pred, head.num_prototypes),
+            ),
+        )
+
+
+def _refuse(*_arguments: object) -> dict[str, Tensor]:
+    raise ValueError("this copy of the model is for evaluation: it has no losses")
 
 
 def build_yolact(
@@ -50,7 +89,7 @@ def build_yolact(
         top_n=settings.nms_top_n,
         limit=cfg.TEST.DETECTIONS_PER_IMG,
     )
-    return DenseStage(
+    return YolactStage(
         head=head,
         outputs=YolactOutputs,
         points=YolactAnchors(settings),
