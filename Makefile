@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 # Extra words for pip, pytest and the demo, for example: make test PYTEST_ARGS="-k nms"
 PIP_ARGS    ?=
 PYTEST_ARGS ?=
+# Processes of `make test-slow`; each takes up to 3 GB.
+SLOW_WORKERS ?= 2
 DEMO_ARGS   ?=
 # What setup.py builds: auto, cpu, cuda or none (INSTALL.md). After a change: make clean setup
 CENTERMASK_BUILD ?= auto
@@ -89,8 +91,10 @@ demo-coco: setup
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# Each file in one process, with what its tests share; each process in one thread.
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow and not gpu" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu" \
+	  -n $(SLOW_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # The same cases on CPU kernels and emulated CUDA kernels, with address, undefined-behaviour and
 # thread sanitizers. Linux and GCC.
