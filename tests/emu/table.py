@@ -61,6 +61,21 @@ def failures(
                 yield f"{name}: {complaint}"
 
 
+def table_words(
+    library: Path,
+    variant: Variant,
+    families: Sequence[str],
+    orders: Sequence[str],
+    *,
+    first_only: bool,
+    one_type: bool,
+) -> list[str]:
+    """The words that ``main`` takes."""
+    words = [str(library), "--namespace", variant.namespace]
+    words += ["--families", *families, "--orders", *orders]
+    return words + ["--first-only"] * first_only + ["--one-type"] * one_type
+
+
 def run_table(
     library: Path,
     variant: Variant,
@@ -73,11 +88,11 @@ def run_table(
     """The finished process; it returns 0 when every case passed and nothing was reported."""
     if families is None:
         families = EMULATED if variant.emulated else tuple(FAMILIES)
-    command = [sys.executable, "-W", "ignore", "-m", "tests.emu.table", str(library)]
-    command += ["--namespace", variant.namespace, "--families", *families, "--orders", *orders]
-    command += ["--first-only"] * first_only + ["--one-type"] * one_type
+    words = table_words(
+        library, variant, families, orders, first_only=first_only, one_type=one_type
+    )
     return subprocess.run(
-        command,
+        [sys.executable, "-W", "ignore", "-m", "tests.emu.table", *words],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **sanitizer_environment(variant)},
         capture_output=True,
@@ -87,8 +102,8 @@ def run_table(
     )
 
 
-def main() -> int:
-    """Run the table as the command line says; number of failures, at most 1."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the table as the command line, or these words, say; number of failures, at most 1."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", type=Path)
     parser.add_argument("--namespace", required=True)
@@ -96,7 +111,7 @@ def main() -> int:
     parser.add_argument("--orders", nargs="+", default=["forward"])
     parser.add_argument("--first-only", action="store_true", help="stop at the first failure")
     parser.add_argument("--one-type", action="store_true", help="float32 only")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     dtypes = DTYPES[:1] if arguments.one_type else DTYPES
     found = [*index_errors(arguments.library)]
     for order in ORDERS:
