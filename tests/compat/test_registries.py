@@ -72,7 +72,7 @@ def test_small_backbones_run(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "builder"), entries("BACKBONES"))
 def test_all_backbones_run(name, builder):
-    run_backbone(name, builder, 128)
+    run_backbone(name, builder, 64)
 
 
 @pytest.mark.parametrize(("name", "builder"), entries("RPN_HEADS"))

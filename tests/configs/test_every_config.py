@@ -1,4 +1,4 @@
-"""Every shipped configuration: builds, takes its own weights back, trains a step and detects.
+"""Every shipped configuration: builds, takes its own weights back, detects and trains a step.
 
 Configurations that differ in data and schedule alone describe the same model, which is run once.
 """
@@ -27,8 +27,8 @@ NAMES = sorted(
 SMALL = {
     "MODEL.DEVICE": "cpu",
     "MODEL.WEIGHT": "",
-    "INPUT.MIN_SIZE_TEST": 128,
-    "INPUT.MAX_SIZE_TEST": 160,
+    "INPUT.MIN_SIZE_TEST": 72,
+    "INPUT.MAX_SIZE_TEST": 96,
     "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 32,
     "MODEL.RPN.PRE_NMS_TOP_N_TRAIN": 100,
     "MODEL.RPN.PRE_NMS_TOP_N_TEST": 100,
@@ -102,8 +102,9 @@ def run(cfg: CfgNode) -> None:
     model = build_detection_model(cfg)
     takes_its_weights_back(model)
     images, targets = examples(cfg)
-    trains(model, cfg, spec, images, targets)
+    # First: a step of training may make all scores 1, and then every box is one of the best.
     detects(model, spec, images)
+    trains(model, cfg, spec, images, targets)
 
 
 def takes_its_weights_back(model) -> None:
@@ -168,5 +169,5 @@ def one_of_each_model() -> list[str]:
 
 
 @pytest.mark.parametrize("name", one_of_each_model())
-def test_builds_loads_trains_and_detects(name):
+def test_builds_loads_detects_and_trains(name):
     run(load(name))
