@@ -4,14 +4,20 @@ Shape symbols: N images, C input channels, O output channels, H x W input map, P
 G groups, D deformable groups.
 """
 
+from __future__ import annotations
+
+import copy
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.arguments import as_pair
 from maskrcnn_benchmark.layers.deform_conv import IntOrPair, deform_conv, modulated_deform_conv
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _split(predicted: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,6 +79,24 @@ class _DeformableLayer(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    def rescaled(self, scale: Tensor, shift: Tensor) -> Self:
+        """A copy whose output is this one's * scale + shift, without a step of its own for it.
+
+        For evaluation, where a norm behind the layer is no more than that. Weights and bias are
+        made in float64 and rounded once.
+
+        Args:
+            scale: (O,) floating.
+            shift: (O,) floating.
+        """
+        twin = copy.deepcopy(self)
+        scale, shift = scale.detach().double(), shift.detach().double()
+        bias = shift if self.bias is None else self.bias.detach().double() * scale + shift
+        weight = self.weight.detach().double() * scale[:, None, None, None]
+        twin.weight = nn.Parameter(weight.to(self.weight.dtype), requires_grad=False)
+        twin.bias = nn.Parameter(bias.to(self.weight.dtype), requires_grad=False)
+        return twin
+
     def extra_repr(self) -> str:
         """Arguments, for printing the module."""
         return (
@@ -84,16 +108,18 @@ class _DeformableLayer(nn.Module):
 
 
 class DeformConv(_DeformableLayer):
-    """Deformable convolution, version 1, with offsets from outside; it has no bias.
+    """Deformable convolution, version 1, with offsets from outside; it learns no bias.
 
-    Arguments and errors as in ``ModulatedDeformConv``; a ``bias`` is refused, too.
+    Arguments and errors as in ``ModulatedDeformConv``; a ``bias`` is refused, too. Only what
+    ``rescaled`` makes has one.
     """
 
     can_have_bias = False
 
     def forward(self, input: Tensor, offset: Tensor) -> Tensor:
         """Output (N, O, P, Q); arguments as in ``deform_conv``."""
-        return deform_conv(input, offset, self.weight, *self._geometry())
+        output = deform_conv(input, offset, self.weight, *self._geometry())
+        return output if self.bias is None else output + self.bias[:, None, None].to(output.dtype)
 
 
 class ModulatedDeformConv(_DeformableLayer):
@@ -187,3 +213,9 @@ class DFConv2d(nn.Module):
         inputs = _split(predicted) if self.with_modulated_dcn else (predicted,)
         output: Tensor = self.conv(x, *inputs)
         return output
+
+    def rescaled(self, scale: Tensor, shift: Tensor) -> Self:
+        """A copy whose output is this one's * scale + shift; arguments as of the layer in it."""
+        twin = copy.deepcopy(self)
+        twin.conv = self.conv.rescaled(scale, shift)
+        return twin

@@ -109,3 +109,37 @@ def test_wrong_settings_are_named():
         DeformConv(4, 4, 3, bias=True)
     with pytest.raises(ValueError, match=r"groups: .*got 3"):
         ModulatedDeformConv(4, 6, 3, groups=3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ModulatedDeformConvPack(4, 6, 3, padding=1),
+        lambda: ModulatedDeformConvPack(4, 6, 3, padding=1, groups=2, bias=False),
+        lambda: DFConv2d(4, 6),
+        lambda: DFConv2d(4, 6, bias=True, stride=2),
+        lambda: DFConv2d(4, 6, with_modulated_dcn=False, deformable_groups=2),
+    ],
+)
+def test_what_scales_and_shifts_the_output_can_be_worked_into_a_layer(make, dtype):
+    layer, scale, shift = make().to(dtype), *torch.randn(2, 6, dtype=dtype)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    names = sorted(layer.state_dict())
+    x = torch.randn(2, 4, 7, 8, dtype=dtype)
+    with torch.no_grad():
+        before = layer(x)
+        expected = before * scale[:, None, None] + shift[:, None, None]
+        torch.testing.assert_close(layer.rescaled(scale, shift)(x), expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(layer(x), before)
+    assert sorted(layer.state_dict()) == names
+
+
+def test_a_layer_without_bias_stays_so_when_a_copy_gets_one():
+    layer = DeformConv(2, 3, 3, padding=1)
+    x, offset = torch.randn(1, 2, 5, 5), torch.randn(1, 18, 5, 5)
+    twin = layer.rescaled(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]))
+    assert twin(x, offset)[0, :, 0, 0].tolist() == [1, 2, 3]
+    assert layer.bias is None
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
