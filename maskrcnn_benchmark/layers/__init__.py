@@ -27,7 +27,7 @@ from maskrcnn_benchmark.layers.deform_roi_pooling import (
 )
 from maskrcnn_benchmark.layers.group_norm_relu import group_norm_relu
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
-from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms
+from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms, nms_mask
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
 from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
@@ -80,6 +80,7 @@ __all__ = [
     "ml_nms",
     "modulated_deform_conv",
     "nms",
+    "nms_mask",
     "ops_status",
     "pack_winograd_weight",
     "paste_masks_rle",

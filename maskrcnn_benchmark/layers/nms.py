@@ -41,7 +41,7 @@ def _as_inclusive(boxes: Tensor, pixel_offset: int) -> Tensor:
     return moved
 
 
-def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
+def _keep(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
     order = scores.detach().argsort(descending=True, stable=True)
     ranked_boxes = boxes.detach()[order]
     if ranked_boxes.dtype != torch.float64:
@@ -50,7 +50,11 @@ def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshol
     ranked_keep = torch.ops.centermask.nms_keep(ranked_boxes, ranked_labels, threshold)
     keep = torch.empty_like(ranked_keep)
     keep[order] = ranked_keep
-    kept_inds: Tensor = keep.nonzero().squeeze(1)
+    return keep
+
+
+def _kept_indices(boxes: Tensor, scores: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
+    kept_inds: Tensor = _keep(boxes, scores, labels, threshold).nonzero().squeeze(1)
     return kept_inds
 
 
@@ -91,6 +95,24 @@ def ml_nms(
     _check(boxes, scores, labels=labels)
     ranked = _as_inclusive(boxes, pixel_offset)
     return _kept_indices(ranked, scores, _as_integers(labels), threshold)
+
+
+def nms_mask(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None,
+    threshold: float,
+    pixel_offset: int = LEGACY_PIXEL_OFFSET,
+) -> Tensor:
+    """Which boxes survive, (K,) bool, without waiting for a GPU to say how many.
+
+    Those that ``ml_nms`` returns, or without labels ``nms``.
+    """
+    if labels is None:
+        _check(boxes, scores)
+        return _keep(_as_inclusive(boxes, pixel_offset), scores, None, threshold)
+    _check(boxes, scores, labels=labels)
+    return _keep(_as_inclusive(boxes, pixel_offset), scores, _as_integers(labels), threshold)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:

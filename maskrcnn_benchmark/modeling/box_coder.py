@@ -53,7 +53,7 @@ class BoxCoder:
         target, start = self._center_size(reference_boxes), self._center_size(proposals)
         shift = (target.center - start.center) / start.size
         growth = torch.log(target.size / start.size)
-        return torch.cat([shift, growth], dim=1) * reference_boxes.new_tensor(self.weights)
+        return torch.cat([shift, growth], dim=1) * self._weights_beside(reference_boxes)
 
     def decode(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
         """(K, 4 * C) boxes that the codes lead to, in the dtype of the codes.
@@ -64,12 +64,16 @@ class BoxCoder:
         """
         start = self._center_size(boxes.to(rel_codes.dtype))
         codes = rel_codes.view(len(boxes), rel_codes.shape[1] // 4, 4)
-        codes = codes / codes.new_tensor(self.weights)
+        codes = codes / self._weights_beside(codes)
         center = start.center[:, None] + codes[..., :2] * start.size[:, None]
         size = start.size[:, None] * codes[..., 2:].clamp(max=self.bbox_xform_clip).exp()
         first = center - 0.5 * size
         last = center + 0.5 * size - self.pixel_offset
         return torch.cat([first, last], dim=2).flatten(1)
+
+    def _weights_beside(self, tensor: Tensor) -> Tensor:
+        """(4,), filled where the tensor is: sending numbers over would wait for a GPU."""
+        return torch.cat([tensor.new_full((1,), weight) for weight in self.weights])
 
     def _center_size(self, boxes: Tensor) -> _CenterSize:
         size = boxes[:, 2:] - boxes[:, :2] + self.pixel_offset

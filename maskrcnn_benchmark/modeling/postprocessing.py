@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import cat_boxlist
@@ -19,6 +20,21 @@ def keep_best(boxlist: BoxList, limit: int) -> BoxList:
     # UPSTREAM(ties-at-the-limit): the original compares with the limit-th score too.
     lowest = scores.topk(limit).values[-1]
     return boxlist[torch.nonzero(scores >= lowest).squeeze(1)]
+
+
+def is_among_best(scores: Tensor, is_there: Tensor, limit: int) -> Tensor:
+    """(K,) bool: what ``keep_best`` keeps of the boxes that are there, without waiting for a GPU.
+
+    Args:
+        scores: (K,).
+        is_there: (K,) bool.
+        limit: as of ``keep_best``.
+    """
+    if limit <= 0 or len(scores) <= limit:
+        return is_there
+    # UPSTREAM(ties-at-the-limit): as in ``keep_best``.
+    lowest = scores.masked_fill(~is_there, -torch.inf).topk(limit).values[-1]
+    return is_there & ((scores >= lowest) | (is_there.sum() <= limit))
 
 
 def sort_by_score(boxlist: BoxList) -> BoxList:

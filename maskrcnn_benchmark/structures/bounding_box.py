@@ -293,7 +293,9 @@ class BoxList:
         """
         corners = self.convert("xyxy").bbox
         width, height = self.size
-        last = corners.new_tensor([width, height, width, height]) - self.pixel_offset
+        # Filled where it is: sending numbers over would wait for a GPU.
+        last = corners.new_full((4,), width - self.pixel_offset)
+        last[1::2] = height - self.pixel_offset
         clipped = corners.clamp(min=0).minimum(last)
         boxes = self._like(clipped, self._fields, mode="xyxy").convert(self.mode)
         if not remove_empty:

@@ -72,10 +72,15 @@ def _suppress(
 
 def remove_small_boxes(boxlist: BoxList, min_size: float) -> BoxList:
     """The boxes whose width and height are both at least ``min_size`` px."""
+    return boxlist[has_least_size(boxlist, min_size)]
+
+
+def has_least_size(boxlist: BoxList, min_size: float) -> Tensor:
+    """(K,) bool: which boxes ``remove_small_boxes`` leaves."""
     # UPSTREAM(small-boxes-stay): a box is a pixel wide at least, so that a least size of 0, which
     # all detectors ask for by default, drops nothing, not even what clipping left without extent.
     widths_heights = boxlist.convert("xywh").bbox[:, 2:]
-    return boxlist[(widths_heights >= min_size).all(dim=1)]
+    return (widths_heights >= min_size).all(dim=1)
 
 
 def boxlist_iou(boxlist1: BoxList, boxlist2: BoxList) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers import batched_nms, ml_nms, nms
+from maskrcnn_benchmark.layers import batched_nms, ml_nms, nms, nms_mask
 from tests.golden_data import golden_npz
 from tests.layers import oracles
 from tests.layers.inputs import implementations, random_boxes
@@ -152,3 +152,15 @@ def test_batched_nms_counts_edges_not_pixels():
     scores = torch.tensor([0.2, 0.9])
     assert batched_nms(boxes, scores, torch.zeros(2), 0.55).tolist() == [1, 0]
     assert nms(boxes, scores, 0.55).tolist() == [1]
+
+
+@pytest.mark.parametrize("pixel_offset", [0, 1])
+def test_masks_are_of_the_boxes_whose_indices_come_otherwise(pixel_offset):
+    boxes, scores, labels = random_boxes(50)
+    alone = nms_mask(boxes, scores, None, 0.4, pixel_offset)
+    assert alone.nonzero().squeeze(1).tolist() == nms(boxes, scores, 0.4, pixel_offset).tolist()
+    by_class = nms_mask(boxes, scores, labels, 0.4, pixel_offset)
+    expected = ml_nms(boxes, scores, labels, 0.4, pixel_offset)
+    assert by_class.nonzero().squeeze(1).tolist() == expected.tolist()
+    with pytest.raises(ValueError, match="labels"):
+        nms_mask(boxes, scores, labels[:3], 0.4)

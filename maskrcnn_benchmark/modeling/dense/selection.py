@@ -5,15 +5,18 @@ Shapes: N images, K candidates of one image on one level.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers import nms_mask
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.modeling.postprocessing import keep_best, sort_by_score
+from maskrcnn_benchmark.layers.scores_above import ScoresAbove
+from maskrcnn_benchmark.modeling.postprocessing import is_among_best, sort_by_score
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.boxlist_ops import boxlist_ml_nms, remove_small_boxes
+from maskrcnn_benchmark.structures.boxlist_ops import has_least_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +60,15 @@ Decode: TypeAlias = Callable[[Sequence[Tensor], Tensor, SelectionSettings], list
 """(one tensor of each output on a level, the level's points, settings) -> those of each image."""
 
 
-def join_candidates(
-    levels: Sequence[Candidates],
-    image_hw: tuple[int, int],
-    min_size: float,
-    *,
-    pixel_offset: int = LEGACY_PIXEL_OFFSET,
-    clips: bool = True,
-) -> BoxList:
-    """The candidates of one image on some levels without those that are too small.
-
-    Args:
-        levels: at least one, all with the same fields.
-        image_hw: (height, width) of the image before padding.
-        min_size: smaller boxes go, px.
-        pixel_offset: of the boxes.
-        clips: they are clipped to the image first.
-    """
-    height, width = image_hw
-    corners = torch.cat([level.boxes for level in levels])
-    boxlist = BoxList(corners, (width, height), mode="xyxy", pixel_offset=pixel_offset)
-    for name in levels[0].fields:
-        boxlist.add_field(name, torch.cat([level.fields[name] for level in levels]))
-    if clips:
-        boxlist = boxlist.clip_to_image(remove_empty=False)
-    return remove_small_boxes(boxlist, min_size)
+def split_images(found: ScoresAbove, num_images: int) -> list[ScoresAbove]:
+    """The scores of each image; one wait for a GPU whatever their number, none for one image."""
+    if num_images == 1:
+        return [found]
+    firsts = torch.arange(num_images + 1, device=found.images.device)
+    bounds = torch.searchsorted(found.images, firsts).tolist()
+    return [
+        ScoresAbove(*(field[first:last] for field in found)) for first, last in pairwise(bounds)
+    ]
 
 
 class Selection:
@@ -116,20 +103,72 @@ class Selection:
             self.decode(level, level_points, self.settings)
             for *level, level_points in zip(*outputs, points, strict=True)
         ]
-        return [
-            self._select(levels, image_hw)
-            for levels, image_hw in zip(zip(*per_level, strict=True), image_sizes, strict=True)
-        ]
+        candidates, masks = [], []
+        for levels, image_hw in zip(zip(*per_level, strict=True), image_sizes, strict=True):
+            candidates.append(self._joined(levels, image_hw))
+            is_large = has_least_size(candidates[-1], self.settings.min_size)
+            masks.append(self._survive(candidates[-1], is_large, [len(each[0]) for each in levels]))
+        return [self._ordered(boxes) for boxes in _masked(candidates, masks)]
 
-    def _select(self, levels: Sequence[Candidates], image_hw: tuple[int, int]) -> BoxList:
+    def _joined(self, levels: Sequence[Candidates], image_hw: tuple[int, int]) -> BoxList:
+        """The candidates of one image on all levels."""
+        height, width = image_hw
+        corners = torch.cat([level.boxes for level in levels])
+        boxlist = BoxList(corners, (width, height), pixel_offset=self.settings.pixel_offset)
+        for name in levels[0].fields:
+            boxlist.add_field(name, torch.cat([level.fields[name] for level in levels]))
+        return boxlist.clip_to_image(remove_empty=False) if self.settings.clips else boxlist
+
+    def _survive(self, boxlist: BoxList, is_large: Tensor, num_per_level: Sequence[int]) -> Tensor:  # noqa: ARG002 - of subclasses
+        """(K,) bool: which candidates of an image are its best boxes.
+
+        Args:
+            boxlist: the candidates, level by level.
+            is_large: (K,) bool; others are as if they were not there.
+            num_per_level: how many candidates each level has.
+        """
         settings = self.settings
-        boxlist = join_candidates(
-            levels,
-            image_hw,
-            settings.min_size,
-            pixel_offset=settings.pixel_offset,
-            clips=settings.clips,
-        )
-        boxlist = boxlist_ml_nms(boxlist, settings.nms_threshold)
-        boxlist = keep_best(boxlist, settings.post_nms_top_n)
-        return sort_by_score(boxlist) if settings.best_first else boxlist
+        survives = suppress(boxlist, is_large, boxlist.labels, boxlist.scores, settings)
+        return is_among_best(boxlist.scores, survives, settings.post_nms_top_n)
+
+    def _ordered(self, boxlist: BoxList) -> BoxList:
+        return sort_by_score(boxlist) if self.settings.best_first else boxlist
+
+
+def suppress(
+    boxlist: BoxList,
+    is_there: Tensor,
+    labels: Tensor | None,
+    scores: Tensor,
+    settings: SelectionSettings,
+) -> Tensor:
+    """(K,) bool: which boxes survive non-maximum suppression.
+
+    Args:
+        boxlist: K boxes of one image.
+        is_there: (K,) bool; other boxes neither survive nor suppress.
+        labels: (K,), only equal ones suppress each other; None: all compete.
+        scores: (K,), which rank the boxes.
+        settings: of ``nms_threshold``; a value <= 0 switches the suppression off.
+    """
+    if settings.nms_threshold <= 0:
+        return is_there
+    # What is no number overlaps with nothing.
+    corners = boxlist.convert("xyxy").bbox.masked_fill(~is_there[:, None], torch.nan)
+    keep = nms_mask(corners, scores, labels, settings.nms_threshold, boxlist.pixel_offset)
+    return keep & is_there
+
+
+def _masked(boxlists: Sequence[BoxList], masks: Sequence[Tensor]) -> list[BoxList]:
+    """The boxes at the places of masks; two waits for a GPU whatever their number, one for one."""
+    if not boxlists:
+        return []
+    inds = torch.cat(list(masks)).nonzero().squeeze(1)
+    counts = [len(inds)]
+    if len(boxlists) > 1:
+        counts = torch.stack([mask.sum() for mask in masks]).tolist()
+    chosen, first = [], 0
+    for boxlist, of_image in zip(boxlists, torch.split(inds, counts), strict=True):
+        chosen.append(boxlist[of_image - first])
+        first += len(boxlist)
+    return chosen

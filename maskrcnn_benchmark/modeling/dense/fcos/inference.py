@@ -12,7 +12,11 @@ from torch import Tensor
 
 from maskrcnn_benchmark.config.convention import ScoreRule
 from maskrcnn_benchmark.layers import scores_above
-from maskrcnn_benchmark.modeling.dense.selection import Candidates, SelectionSettings
+from maskrcnn_benchmark.modeling.dense.selection import (
+    Candidates,
+    SelectionSettings,
+    split_images,
+)
 
 
 def decode_boxes(locations: Tensor, ltrb: Tensor) -> Tensor:
@@ -68,12 +72,10 @@ def decode_level(
     # Rows, then columns, then the points of a cell, as locations come.
     center_probs = centerness.permute(0, 2, 3, 1).flatten(1).sigmoid()
     distances = ltrb.permute(0, 2, 3, 1).reshape(*center_probs.shape, 4)
+    # UPSTREAM(threshold-before-centerness): it is not the final score that must exceed it.
+    above = split_images(scores_above(logits, num_foreground, least), len(logits))
     found = []
-    for image in range(len(logits)):
-        # UPSTREAM(threshold-before-centerness): it is not the final score that must exceed it.
-        _, location_inds, class_inds, probs = scores_above(
-            logits[image : image + 1], num_foreground, least
-        )
+    for image, (_, location_inds, class_inds, probs) in enumerate(above):
         ranks = probs * center_probs[image, location_inds]
         top_n = min(settings.pre_nms_top_n, len(ranks))
         ranks, best = ranks.topk(top_n, sorted=False)

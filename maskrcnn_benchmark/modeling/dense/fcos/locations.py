@@ -58,9 +58,19 @@ def level_locations(
     first = stride // 2 if centred else 0
     y = torch.arange(height, device=device, dtype=torch.float32) * pitch.y + first
     x = torch.arange(width, device=device, dtype=torch.float32) * pitch.x + first
-    centers = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
-    offsets = torch.tensor(DENSE_POINT_OFFSETS[dense_points], device=device) * (stride // 4)
-    return (centers.reshape(-1, 1, 2) + offsets).reshape(-1, 2)
+    # Numbers that PyTorch adds where the maps are: sending them over would wait for a GPU.
+    quarter = stride // 4
+    around = [
+        torch.stack(
+            [
+                (x + right * quarter).expand(height, width),
+                (y[:, None] + down * quarter).expand(height, width),
+            ],
+            dim=-1,
+        )
+        for right, down in DENSE_POINT_OFFSETS[dense_points]
+    ]
+    return torch.stack(around, dim=2).reshape(-1, 2)
 
 
 def compute_locations(

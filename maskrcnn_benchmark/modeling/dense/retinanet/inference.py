@@ -11,7 +11,11 @@ from torch import Tensor
 from maskrcnn_benchmark.layers import scores_above
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
-from maskrcnn_benchmark.modeling.dense.selection import Candidates, SelectionSettings
+from maskrcnn_benchmark.modeling.dense.selection import (
+    Candidates,
+    SelectionSettings,
+    split_images,
+)
 
 
 def decode_level(
@@ -29,11 +33,9 @@ def decode_level(
     codes = flatten_levels([deltas], 4)
     num_anchors = deltas.shape[1] // 4
     num_foreground = logits.shape[1] // num_anchors
+    above = scores_above(logits, num_foreground, settings.score_threshold)
     found = []
-    for image in range(len(logits)):
-        _, anchor_inds, class_inds, scores = scores_above(
-            logits[image : image + 1], num_foreground, settings.score_threshold
-        )
+    for image, (_, anchor_inds, class_inds, scores) in enumerate(split_images(above, len(logits))):
         top_n = min(settings.pre_nms_top_n, len(scores))
         best = scores.topk(top_n, sorted=False).indices.sort().values
         anchor_inds = anchor_inds[best]

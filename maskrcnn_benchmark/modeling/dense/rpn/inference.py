@@ -17,11 +17,10 @@ from maskrcnn_benchmark.modeling.dense.selection import (
     Candidates,
     Selection,
     SelectionSettings,
-    join_candidates,
+    suppress,
 )
 from maskrcnn_benchmark.modeling.targets import cat_images
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.structures.boxlist_ops import boxlist_nms, cat_boxlist
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,23 +66,20 @@ class ProposalSelection(Selection):
             return _best_of_batch(proposals, self.settings.fpn_post_nms_top_n)
         return [_best(boxes, self.settings.fpn_post_nms_top_n) for boxes in proposals]
 
-    def _select(self, levels: Sequence[Candidates], image_hw: tuple[int, int]) -> BoxList:
-        return cat_boxlist(
-            [
-                boxlist_nms(
-                    join_candidates(
-                        [level],
-                        image_hw,
-                        self.settings.min_size,
-                        pixel_offset=self.settings.pixel_offset,
-                    ),
-                    self.settings.nms_threshold,
-                    max_proposals=self.settings.post_nms_top_n,
-                    score_field="objectness",
-                )
-                for level in levels
-            ]
-        )
+    def _survive(self, boxlist: BoxList, is_large: Tensor, num_per_level: Sequence[int]) -> Tensor:
+        """Level by level those that survive, and of these the best."""
+        settings = self.settings
+        objectness: Tensor = boxlist.get_field("objectness")
+        first, kept = 0, []
+        for number in num_per_level:
+            of_level = slice(first, first + number)
+            first += number
+            scores = objectness[of_level]
+            survives = suppress(boxlist[of_level], is_large[of_level], None, scores, settings)
+            if settings.nms_threshold > 0:
+                survives = survives & _is_best(scores, survives, settings.post_nms_top_n)
+            kept.append(survives)
+        return torch.cat(kept)
 
 
 def decode_level(
@@ -107,6 +103,17 @@ def decode_level(
         Candidates(image_boxes, {"objectness": scores})
         for image_boxes, scores in zip(boxes, objectness, strict=True)
     ]
+
+
+def _is_best(scores: Tensor, is_there: Tensor, limit: int) -> Tensor:
+    """(K,) bool: the ``limit`` best of what is there, of equal ones the first; <= 0 keeps all.
+
+    What is not there may be among them where less than ``limit`` are.
+    """
+    if not 0 < limit < len(scores):
+        return is_there
+    order = scores.masked_fill(~is_there, -torch.inf).argsort(descending=True, stable=True)
+    return torch.zeros_like(is_there).index_fill_(0, order[:limit], True)
 
 
 def _best(boxlist: BoxList, limit: int) -> BoxList:
