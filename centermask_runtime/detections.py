@@ -108,6 +108,10 @@ class Detections:
         class_ids: label to the class's id in annotations; a label without one is its own.
         pixel_offset: what a box adds to x2 - x1 to get its width: 1, corners are pixels; 0, edges.
         paste_rule: how a mask inside its box becomes pixels.
+        keypoints: (K, P, 2) float32 x, y of each object's points; None of a model without.
+        keypoint_scores: (K, P) float32 logits of them.
+        keypoint_offset: 1: coordinates of keypoints count pixels; 0: the middle of pixel i lies at
+            i + 0.5.
     """
 
     boxes: FloatArray
@@ -120,6 +124,9 @@ class Detections:
     class_ids: Mapping[int, int] = field(default_factory=dict)
     pixel_offset: int = LEGACY_PIXEL_OFFSET
     paste_rule: ArrayPasteRule = LEGACY_PASTE
+    keypoints: FloatArray | None = None
+    keypoint_scores: FloatArray | None = None
+    keypoint_offset: int = LEGACY_PIXEL_OFFSET
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -184,6 +191,8 @@ class Detections:
             scores=self.scores[index],
             mask_scores=chosen(self.mask_scores),
             mask_probabilities=chosen(self.mask_probabilities),
+            keypoints=chosen(self.keypoints),
+            keypoint_scores=chosen(self.keypoint_scores),
         )
 
     def above(self, score_threshold: float) -> Detections:
@@ -195,13 +204,25 @@ class Detections:
         """What was found, in px of the photo resized to ``size`` (width, height)."""
         ratios = [new / old for new, old in zip(size, self.size, strict=True)]
         boxes = self.boxes * np.array(ratios * 2, dtype=np.float32)
-        return replace(self, boxes=boxes, size=size)
+        keypoints = self.keypoints
+        if keypoints is not None:
+            keypoints = keypoints * np.array(ratios, dtype=np.float32)
+        return replace(self, boxes=boxes, keypoints=keypoints, size=size)
 
     def pixel_boxes(self) -> FloatArray:
         """(K, 4) first and last pixels of the boxes, whatever their corners are."""
         corners = self.boxes.copy()
         corners[:, 2:] += self.pixel_offset - LEGACY_PIXEL_OFFSET
         return corners
+
+    def pixel_keypoints(self) -> FloatArray:
+        """(K, P, 2) keypoints that count pixels, as COCO's do; P is 0 of a model without."""
+        if self.keypoints is None:
+            return np.zeros((len(self), 0, 2), dtype=np.float32)
+        moved: FloatArray = self.keypoints + np.float32(
+            (self.keypoint_offset - LEGACY_PIXEL_OFFSET) / 2
+        )
+        return moved
 
     def draw(self, photo: Photo, font: str | None = None) -> Image.Image:
         """A copy of the photo with the objects drawn on it, and a ``font`` file for names."""
@@ -217,11 +238,16 @@ class Detections:
         sides = self.boxes[:, 2:] - self.boxes[:, :2] + np.float32(self.pixel_offset)
         boxes_xywh = np.concatenate([self.boxes[:, :2], sides], axis=1).tolist()
         scores = self.scores if self.mask_scores is None else self.mask_scores
-        if not self.has_masks:
+        if not self.has_masks or self.keypoints is not None:
             scores = self.scores
         entries: dict[str, list[Any]] = {"bbox": boxes_xywh, "score": scores.tolist()}
         if self.has_masks:
             entries["segmentation"] = self.encode()
+        if self.keypoints is not None:
+            points = self.pixel_keypoints()
+            # As in COCO's annotations: all that are found are visible, or might be.
+            seen = np.concatenate([points, np.ones_like(points[..., :1])], axis=2)
+            entries["keypoints"] = seen.reshape(len(self), -1).tolist()
         values = zip(*entries.values(), strict=True)
         return [
             {

@@ -42,8 +42,22 @@ def draw_detections(photo: Image.Image, found: Detections, font: str | None = No
     width = max(1, round(style.length(style.BOX_LINE, unit, scale)))
     for chip in reversed(chips):
         pen.rectangle(tuple(chip.box), outline=chip.colour, width=width)
+    _draw_skeletons(pen, scaled, colours, width)
     draw_chips(pen, chips, style.length(style.FONT, unit, scale), canvas_wh)
     return painted.reduce(scale) if scale > 1 else painted
+
+
+def _draw_skeletons(
+    pen: ImageDraw.ImageDraw, found: Detections, colours: Sequence[Colour], width: int
+) -> None:
+    if found.keypoints is None or found.keypoint_scores is None:
+        return
+    is_person = found.keypoints.shape[1] == style.NUM_PERSON_POINTS
+    connections = style.PERSON_CONNECTIONS if is_person else ()
+    shown = found.keypoint_scores > style.MIN_KEYPOINT_LOGIT
+    entries = zip(found.pixel_keypoints().tolist(), shown.tolist(), colours, strict=True)
+    for points, is_shown, colour in entries:
+        draw_skeleton(pen, points, is_shown, connections, colour, width)
 
 
 def draw_skeleton(

@@ -100,6 +100,8 @@ class ExportMetadata:
         opset: of ONNX; 0 in other formats.
         maps: outputs of a dense file; () of a detector.
         size_hw: height and width of the only images that a dense file takes; () where any are.
+        keypoint_offset: 1: coordinates of keypoints count pixels, as in COCO's files; 0: they are
+            lengths, and the middle of pixel i lies at i + 0.5; None of a model without.
         precision: that the network has to be run in for what the file was found to detect.
         format_version: of this record.
     """
@@ -123,6 +125,7 @@ class ExportMetadata:
     opset: int
     maps: tuple[MapRecord, ...] = ()
     size_hw: tuple[int, ...] = ()
+    keypoint_offset: int | None = None
     precision: Precision = "float32"
     format_version: int = FORMAT_VERSION
 

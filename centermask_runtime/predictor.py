@@ -58,6 +58,8 @@ _OUTPUTS: Final[Mapping[str, _Shape]] = {
     "scores": _Shape((), np.float32),
     "mask_scores": _Shape((), np.float32),
     "masks": _Shape((None, None), np.float32),
+    "keypoints": _Shape((None, 2), np.float32),
+    "keypoint_scores": _Shape((None,), np.float32),
 }
 
 
@@ -180,6 +182,8 @@ class Predictor:
         found = _checked(given, self._name)
         if self._paste_rule is None:
             found.pop("masks", None)
+        if self.metadata.keypoint_offset is None:
+            found.pop("keypoints", None)
         return Detections(
             boxes=found["boxes"],
             labels=found["labels"],
@@ -191,6 +195,9 @@ class Predictor:
             class_ids=self.class_ids,
             pixel_offset=self.metadata.pixel_offset,
             paste_rule=self._paste_rule or LEGACY_PASTE,
+            keypoints=found.get("keypoints"),
+            keypoint_scores=found.get("keypoint_scores"),
+            keypoint_offset=self.metadata.keypoint_offset or 0,
         )
 
 
@@ -298,6 +305,10 @@ def _checked(given: Mapping[str, NDArray[Any]], name: str) -> dict[str, NDArray[
     if not np.isfinite(found["boxes"]).all():
         raise ModelFileError(f"{name}: output 'boxes': expected finite numbers")
     masks = found.get("masks")
+    if ("keypoints" in found) != ("keypoint_scores" in found) or (
+        "keypoints" in found and found["keypoints"].shape[:2] != found["keypoint_scores"].shape
+    ):
+        raise ModelFileError(f"{name}: expected a score of each keypoint")
     if masks is not None and masks.shape[1] != masks.shape[2]:
         raise ModelFileError(f"{name}: output 'masks': expected squares, got {masks.shape}")
     return found

@@ -21,6 +21,10 @@ BOX_LINE: Final = (1 / 480, 1.0, 4.0)
 FONT: Final = (1 / 32, 10.0, 60.0)
 DOT_RADIUS: Final = 1.5
 """Of a keypoint, in widths of a box's line."""
+NUM_PERSON_POINTS: Final = 17
+"""Of COCO."""
+MIN_KEYPOINT_LOGIT: Final = 2.0
+"""Keypoints of a lower score are not drawn. Source: Detectron's visualisation."""
 
 PERSON_CONNECTIONS: Final[Sequence[tuple[int, int]]] = (
     *((1, 2), (1, 0), (2, 0), (2, 4), (1, 3)),  # head

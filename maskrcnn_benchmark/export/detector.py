@@ -14,13 +14,16 @@ from maskrcnn_benchmark.export.candidates import CANDIDATES, num_labels
 from maskrcnn_benchmark.export.dense import group_maps
 from maskrcnn_benchmark.export.graph import Graph, Value
 from maskrcnn_benchmark.export.heads import Frame, pool
+from maskrcnn_benchmark.export.keypoints import Points, locate
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.parts import (
     BOX,
     DENSE,
+    KEYPOINTS,
     MASKS,
     BoxPart,
     DensePart,
+    KeypointPart,
     MaskPart,
     write_box_part,
     write_dense_part,
@@ -31,6 +34,7 @@ from maskrcnn_benchmark.export.selection import Boxes, Limits, clip, join, selec
 from maskrcnn_benchmark.export.two_stage import classify, propose
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.modeling.poolers import Pooler
+from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.keypoint_head import ROIKeypointHead
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIMaskIoUHead
 
@@ -59,6 +63,20 @@ class Masks(NamedTuple):
     scores: Value
 
 
+class Found(NamedTuple):
+    """The detections, px of the resized image.
+
+    Attributes:
+        boxes: of them.
+        masks: None of a model without masks.
+        points: None of a model without keypoints.
+    """
+
+    boxes: Boxes
+    masks: Masks | None
+    points: Points | None
+
+
 def write_detector(
     model: GeneralizedRCNN, family: str, metadata: ExportMetadata, *, narrow: bool = False
 ) -> onnx.ModelProto:
@@ -76,9 +94,11 @@ def write_detector(
     maps = _dense(graph, model, given.images, metadata.resize.divisibility)
     boxes = _boxes(graph, model, family, maps, given)
     masks = _masks(graph, model, maps, boxes, given, metadata)
+    points = _points(graph, model, maps, boxes, given, metadata)
+    found = Found(boxes, masks, points)
     if model.finish is not None:
-        boxes, masks = _finish(graph, boxes, masks, given, metadata.pixel_offset)
-    _name_outputs(graph, boxes, masks, given)
+        found = _finish(graph, found, given, metadata.pixel_offset)
+    _name_outputs(graph, found, given)
     return graph.model("detector", {METADATA_KEY: metadata.to_json()})
 
 
@@ -172,26 +192,51 @@ def _masks(
     return Masks(*graph.inline(written, [pooled, boxes.labels, boxes.scores], MASKS))
 
 
+def _points(
+    graph: Graph,
+    model: GeneralizedRCNN,
+    maps: Maps,
+    boxes: Boxes,
+    given: NetworkInput,
+    metadata: ExportMetadata,
+) -> Points | None:
+    head = dict(model.roi_heads.items()).get("keypoint") if model.has_roi_heads else None
+    if not isinstance(head, ROIKeypointHead):
+        return None
+    part = KeypointPart(head)
+    pooler: Any = head.feature_extractor.pooler
+    frame = Frame(given.height, given.width, metadata.pixel_offset)
+    pooled = pool(graph, pooler, maps.features, boxes.corners, frame)
+    shape = (_channels(model), *pooler.output_size)
+    (heatmaps,) = graph.inline(write_box_part(part, shape), [pooled], KEYPOINTS)
+    with torch.no_grad():
+        _, num_points, _, side = part(torch.zeros(1, *shape)).shape
+    return locate(graph, heatmaps, boxes.corners, (num_points, side))
+
+
 def _channels(model: GeneralizedRCNN) -> int:
     channels = model.backbone.out_channels
     assert isinstance(channels, int)
     return channels
 
 
-def _finish(
-    graph: Graph, boxes: Boxes, masks: Masks | None, given: NetworkInput, pixel_offset: int
-) -> tuple[Boxes, Masks | None]:
+def _finish(graph: Graph, found: Found, given: NetworkInput, pixel_offset: int) -> Found:
     """The detections clipped to the image, without those of which nothing lies in it."""
+    boxes, masks, points = found
     corners = clip(graph, boxes.corners, (given.height, given.width), pixel_offset)
     boxes = boxes._replace(corners=corners)
     x1, y1, x2, y2 = (corners.take(number, axis=1) for number in range(4))
     is_there = graph.op("And", x2 > x1, y2 > y1)
     inside = graph.nonzero(is_there)
-    boxes = boxes.take(inside)
-    return boxes, masks and Masks(*(value.take(inside) for value in masks))
+    return Found(
+        boxes.take(inside),
+        masks and Masks(*(value.take(inside) for value in masks)),
+        points and Points(*(value.take(inside) for value in points)),
+    )
 
 
-def _name_outputs(graph: Graph, boxes: Boxes, masks: Masks | None, given: NetworkInput) -> None:
+def _name_outputs(graph: Graph, found: Found, given: NetworkInput) -> None:
+    boxes, masks, points = found
     ratios = graph.concat([given.ratios_xy, given.ratios_xy])
     graph.output("boxes", boxes.corners * ratios, ("detections", 4))
     graph.output("labels", boxes.labels, ("detections",))
@@ -199,4 +244,8 @@ def _name_outputs(graph: Graph, boxes: Boxes, masks: Masks | None, given: Networ
     graph.output("mask_scores", masks.scores if masks else boxes.scores, ("detections",))
     if masks:
         graph.output("masks", masks.masks, ("detections", "mask_height", "mask_width"))
+    if points:
+        places = points.places * given.ratios_xy
+        graph.output("keypoints", places, ("detections", "points", 2))
+        graph.output("keypoint_scores", points.scores, ("detections", "points"))
     graph.output("num_detections", boxes.scores.size(0), ())

@@ -215,18 +215,44 @@ class Graph:
         self, times: Value, start: Value, step: Callable[[Graph, Value, Value], Value]
     ) -> Value:
         """What becomes of a value by so many steps (graph of the step, number, value) -> value."""
-        body = Graph()
-        body._numbers = self._numbers  # names of values are unique over both
-        number = body.input(f"step_{next(self._numbers)}", np.int64, ())
-        goes_on = body.input(f"goes_on_{next(self._numbers)}", np.bool_, ())
+        body, number = self._body()
         state = body.input(f"state_{next(self._numbers)}", start.dtype, None)
         result = step(body, number, state)
-        body.output(f"goes_on_{next(self._numbers)}", goes_on, ())
         body.output(f"state_{next(self._numbers)}", result, None)
         loop = body._proto("step")
         return self.op(
             "Loop", times, self.constant(True, np.bool_), start, dtype=start.dtype, body=loop
         )
+
+    def each(
+        self,
+        times: Value,
+        step: Callable[[Graph, Value], Sequence[Value]],
+        results: Sequence[tuple[Any, Sequence[int]]],
+    ) -> tuple[Value, ...]:
+        """What each of so many steps (graph of the step, number) -> values gives, stacked.
+
+        Args:
+            times: int64 scalar.
+            step: takes values of this graph by operators of its own alone.
+            results: type and shape of its values.
+        """
+        body, number = self._body()
+        for value, (dtype, shape) in zip(step(body, number), results, strict=True):
+            assert value.dtype == np.dtype(dtype)
+            body.output(f"each_{next(self._numbers)}", value, shape)
+        dtypes = [dtype for dtype, _ in results]
+        goes_on = self.constant(True, np.bool_)
+        return self.ops("Loop", (times, goes_on), dtypes, body=body._proto("step"))
+
+    def _body(self) -> tuple[Graph, Value]:
+        """The graph of the steps of a loop, which never ends early, and the number of the step."""
+        body = Graph(narrow=self.narrow)
+        body._numbers = self._numbers  # names of values are unique over both
+        number = body.input(f"step_{next(self._numbers)}", np.int64, ())
+        goes_on = body.input(f"goes_on_{next(self._numbers)}", np.bool_, ())
+        body.output(f"goes_on_{next(self._numbers)}", goes_on, ())
+        return body, number
 
     def inline(self, model: onnx.ModelProto, inputs: Sequence[Value], prefix: str) -> list[Value]:
         """The outputs of another model, whose nodes become nodes of this graph.

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.export.formats import OPSET
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.modeling.roi_heads.box_head.box_head import ROIBoxHead
 from maskrcnn_benchmark.modeling.roi_heads.feature_extractor import ROIFeatureExtractor
+from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.keypoint_head import ROIKeypointHead
+from maskrcnn_benchmark.modeling.roi_heads.keypoint_head.predictors import KeypointRCNNPredictor
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import ROIMaskHead
 from maskrcnn_benchmark.modeling.roi_heads.maskiou_head.maskiou_head import ROIMaskIoUHead
 
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
 DENSE: Final = "dense"
 BOX: Final = "box"
 MASKS: Final = "masks"
+KEYPOINTS: Final = "keypoints"
 """What names of their layers begin with in a whole graph, before a dot."""
-PART_PREFIXES: Final = tuple(f"{name}." for name in (DENSE, BOX, MASKS))
+PART_PREFIXES: Final = tuple(f"{name}." for name in (DENSE, BOX, MASKS, KEYPOINTS))
 _NUM_EXAMPLES: Final = 3
 """Boxes that a part is traced with."""
 
@@ -119,6 +123,39 @@ class BoxPart(nn.Module):
         return logits.softmax(dim=1), offsets
 
 
+class KeypointPart(nn.Module):
+    """The layers of the keypoint head.
+
+    Args:
+        keypoint: the head.
+
+    Raises:
+        ConfigError: a part is a script's own, and cannot be called with what there is.
+    """
+
+    def __init__(self, keypoint: ROIKeypointHead) -> None:
+        super().__init__()
+        if not isinstance(keypoint.feature_extractor, ROIFeatureExtractor):
+            raise ConfigError("MODEL.ROI_KEYPOINT_HEAD.FEATURE_EXTRACTOR: cannot be exported")
+        if not isinstance(keypoint.predictor, KeypointRCNNPredictor):
+            raise ConfigError("MODEL.ROI_KEYPOINT_HEAD.PREDICTOR: cannot be exported")
+        self.keypoint = keypoint
+        self.eval()
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Heat maps (R, P, S, S) of pooled maps (R, F, M, M)."""
+        head = self.keypoint
+        extractor, predictor = head.feature_extractor, head.predictor
+        assert isinstance(extractor, ROIFeatureExtractor)
+        assert isinstance(predictor, KeypointRCNNPredictor)
+        logits = predictor.kps_score_lowres(extractor.encode(pooled))
+        # The predictor's own resize, as products: it is traced for a fixed number of boxes.
+        cells = torch.eye(logits.shape[-1])[None]
+        finer = F.interpolate(cells, scale_factor=2.0, mode="linear", align_corners=False)[0]
+        maps: Tensor = finer.T @ logits @ finer
+        return maps
+
+
 class MaskPart(nn.Module):
     """The layers of the mask head, and of the mask-IoU head where there is one.
 
@@ -188,7 +225,7 @@ def _images(
     return example, {"images": sides}
 
 
-def write_box_part(part: BoxPart, pooled_shape: Sequence[int]) -> "onnx.ModelProto":
+def write_box_part(part: BoxPart | KeypointPart, pooled_shape: Sequence[int]) -> "onnx.ModelProto":
     """The part for any number of boxes, of pooled maps (F, M, M)."""
     number = torch.export.Dim("boxes", min=2)
     return _write(part, (torch.zeros(_NUM_EXAMPLES, *pooled_shape),), {"pooled": {0: number}})

@@ -16,14 +16,19 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "shapemask": "its masks lie in boxes of their own, larger than those of the objects",
         "tensormask": "its masks have many sizes and lie in windows, not in the boxes",
         "yolact": "its masks are mixtures of maps of the whole image, not masks in boxes",
-        "keypoint": "its keypoints are read off maps that are resized to each box by itself",
     }
 )
 _KNOWN: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
     {
         "fcos": ((), ("mask",), ("mask", "maskiou")),
         "retinanet": ((), ("mask",), ("mask", "maskiou")),
-        "rpn": (("box",), ("box", "mask"), ("box", "mask", "maskiou")),
+        "rpn": (
+            ("box",),
+            ("box", "mask"),
+            ("box", "mask", "maskiou"),
+            ("box", "keypoint"),
+            ("box", "mask", "keypoint"),
+        ),
     }
 )
 """Dense detectors, and the heads that each may have behind it."""

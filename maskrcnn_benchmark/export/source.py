@@ -35,8 +35,10 @@ from maskrcnn_benchmark.modeling.dense.selection import SelectionSettings
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.modeling.postprocessing import sort_by_score
 from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import BoxSelectionSettings
+from maskrcnn_benchmark.modeling.roi_heads.head import RoiInputs
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, PixelNormalizer
+from maskrcnn_benchmark.structures.keypoint import Keypoints
 from maskrcnn_benchmark.visualization.class_names import build_class_names
 from maskrcnn_benchmark.weights.description import ModelDescription, drop_local_settings
 
@@ -68,6 +70,17 @@ class Source:
         assert isinstance(found, list)
         boxes: BoxList = found[0].resize(photo.size)
         return sort_by_score(boxes)
+
+    @torch.no_grad()
+    def keypoints_in(self, photo: Image.Image, boxes: BoxList) -> Keypoints:
+        """The keypoints that PyTorch finds in some boxes, all in px of the photo."""
+        images = self.inputs(photo)
+        height, width = images.image_sizes[0]
+        bare = boxes.copy_with_fields([]).resize((width, height))
+        features = self.model.backbone(images.tensors)
+        found = self.model.roi_heads["keypoint"](RoiInputs(features, [bare])).boxes[0]
+        keypoints: Keypoints = found.resize(photo.size).get_field("keypoints")
+        return keypoints
 
     @contextmanager
     def moved(self, by: float) -> Iterator[None]:
@@ -173,6 +186,8 @@ def make_source(
     own.MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS = False
     spec = ArchitectureSpec.from_config(own)
     check_architecture(kind, spec.proposal, spec.roi_heads)
+    if precision == "bf16" and "keypoint" in spec.roi_heads:
+        raise ConfigError("--precision bf16: keypoints are compared in float32 alone")
     inputs = PlainInputs.from_config(own)
     if size_hw is not None:
         step = max(inputs.step, 1)
@@ -224,6 +239,7 @@ def _make_metadata(
         ),
         pixel_offset=convention.pixel_offset,
         mask_paste=_paste_record(convention) if "mask" in spec.roi_heads else None,
+        keypoint_offset=convention.keypoint_offset if "keypoint" in spec.roi_heads else None,
         score_threshold=description.score_threshold if description else None,
         max_detections=max(0, limit_of(settings_of_last)),
         nms_threshold=settings_of_last.nms_threshold,

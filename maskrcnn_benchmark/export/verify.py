@@ -1,7 +1,9 @@
 """Whether an exported file finds what the model finds.
 
 Every detection of the one must be among those of the other: same class, corners within 0.1 px,
-scores within 1e-4, masks with an IoU of 0.999. Rounding decides about a detection that lies at a
+scores within 1e-4, masks with an IoU of 0.999, keypoints within 0.1 px, whose logits are within
+1e-3, or as large a part of theirs. One in a hundred keypoints may lie elsewhere, with that score:
+maps have several maxima that are nearly as high. Rounding decides about a detection that lies at a
 threshold, and nobody can say which side is right. Such a detection may be missing or extra if, and
 only if, its score is within 1e-4 of the last one that the limit on detections left, or PyTorch
 itself finds it at one and not at another of three settings: thresholds of score and IoU as they
@@ -24,10 +26,12 @@ from torch import Tensor
 from maskrcnn_benchmark.config.errors import UserError
 from maskrcnn_benchmark.config.shipped import SHIPPED
 from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.export.metadata import ExportMetadata
 from maskrcnn_benchmark.export.network import NetworkDetector
 from maskrcnn_benchmark.export.program import Outputs, Run
 from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.keypoint import Keypoints
 from maskrcnn_benchmark.structures.predicted_masks import BoxMasks
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,11 @@ MAX_SCORE: Final = 1e-4
 MIN_IOU: Final = 0.999
 MAX_PIXELS: Final = 2
 """So many pixels may differ where a mask is so small that one of them is more than 0.1 %."""
+
+MAX_LOGIT: Final = 1e-3
+"""Of keypoints; of those beyond 1 such a part."""
+MAX_MOVED: Final = 0.01
+"""Part of all keypoints that may lie elsewhere, where their map is as high."""
 
 _PHOTOS: Final = (
     "datasets/quickstart/val/000000005001.jpg",
@@ -65,6 +74,9 @@ class Difference(NamedTuple):
         px: of corners, the greatest.
         score: of scores and mask scores, the greatest.
         iou: of masks, the least; 1 without any.
+        points: keypoints that were compared.
+        moved: of them, that lie elsewhere, where the model is as sure.
+        point_px: of the others, the greatest.
     """
 
     detections: int = 0
@@ -72,6 +84,9 @@ class Difference(NamedTuple):
     px: float = 0.0
     score: float = 0.0
     iou: float = 1.0
+    points: int = 0
+    moved: int = 0
+    point_px: float = 0.0
 
     def joined(self, other: "Difference") -> "Difference":
         """That on the photos of both."""
@@ -81,13 +96,21 @@ class Difference(NamedTuple):
             max(self.px, other.px),
             max(self.score, other.score),
             min(self.iou, other.iou),
+            self.points + other.points,
+            self.moved + other.moved,
+            max(self.point_px, other.point_px),
         )
 
     def __str__(self) -> str:
+        points = (
+            f", {self.points} keypoints within {self.point_px:.2g} px, {self.moved} elsewhere"
+            if self.points
+            else ""
+        )
         return (
             f"{self.detections} detections, corners within {self.px:.2g} px, scores within "
-            f"{self.score:.2g}, masks with an IoU of at least {self.iou:.5f}; {self.excused} at a "
-            "threshold"
+            f"{self.score:.2g}, masks with an IoU of at least {self.iou:.5f}{points}; "
+            f"{self.excused} at a threshold"
         )
 
 
@@ -127,6 +150,8 @@ def verify(source: Source, run: Run, photos: Photos) -> Difference:
         logger.info("%s (%d x %d px): %s", name, *photo.size, difference)
         total = total.joined(difference)
     check_something(total.detections)
+    if total.moved > MAX_MOVED * total.points:
+        raise NotTheSameError(f"{total.moved} of {total.points} keypoints lie elsewhere")
     return total
 
 
@@ -142,11 +167,11 @@ def check_something(detections: int) -> None:
 def detect_with(source: Source, run: Run, photo: Image.Image) -> BoxList:
     """What the file finds on a photo; a dense one with our selection and heads."""
     if source.metadata.kind == "detector":
-        return as_boxes(run(np.array(photo)), photo.size, source.metadata.pixel_offset)
+        return as_boxes(run(np.array(photo)), photo.size, source.metadata)
     return NetworkDetector(source=source, run=run)(photo)
 
 
-def as_boxes(outputs: Outputs, size: tuple[int, int], pixel_offset: int) -> BoxList:
+def as_boxes(outputs: Outputs, size: tuple[int, int], metadata: ExportMetadata) -> BoxList:
     """The outputs of an exported detector as the model's own detections are given.
 
     Raises:
@@ -156,20 +181,28 @@ def as_boxes(outputs: Outputs, size: tuple[int, int], pixel_offset: int) -> BoxL
     if any(len(values) != number for name, values in outputs.items() if name != "num_detections"):
         shapes = {name: values.shape for name, values in outputs.items()}
         raise NotTheSameError(f"num_detections is {number}, but the outputs are {shapes}")
-    boxes = BoxList(torch.from_numpy(outputs["boxes"]), size, pixel_offset=pixel_offset)
+    corners = torch.from_numpy(outputs["boxes"])
+    boxes = BoxList(corners, size, pixel_offset=metadata.pixel_offset)
     boxes.add_field("labels", torch.from_numpy(outputs["labels"]))
     for name in ("scores", "mask_scores"):
         boxes.add_field(name, torch.from_numpy(outputs[name]))
     if "masks" in outputs:
         boxes.add_field("mask", torch.from_numpy(outputs["masks"])[:, None])
+    if "keypoints" in outputs and metadata.keypoint_offset is not None:
+        places = torch.from_numpy(outputs["keypoints"])
+        points = torch.cat([places, torch.ones_like(places[..., :1])], dim=2)
+        keypoints = Keypoints(points, size, pixel_offset=metadata.keypoint_offset)
+        keypoints.add_field("logits", torch.from_numpy(outputs["keypoint_scores"]))
+        boxes.add_field("keypoints", keypoints)
     return boxes
 
 
 def _compare(
     source: Source, name: str, photo: Image.Image, found: BoxList, expected: BoxList
 ) -> Difference:
-    if found.has_field("mask") != expected.has_field("mask"):
-        raise NotTheSameError(f"{name}: only one of file and model gives masks")
+    for field, words in (("mask", "masks"), ("keypoints", "keypoints")):
+        if found.has_field(field) != expected.has_field(field):
+            raise NotTheSameError(f"{name}: only one of file and model gives {words}")
     pairs = _pairs(found, expected)
     missing = _others(len(expected), [mine for mine, _ in pairs])
     extra = _others(len(found), [theirs for _, theirs in pairs])
@@ -182,7 +215,7 @@ def _compare(
     difference = _difference(first, second)._replace(excused=excused)
     if difference.iou < MIN_IOU:
         raise NotTheSameError(f"{name}: masks have an IoU of {difference.iou:.5f}")
-    return difference
+    return _with_points(source, name, photo, second, first, difference)
 
 
 def _pairs(found: BoxList, expected: BoxList) -> list[tuple[int, int]]:
@@ -251,6 +284,50 @@ def _difference(expected: BoxList, found: BoxList) -> Difference:
         for name in _scores(expected)
     )
     return Difference(len(expected), 0, px, score, _least_iou(expected, found))
+
+
+def _with_points(
+    source: Source,
+    name: str,
+    photo: Image.Image,
+    found: BoxList,
+    expected: BoxList,
+    difference: Difference,
+) -> Difference:
+    """That with the keypoints of detections in pairs.
+
+    Maps are resized to as many pixels as a box has, rounded up: of a side that is nearly whole,
+    rounding decides. Such detections have the points that the model finds in the file's own boxes.
+
+    Raises:
+        NotTheSameError: the model is not as sure of the places of the file.
+    """
+    if not expected.has_field("keypoints") or not len(expected):
+        return difference
+    theirs = found.get_field("keypoints")
+    px, gaps = _point_gaps(expected.get_field("keypoints"), theirs)
+    is_other = ((px > MAX_PX) | ~(gaps <= MAX_LOGIT)).any(dim=1)
+    if is_other.any():
+        again = _point_gaps(source.keypoints_in(photo, found), theirs)
+        px, gaps = (
+            torch.where(is_other[:, None], other, mine)
+            for mine, other in zip((px, gaps), again, strict=True)
+        )
+    if not bool((gaps <= MAX_LOGIT).all()):
+        raise NotTheSameError(f"{name}: scores of keypoints differ by {float(gaps.max()):.2g}")
+    is_moved = ~(px <= MAX_PX)
+    return difference._replace(
+        points=px.numel(),
+        moved=int(is_moved.sum()),
+        point_px=float(px[~is_moved].max()) if not is_moved.all() else 0.0,
+    )
+
+
+def _point_gaps(mine: Keypoints, theirs: Keypoints) -> tuple[Tensor, Tensor]:
+    """(n, P) distances in px, and differences of logits, of large ones in parts of them."""
+    px = (mine.keypoints - theirs.keypoints)[..., :2].abs().amax(dim=2)
+    logits = mine.get_field("logits")
+    return px, (logits - theirs.get_field("logits")).abs() / logits.abs().clamp(min=1)
 
 
 def _least_iou(expected: BoxList, found: BoxList) -> float:

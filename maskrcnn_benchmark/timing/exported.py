@@ -70,7 +70,7 @@ class WholeContender:
             with times.stage("network"):
                 outputs = self.run(np.asarray(photo))
             with times.stage("paste, RLE"):
-                boxes = as_boxes(outputs, photo.size, self.metadata.pixel_offset)
+                boxes = as_boxes(outputs, photo.size, self.metadata)
                 found.append(encode_objects(boxes))
         return found
 

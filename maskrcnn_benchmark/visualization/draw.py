@@ -20,9 +20,6 @@ from maskrcnn_benchmark.structures.paste_rules import PastedMask
 from maskrcnn_benchmark.structures.predicted_masks import ImageMasks
 from maskrcnn_benchmark.visualization.fonts import font_file_for, load_font
 
-# Predicted points of a lower score are not drawn. Source: Detectron's visualisation.
-_MIN_LOGIT = 2.0
-
 RGBImage = Image.Image | npt.NDArray[np.uint8]
 
 
@@ -177,7 +174,7 @@ def draw_skeletons(
     """
     visible = keypoints.keypoints[..., 2] > 0
     if "logits" in keypoints.extra_fields:
-        visible &= keypoints.get_field("logits") > _MIN_LOGIT
+        visible &= keypoints.get_field("logits") > style.MIN_KEYPOINT_LOGIT
     connections = PersonKeypoints.CONNECTIONS if isinstance(keypoints, PersonKeypoints) else ()
     for points, shown, colour in zip(
         keypoints.keypoints[..., :2].tolist(), visible.tolist(), colours, strict=True

@@ -1,13 +1,18 @@
 """Exported models run without PyTorch: what they find, and files that are none."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from centermask_runtime import Predictor
+from centermask_runtime import Detections, Predictor
 from centermask_runtime.errors import ConfigError, ImageReadError, UserError
+from maskrcnn_benchmark.engine.detections import Detections as FullDetections
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.keypoint import PersonKeypoints
 from tests.centermask_runtime.small_export import IDS, expected_coco, metadata, write_export
 
 SIZE_WH = (53, 40)
@@ -163,3 +168,43 @@ def test_a_gpu_that_does_not_run_is_never_passed_over_in_silence(tmp_path, monke
     caplog.clear()
     assert Predictor.from_onnx(path, "cpu").device == "cpu"
     assert not caplog.records
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_keypoints_are_those_of_the_package(offset):
+    random = np.random.default_rng(4)
+    boxes = np.array([[5, 5, 60, 70], [20, 10, 90, 80]], dtype=np.float32)
+    places = random.uniform(10, 70, (2, 17, 2)).astype(np.float32)
+    logits = random.uniform(-5, 9, (2, 17)).astype(np.float32)
+    about = {"class_names": {1: "person"}, "class_ids": {1: 3}}
+    scores, labels = np.array([0.9, 0.8], dtype=np.float32), np.array([1, 1])
+    mine = Detections(
+        boxes=boxes,
+        labels=labels,
+        scores=scores,
+        size=(100, 90),
+        keypoints=places,
+        keypoint_scores=logits,
+        keypoint_offset=offset,
+        **about,
+    )
+    points = np.concatenate([places, np.ones((2, 17, 1), dtype=np.float32)], axis=2)
+    keypoints = PersonKeypoints(points, (100, 90), pixel_offset=offset)
+    keypoints.add_field("logits", torch.from_numpy(logits))
+    whole = BoxList(torch.from_numpy(boxes), (100, 90))
+    whole.add_field("labels", torch.from_numpy(labels))
+    whole.add_field("scores", torch.from_numpy(scores))
+    whole.add_field("keypoints", keypoints)
+    theirs = FullDetections(whole, **about)
+    assert mine.to_coco(5) == theirs.to_coco(5)
+    assert mine.resize((50, 180)).to_coco(5)[0]["keypoints"] == pytest.approx(
+        theirs.resize((50, 180)).get_field("keypoints").with_pixel_offset(1).keypoints[0].flatten(),
+        abs=1e-4,
+    )
+    assert mine.above(0.85).keypoints.shape == (1, 17, 2)
+    photo = Image.new("RGB", (100, 90))
+    drawn = [np.asarray(one.draw(photo), dtype=int) for one in (mine, theirs)]
+    assert (np.abs(drawn[0] - drawn[1]).max(axis=2) > 60).mean() < 0.01
+    without = dataclasses.replace(mine, keypoints=None, keypoint_scores=None)
+    assert "keypoints" not in without.to_coco(5)[0]
+    assert not np.array_equal(without.draw(photo), mine.draw(photo))

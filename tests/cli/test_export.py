@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from centermask_runtime import Predictor
 from maskrcnn_benchmark.cli import main
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.engine.settings import load_checkpoint_settings
@@ -71,7 +72,7 @@ def test_places_that_it_cannot_write_to(checkpoint, tmp_path, capsys):
     assert taken.read_bytes() == b""
 
 
-@pytest.mark.parametrize("model", ["yolact-r50", "detectron2-keypoint-rcnn-r50"])
+@pytest.mark.parametrize("model", ["yolact-r50", "tensormask-r50"])
 def test_models_that_cannot_be_exported_say_why(model, tmp_path, capsys, monkeypatch):
     words = ["export", model, "--output", str(tmp_path / "a.onnx")]
     monkeypatch.setattr(
@@ -163,6 +164,19 @@ def test_other_formats_find_what_the_model_finds(checkpoint, tmp_path, words, na
     if "--dense" in words:
         with pytest.raises(ConfigError, match="another model"):
             make_export_contender(cfg, tmp_path / names[-1])
+
+
+@pytest.mark.slow
+def test_keypoints_are_those_of_the_model(tmp_path):
+    few = ("MODEL.ROI_HEADS.DETECTIONS_PER_IMG", 20, "TEST.DETECTIONS_PER_IMG", 20)
+    model = save_random_model("detectron2-keypoint-rcnn-r50", tmp_path / "a.pth", *SMALL, *few)
+    assert main(["export", str(model), "--photos", str(PHOTO)]) == 0
+    found = Predictor.from_onnx(tmp_path / "a.onnx", "cpu")(PHOTO)
+    assert len(found) > 0
+    assert found.keypoints.shape == (len(found), 17, 2)
+    cfg = load_checkpoint_settings(model, "", "cpu")
+    (of_network,) = make_export_contender(cfg, tmp_path / "a.onnx")([PHOTO])
+    assert len(of_network) == len(found)
 
 
 @pytest.mark.slow

@@ -31,9 +31,9 @@ def test_regions_alone_are_refused(kind):
 
 
 def test_networks_of_other_models_are_written():
-    refusals.check_architecture("dense", "rpn", ("box", "keypoint"))
-    with pytest.raises(ConfigError, match="keypoints"):
-        refusals.check_architecture("detector", "rpn", ("box", "keypoint"))
+    refusals.check_architecture("dense", "rpn", ("keypoint", "box"))
+    with pytest.raises(ConfigError, match="mixtures"):
+        refusals.check_architecture("detector", "yolact", ())
 
 
 @pytest.mark.parametrize(("threshold", "moved"), [(0.5, 0.4), (0.0, 0.0)])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from maskrcnn_benchmark.structures.keypoint import Keypoints
 from tests.factories import blob_probabilities, random_boxlist
 
 verify = pytest.importorskip("maskrcnn_benchmark.export.verify")
@@ -24,6 +25,19 @@ def detections(count=6):
     return boxes
 
 
+def with_keypoints(boxes, px=0.0, logit=0.0, number=1):
+    """The boxes with two keypoints each, the first of the first ``number`` of them moved."""
+    points = torch.rand(len(boxes), 2, 3, generator=torch.Generator().manual_seed(2)) * 50
+    logits = torch.linspace(-3, 3, 2 * len(boxes)).reshape(-1, 2)
+    points[:number, 0, 0] += px
+    logits[:number, 0] += logit
+    keypoints = Keypoints(points, boxes.size)
+    keypoints.add_field("logits", logits)
+    copied = boxes.copy_with_fields(boxes.fields())
+    copied.add_field("keypoints", keypoints)
+    return copied
+
+
 def outputs(boxes):
     return {
         "boxes": boxes.bbox.numpy().copy(),
@@ -32,6 +46,17 @@ def outputs(boxes):
         "mask_scores": boxes.get_field("mask_scores").numpy().copy(),
         "masks": boxes.get_field("mask")[:, 0].numpy().copy(),
         "num_detections": np.array(len(boxes)),
+        **_outputs_of_keypoints(boxes),
+    }
+
+
+def _outputs_of_keypoints(boxes):
+    if not boxes.has_field("keypoints"):
+        return {}
+    keypoints = boxes.get_field("keypoints")
+    return {
+        "keypoints": keypoints.keypoints[..., :2].numpy(),
+        "keypoint_scores": keypoints.get_field("logits").numpy(),
     }
 
 
@@ -42,10 +67,16 @@ class FixedSource:
         self.boxes = boxes
         self.others = dict(moved)
         self.shift = 0
-        self.metadata = SimpleNamespace(max_detections=limit, kind="detector", pixel_offset=1)
+        self.points_in = None
+        self.metadata = SimpleNamespace(
+            max_detections=limit, kind="detector", pixel_offset=1, keypoint_offset=1
+        )
 
     def detect(self, _photo):
         return self.others.get(self.shift, self.boxes)
+
+    def keypoints_in(self, _photo, boxes):
+        return self.points_in or self.boxes.get_field("keypoints")
 
     @contextmanager
     def moved(self, by):
@@ -99,6 +130,35 @@ def test_other_masks_are_refused():
     found["masks"] = np.roll(found["masks"], 3, axis=2)
     with pytest.raises(verify.NotTheSameError, match="IoU"):
         compare(FixedSource(boxes), found)
+
+
+def test_keypoints_are_compared():
+    boxes = detections()
+    source = FixedSource(with_keypoints(boxes))
+    found = compare(source, outputs(with_keypoints(boxes, px=0.05, logit=5e-4)))
+    assert (found.points, found.moved) == (12, 0)
+    assert found.point_px == pytest.approx(0.05, abs=1e-5)
+    for other in (boxes, with_keypoints(boxes, px=0.2), with_keypoints(boxes, logit=5e-3)):
+        with pytest.raises(verify.NotTheSameError, match="keypoints"):
+            compare(source, outputs(other))
+
+
+def test_keypoints_that_the_model_finds_in_the_boxes_of_the_file_are_its_own():
+    boxes = detections()
+    source = FixedSource(with_keypoints(boxes))
+    other = with_keypoints(boxes, px=0.2, logit=0.1)
+    source.points_in = with_keypoints(boxes, px=0.25, logit=0.1).get_field("keypoints")
+    found = compare(source, outputs(other))
+    assert (found.points, found.moved) == (12, 0)
+    assert found.point_px == pytest.approx(0.05, abs=1e-5)
+
+
+def test_few_keypoints_may_lie_elsewhere():
+    boxes = detections(120)
+    source = FixedSource(with_keypoints(boxes))
+    assert compare(source, outputs(with_keypoints(boxes, px=9.0, number=2))).moved == 2
+    with pytest.raises(verify.NotTheSameError, match="3 of 240 keypoints"):
+        compare(source, outputs(with_keypoints(boxes, px=9.0, number=3)))
 
 
 @pytest.mark.parametrize("lost", [0, 5])
@@ -157,4 +217,4 @@ def test_given_photos_are_taken(tmp_path):
 
 def test_boxes_of_no_detection_are_boxes():
     found = outputs(detections()[torch.arange(0)])
-    assert len(verify.as_boxes(found, (WIDTH, HEIGHT), 1)) == 0
+    assert len(verify.as_boxes(found, (WIDTH, HEIGHT), SimpleNamespace(pixel_offset=1))) == 0
