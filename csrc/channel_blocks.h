@@ -10,17 +10,27 @@
 
 namespace centermask {
 
-// 64 bytes of channels. GCC and clang split these into whatever the processor has.
-template <typename T>
+// Registers of 64 or 32 bytes. Compilers split wider vectors than the processor has, but GCC by way
+// of memory.
+template <typename T, int kBytes = 64>
 struct VectorOf;
 template <>
-struct VectorOf<float> {
+struct VectorOf<float, 64> {
   typedef float type __attribute__((vector_size(64)));
 };
 template <>
-struct VectorOf<double> {
+struct VectorOf<float, 32> {
+  typedef float type __attribute__((vector_size(32)));
+};
+template <>
+struct VectorOf<double, 64> {
   typedef double type __attribute__((vector_size(64)));
 };
+template <>
+struct VectorOf<double, 32> {
+  typedef double type __attribute__((vector_size(32)));
+};
+// Channels in 64 bytes, what blocks are multiples of.
 template <typename T>
 constexpr int64_t kLanes = 64 / sizeof(T);
 
@@ -51,43 +61,38 @@ struct ChannelBlocks {
 };
 
 // One vector of numbers as kernels compute with them, from memory that need not be aligned.
-template <typename T>
-CM_ALWAYS_INLINE void load_vector(const T* values, typename VectorOf<T>::type& vector) {
+template <typename T, typename Vector>
+CM_ALWAYS_INLINE void load_vector(const T* values, Vector& vector) {
   std::memcpy(&vector, values, sizeof(vector));
 }
 
-CM_ALWAYS_INLINE void load_vector(const BFloat16* values, VectorOf<float>::type& vector) {
-  typedef uint16_t Halves __attribute__((vector_size(32)));
-  typedef uint32_t Words __attribute__((vector_size(64)));
+template <typename Halves, typename Words, typename Vector>
+CM_ALWAYS_INLINE void widen_vector(const BFloat16* values, Vector& vector) {
   Halves halves;
   std::memcpy(&halves, values, sizeof(halves));
   const Words words = __builtin_convertvector(halves, Words) << 16;
   std::memcpy(&vector, &words, sizeof(vector));
 }
 
-// One vector as it is stored: the nearest numbers, of two the even ones; NaN stays NaN.
-template <typename T>
-CM_ALWAYS_INLINE void store_vector(const typename VectorOf<T>::type& vector, T* values) {
-  std::memcpy(values, &vector, sizeof(vector));
-}
-
-CM_ALWAYS_INLINE void store_vector(const VectorOf<float>::type& vector, BFloat16* values) {
+CM_ALWAYS_INLINE void load_vector(const BFloat16* values, VectorOf<float, 64>::type& vector) {
   typedef uint16_t Halves __attribute__((vector_size(32)));
   typedef uint32_t Words __attribute__((vector_size(64)));
-  Words words;
-  std::memcpy(&words, &vector, sizeof(words));
-  const Words rounded = words + 0x7fff + (words >> 16 & 1);
-  const Words nan = rounded - rounded + 0x7fc00000;
-  const Halves halves = __builtin_convertvector((vector == vector ? rounded : nan) >> 16, Halves);
-  std::memcpy(values, &halves, sizeof(halves));
+  widen_vector<Halves, Words>(values, vector);
+}
+
+CM_ALWAYS_INLINE void load_vector(const BFloat16* values, VectorOf<float, 32>::type& vector) {
+  typedef uint16_t Halves __attribute__((vector_size(16)));
+  typedef uint32_t Words __attribute__((vector_size(32)));
+  widen_vector<Halves, Words>(values, vector);
 }
 
 // V vectors of sums += weight * values, where `values` need not be aligned.
-template <typename T, int V, typename E>
-CM_ALWAYS_INLINE void add_scaled(typename VectorOf<T>::type (&sums)[V], const E* values, T weight) {
+template <typename T, int V, typename E, typename Vector>
+CM_ALWAYS_INLINE void add_scaled(Vector (&sums)[V], const E* values, T weight) {
+  constexpr int64_t kStep = sizeof(Vector) / sizeof(T);
   for (int v = 0; v < V; ++v) {
-    typename VectorOf<T>::type part;
-    load_vector(values + v * kLanes<T>, part);
+    Vector part;
+    load_vector(values + v * kStep, part);
     sums[v] += weight * part;
   }
 }

@@ -27,6 +27,13 @@
 #define CM_ALWAYS_INLINE inline
 #endif
 
+// Asks for the line of the cache that an address lies in, to write to it soon.
+CM_ALWAYS_INLINE void prefetch_to_write(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address, 1);
+#endif
+}
+
 // A function marked so is compiled once for each of these instruction sets and the loader picks
 // the widest that the processor has: fast here, portable everywhere. What it calls must be
 // CM_ALWAYS_INLINE to be compiled along. Tests define it as nothing, to build one level at a time.

@@ -21,28 +21,31 @@ namespace {
 constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kRowsPerThread = 16;
 
-template <typename T, int V>
+template <typename T, int kBytes, int kCount>
 CM_ALWAYS_INLINE void add_scaled_to(T* target, const T* values, T weight) {
-  typename VectorOf<T>::type sums[V];
+  typename VectorOf<T, kBytes>::type sums[kCount];
   std::memcpy(sums, target, sizeof(sums));
-  add_scaled<T, V>(sums, values, weight);
+  add_scaled<T, kCount>(sums, values, weight);
   std::memcpy(target, sums, sizeof(sums));
 }
 
-CM_TARGET_CLONES void pool_block(const PoolBlock<float, float, float>& b, bool wide) {
-  wide ? pool<kWideBlock>(b) : pool<1>(b);
-}
+// For registers of 64 bytes where the processor has them, else of 32.
+#define CM_POOL(T, E, O)                                                      \
+  CM_TARGET_WIDE void pool_wide(const PoolBlock<T, E, O>& b, bool wide) {     \
+    wide ? pool<64, kWideBlock>(b) : pool<64, 1>(b);                          \
+  }                                                                           \
+  CM_TARGET_CLONES void pool_narrow(const PoolBlock<T, E, O>& b, bool wide) { \
+    wide ? pool<32, kWideBlock>(b) : pool<32, 1>(b);                          \
+  }
+CM_POOL(float, float, float)
+CM_POOL(double, double, double)
+CM_POOL(float, BFloat16, BFloat16)
+CM_POOL(float, float, BFloat16)
+#undef CM_POOL
 
-CM_TARGET_CLONES void pool_block(const PoolBlock<double, double, double>& b, bool wide) {
-  wide ? pool<kWideBlock>(b) : pool<1>(b);
-}
-
-CM_TARGET_CLONES void pool_block(const PoolBlock<float, BFloat16, BFloat16>& b, bool wide) {
-  wide ? pool<kWideBlock>(b) : pool<1>(b);
-}
-
-CM_TARGET_CLONES void pool_block(const PoolBlock<float, float, BFloat16>& b, bool wide) {
-  wide ? pool<kWideBlock>(b) : pool<1>(b);
+template <typename T, typename E, typename O>
+void pool_block(const PoolBlock<T, E, O>& b, bool wide) {
+  has_wide_registers() ? pool_wide(b, wide) : pool_narrow(b, wide);
 }
 
 // The transpose of PoolBlock: `grad` is read, `map` (cells x channels of this block) is added to.
@@ -57,9 +60,11 @@ struct SpreadBlock {
   uint8_t* row_in_use;
 };
 
-template <typename T, int V>
+// A block of kVectors times 64 bytes, in registers of kBytes.
+template <typename T, int kBytes, int kVectors>
 CM_ALWAYS_INLINE void spread(const SpreadBlock<T>& b) {
-  constexpr int64_t kWidth = V * kLanes<T>;
+  constexpr int64_t kWidth = kVectors * kLanes<T>;
+  constexpr int kCount = kVectors * 64 / kBytes;
   const auto& rows = b.taps.rows;
   const auto& columns = b.taps.columns;
   const int64_t num_bins = b.pooled_height * b.pooled_width;
@@ -69,8 +74,8 @@ CM_ALWAYS_INLINE void spread(const SpreadBlock<T>& b) {
   for (int64_t p = 0; p < b.pooled_height; ++p) {
     for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
       for (int64_t q = 0; q < b.pooled_width; ++q) {
-        add_scaled_to<T, V>(b.row_sums + (tap->slot * b.pooled_width + q) * kWidth,
-                            b.tile + (p * b.pooled_width + q) * kWidth, tap->weight);
+        add_scaled_to<T, kBytes, kCount>(b.row_sums + (tap->slot * b.pooled_width + q) * kWidth,
+                                         b.tile + (p * b.pooled_width + q) * kWidth, tap->weight);
       }
     }
   }
@@ -82,18 +87,26 @@ CM_ALWAYS_INLINE void spread(const SpreadBlock<T>& b) {
     for (int64_t q = 0; q < b.pooled_width; ++q) {
       const T* sums = b.row_sums + (slot * b.pooled_width + q) * kWidth;
       for (const Tap<T>* tap = columns.begin(q); tap != columns.end(q); ++tap) {
-        add_scaled_to<T, V>(row + tap->cell * kWidth, sums, tap->weight);
+        add_scaled_to<T, kBytes, kCount>(row + tap->cell * kWidth, sums, tap->weight);
       }
     }
   }
 }
 
-CM_TARGET_CLONES void spread_block(const SpreadBlock<float>& b, bool wide) {
-  wide ? spread<float, kWideBlock>(b) : spread<float, 1>(b);
-}
+#define CM_SPREAD(T)                                                        \
+  CM_TARGET_WIDE void spread_wide(const SpreadBlock<T>& b, bool wide) {     \
+    wide ? spread<T, 64, kWideBlock>(b) : spread<T, 64, 1>(b);              \
+  }                                                                         \
+  CM_TARGET_CLONES void spread_narrow(const SpreadBlock<T>& b, bool wide) { \
+    wide ? spread<T, 32, kWideBlock>(b) : spread<T, 32, 1>(b);              \
+  }
+CM_SPREAD(float)
+CM_SPREAD(double)
+#undef CM_SPREAD
 
-CM_TARGET_CLONES void spread_block(const SpreadBlock<double>& b, bool wide) {
-  wide ? spread<double, kWideBlock>(b) : spread<double, 1>(b);
+template <typename T>
+void spread_block(const SpreadBlock<T>& b, bool wide) {
+  has_wide_registers() ? spread_wide(b, wide) : spread_narrow(b, wide);
 }
 
 // The columns of a row of the map that rois read.
@@ -247,8 +260,8 @@ void backward_task(const Geometry<T>& g, const ChannelBlocks<T>& blocks, int64_t
     taps.move_to(g, roi);
     row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
     const T* from = grad + (roi * blocks.channels + channel) * g.num_bins();
-    spread_block({taps, g.pooled_height, g.pooled_width, g.width, num_valid, from, row_sums.data(),
-                  tile.data(), map, row_in_use.data()},
+    spread_block(SpreadBlock<T>{taps, g.pooled_height, g.pooled_width, g.width, num_valid, from,
+                                row_sums.data(), tile.data(), map, row_in_use.data()},
                  blocks.is_wide(block));
   }
   const int64_t plane = g.height * g.width, cell = blocks.width(block);
