@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
+from maskrcnn_benchmark.modeling.dense.levels import flatten_level, flatten_levels
 from maskrcnn_benchmark.modeling.dense.yolact.anchors import decode_boxes
 from maskrcnn_benchmark.modeling.dense.yolact.coefficients import (
     ReadCoefficients,
@@ -65,24 +65,24 @@ class YolactSelection(nn.Module):
         """
         anchors = torch.cat(list(points))
         num_anchors = outputs.codes[0].shape[1] // 4
-        logits = flatten_levels(outputs.logits, outputs.logits[0].shape[1] // num_anchors)
+        probs = _probabilities(outputs.logits, outputs.logits[0].shape[1] // num_anchors)
         codes = flatten_levels(outputs.codes, 4)
         readers = [partial(self.read, outputs, image) for image in range(len(image_sizes))]
         return [
             self._select(*each, anchors)
-            for each in zip(logits, codes, readers, outputs.prototypes, image_sizes, strict=True)
+            for each in zip(probs, codes, readers, outputs.prototypes, image_sizes, strict=True)
         ]
 
     def _select(
         self,
-        logits: Tensor,
+        probs: Tensor,
         codes: Tensor,
         read: Callable[[Tensor], Tensor],
         prototypes: Tensor,
         image_hw: tuple[int, int],
         anchors: Tensor,
     ) -> BoxList:
-        probs = logits.softmax(dim=1)[:, 1:]
+        probs = probs[:, 1:]
         (inds,) = (probs.amax(dim=1) > self.settings.score_threshold).nonzero(as_tuple=True)
         boxes = decode_boxes(codes[inds], anchors[inds])
         size = (image_hw[1], image_hw[0])
@@ -99,3 +99,14 @@ class YolactSelection(nn.Module):
             ious = ious.gather(1, chosen.labels[:, None] - 1).squeeze(1)
             found.add_field("mask_scores", chosen.scores * ious)
         return found
+
+
+def _probabilities(logits: Sequence[Tensor], num_classes: int) -> Tensor:
+    """(N, L, C + 1) softmax over the classes of maps (N, A * (C + 1), Hi, Wi) of every level."""
+    levels = [flatten_level(level, num_classes) for level in logits]
+    sizes = [level.shape[1] for level in levels]
+    probs = levels[0].new_empty(len(levels[0]), sum(sizes), num_classes)
+    # Each where it belongs: logits of all levels are never put together.
+    for level, part in zip(levels, torch.split(probs, sizes, dim=1), strict=True):
+        torch.softmax(level, dim=2, out=part)
+    return probs
