@@ -19,6 +19,7 @@ from benchmarks.workloads import (
     roi_align_cases,
     roi_pool_case,
     scores_case,
+    winograd_cases,
 )
 from maskrcnn_benchmark.layers import ops_status
 from maskrcnn_benchmark.timing.machine import circumstances
@@ -59,6 +60,7 @@ def all_cases() -> list[Case]:
         focal_case(45000, 80),
         *group_norm_cases(256, 100, 168),
         scores_case(80, 100, 168),
+        *winograd_cases(256, 100, 168),
         deform_conv_case(128, 50, 84),
         paste_case(100),
         polygon_case(100, 10),

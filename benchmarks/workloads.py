@@ -148,6 +148,32 @@ def group_norm_cases(channels: int, height: int, width: int) -> list[Case]:
     return [case(maps, "float32"), case(maps.bfloat16(), "bfloat16")]
 
 
+def winograd_cases(channels: int, height: int, width: int) -> list[Case]:
+    """A layer of a tower, channels last, against the same layer of oneDNN with packed weights."""
+    maps = torch.randn(1, channels, height, width).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(channels, channels, 3, 3) / 48, torch.randn(channels)
+    packed = layers.pack_winograd_weight(weight)
+    sizes = ((1, 1), (1, 1), (1, 1), 1)
+
+    def case(of: Tensor, name: str) -> Case:
+        theirs = torch.ops.mkldnn._reorder_convolution_weight(weight.to(of), *sizes, of.shape)
+        of_bias = bias.to(of)
+        return Case(
+            title=f"3 x 3 convolution and relu, {channels} x {height} x {width}, {name}",
+            ours=lambda: layers.winograd_conv3x3(of, packed, bias, 1, True),
+            theirs=lambda: torch.ops.mkldnn._convolution_pointwise(
+                of, theirs, of_bias, *sizes, "relu", [], ""
+            ),
+            peer="oneDNN",
+            goal=1,
+            num_bytes=2 * of.nbytes + packed.nbytes,
+            # A quarter of those of the plain sum.
+            num_flops=2 * 9 / 4 * channels * channels * height * width,
+        )
+
+    return [case(maps, "float32"), case(maps.bfloat16(), "bfloat16")]
+
+
 def scores_case(num_classes: int, height: int, width: int) -> Case:
     """A trained detector's finest level, channels last; the logits are read once."""
     maps = torch.randn(1, num_classes, height, width) - 6
