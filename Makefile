@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # Extra words for pip, pytest and the demo, for example: make test PYTEST_ARGS="-k nms"
 PIP_ARGS    ?=
 PYTEST_ARGS ?=
-# Processes of `make test-slow`; each takes up to 3 GB.
+# Processes of `make test-slow`; each takes up to 5 GB of memory.
 SLOW_WORKERS ?= 2
 DEMO_ARGS   ?=
 # What setup.py builds: auto, cpu, cuda or none (INSTALL.md). After a change: make clean setup
