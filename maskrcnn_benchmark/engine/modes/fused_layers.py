@@ -63,7 +63,7 @@ class FoldedConv:
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
         if norm is not None:
             # In double precision, so that nothing but the result is rounded.
-            scale, shift = _scale_and_shift(norm)
+            scale, shift = scale_and_shift(norm)
             folded_bias = bias.double() * scale + shift
             folded_weight = weight.double() * scale[:, None, None, None]
             weight, bias = folded_weight.to(weight.dtype), folded_bias.to(bias.dtype)
@@ -100,8 +100,8 @@ def can_be_folded(module: nn.Module) -> bool:
     return isinstance(module, FrozenBatchNorm2d)
 
 
-def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """(O,) float64 each: the norm computes x * scale + shift."""
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """(O,) float64 each: a norm that ``can_be_folded`` computes x * scale + shift."""
     assert isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d | nn.SyncBatchNorm)
     epsilon = 0.0 if isinstance(norm, FrozenBatchNorm2d) else norm.eps
     assert norm.running_mean is not None

@@ -21,13 +21,20 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     WinogradConv2d,
     can_be_folded,
     can_be_fused,
+    scale_and_shift,
 )
 from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import (
+    DeformConv,
+    DFConv2d,
+    FrozenBatchNorm2d,
+    ModulatedDeformConv,
+)
 
 _RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, F.relu_)
 # Layers with weights of one type and maps of another.
 _OF_ANY_TYPE = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.GroupNorm)
+_DEFORMABLE = (DFConv2d, DeformConv, ModulatedDeformConv)
 _SUMS = (operator.add, operator.iadd, torch.add)
 
 
@@ -83,6 +90,8 @@ class _Fusion:
                 self._replace(self._chain(node))
             elif self._is_layer(node, _is_group_norm):
                 self._replace_group_norm(node)
+            elif self._is_layer(node, _is_deformable):
+                self._replace_deformable(node)
             elif node.op == "call_module":
                 self._replace_other_layer(node)
         self.traced.delete_all_unused_submodules()
@@ -171,6 +180,19 @@ class _Fusion:
             self._add(key, FusedGroupNorm(norm))
         self._put([node, user], self.made[key], list(node.args))
 
+    def _replace_deformable(self, node: fx.Node) -> None:
+        user = _only_user(node)
+        if user is None or not self._is_layer(user, can_be_folded):
+            self._replace_other_layer(node)
+            return
+        key = (str(node.target), str(user.target))
+        if key not in self.made:
+            layer, norm = (self.layers[name] for name in key)
+            assert isinstance(layer, _DEFORMABLE)
+            folded = layer.rescaled(*scale_and_shift(norm))
+            self._add(key, self._other_layer(folded) or folded)
+        self._put([node, user], self.made[key], list(node.args))
+
     def _replace_other_layer(self, node: fx.Node) -> None:
         layer, key = self.layers[str(node.target)], (str(node.target),)
         if key not in self.made:
@@ -227,6 +249,10 @@ class _Fusion:
 
 def _is_fused(layer: nn.Module) -> bool:
     return isinstance(layer, FusedConv2d | WinogradConv2d)
+
+
+def _is_deformable(layer: nn.Module) -> bool:
+    return isinstance(layer, _DEFORMABLE)
 
 
 def _is_group_norm(layer: nn.Module) -> bool:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from maskrcnn_benchmark.engine.modes.fused_layers import FusedConv2d
 from maskrcnn_benchmark.engine.modes.fusion import fuse
 from maskrcnn_benchmark.engine.modes.tracing import run_with_shapes, trace
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers import DFConv2d, FrozenBatchNorm2d, ModulatedDeformConvPack
 
 
 def conv_norm(channels=4, **options):
@@ -107,6 +107,20 @@ class DoubledInput(nn.Module):
         return y + y
 
 
+def deformable_norm(layer):
+    """A deformable convolution whose offsets are not 0, a norm with fixed statistics and a ReLU."""
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return nn.Sequential(layer, conv_norm()[1], nn.ReLU())
+
+
+DEFORMABLE = {
+    "pack": lambda: ModulatedDeformConvPack(4, 4, 3, padding=1),
+    "version 2": lambda: DFConv2d(4, 4),
+    "version 1": lambda: DFConv2d(4, 4, with_modulated_dcn=False),
+}
+
+
 def fused(module, *inputs, dtype=torch.float32, last_dtype=torch.float32):
     traced = trace(module.eval(), inputs)
     run_with_shapes(traced, copy.deepcopy(inputs))
@@ -151,6 +165,33 @@ def test_the_result_is_the_same(case):
     expected = copy.deepcopy(module)(*copy.deepcopy(inputs))
     found = fused(module, *copy.deepcopy(inputs))(*inputs)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", DEFORMABLE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_deformable_convolutions_take_up_the_norm_behind_them(kind, dtype):
+    module = deformable_norm(DEFORMABLE[kind]()).eval()
+    maps = x()
+    expected = module(maps)
+    traced = fused(module, maps, dtype=dtype)
+    assert len(layers(traced)) == 2
+    torch.testing.assert_close(traced(maps), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_deformable_convolution_that_something_else_reads_keeps_its_output():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.norm, _ = deformable_norm(DFConv2d(4, 4))
+
+        def forward(self, maps):
+            y = self.layer(maps)
+            return self.norm(y), y
+
+    module, maps = Both().eval(), x()
+    torch.testing.assert_close(fused(module, maps)(maps), module(maps))
 
 
 @torch.no_grad()
