@@ -49,6 +49,7 @@ class ExportFormat:
         reason: why not more.
         companions: suffixes of further files with the same stem.
         precisions: that its files can be run in.
+        deforms: what runs its files has deformable convolutions.
     """
 
     suffix: str
@@ -59,6 +60,7 @@ class ExportFormat:
     reason: str = ""
     companions: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = ("float32",)
+    deforms: bool = False
 
     def functions(self) -> FormatFunctions:
         """What its module does.
@@ -80,7 +82,7 @@ _BOTH: Final[tuple[Precision, ...]] = ("float32", "bf16")
 EXPORT_FORMATS: Final = Registry[ExportFormat](
     "format (--format)",
     {
-        "onnx": ExportFormat(".onnx", "onnx_file", extra="onnx", has_opset=True),
+        "onnx": ExportFormat(".onnx", "onnx_file", extra="onnx", has_opset=True, deforms=True),
         "openvino": ExportFormat(
             ".xml",
             "openvino_model",

@@ -7,7 +7,9 @@ import onnx
 import onnxruntime
 import onnxscript  # noqa: F401 - what PyTorch writes ONNX with; now, before anything is computed
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
 
+from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.export.detector import write_dense, write_detector
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_benchmark.export.program import Run
@@ -45,4 +47,10 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - a class of a package that may be
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except NotImplementedByRuntime as error:
+        raise ConfigError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot run {path}, a newer release may: "
+            f"{str(error).splitlines()[0]}"
+        ) from error

@@ -9,7 +9,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ MASKS: Final = "masks"
 KEYPOINTS: Final = "keypoints"
 """What names of their layers begin with in a whole graph, before a dot."""
 PART_PREFIXES: Final = tuple(f"{name}." for name in (DENSE, BOX, MASKS, KEYPOINTS))
+_Traced: TypeAlias = Any
+"""A value of onnxscript."""
 _NUM_EXAMPLES: Final = 3
 """Boxes that a part is traced with."""
 
@@ -252,7 +254,12 @@ def _write(
 ) -> "onnx.ModelProto":
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            part, examples, dynamo=True, opset_version=OPSET, dynamic_shapes=dynamic or None
+            part,
+            examples,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=dynamic or None,
+            custom_translation_table={torch.ops.centermask.deform_conv.default: _deform_conv},
         )
     assert program is not None
     model = program.model_proto
@@ -262,6 +269,34 @@ def _write(
 
         model = inliner.inline_local_functions(model)
     return model
+
+
+def _deform_conv(
+    maps: _Traced,
+    offset: _Traced,
+    modulation: _Traced | None,
+    weight: _Traced,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> _Traced:
+    """Our operator as the standard's."""
+    from onnxscript import opset20
+
+    kernel = list(weight.shape[2:])
+    return opset20.DeformConv(
+        maps,
+        weight,
+        offset,
+        None,
+        modulation,
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        kernel_shape=kernel,
+        group=maps.shape[1] // weight.shape[1],
+        offset_group=offset.shape[1] // (2 * kernel[0] * kernel[1]),
+    )
 
 
 @contextlib.contextmanager

@@ -49,10 +49,11 @@ def check_architecture(kind: Kind, family: str, heads: Sequence[str]) -> None:
 
 
 def check_layers(model: nn.Module) -> None:
-    """Raise ConfigError unless all layers of the model can be exported."""
+    """Raise ConfigError if a layer of the model is one that ONNX Runtime alone has."""
     for name, module in model.named_modules():
         if isinstance(module, DeformConv | ModulatedDeformConv):
             raise ConfigError(
-                f"this model cannot be exported: {name} is a deformable convolution, an operator "
-                "of this package that no export writes yet"
+                f"this model cannot be exported to this format: {name} is a deformable "
+                "convolution, which OpenVINO does not convert and PyTorch has in this package "
+                "alone; use --format onnx"
             )

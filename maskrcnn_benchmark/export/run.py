@@ -13,6 +13,7 @@ from maskrcnn_benchmark.export.bfloat16 import Closeness, make_bfloat16_check
 from maskrcnn_benchmark.export.formats import OPSET, ExportFormat
 from maskrcnn_benchmark.export.metadata import Kind, Precision
 from maskrcnn_benchmark.export.program import Run
+from maskrcnn_benchmark.export.refusals import check_layers
 from maskrcnn_benchmark.export.source import Source, make_source
 from maskrcnn_benchmark.export.verify import (
     Difference,
@@ -62,6 +63,8 @@ def make_export(
     functions = kind.functions()
     check_readable(photos)
     source = make_source(cfg, contents, OPSET if kind.has_opset else 0, size_hw, precision)
+    if not kind.deforms:
+        check_layers(source.model)
     check = _CHECKS[precision](source)
     path.parent.mkdir(parents=True, exist_ok=True)
     stem = path.name.removesuffix(kind.suffix)

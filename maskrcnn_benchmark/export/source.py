@@ -28,7 +28,7 @@ from maskrcnn_benchmark.export.metadata import (
     Precision,
     ResizeRecord,
 )
-from maskrcnn_benchmark.export.refusals import check_architecture, check_layers
+from maskrcnn_benchmark.export.refusals import check_architecture
 from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
 from maskrcnn_benchmark.modeling.dense.selection import SelectionSettings
@@ -196,7 +196,6 @@ def make_source(
         inputs.sides = lambda *_: size_hw
     model = build_pretrained_model(own, torch.device("cpu"), own.MODEL.WEIGHT)
     assert isinstance(model, GeneralizedRCNN)
-    check_layers(model)
     model.requires_grad_(False)
     description = make_model_description(own, own.MODEL.WEIGHT)
     metadata = _make_metadata(own, model, description, kind)
