@@ -242,6 +242,12 @@ class WinogradConv2d(nn.Module):
         self.dtype = dtype
 
     @staticmethod
+    def has_kernel(device: torch.device) -> bool:
+        """Whether it computes fast on a device: on processors with AVX2 or AVX512."""
+        capability = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
+        return capability in _WINOGRAD_PROCESSORS and ops_status().compiled
+
+    @staticmethod
     def suits(
         conv: FoldedConv,
         *,
@@ -256,9 +262,7 @@ class WinogradConv2d(nn.Module):
             and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
             and height == width
             and activation in (Activation.NONE, Activation.RELU)
-            and conv.weight.device.type == "cpu"
-            and ops_status().compiled
-            and torch.backends.cpu.get_cpu_capability() in _WINOGRAD_PROCESSORS
+            and WinogradConv2d.has_kernel(conv.weight.device)
         )
         if not can_be or dtype not in _WINOGRAD_LIMITS:
             return False

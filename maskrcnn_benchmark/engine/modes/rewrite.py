@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.engine.modes.fused_layers import WinogradConv2d
 from maskrcnn_benchmark.engine.modes.fusion import fuse
 from maskrcnn_benchmark.engine.modes.tracing import (
     has_convolutions,
@@ -116,13 +117,18 @@ class _Rewriting:
         fused = fx.GraphModule(traced, copy.deepcopy(traced.graph), type(part).__name__)
         fuse(fused, dtype=torch.float32, last_dtype=torch.float32, enlargement=enlargement)
         _check(part, fused(*_copied(inputs)), expected)
-        if self.dtype is not torch.float32:
+        if self.dtype is not torch.float32 and not self._is_as_fast_in_full(whole, inputs):
             fused = traced
             fuse(fused, dtype=self.dtype, last_dtype=last_dtype, enlargement=enlargement)
             fused.register_forward_hook(_leave_half_precision)
         for hooks in _HOOKS:
             getattr(fused, hooks).update(getattr(part, hooks))
         return fused
+
+    def _is_as_fast_in_full(self, whole: nn.Module, inputs: Inputs) -> bool:
+        """Whether 16 bits would gain nothing: dense heads are 3 x 3 convolutions on small maps."""
+        devices = {x.device for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)}
+        return isinstance(whole, DenseStage) and all(map(WinogradConv2d.has_kernel, devices))
 
 
 def _leave_half_precision(_part: nn.Module, _inputs: Inputs, outputs: object) -> object:
