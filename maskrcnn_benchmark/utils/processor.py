@@ -22,7 +22,7 @@ _M_MMAP_MAX: Final = -4
 _DEFAULT_MMAP_THRESHOLD: Final = 128 << 10
 _DEFAULT_MMAP_MAX: Final = 65536
 _KEEPS_MEMORY: Final = "CENTERMASK_KEEPS_MEMORY"
-"""Variable that is set where freed memory is kept."""
+"""Variable with the number of the process that keeps freed memory: others inherit variables."""
 
 
 def prepare_process() -> None:
@@ -40,7 +40,7 @@ def prepare_process() -> None:
         os.environ["GOMP_SPINCOUNT"] = _SPIN_COUNT
     has_own_malloc = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
     if platform.libc_ver()[0] == "glibc" and not has_own_malloc:
-        os.environ[_KEEPS_MEMORY] = "1"
+        os.environ[_KEEPS_MEMORY] = str(os.getpid())
         _keep_freed_memory()
 
 
@@ -52,7 +52,7 @@ def lasting_memory() -> Iterator[None]:
     weights in memory of their own, and none left over from making them, maps follow one another and
     take half the space. In a process that keeps no freed memory nothing changes.
     """
-    if _KEEPS_MEMORY not in os.environ:
+    if os.environ.get(_KEEPS_MEMORY) != str(os.getpid()):
         yield
         return
     libc = ctypes.CDLL(None)

@@ -85,3 +85,14 @@ def test_what_is_freed_while_a_model_is_made_goes_back_and_is_kept_as_before_aft
     inside, after = map(int, python(f"{prepare}\n{lasting}{COUNT_FAULTS}").split())
     assert inside >= pages
     assert after < pages / 10 if prepare else after >= pages
+
+
+@on_glibc
+def test_a_process_below_one_that_keeps_memory_keeps_none_unasked():
+    pages = (64 << 20) // os.sysconf("SC_PAGE_SIZE")
+    lasting = "from maskrcnn_benchmark.utils.processor import lasting_memory\n"
+    lasting += f"with lasting_memory():\n    pass\n{COUNT_FAULTS}"
+    below = (
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {lasting!r}], check=True)"
+    )
+    assert int(python(PREPARE + below)) >= pages
