@@ -112,7 +112,9 @@ def _verify(source: Source, mode: Detect, run: Run, photos: Photos) -> Closeness
 def judge(of_file: Closeness, of_mode: Closeness) -> None:
     """Raise NotTheSameError unless the file is as close as the mode, within the limits."""
     is_close = of_file.lost <= _FACTOR * of_mode.lost + LOST * of_file.detections
-    if is_close and len(of_file.gaps) and len(of_mode.gaps):
+    # Of a file that finds nothing again nothing is known.
+    is_close = is_close and len(of_file.gaps) > 0
+    if is_close and len(of_mode.gaps):
         triples = zip(of_file.medians(), of_mode.medians(), LIMITS, strict=True)
         # What is no number is not close.
         is_close = all(mine <= _FACTOR * theirs + limit for mine, theirs, limit in triples)

@@ -78,6 +78,12 @@ def test_a_file_is_as_close_as_the_mode_within_limits(worse, passes):
             bfloat16.judge(found, mode)
 
 
+def test_a_file_that_finds_nothing_again_does_not_pass_with_a_mode_that_does_not_either():
+    nothing = closeness(lost=100)
+    with pytest.raises(bfloat16.NotTheSameError, match="less close"):
+        bfloat16.judge(nothing, nothing)
+
+
 @pytest.mark.parametrize(
     ("name", "format_name", "word"),
     [("int8", "openvino", "int8.md"), ("bf16", "onnx", "openvino"), ("fp8", "torch", "float32")],
