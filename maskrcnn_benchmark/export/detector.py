@@ -155,10 +155,8 @@ def _boxes_of_two_stages(
     proposals = propose(graph, model.rpn, maps.levels, hw)
     coder = head.post_processor.box_coder
     frame = Frame(given.height, given.width, coder.pixel_offset)
-    pooler: Pooler = head.feature_extractor.pooler
-    pooled = pool(graph, pooler, maps.features, proposals, frame)
+    pooled, shape = _pool(graph, model, head, maps, proposals, frame)
     part = BoxPart(head)
-    shape = (_channels(model), *pooler.output_size)
     outputs = graph.inline(write_box_part(part, shape), [pooled], BOX)
     with torch.no_grad():
         probs, offsets = part(torch.zeros(1, *shape))
@@ -184,10 +182,8 @@ def _masks(
         return None
     assert maskiou is None or isinstance(maskiou, ROIMaskIoUHead)
     part = MaskPart(mask, maskiou)
-    pooler: Any = mask.feature_extractor.pooler
     frame = Frame(given.height, given.width, metadata.pixel_offset)
-    pooled = pool(graph, pooler, maps.features, boxes.corners, frame)
-    shape = (_channels(model), *pooler.output_size)
+    pooled, shape = _pool(graph, model, mask, maps, boxes.corners, frame)
     written = write_mask_part(part, shape)
     return Masks(*graph.inline(written, [pooled, boxes.labels, boxes.scores], MASKS))
 
@@ -204,20 +200,28 @@ def _points(
     if not isinstance(head, ROIKeypointHead):
         return None
     part = KeypointPart(head)
-    pooler: Any = head.feature_extractor.pooler
     frame = Frame(given.height, given.width, metadata.pixel_offset)
-    pooled = pool(graph, pooler, maps.features, boxes.corners, frame)
-    shape = (_channels(model), *pooler.output_size)
+    pooled, shape = _pool(graph, model, head, maps, boxes.corners, frame)
     (heatmaps,) = graph.inline(write_box_part(part, shape), [pooled], KEYPOINTS)
     with torch.no_grad():
         _, num_points, _, side = part(torch.zeros(1, *shape)).shape
     return locate(graph, heatmaps, boxes.corners, (num_points, side))
 
 
-def _channels(model: GeneralizedRCNN) -> int:
+def _pool(
+    graph: Graph,
+    model: GeneralizedRCNN,
+    head: Any,  # noqa: ANN401 - of any kind that pools
+    maps: Maps,
+    corners: Value,
+    frame: Frame,
+) -> tuple[Value, tuple[int, int, int]]:
+    """What a head pools in boxes (N, 4), and its shape (F, M, M) for one of them."""
+    pooler: Pooler = head.feature_extractor.pooler
     channels = model.backbone.out_channels
     assert isinstance(channels, int)
-    return channels
+    height, width = pooler.output_size
+    return pool(graph, pooler, maps.features, corners, frame), (channels, height, width)
 
 
 def _finish(graph: Graph, found: Found, given: NetworkInput, pixel_offset: int) -> Found:

@@ -7,56 +7,38 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from PIL import Image
 
+from centermask_runtime.detections import Detections
 from centermask_runtime.predictor import Predictor
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.data.image_io import read_image
 from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, find_format
 from maskrcnn_benchmark.export.network import NetworkDetector
+from maskrcnn_benchmark.export.program import Outputs
 from maskrcnn_benchmark.export.verify import as_boxes
 from maskrcnn_benchmark.timing.contenders import Photos, encode_objects
 from maskrcnn_benchmark.timing.stages import StageTimes
 from maskrcnn_benchmark.timing.turns import Detector
 
 
-class RuntimeContender:
-    """A whole model in an ONNX file, as ``centermask_runtime`` runs it: without PyTorch.
-
-    Args:
-        path: of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.predictor = Predictor.from_onnx(path, "cpu", torch.get_num_threads())
-        self.times = StageTimes()
-
-    def __call__(self, paths: Photos) -> list[Any]:
-        """The run lengths of the masks in each photo, one after the other; boxes without masks."""
-        times = self.times
-        times.clear()
-        found = []
-        for path in paths:
-            with times.stage("decode"):
-                photo = read_image(path)
-            with times.stage("network"):
-                objects = self.predictor(photo)
-            with times.stage("paste, RLE"):
-                found.append(objects.encode() if objects.has_masks else objects.boxes.tolist())
-        return found
-
-
 class WholeContender:
-    """A whole model in a file of another format, whose masks are pasted by this package.
+    """A whole model in a file.
 
     Args:
-        path: of the file.
+        detect: RGB photo -> what is found on it.
+        encode: what is found, size (width, height) of the photo -> run lengths of the masks; boxes
+            of a model without masks.
     """
 
-    def __init__(self, path: Path) -> None:
-        functions = EXPORT_FORMATS[find_format(path)].functions()
-        self.metadata = functions.read_metadata(path)
-        self.run = functions.load(path)
+    def __init__(
+        self,
+        detect: Callable[[Image.Image], Any],
+        encode: Callable[[Any, tuple[int, int]], list[Any]],
+    ) -> None:
+        self.detect = detect
+        self.encode = encode
         self.times = StageTimes()
 
     def __call__(self, paths: Photos) -> list[Any]:
@@ -68,11 +50,30 @@ class WholeContender:
             with times.stage("decode"):
                 photo = read_image(path)
             with times.stage("network"):
-                outputs = self.run(np.asarray(photo))
+                objects = self.detect(photo)
             with times.stage("paste, RLE"):
-                boxes = as_boxes(outputs, photo.size, self.metadata)
-                found.append(encode_objects(boxes))
+                found.append(self.encode(objects, photo.size))
         return found
+
+
+def _run_without_pytorch(path: Path) -> WholeContender:
+    """An ONNX file, as ``centermask_runtime`` runs it and pastes its masks."""
+
+    def encode(objects: Detections, _size: tuple[int, int]) -> list[Any]:
+        return objects.encode() if objects.has_masks else objects.boxes.tolist()
+
+    return WholeContender(Predictor.from_onnx(path, "cpu", torch.get_num_threads()), encode)
+
+
+def _run_with_own_masks(path: Path) -> WholeContender:
+    """A file of another format, whose masks are pasted by this package."""
+    functions = EXPORT_FORMATS[find_format(path)].functions()
+    metadata, run = functions.read_metadata(path), functions.load(path)
+
+    def encode(outputs: Outputs, size: tuple[int, int]) -> list[Any]:
+        return encode_objects(as_boxes(outputs, size, metadata))
+
+    return WholeContender(lambda photo: run(np.asarray(photo)), encode)
 
 
 class NetworkContender:
@@ -107,7 +108,7 @@ class NetworkContender:
 
 
 _WHOLE: Final[Mapping[str, Callable[[Path], Detector]]] = MappingProxyType(
-    {"onnx": RuntimeContender}
+    {"onnx": _run_without_pytorch}
 )
 """What runs whole models, by formats that have a program of their own for it."""
 
@@ -129,4 +130,4 @@ def make_export_contender(cfg: CfgNode, path: Path) -> Detector:
     name = find_format(path)
     if EXPORT_FORMATS[name].functions().read_metadata(path).kind == "dense":
         return NetworkContender(NetworkDetector.from_config(cfg, path))
-    return _WHOLE.get(name, WholeContender)(path)
+    return _WHOLE.get(name, _run_with_own_masks)(path)
