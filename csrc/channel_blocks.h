@@ -30,6 +30,20 @@ template <>
 struct VectorOf<double, 32> {
   typedef double type __attribute__((vector_size(32)));
 };
+// Whole numbers that go with floats in registers: as wide as these, and half as wide.
+template <int kBytes>
+struct IntegersOf;
+template <>
+struct IntegersOf<64> {
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+};
+template <>
+struct IntegersOf<32> {
+  typedef uint32_t Words __attribute__((vector_size(32)));
+  typedef uint16_t Halves __attribute__((vector_size(16)));
+};
+
 // Channels in 64 bytes, what blocks are multiples of.
 template <typename T>
 constexpr int64_t kLanes = 64 / sizeof(T);
@@ -66,24 +80,21 @@ CM_ALWAYS_INLINE void load_vector(const T* values, Vector& vector) {
   std::memcpy(&vector, values, sizeof(vector));
 }
 
-template <typename Halves, typename Words, typename Vector>
-CM_ALWAYS_INLINE void widen_vector(const BFloat16* values, Vector& vector) {
-  Halves halves;
+template <int kBytes>
+CM_ALWAYS_INLINE void widen_vector(const BFloat16* values,
+                                   typename VectorOf<float, kBytes>::type& vector) {
+  typename IntegersOf<kBytes>::Halves halves;
   std::memcpy(&halves, values, sizeof(halves));
-  const Words words = __builtin_convertvector(halves, Words) << 16;
+  const auto words = __builtin_convertvector(halves, typename IntegersOf<kBytes>::Words) << 16;
   std::memcpy(&vector, &words, sizeof(vector));
 }
 
 CM_ALWAYS_INLINE void load_vector(const BFloat16* values, VectorOf<float, 64>::type& vector) {
-  typedef uint16_t Halves __attribute__((vector_size(32)));
-  typedef uint32_t Words __attribute__((vector_size(64)));
-  widen_vector<Halves, Words>(values, vector);
+  widen_vector<64>(values, vector);
 }
 
 CM_ALWAYS_INLINE void load_vector(const BFloat16* values, VectorOf<float, 32>::type& vector) {
-  typedef uint16_t Halves __attribute__((vector_size(16)));
-  typedef uint32_t Words __attribute__((vector_size(32)));
-  widen_vector<Halves, Words>(values, vector);
+  widen_vector<32>(values, vector);
 }
 
 // V vectors of sums += weight * values, where `values` need not be aligned.

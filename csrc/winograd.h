@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "channel_blocks.h"
 #include "platform.h"
 #include "storage.h"
 
@@ -77,39 +78,14 @@ struct Place {
         left(tile % conv.tile_columns() * kTileSide) {}
 };
 
-// Types of vectors of so many bytes: of floats, and of integers as wide and half as wide.
-template <int kBytes>
-struct VectorTypes;
-template <>
-struct VectorTypes<32> {
-  typedef float Vector __attribute__((vector_size(32)));
-  typedef uint32_t Words __attribute__((vector_size(32)));
-  typedef uint16_t Halves __attribute__((vector_size(16)));
-};
-template <>
-struct VectorTypes<64> {
-  typedef float Vector __attribute__((vector_size(64)));
-  typedef uint32_t Words __attribute__((vector_size(64)));
-  typedef uint16_t Halves __attribute__((vector_size(32)));
-};
-
 // Registers of so many bytes, full of floats; memory need not be aligned.
 template <int kBytes>
 struct Registers {
   static constexpr int64_t kLanes = kBytes / sizeof(float);
-  using Vector = typename VectorTypes<kBytes>::Vector;
-  using Words = typename VectorTypes<kBytes>::Words;
-  using Halves = typename VectorTypes<kBytes>::Halves;
+  using Vector = typename VectorOf<float, kBytes>::type;
+  using Words = typename IntegersOf<kBytes>::Words;
+  using Halves = typename IntegersOf<kBytes>::Halves;
 
-  static CM_ALWAYS_INLINE void load(const float* values, Vector& vector) {
-    std::memcpy(&vector, values, sizeof(vector));
-  }
-  static CM_ALWAYS_INLINE void load(const BFloat16* values, Vector& vector) {
-    Halves halves;
-    std::memcpy(&halves, values, sizeof(halves));
-    const Words words = __builtin_convertvector(halves, Words) << 16;
-    std::memcpy(&vector, &words, sizeof(vector));
-  }
   static CM_ALWAYS_INLINE void store(const Vector& vector, float* values) {
     std::memcpy(values, &vector, sizeof(vector));
   }
@@ -126,10 +102,10 @@ struct Registers {
   // The first `count` numbers, and zeros after them; zeros alone where there are none.
   template <typename E>
   static CM_ALWAYS_INLINE void load_first(const E* values, int64_t count, Vector& vector) {
-    if (count >= kLanes) return load(values, vector);
+    if (count >= kLanes) return load_vector(values, vector);
     E padded[kLanes] = {};
     if (count > 0) std::memcpy(padded, values, count * sizeof(E));
-    load(padded, vector);
+    load_vector(padded, vector);
   }
   template <typename E>
   static CM_ALWAYS_INLINE void store_first(const Vector& vector, int64_t count, E* values) {
@@ -200,7 +176,7 @@ CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t valid, flo
     Vector pixels[kPatchSide], column[kPatchSide];
     for (int i = 0; i < kPatchSide; ++i) {
       if (kWhole) {
-        R::load(patch.at(i, j), pixels[i]);
+        load_vector(patch.at(i, j), pixels[i]);
       } else if (patch.has(i, j)) {
         R::load_first(patch.at(i, j), valid, pixels[i]);
       } else {
@@ -245,7 +221,7 @@ template <typename R, int V>
 CM_ALWAYS_INLINE void add_channel(typename R::Vector (&sums)[kRows][V], const float* column,
                                   const float* weight) {
   typename R::Vector factors[V];
-  for (int v = 0; v < V; ++v) R::load(weight + v * R::kLanes, factors[v]);
+  for (int v = 0; v < V; ++v) load_vector(weight + v * R::kLanes, factors[v]);
   for (int row = 0; row < kRows; ++row) {
     const float value = column[row * kVector];
     for (int v = 0; v < V; ++v) sums[row][v] += value * factors[v];
@@ -277,7 +253,7 @@ CM_ALWAYS_INLINE void multiply(const float* CM_RESTRICT coefficients, int64_t ch
       for (int v = 0; v < V; ++v) {
         float* product = products + row * product_stride + v * R::kLanes;
         Vector before{};
-        if (first > 0) R::load(product, before);
+        if (first > 0) load_vector(product, before);
         R::store(before + sums[row][v], product);
       }
     }
@@ -295,7 +271,7 @@ CM_ALWAYS_INLINE void transform_output(const Convolution<E>& conv, const Place& 
   for (int j = 0; j < kPatchSide; ++j) {
     Vector points[kPatchSide], column[kTileSide];
     for (int i = 0; i < kPatchSide; ++i) {
-      R::load(products + (i * kPatchSide + j) * point_stride, points[i]);
+      load_vector(products + (i * kPatchSide + j) * point_stride, points[i]);
     }
     transform_products(points, column);
     for (int i = 0; i < kTileSide; ++i) half[i][j] = column[i];
