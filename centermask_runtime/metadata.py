@@ -18,6 +18,7 @@ FORMAT_VERSION: Final = 1
 
 Kind = Literal["detector", "dense"]
 Precision = Literal["float32", "bf16"]
+Operators = Literal["standard", "own"]
 Record = TypeVar("Record")
 
 
@@ -103,6 +104,7 @@ class ExportMetadata:
         keypoint_offset: 1: coordinates of keypoints count pixels, as in COCO's files; 0: they are
             lengths, and the middle of pixel i lies at i + 0.5; None of a model without.
         precision: that the network has to be run in for what the file was found to detect.
+        operators: "own": the file needs those of this package, too, where it is run.
         format_version: of this record.
     """
 
@@ -127,6 +129,7 @@ class ExportMetadata:
     size_hw: tuple[int, ...] = ()
     keypoint_offset: int | None = None
     precision: Precision = "float32"
+    operators: Operators = "standard"
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:

@@ -1,5 +1,6 @@
 """The files that ``centermask export`` makes of a model, as contenders."""
 
+import itertools
 import logging
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -10,8 +11,7 @@ import torch
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import UserError
-from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, check_format
-from maskrcnn_benchmark.export.metadata import Kind, Precision
+from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, Contents, check_format
 from maskrcnn_benchmark.export.run import make_export
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.timing.contenders import Photos
@@ -29,28 +29,29 @@ class Export(NamedTuple):
 
     Attributes:
         format: name of the format.
-        contents: the whole model, or its network.
-        precision: of the network.
+        contents: of the file.
     """
 
     format: str
-    contents: Kind
-    precision: Precision
+    contents: Contents
 
     @property
     def title(self) -> str:
         """What the tables call it."""
-        words = f"--format {self.format}" + " --dense" * (self.contents == "dense")
-        words += f" --precision {self.precision}" * (self.precision != "float32")
+        contents = self.contents
+        words = f"--format {self.format}" + " --dense" * (contents.kind == "dense")
+        words += f" --precision {contents.precision}" * (contents.precision != "float32")
+        words += f" --operators {contents.operators}" * (contents.operators != "standard")
         program = _PROGRAMS.get(self.format, self.format)
         return f"{words}, {program} {version(program)}"
 
 
 def list_exports() -> Iterator[Export]:
-    """Of each format one in every precision: of the whole model where it holds that."""
+    """Every format in all precisions and operators: of the whole model where it holds that."""
     for name, kind in EXPORT_FORMATS.items():
-        for precision in kind.precisions:
-            yield Export(name, kind.contents[0], precision)
+        for operators, precision in itertools.product(kind.operators, kind.precisions):
+            contents = Contents(kind=kind.contents[0], precision=precision, operators=operators)
+            yield Export(name, contents)
 
 
 def make_exports(
@@ -73,11 +74,11 @@ def make_exports(
 
 
 def _try(cfg: CfgNode, export: Export, photos: Photos, folder: Path) -> Detector | None:
+    contents = export.contents
     try:
-        kind = check_format(export.format, export.contents)
-        path = folder / f"{export.contents}-{export.precision}{kind.suffix}"
-        wanted = {"contents": export.contents, "precision": export.precision}
-        make_export(cfg, kind, path, photos=photos, **wanted)
+        kind = check_format(export.format, contents.kind)
+        path = folder / f"{contents.operators}-{contents.precision}{kind.suffix}"
+        make_export(cfg, kind, path, contents=contents, photos=photos)
         return make_export_contender(cfg, path)
     # The rest of the table does without it.
     except UserError as error:

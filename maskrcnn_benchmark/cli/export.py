@@ -12,6 +12,10 @@ and .bin), and of the network alone torch (a program of torch.export) and aoti (
 --precision bf16 writes files of openvino, torch and aoti whose network computes in bfloat16, on
 processors that do. They must be as close to the model as TEST.INFERENCE_MODE bf16 is.
 
+--operators own writes files of torch and aoti whose network is that of TEST.INFERENCE_MODE fast, or
+with --precision bf16 that of bf16, in its fast operators. Where they are run, this package or its
+compiled library has to be there.
+
 For example:
   centermask export run/model_best.pth
   centermask export run/model_best.pth --format openvino --output boards.xml --photos my_photos
@@ -27,7 +31,12 @@ from maskrcnn_benchmark.cli.arguments import add_settings, make_parser, parse
 from maskrcnn_benchmark.cli.model import load_model_settings
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.exits import log_exit
-from maskrcnn_benchmark.export.formats import check_format, check_precision
+from maskrcnn_benchmark.export.formats import (
+    Contents,
+    check_format,
+    check_operators,
+    check_precision,
+)
 from maskrcnn_benchmark.export.metadata import Kind
 from maskrcnn_benchmark.prediction.bulk.sources import find_bulk_photos
 from maskrcnn_benchmark.utils.env import setup_environment
@@ -44,6 +53,7 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
     add("--format", default="onnx", metavar="F", help="onnx (default), openvino, torch, aoti")
     add("--output", type=Path, metavar="FILE", help="default: beside the model, with its name")
     add("--precision", default="float32", metavar="P", help="float32 (default), bf16")
+    add("--operators", default="standard", metavar="O", help="standard (default), own")
     add("--dense", action="store_true", help="the network alone: normalised images in, maps out")
     add("--size", type=int, nargs=2, metavar="PX", help="height, width of --dense (default: any)")
     add("--photos", nargs="+", metavar="P", help="photos, folders to compare on (default: bundled)")
@@ -61,9 +71,14 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> int:
     """The exit code: 0, or 1 if the file finds something else than the model."""
     args = parse_words(words)
-    contents: Kind = "dense" if args.dense else "detector"
-    kind = check_format(args.format, contents)
-    precision = check_precision(args.precision, kind)
+    holds: Kind = "dense" if args.dense else "detector"
+    kind = check_format(args.format, holds)
+    contents = Contents(
+        kind=holds,
+        precision=check_precision(args.precision, kind),
+        operators=check_operators(args.operators, kind),
+        size_hw=tuple(args.size) if args.size else None,
+    )
     setup_environment()
     setup_logger(PACKAGE_LOGGER, None, 0)
     photos = _photos(args.photos) if args.photos else []
@@ -78,15 +93,7 @@ def main(words: Sequence[str]) -> int:
     check_target(path, kind, overwrite=args.overwrite)
     try:
         with log_exit():
-            make_export(
-                cfg,
-                kind,
-                path,
-                contents=contents,
-                precision=precision,
-                size_hw=tuple(args.size) if args.size else None,
-                photos=photos,
-            )
+            make_export(cfg, kind, path, contents=contents, photos=photos)
     except NotTheSameError:
         return 1
     return 0

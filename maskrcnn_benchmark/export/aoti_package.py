@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_benchmark.export.own_operators import traceable_sums
 from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.export.torch_program import as_run, trace
@@ -15,9 +16,10 @@ def write(source: Source, path: Path) -> None:
     """Compile the dense part, which takes a C++ compiler and minutes."""
     program = trace(source)
     settings = {"aot_inductor.metadata": {METADATA_KEY: source.metadata.to_json()}}
-    torch._inductor.aoti_compile_and_package(
-        program, package_path=str(path), inductor_configs=settings
-    )
+    with traceable_sums():
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(path), inductor_configs=settings
+        )
 
 
 def load(path: Path) -> Run:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from maskrcnn_benchmark.config.errors import ConfigError, MissingPackageError
 from maskrcnn_benchmark.config.registry import Registry
-from maskrcnn_benchmark.export.metadata import ExportMetadata, Kind, Precision
+from maskrcnn_benchmark.export.metadata import ExportMetadata, Kind, Operators, Precision
 
 if TYPE_CHECKING:
     from maskrcnn_benchmark.export.program import Run
@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
 OPSET: Final = 20
 """Of ONNX."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a file is to hold.
+
+    Attributes:
+        kind: the whole model, or its dense part.
+        precision: of the network.
+        operators: that the network is made of.
+        size_hw: of the only images that a dense part takes; None: any.
+    """
+
+    kind: Kind = "detector"
+    precision: Precision = "float32"
+    operators: Operators = "standard"
+    size_hw: tuple[int, int] | None = None
 
 
 class FormatFunctions(NamedTuple):
@@ -49,7 +66,8 @@ class ExportFormat:
         reason: why not more.
         companions: suffixes of further files with the same stem.
         precisions: that its files can be run in.
-        deforms: what runs its files has deformable convolutions.
+        operators: that its files can be made of.
+        deforms: what runs its files has deformable convolutions without ours.
     """
 
     suffix: str
@@ -60,6 +78,7 @@ class ExportFormat:
     reason: str = ""
     companions: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = ("float32",)
+    operators: tuple[Operators, ...] = ("standard",)
     deforms: bool = False
 
     def functions(self) -> FormatFunctions:
@@ -79,6 +98,7 @@ _UNTRACED: Final = (
     "the sizes of what comes before and behind it depend on the photo, which cannot be traced"
 )
 _BOTH: Final[tuple[Precision, ...]] = ("float32", "bf16")
+_ALL: Final[tuple[Operators, ...]] = ("standard", "own")
 EXPORT_FORMATS: Final = Registry[ExportFormat](
     "format (--format)",
     {
@@ -92,10 +112,20 @@ EXPORT_FORMATS: Final = Registry[ExportFormat](
             precisions=_BOTH,
         ),
         "torch": ExportFormat(
-            ".pt2", "torch_program", contents=("dense",), reason=_UNTRACED, precisions=_BOTH
+            ".pt2",
+            "torch_program",
+            contents=("dense",),
+            reason=_UNTRACED,
+            precisions=_BOTH,
+            operators=_ALL,
         ),
         "aoti": ExportFormat(
-            ".aoti.pt2", "aoti_package", contents=("dense",), reason=_UNTRACED, precisions=_BOTH
+            ".aoti.pt2",
+            "aoti_package",
+            contents=("dense",),
+            reason=_UNTRACED,
+            precisions=_BOTH,
+            operators=_ALL,
         ),
     },
 )
@@ -141,6 +171,24 @@ def check_precision(name: str, kind: ExportFormat) -> Precision:
             f"processors; expected {' or '.join(kind.precisions)}, or --format openvino"
         )
     raise ConfigError(f"--precision: expected {' or '.join(_BOTH)}, got {name}")
+
+
+def check_operators(name: str, kind: ExportFormat) -> Operators:
+    """The operators of this name.
+
+    Raises:
+        ConfigError: there are none, or files of this format cannot hold them.
+    """
+    for known in _ALL:
+        if name == known and known in kind.operators:
+            return known
+    if name in _ALL:
+        fitting = [each for each, other in EXPORT_FORMATS.items() if name in other.operators]
+        raise ConfigError(
+            f"--operators {name}: what runs {kind.suffix} files knows no operators of this "
+            f"package; expected --format {' or '.join(fitting)}"
+        )
+    raise ConfigError(f"--operators: expected {' or '.join(_ALL)}, got {name}")
 
 
 def find_format(path: Path) -> str:

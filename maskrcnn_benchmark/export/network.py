@@ -10,7 +10,7 @@ from torch import Tensor
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.export.dense import detect_on_maps
-from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, find_format
+from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, Contents, find_format
 from maskrcnn_benchmark.export.metadata import ExportMetadata
 from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source, make_source
@@ -49,8 +49,13 @@ class NetworkDetector:
         if metadata.kind != "dense":
             raise ConfigError(f"{path}: holds a whole model; expected one of --dense")
         height, width = metadata.size_hw or (0, 0)
-        size_hw = (height, width) if metadata.size_hw else None
-        source = make_source(cfg, "dense", metadata.opset, size_hw, metadata.precision)
+        contents = Contents(
+            kind="dense",
+            precision=metadata.precision,
+            operators=metadata.operators,
+            size_hw=(height, width) if metadata.size_hw else None,
+        )
+        source = make_source(cfg, contents, metadata.opset)
         _check_same(path, metadata, source.metadata)
         return cls(source=source, run=functions.load(path))
 
@@ -66,7 +71,7 @@ class NetworkDetector:
 
     def select(self, maps: Sequence[Tensor], images: ImageList, size: tuple[int, int]) -> BoxList:
         """What is found on the maps of one image, px of its photo (width, height), best first."""
-        found: BoxList = detect_on_maps(self.source.model, maps, images).resize(size)
+        found: BoxList = detect_on_maps(self.source.twin, maps, images).resize(size)
         return sort_by_score(found)
 
 

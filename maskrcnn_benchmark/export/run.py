@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.export.bfloat16 import Closeness, make_bfloat16_check
-from maskrcnn_benchmark.export.formats import OPSET, ExportFormat
-from maskrcnn_benchmark.export.metadata import Kind, Precision
+from maskrcnn_benchmark.export.formats import OPSET, Contents, ExportFormat
+from maskrcnn_benchmark.export.metadata import Precision
 from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.refusals import check_layers
 from maskrcnn_benchmark.export.source import Source, make_source
@@ -39,9 +39,7 @@ def make_export(
     kind: ExportFormat,
     path: Path,
     *,
-    contents: Kind = "detector",
-    precision: Precision = "float32",
-    size_hw: tuple[int, int] | None = None,
+    contents: Contents,
     photos: Sequence[Path] = (),
 ) -> Path:
     """The file that a model was exported to, after it found on photos what the model finds.
@@ -51,9 +49,7 @@ def make_export(
         kind: of file.
         path: of the file. Until it was checked, and for good if it does not pass, it is called
             ``NAME.unverified.SUFFIX``.
-        contents: the whole model, or its dense part.
-        precision: of the network in the file.
-        size_hw: of the images of a dense part; None: any.
+        contents: of the file.
         photos: that are compared on; () takes the bundled ones.
 
     Raises:
@@ -62,10 +58,10 @@ def make_export(
     """
     functions = kind.functions()
     check_readable(photos)
-    source = make_source(cfg, contents, OPSET if kind.has_opset else 0, size_hw, precision)
-    if not kind.deforms:
+    source = make_source(cfg, contents, OPSET if kind.has_opset else 0)
+    if not kind.deforms and contents.operators == "standard":
         check_layers(source.model)
-    check = _CHECKS[precision](source)
+    check = _CHECKS[contents.precision](source)
     path.parent.mkdir(parents=True, exist_ok=True)
     stem = path.name.removesuffix(kind.suffix)
     unverified = path.with_name(f"{stem}{UNVERIFIED}{kind.suffix}")

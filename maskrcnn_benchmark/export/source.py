@@ -21,13 +21,14 @@ from maskrcnn_benchmark.data.transforms.build import SIDE_RULES
 from maskrcnn_benchmark.data.transforms.transforms import SideRule
 from maskrcnn_benchmark.engine.forward import build_pretrained_model, make_model_description
 from maskrcnn_benchmark.export.dense import describe_maps
+from maskrcnn_benchmark.export.formats import Contents
 from maskrcnn_benchmark.export.metadata import (
     ExportMetadata,
     Kind,
     PasteRecord,
-    Precision,
     ResizeRecord,
 )
+from maskrcnn_benchmark.export.own_operators import make_fast_twin
 from maskrcnn_benchmark.export.refusals import check_architecture
 from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
@@ -51,6 +52,8 @@ class Source:
 
     Attributes:
         model: in evaluation mode, on the CPU.
+        twin: what is written of it, and computes what is not in the file: the model itself, or its
+            copy in our own operators.
         family: of its dense detector.
         metadata: what its file says of it.
         inputs: makes what it is given of photos.
@@ -58,6 +61,7 @@ class Source:
     """
 
     model: GeneralizedRCNN
+    twin: GeneralizedRCNN
     family: str
     metadata: ExportMetadata
     inputs: PlainInputs
@@ -162,31 +166,28 @@ class PlainInputs:
 
 def make_source(
     cfg: CfgNode,
-    kind: Kind,
+    contents: Contents,
     opset: int,
-    size_hw: tuple[int, int] | None = None,
-    precision: Precision = "float32",
 ) -> Source:
     """The trained model of some settings, ready to be exported.
 
     Args:
         cfg: settings; MODEL.WEIGHT names its weights.
-        kind: of the file.
+        contents: of the file.
         opset: of ONNX; 0 in other formats.
-        size_hw: of the images of a dense file; None: any.
-        precision: of the network in the file.
 
     Raises:
         ConfigError: a part of it cannot be exported; the message says why.
         CheckpointError: the weights are absent, damaged, or do not fit.
     """
+    size_hw = contents.size_hw
     own = cfg.clone()
     own.defrost()
     # What is exported are masks in boxes; pasting is up to whoever reads them.
     own.MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS = False
     spec = ArchitectureSpec.from_config(own)
-    check_architecture(kind, spec.proposal, spec.roi_heads)
-    if precision == "bf16" and "keypoint" in spec.roi_heads:
+    check_architecture(contents.kind, spec.proposal, spec.roi_heads)
+    if contents.precision == "bf16" and "keypoint" in spec.roi_heads:
         raise ConfigError("--precision bf16: keypoints are compared in float32 alone")
     inputs = PlainInputs.from_config(own)
     if size_hw is not None:
@@ -198,17 +199,20 @@ def make_source(
     assert isinstance(model, GeneralizedRCNN)
     model.requires_grad_(False)
     description = make_model_description(own, own.MODEL.WEIGHT)
-    metadata = _make_metadata(own, model, description, kind)
-    maps = describe_maps(model) if kind == "dense" else ()
+    metadata = _make_metadata(own, model, description, contents.kind)
+    maps = describe_maps(model) if contents.kind == "dense" else ()
     metadata = replace(
         metadata,
         opset=opset,
         maps=maps,
         size_hw=size_hw or (),
-        precision=precision,
+        precision=contents.precision,
+        operators=contents.operators,
         config=_make_portable_settings(cfg),
     )
-    return Source(model, spec.proposal, metadata, inputs, size_hw)
+    is_own = contents.operators == "own"
+    twin = make_fast_twin(model, contents.precision) if is_own else model
+    return Source(model, twin, spec.proposal, metadata, inputs, size_hw)
 
 
 def _make_metadata(

@@ -5,7 +5,8 @@ resize before it needs sizes to compute sizes: ONNX has operators for both, and 
 would have neither in a form that can be checked for sizes that were not traced.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.export.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_benchmark.export.own_operators import plain_weights, traceable_sums
 from maskrcnn_benchmark.export.parts import DensePart, DensePartInBFloat16, trace_dense_part
 from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
@@ -20,17 +22,26 @@ from maskrcnn_benchmark.export.source import Source
 
 def write(source: Source, path: Path) -> None:
     """Write the dense part to a file, which ``torch.export.load`` reads."""
-    program = trace(source)
-    texts = {METADATA_KEY: source.metadata.to_json()}
-    torch.export.save(program, path, extra_files=texts)
+    save(trace(source), path, {METADATA_KEY: source.metadata.to_json()})
+
+
+def save(program: torch.export.ExportedProgram, path: Path, texts: Mapping[str, str]) -> None:
+    """Write a program to a file, with texts that ``torch.export.load`` gives back."""
+    with warnings.catch_warnings():
+        # It finds weights that lie as NHWC incomplete, and writes them as they are.
+        warnings.filterwarnings("ignore", message="No complete tensor")
+        torch.export.save(program, path, extra_files=dict(texts))
 
 
 def trace(source: Source) -> torch.export.ExportedProgram:
-    """The dense part of a model, in the precision that its metadata name."""
-    part = DensePart(source.model)
+    """The dense part of a model, in the precision and the operators that its metadata name."""
+    sizes = (source.metadata.resize.divisibility, source.size_hw)
+    part = DensePart(source.twin)
+    if source.metadata.operators == "own":
+        with plain_weights(part), traceable_sums():
+            return trace_dense_part(part, *sizes)
     is_narrow = source.metadata.precision == "bf16"
-    traced = DensePartInBFloat16(part) if is_narrow else part
-    return trace_dense_part(traced, source.metadata.resize.divisibility, source.size_hw)
+    return trace_dense_part(DensePartInBFloat16(part) if is_narrow else part, *sizes)
 
 
 def load(path: Path) -> Run:

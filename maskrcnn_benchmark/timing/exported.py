@@ -1,6 +1,6 @@
 """Exported models as contenders: from the files of photos to run lengths of all masks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,7 +18,8 @@ from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, find_format
 from maskrcnn_benchmark.export.network import NetworkDetector
 from maskrcnn_benchmark.export.program import Outputs
 from maskrcnn_benchmark.export.verify import as_boxes
-from maskrcnn_benchmark.timing.contenders import Photos, encode_objects
+from maskrcnn_benchmark.structures.image_list import ImageList
+from maskrcnn_benchmark.timing.contenders import Inputs, Photos, encode_objects
 from maskrcnn_benchmark.timing.stages import StageTimes
 from maskrcnn_benchmark.timing.turns import Detector
 
@@ -81,12 +82,16 @@ class NetworkContender:
 
     Args:
         detector: both.
+        inputs: photos -> normalised batch.
     """
 
-    def __init__(self, detector: NetworkDetector) -> None:
+    def __init__(
+        self, detector: NetworkDetector, inputs: Callable[[Sequence[Image.Image]], ImageList]
+    ) -> None:
         self.detector = detector
+        self.inputs = inputs
         self.times = StageTimes()
-        self.times.watch(detector.source.model)
+        self.times.watch(detector.source.twin)
 
     def __call__(self, paths: Photos) -> list[Any]:
         """The run lengths of the masks in each photo, one after the other; boxes without masks."""
@@ -97,7 +102,7 @@ class NetworkContender:
             with times.stage("decode"):
                 photo = read_image(path)
             with times.stage("resize"):
-                images = detector.source.inputs(photo)
+                images = self.inputs([photo])
             with times.stage("network"):
                 maps = detector.compute(images)
             with times.stage("selection"):
@@ -129,5 +134,16 @@ def make_export_contender(cfg: CfgNode, path: Path) -> Detector:
         raise ConfigError(f"no such exported file: {path}")
     name = find_format(path)
     if EXPORT_FORMATS[name].functions().read_metadata(path).kind == "dense":
-        return NetworkContender(NetworkDetector.from_config(cfg, path))
+        detector = NetworkDetector.from_config(cfg, path)
+        return NetworkContender(detector, _make_inputs(cfg, detector))
     return _WHOLE.get(name, _run_with_own_masks)(path)
+
+
+def _make_inputs(
+    cfg: CfgNode, detector: NetworkDetector
+) -> Callable[[Sequence[Image.Image]], ImageList]:
+    """How photos become what its file takes: with our operators as the inference modes do it."""
+    metadata = detector.source.metadata
+    if metadata.operators == "own" and not metadata.size_hw:
+        return Inputs.from_config(cfg, "fast")
+    return lambda photos: detector.source.inputs(*photos)

@@ -42,6 +42,7 @@ SMALL = ("INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 256)
         (["model.pth", "--format", "torch"], "--dense"),
         (["model.pth", "--precision", "int8"], "int8.md"),
         (["model.pth", "--precision", "bf16"], "openvino"),
+        (["model.pth", "--operators", "own"], "aoti"),
         (["model.pth", "--size", "640", "640"], "--dense"),
         (["absent.pth"], "absent.pth"),
         (["model.pth", "--photos", "absent.jpg"], "absent.jpg"),
@@ -134,6 +135,7 @@ def test_a_file_finds_what_its_model_finds_or_is_called_otherwise(
         (["--format", "openvino"], ["model.bin", "model.xml"]),
         (["--format", "onnx", "--dense", "--size", "192", "256"], ["model.dense.onnx"]),
         (["--format", "torch", "--dense"], ["model.dense.pt2"]),
+        (["--format", "torch", "--dense", "--operators", "own"], ["model.dense.pt2"]),
         pytest.param(
             ["--format", "torch", "--dense", "--precision", "bf16"],
             ["model.dense.pt2"],

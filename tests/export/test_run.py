@@ -40,7 +40,7 @@ def test_networks_of_other_models_are_written():
 def test_thresholds_move_and_what_is_off_stays_off(threshold, moved):
     selection = SimpleNamespace(settings=SelectionSettings(0.3, 10, threshold, 10))
     model = SimpleNamespace(has_roi_heads=False, rpn=SimpleNamespace(select_test=selection))
-    mine = source.Source(model=model, family="fcos", metadata=None, inputs=None)
+    mine = source.Source(model=model, twin=model, family="fcos", metadata=None, inputs=None)
     with mine.moved(0.1):
         assert selection.settings.score_threshold == pytest.approx(0.4)
         assert selection.settings.nms_threshold == pytest.approx(moved)
