@@ -129,6 +129,9 @@ _C.SOLVER.CLIP_GRAD_NORM = 0.0
 # Type in which layers are trained where that is safe: "off" (float32, as published), "bf16",
 # "fp16" (CUDA only; the loss is scaled), or "auto": bf16 where the device has instructions for it.
 _C.SOLVER.AMP = "off"
+# How training computes 3x3 convolutions with stride 1: "plain" (PyTorch's), "fast" (a quarter of
+# the multiplications, other rounding; CPU only), or "auto": fast where the processor has a kernel.
+_C.SOLVER.CONV_3X3 = "auto"
 # Decay of an exponential moving average of the weights, which is what is evaluated and saved, e.g.
 # 0.998; early in a training it is lower. 0: no average.
 _C.SOLVER.EMA = 0.0

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
+from maskrcnn_benchmark.engine.fast_convolutions import choose_convolutions
 from maskrcnn_benchmark.engine.mixed_precision import training_dtype
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d
@@ -118,7 +119,7 @@ def _weights_now(model: nn.Module) -> Weights:
 
 
 def make_training_runner(cfg: CfgNode, model: nn.Module, device: torch.device) -> ModelRunner:
-    """A runner that trains as SOLVER.AMP says, and evaluates as ``ModelRunner.from_config``'s does.
+    """A runner that trains as SOLVER.AMP and CONV_3X3 say, and evaluates as ``from_config``'s does.
 
     Where MODEL.CHANNELS_LAST is "auto", maps lie as NHWC on a CPU. With such maps frozen norms are
     folded into convolutions in training, which like the layout changes results by rounding alone.
@@ -131,6 +132,7 @@ def make_training_runner(cfg: CfgNode, model: nn.Module, device: torch.device) -
     for module in model.modules():
         if isinstance(module, FrozenBatchNorm2d):
             module.may_fold = channels_last
+    choose_convolutions(model, cfg.SOLVER.CONV_3X3, device)
     return ModelRunner(
         model,
         device=device,

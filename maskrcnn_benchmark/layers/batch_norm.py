@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -95,7 +94,8 @@ def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
     scale, shift = norm.scale_and_shift()
     weight = conv.weight * scale[:, None, None, None]
     bias = shift if conv.bias is None else shift + conv.bias * scale
-    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    folded: Tensor = conv._conv_forward(x, weight, bias)
+    return folded
 
 
 class NormSequential(nn.Sequential):

@@ -12,7 +12,12 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d, at_least_float32, deform_conv_modules
+from maskrcnn_benchmark.layers import (
+    FrozenBatchNorm2d,
+    at_least_float32,
+    deform_conv_modules,
+)
+from maskrcnn_benchmark.layers.conv3x3 import MinimalConv2d
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +37,7 @@ def is_layer(module: nn.Module) -> bool:
     of_torch = type(module).__module__.startswith("torch.nn") and not any(module.children())
     return (
         of_torch
+        or isinstance(module, MinimalConv2d)
         or is_deformable
         or isinstance(module, FrozenBatchNorm2d)
         or not has_convolutions(module)
