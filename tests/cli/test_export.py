@@ -191,7 +191,7 @@ def test_the_network_runs_between_the_other_parts_as_the_page_says(
     shutil.copy(PHOTO, "photo.jpg")
     words = ["--format", "torch", "--dense", "--photos", "photo.jpg"]
     assert main(["export", "run/model_best.pth", *words]) == 0
-    (program,) = markdown.blocks(ROOT / "docs" / "export.md", "py")
+    program, _ = markdown.blocks(ROOT / "docs" / "export.md", "py")
     names = {}
     exec(program, names)
     detect, masks = names["detect"], names["masks"]
