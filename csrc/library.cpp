@@ -58,4 +58,7 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def(
       "winograd_conv3x3(Tensor input, Tensor weight, Tensor bias, int padding, bool relu=False) "
       "-> Tensor");
+  m.def(
+      "winograd_conv3x3_int16(Tensor input, Tensor weight, Tensor scale, Tensor bias, int padding, "
+      "bool relu=False) -> Tensor");
 }

@@ -2,7 +2,9 @@
 #pragma once
 
 // Under torch.ops. Tests build the same sources again under other names.
-#ifndef CM_NAMESPACE
+#ifdef CM_NAMESPACE
+#define CM_FOR_TESTS
+#else
 #define CM_NAMESPACE centermask
 #endif
 

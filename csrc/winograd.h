@@ -31,8 +31,6 @@ constexpr int64_t kPoints = kPatchSide * kPatchSide;
 constexpr int64_t kGroup = 4;
 // Tiles that a kernel multiplies at a time: with kGroup vectors of channels each, 24 sums.
 constexpr int64_t kRows = 6;
-// Channels whose products are added up before they are added to those before.
-constexpr int64_t kDepth = 64;
 
 constexpr float kSmall = 0.70710678118654752440f;  // sqrt(1/2)
 constexpr float kLarge = 1.41421356237309504880f;  // sqrt(2)
@@ -47,8 +45,6 @@ struct Convolution {
   int64_t num_images, channels, height, width, out_channels, padding;
   bool relu;
   const E* input;
-  // For each group of output channels: points x C x the group's channels; zeros after the last.
-  const float* weight;
   const float* bias;
   E* output;
 
@@ -64,7 +60,6 @@ struct Convolution {
   int64_t group_size(int64_t group) const {
     return std::min(kGroup, num_out_vectors() - group * kGroup);
   }
-  int64_t group_weights() const { return kPoints * channels * kGroup * kVector; }
 };
 
 // Where a tile begins, in cells of the output.
@@ -141,12 +136,14 @@ CM_ALWAYS_INLINE void transform_products(const Vector (&x)[6], Vector (&y)[4]) {
 }
 
 // Some tiles, and what is computed of them on the way.
+template <typename Coefficient>
 struct Block {
   int64_t first, count;
   // Tiles that there is room for, a multiple of kRows.
   int64_t room;
-  float* coefficients;  // points x vectors of C x room x kVector
-  float* products;      // points x room x channels of a group
+  Coefficient* coefficients;
+  float* scales;    // of the coefficients, where they have any
+  float* products;  // points x room x channels of a group
 };
 
 // Where a patch lies on the map of an image.
@@ -195,69 +192,16 @@ CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t valid, flo
   }
 }
 
-template <typename R, typename E>
-CM_ALWAYS_INLINE void transform_input(const Convolution<E>& conv, const Block& block, int64_t row) {
-  const Place place(conv, block.first + row);
-  Patch<E> patch{conv.input + place.image * conv.height * conv.width * conv.channels,
-                 place.top - conv.padding,
-                 place.left - conv.padding,
-                 conv.height,
-                 conv.width,
-                 conv.channels};
-  const bool inside = patch.is_inside();
-  const int64_t point_stride = block.room * conv.padded_channels();
-  for (int64_t c = 0; c < conv.padded_channels(); c += R::kLanes) {
-    const int64_t valid = patch.channels - c;
-    const int64_t vector = c / kVector * block.room + row;
-    float* target = block.coefficients + vector * kVector + c % kVector;
-    inside&& valid >= R::kLanes ? transform_vector<R, true>(patch, valid, target, point_stride)
-                                : transform_vector<R, false>(patch, valid, target, point_stride);
-    patch.pixels += R::kLanes;
-  }
-}
-
-// sums += value * factors of one channel, for kRows tiles and V registers of output channels.
-template <typename R, int V>
-CM_ALWAYS_INLINE void add_channel(typename R::Vector (&sums)[kRows][V], const float* column,
-                                  const float* weight) {
-  typename R::Vector factors[V];
-  for (int v = 0; v < V; ++v) load_vector(weight + v * R::kLanes, factors[v]);
-  for (int row = 0; row < kRows; ++row) {
-    const float value = column[row * kVector];
-    for (int v = 0; v < V; ++v) sums[row][v] += value * factors[v];
-  }
-}
-
-// products[row] = sum over channels of coefficients[row][channel] * weight[channel], kDepth of them
-// at a time: shorter sums round less.
-template <typename R, int V>
-CM_ALWAYS_INLINE void multiply(const float* CM_RESTRICT coefficients, int64_t channels,
-                               int64_t room, const float* CM_RESTRICT weight, int64_t weight_stride,
-                               float* CM_RESTRICT products, int64_t product_stride) {
-  using Vector = typename R::Vector;
-  for (int64_t first = 0; first < channels; first += kDepth) {
-    Vector sums[kRows][V] = {};
-    const int64_t end = std::min(first + kDepth, channels), full = end / kVector * kVector;
-    for (int64_t c = first; c < full; c += kVector) {
-      const float* columns = coefficients + c * room;
-      for (int lane = 0; lane < kVector; ++lane) {
-        add_channel<R, V>(sums, columns + lane, weight);
-        weight += weight_stride;
-      }
-    }
-    for (int64_t c = full; c < end; ++c) {
-      add_channel<R, V>(sums, coefficients + full * room + (c - full), weight);
-      weight += weight_stride;
-    }
-    for (int row = 0; row < kRows; ++row) {
-      for (int v = 0; v < V; ++v) {
-        float* product = products + row * product_stride + v * R::kLanes;
-        Vector before{};
-        if (first > 0) load_vector(product, before);
-        R::store(before + sums[row][v], product);
-      }
-    }
-  }
+// The patch that a tile depends on.
+template <typename E>
+CM_ALWAYS_INLINE Patch<E> patch_of(const Convolution<E>& conv, int64_t tile) {
+  const Place place(conv, tile);
+  return {conv.input + place.image * conv.height * conv.width * conv.channels,
+          place.top - conv.padding,
+          place.left - conv.padding,
+          conv.height,
+          conv.width,
+          conv.channels};
 }
 
 // The results of one tile, for one register of output channels.
@@ -291,54 +235,54 @@ CM_ALWAYS_INLINE void transform_output(const Convolution<E>& conv, const Place& 
   }
 }
 
-// Results of a group of S vectors of output channels, V registers of them at a time.
-template <typename R, int S, int V, typename E>
-CM_ALWAYS_INLINE void convolve_group(const Convolution<E>& conv, const Block& block,
-                                     int64_t group) {
+// Results of a group of S vectors of output channels, whose products are there.
+template <typename R, int S, typename E, typename Coefficient>
+CM_ALWAYS_INLINE void transform_group(const Convolution<E>& conv, const Block<Coefficient>& block,
+                                      int64_t group) {
   constexpr int64_t kWidth = S * kVector;
-  const float* weight = conv.weight + group * conv.group_weights();
-  const int64_t coefficient_stride = block.room * conv.padded_channels();
-  const int64_t product_stride = block.room * kWidth;
-  for (int64_t point = 0; point < kPoints; ++point) {
-    const float* coefficients = block.coefficients + point * coefficient_stride;
-    float* products = block.products + point * product_stride;
-    for (int64_t row = 0; row < block.count; row += kRows) {
-      for (int64_t k = 0; k < kWidth; k += V * R::kLanes) {
-        multiply<R, V>(coefficients + row * kVector, conv.channels, block.room,
-                       weight + point * conv.channels * kWidth + k, kWidth,
-                       products + row * kWidth + k, kWidth);
-      }
-    }
-  }
   for (int64_t row = 0; row < block.count; ++row) {
     const Place place(conv, block.first + row);
     for (int64_t k = 0; k < kWidth; k += R::kLanes) {
-      transform_output<R>(conv, place, block.products + row * kWidth + k, product_stride,
+      transform_output<R>(conv, place, block.products + row * kWidth + k, block.room * kWidth,
                           group * kGroup * kVector + k);
     }
   }
 }
 
+// Results of a group of S vectors of output channels, V registers of them at a time.
+template <typename R, int S, int V, typename E, typename Factors>
+CM_ALWAYS_INLINE void convolve_group(const Convolution<E>& conv, const Factors& factors,
+                                     const Block<typename Factors::Coefficient>& block,
+                                     int64_t group) {
+  for (int64_t point = 0; point < kPoints; ++point) {
+    for (int64_t row = 0; row < block.count; row += kRows) {
+      factors.template multiply<R, S, V>(conv, block, group, point, row);
+    }
+  }
+  transform_group<R, S>(conv, block, group);
+}
+
 // Results of a block for the groups from `begin` up to `end`.
-template <typename R, bool kWide, typename E>
-CM_ALWAYS_INLINE void convolve_block(const Convolution<E>& conv, const Block& block, int64_t begin,
-                                     int64_t end) {
+template <typename R, bool kWide, typename E, typename Factors>
+CM_ALWAYS_INLINE void convolve_block(const Convolution<E>& conv, const Factors& factors,
+                                     const Block<typename Factors::Coefficient>& block,
+                                     int64_t begin, int64_t end) {
   // Sixteen registers hold the sums of two for each row, thirty-two those of four.
   constexpr int kFew = 2;
-  for (int64_t row = 0; row < block.count; ++row) transform_input<R>(conv, block, row);
+  for (int64_t row = 0; row < block.count; ++row) factors.template transform<R>(conv, block, row);
   for (int64_t group = begin; group < end; ++group) {
     switch (conv.group_size(group)) {
       case 4:
-        convolve_group<R, 4, kWide ? 4 : kFew>(conv, block, group);
+        convolve_group<R, 4, kWide ? 4 : kFew>(conv, factors, block, group);
         break;
       case 3:
-        convolve_group<R, 3, kWide ? 3 : kFew>(conv, block, group);
+        convolve_group<R, 3, kWide ? 3 : kFew>(conv, factors, block, group);
         break;
       case 2:
-        convolve_group<R, 2, kWide ? 2 : kFew>(conv, block, group);
+        convolve_group<R, 2, kWide ? 2 : kFew>(conv, factors, block, group);
         break;
       default:
-        convolve_group<R, 1, kWide ? 1 : kFew>(conv, block, group);
+        convolve_group<R, 1, kWide ? 1 : kFew>(conv, factors, block, group);
     }
   }
 }

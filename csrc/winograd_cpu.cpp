@@ -8,17 +8,19 @@
 
 #include "stable_util.h"
 #include "storage.h"
+#include "winograd_factors.h"
 
 namespace centermask {
 namespace {
 
 using namespace winograd;
 
-// Tiles of a block whose coefficients stay in the second-level cache, and of one whose weights do
-// not stay in the third and have to serve more tiles each time they come.
-constexpr int64_t kTilesPerBlock = 24;
+// Bytes that the coefficients of a point may have for those of a block of tiles to stay in the
+// second-level cache; tiles of a block whose weights do not stay in the third and have to serve
+// more of them each time they come; and how many bytes of weights these are.
+constexpr int64_t kBytesOfTiles = 96;
 constexpr int64_t kTilesOfManyWeights = 96;
-constexpr int64_t kManyWeights = int64_t{4} << 20;
+constexpr int64_t kManyWeights = int64_t{16} << 20;
 
 // Other kernels round products before they are added. These are all products and sums, and twice
 // as fast without.
@@ -27,17 +29,23 @@ constexpr int64_t kManyWeights = int64_t{4} << 20;
 #pragma GCC optimize("fp-contract=fast")
 #endif
 
-#define CM_CONVOLVE(E)                                                                             \
-  CM_TARGET_WIDE void convolve_wide(const Convolution<E>& conv, const Block& block, int64_t begin, \
-                                    int64_t end) {                                                 \
-    convolve_block<Registers<64>, true>(conv, block, begin, end);                                  \
-  }                                                                                                \
-  CM_TARGET_CLONES void convolve_narrow(const Convolution<E>& conv, const Block& block,            \
-                                        int64_t begin, int64_t end) {                              \
-    convolve_block<Registers<32>, false>(conv, block, begin, end);                                 \
+#define CM_CONVOLVE(NAME, TARGET, BYTES, FACTORS, E)                                       \
+  TARGET void NAME(const Convolution<E>& conv, const FACTORS& factors,                     \
+                   const Block<FACTORS::Coefficient>& block, int64_t begin, int64_t end) { \
+    convolve_block<Registers<BYTES>, BYTES == 64>(conv, factors, block, begin, end);       \
   }
-CM_CONVOLVE(float)
-CM_CONVOLVE(BFloat16)
+#define CM_CONVOLVE_ALL(E)                                            \
+  CM_CONVOLVE(convolve_wide, CM_TARGET_WIDE, 64, FloatFactors, E)     \
+  CM_CONVOLVE(convolve_narrow, CM_TARGET_CLONES, 32, FloatFactors, E) \
+  CM_CONVOLVE(convolve_narrow, CM_TARGET_CLONES, 32, IntegerFactors<PlainPairs>, E)
+CM_CONVOLVE_ALL(float)
+CM_CONVOLVE_ALL(BFloat16)
+#if defined(CM_HAS_INTEGER_PRODUCTS)
+CM_CONVOLVE(convolve_pairs, CM_TARGET_INTEGER_PRODUCTS, 64, IntegerFactors<PairsInOneStep>, float)
+CM_CONVOLVE(convolve_pairs, CM_TARGET_INTEGER_PRODUCTS, 64, IntegerFactors<PairsInOneStep>,
+            BFloat16)
+#endif
+#undef CM_CONVOLVE_ALL
 #undef CM_CONVOLVE
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -48,62 +56,88 @@ CM_CONVOLVE(BFloat16)
 struct Cut {
   int64_t room, num_blocks, num_parts;
 
-  template <typename E>
-  explicit Cut(const Convolution<E>& conv) {
+  template <typename Factors, typename E>
+  static Cut of(const Convolution<E>& conv) {
     const int64_t threads = torch::stable::get_num_threads(), tiles = conv.num_tiles();
-    const bool many = conv.num_groups() * conv.group_weights() > kManyWeights;
-    const int64_t most = threads * (many ? kTilesOfManyWeights : kTilesPerBlock);
+    const bool many = Factors::num_bytes(conv) > kManyWeights;
+    const int64_t tiles_in_cache = kBytesOfTiles / sizeof(typename Factors::Coefficient);
+    const int64_t most = threads * (many ? kTilesOfManyWeights : tiles_in_cache);
     const int64_t rounds = (tiles + most - 1) / most;
-    room = round_up((tiles + threads * rounds - 1) / (threads * rounds), kRows);
-    num_blocks = (tiles + room - 1) / room;
-    num_parts = num_blocks >= threads ? 1 : std::min(conv.num_groups(), threads);
+    const int64_t room = round_up((tiles + threads * rounds - 1) / (threads * rounds), kRows);
+    const int64_t num_blocks = (tiles + room - 1) / room;
+    return {room, num_blocks, num_blocks >= threads ? 1 : std::min(conv.num_groups(), threads)};
   }
 };
 
 // Memory that vectors are read from without crossing lines of the cache.
+template <typename T>
 class Scratch {
  public:
-  explicit Scratch(int64_t count) : memory_(count + kVector) {}
-  float* data() {
+  explicit Scratch(int64_t count) : memory_(count + 64 / sizeof(T)) {}
+  T* data() {
     const auto address = reinterpret_cast<uintptr_t>(memory_.data());
-    return memory_.data() + (64 - address % 64) % 64 / sizeof(float);
+    return memory_.data() + (64 - address % 64) % 64 / sizeof(T);
   }
 
  private:
-  std::vector<float> memory_;
+  std::vector<T> memory_;
 };
 
-template <typename E>
-void convolve(const Convolution<E>& conv) {
-  const Cut cut(conv);
-  const bool wide = has_wide_registers();
+template <typename Factors, typename E, typename Function>
+void convolve(const Convolution<E>& conv, const Factors& factors, Function convolve_groups) {
+  using Coefficient = typename Factors::Coefficient;
+  const Cut cut = Cut::of<Factors>(conv);
   torch::stable::parallel_for(
       0, cut.num_blocks * cut.num_parts, 1, [&](int64_t begin, int64_t end) {
-        Scratch coefficients(kPoints * cut.room * conv.padded_channels());
-        Scratch products(kPoints * cut.room * kGroup * kVector);
+        Scratch<Coefficient> coefficients(Factors::num_coefficients(conv, cut.room));
+        Scratch<float> scales(Factors::num_scales(conv, cut.room));
+        Scratch<float> products(kPoints * cut.room * kGroup * kVector);
         for (int64_t task = begin; task < end; ++task) {
           const int64_t first = task / cut.num_parts * cut.room, part = task % cut.num_parts;
-          const Block block{first, std::min(cut.room, conv.num_tiles() - first), cut.room,
-                            coefficients.data(), products.data()};
-          const int64_t from = conv.num_groups() * part / cut.num_parts;
-          const int64_t to = conv.num_groups() * (part + 1) / cut.num_parts;
-          wide ? convolve_wide(conv, block, from, to) : convolve_narrow(conv, block, from, to);
+          const Block<Coefficient> block{
+              first,         std::min(cut.room, conv.num_tiles() - first),
+              cut.room,      coefficients.data(),
+              scales.data(), products.data()};
+          convolve_groups(conv, factors, block, conv.num_groups() * part / cut.num_parts,
+                          conv.num_groups() * (part + 1) / cut.num_parts);
         }
       });
 }
 
-Tensor winograd_conv3x3(const Tensor& input, const Tensor& weight, const Tensor& bias,
-                        int64_t padding, bool relu) {
-  check_shape(input, "input", {-1, -1, -1, -1});
-  STD_TORCH_CHECK(
-      input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::BFloat16,
-      "input: expected float32 or bfloat16, got ", toString(input.scalar_type()));
-  check_shape(bias, "bias", {-1});
+template <typename E>
+void run(const Convolution<E>& conv, const Tensor& weight) {
+  const FloatFactors factors{weight.const_data_ptr<float>()};
+  const bool wide = has_wide_registers();
+  convolve(conv, factors, [&](auto&&... arguments) {
+    wide ? convolve_wide(arguments...) : convolve_narrow(arguments...);
+  });
+}
+
+template <typename E>
+void run(const Convolution<E>& conv, const Tensor& weight, const Tensor& scale) {
+  const int16_t* integers = weight.const_data_ptr<int16_t>();
+  const float* scales = scale.const_data_ptr<float>();
+#if defined(CM_HAS_INTEGER_PRODUCTS)
+  if (has_integer_products()) {
+    return convolve(conv, IntegerFactors<PairsInOneStep>{integers, scales},
+                    [](auto&&... arguments) { convolve_pairs(arguments...); });
+  }
+#endif
+  convolve(conv, IntegerFactors<PlainPairs>{integers, scales},
+           [](auto&&... arguments) { convolve_narrow(arguments...); });
+}
+
+int64_t num_weights(int64_t channels, int64_t out_channels) {
+  return kPoints * channels * round_up(out_channels, kVector);
+}
+
+// Results of maps; `factors` are what the weights were packed to.
+template <typename... Factors>
+Tensor convolve_maps(const Tensor& input, const Tensor& bias, int64_t padding, bool relu,
+                     const Factors&... factors) {
+  check_dtype(bias, "bias", ScalarType::Float);
   const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
   const int64_t k = bias.size(0);
-  check_shape(weight, "weight", {kPoints * c * round_up(k, kVector)});
-  check_dtype(weight, "weight", ScalarType::Float);
-  check_dtype(bias, "bias", ScalarType::Float);
   STD_TORCH_CHECK(
       padding >= 0 && padding <= kMostElements && h + 2 * padding >= 3 && w + 2 * padding >= 3,
       "padding: expected at least 0, and with it at least 3 rows and columns, got ", padding,
@@ -114,24 +148,59 @@ Tensor winograd_conv3x3(const Tensor& input, const Tensor& weight, const Tensor&
   const Tensor pixels = is_last ? input
                                 : torch::stable::contiguous(torch::stable::transpose(
                                       torch::stable::transpose(input, 1, 2), 2, 3));
-  const Tensor factors = torch::stable::contiguous(weight);
   const Tensor offsets = torch::stable::contiguous(bias);
   Tensor output = torch::stable::new_empty(input, {n, out_h, out_w, k});
-  const auto run = [&](auto element) {
+  const auto run_stored = [&](auto element) {
     using E = decltype(element);
-    convolve(Convolution<E>{n, c, h, w, k, padding, relu,
-                            static_cast<const E*>(pixels.const_data_ptr()),
-                            factors.const_data_ptr<float>(), offsets.const_data_ptr<float>(),
-                            static_cast<E*>(output.mutable_data_ptr())});
+    run(Convolution<E>{n, c, h, w, k, padding, relu, static_cast<const E*>(pixels.const_data_ptr()),
+                       offsets.const_data_ptr<float>(), static_cast<E*>(output.mutable_data_ptr())},
+        torch::stable::contiguous(factors)...);
   };
   if (output.numel() > 0) {
-    input.scalar_type() == ScalarType::Float ? run(float{}) : run(BFloat16{});
+    input.scalar_type() == ScalarType::Float ? run_stored(float{}) : run_stored(BFloat16{});
   }
   return torch::stable::transpose(torch::stable::transpose(output, 2, 3), 1, 2);
 }
 
+void check_maps(const Tensor& input, const Tensor& bias) {
+  check_shape(input, "input", {-1, -1, -1, -1});
+  STD_TORCH_CHECK(
+      input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::BFloat16,
+      "input: expected float32 or bfloat16, got ", toString(input.scalar_type()));
+  check_shape(bias, "bias", {-1});
+}
+
+Tensor winograd_conv3x3(const Tensor& input, const Tensor& weight, const Tensor& bias,
+                        int64_t padding, bool relu) {
+  check_maps(input, bias);
+  check_shape(weight, "weight", {num_weights(input.size(1), bias.size(0))});
+  check_dtype(weight, "weight", ScalarType::Float);
+  return convolve_maps(input, bias, padding, relu, weight);
+}
+
+Tensor winograd_conv3x3_int16(const Tensor& input, const Tensor& weight, const Tensor& scale,
+                              const Tensor& bias, int64_t padding, bool relu) {
+  check_maps(input, bias);
+  const int64_t c = input.size(1), k = bias.size(0);
+  check_shape(weight, "weight", {num_weights(round_up(c, 2), k)});
+  check_dtype(weight, "weight", ScalarType::Short);
+  check_shape(scale, "scale", {num_weights((c + kDepth - 1) / kDepth, k)});
+  check_dtype(scale, "scale", ScalarType::Float);
+  return convolve_maps(input, bias, padding, relu, weight, scale);
+}
+
+// Where the kernel would be slow Python's twin serves as well, and those who ask learn that it is.
+bool serves_integers() {
+#if defined(CM_FOR_TESTS)
+  return true;
+#else
+  return has_integer_products();
+#endif
+}
+
 STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) {
   m.impl("winograd_conv3x3", TORCH_BOX(&winograd_conv3x3));
+  if (serves_integers()) m.impl("winograd_conv3x3_int16", TORCH_BOX(&winograd_conv3x3_int16));
 }
 
 }  // namespace

@@ -153,9 +153,10 @@ _C.TEST.DETECTIONS_PER_IMG = 50
 # Program that computes COCO's numbers: "hotcoco" (fast) or "pycocotools" (the reference).
 _C.TEST.COCO_BACKEND = "hotcoco"
 # How a trained model computes its detections, a key of `engine.modes.INFERENCE_MODES`: "plain" as
-# it is trained; "fast" from fewer and faster layers, the same up to rounding; "bf16" the same in 16
-# bits, less exactly; "auto" the faster one of these, if a probe finds the same boxes. With
-# "+compile" behind one of the first three PyTorch compiles backbone and head at the first photo.
+# it is trained; "fast" from fewer and faster layers, the same up to rounding; "int16" the same with
+# products of 16-bit integers, boxes within a tenth of a pixel (AVX-512 VNNI); "bf16" all of it in
+# 16 bits, less exactly; "auto" the fastest of these, if a probe finds the same boxes. With
+# "+compile" behind "plain", "fast" or "bf16" PyTorch compiles backbone and head at the first photo.
 _C.TEST.INFERENCE_MODE = "fast"
 
 # Folder of logs, checkpoints and results.

@@ -40,7 +40,13 @@ from maskrcnn_benchmark.layers.self_adjusting_smooth_l1_loss import SelfAdjustin
 from maskrcnn_benchmark.layers.sigmoid_focal_loss import SigmoidFocalLoss, sigmoid_focal_loss
 from maskrcnn_benchmark.layers.smooth_l1_loss import smooth_l1_loss
 from maskrcnn_benchmark.layers.swap_align2nat import SwapAlign2Nat, swap_align2nat
-from maskrcnn_benchmark.layers.winograd import pack_winograd_weight, winograd_conv3x3
+from maskrcnn_benchmark.layers.winograd import (
+    Int16Weight,
+    pack_winograd_weight,
+    pack_winograd_weight_int16,
+    winograd_conv3x3,
+    winograd_conv3x3_int16,
+)
 
 __all__ = [
     "BatchNorm2d",
@@ -54,6 +60,7 @@ __all__ = [
     "EffectiveSqueezeExcitation",
     "FrozenBatchNorm2d",
     "IOULoss",
+    "Int16Weight",
     "ModulatedDeformConv",
     "ModulatedDeformConvPack",
     "ModulatedDeformRoIPoolingPack",
@@ -83,6 +90,7 @@ __all__ = [
     "nms_mask",
     "ops_status",
     "pack_winograd_weight",
+    "pack_winograd_weight_int16",
     "paste_masks_rle",
     "polygon_areas",
     "rasterize_polygons",
@@ -93,4 +101,5 @@ __all__ = [
     "smooth_l1_loss",
     "swap_align2nat",
     "winograd_conv3x3",
+    "winograd_conv3x3_int16",
 ]

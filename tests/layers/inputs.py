@@ -63,6 +63,14 @@ def _inference_inputs(maps):
             (few.float(), torch.rand(36 * maps.shape[1] * 16), torch.rand(3), 1, True)
             for few in (maps, maps[:0])
         ],
+        "winograd_conv3x3_int16": [
+            (
+                few.float(),
+                torch.randint(-9999, 9999, (36 * 16 * 2 * -(-maps.shape[1] // 2),)).short(),
+                *(torch.rand(36 * 16) / 1e6, torch.rand(3), 1, True),
+            )
+            for few in (maps, maps[:0])
+        ],
     }
 
 

@@ -162,6 +162,15 @@ def winograd_conv3x3(source: Source) -> list[Any]:
     return [maps, weight, source.floats(outputs), source.size(1, 2), source.choice(True, False)]
 
 
+def winograd_conv3x3_int16(source: Source) -> list[Any]:
+    """Arguments of ``winograd_conv3x3_int16``: weights that are integers."""
+    maps, _, bias, padding, relu = winograd_conv3x3(source)
+    num_channels, width = maps.shape[1], 36 * (len(bias) + -len(bias) % 16)
+    weight = source.integers(-1, 2, width * (num_channels + num_channels % 2)).short()
+    scale = source.floats(width * -(-num_channels // 64), scale=0.1)
+    return [maps, weight, scale, bias, padding, relu]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -262,6 +271,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         group_norm_relu,
         scores_above,
         winograd_conv3x3,
+        winograd_conv3x3_int16,
         sigmoid_focal_loss,
         sigmoid_focal_loss_sum,
         sigmoid_focal_loss_backward,

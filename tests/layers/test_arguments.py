@@ -15,6 +15,7 @@ from maskrcnn_benchmark.layers import (
     ml_nms,
     modulated_deform_conv,
     nms,
+    pack_winograd_weight_int16,
     paste_masks_rle,
     polygon_areas,
     rasterize_polygons,
@@ -23,6 +24,7 @@ from maskrcnn_benchmark.layers import (
     scores_above,
     sigmoid_focal_loss,
     winograd_conv3x3,
+    winograd_conv3x3_int16,
 )
 from maskrcnn_benchmark.layers.arguments import as_pair
 from tests.layers.twins import TWINS
@@ -49,6 +51,12 @@ GOOD = {
     winograd_conv3x3: {
         "input": torch.rand(1, 4, 3, 3),
         "weight": torch.rand(36 * 4 * 16),
+        "bias": torch.rand(5),
+        "padding": 1,
+    },
+    winograd_conv3x3_int16: {
+        "input": torch.rand(1, 4, 3, 3),
+        "weight": pack_winograd_weight_int16(torch.rand(5, 4, 3, 3)),
         "bias": torch.rand(5),
         "padding": 1,
     },
@@ -116,6 +124,9 @@ WRONG = [
     *((winograd_conv3x3, n, x) for n in ("weight", "bias") for x in (META, LONG, torch.ones(5, 1))),
     *((winograd_conv3x3, "input", x) for x in (LONG, COMPLEX, "a list", torch.ones(3, 3))),
     (winograd_conv3x3, "padding", -1),
+    *((winograd_conv3x3_int16, "bias", x) for x in (META, LONG, torch.ones(5, 1))),
+    *((winograd_conv3x3_int16, "input", x) for x in (LONG, "a list", torch.ones(3, 3))),
+    (winograd_conv3x3_int16, "padding", -1),
     *((each, "boxes", META) for each in (paste_masks_rle, rasterize_polygons)),
     *((each, "scores", META) for each in (nms, ml_nms, batched_nms)),
     *((each, "scores", COMPLEX) for each in (nms, ml_nms, batched_nms)),

@@ -11,6 +11,8 @@ from maskrcnn_benchmark.layers import _ops, ops_status
 from tests.layers.op_fuzz import ARGUMENTS, OPERATORS, Source, names_of_arguments, spoil
 
 OPS = torch.ops.centermask
+# What is rounded to integers may fall to either side of a half.
+ROUNDED = {"winograd_conv3x3_int16": 5e-3}
 
 needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
 examples = settings(
@@ -54,6 +56,7 @@ def call_and_compare(name, arguments, capfd):
         return  # every tensor is: a result without values
     expected = OPERATORS[name].reference(*arguments)
     rtol = 1e-4 if torch.float32 in {x.dtype for x in arguments if torch.is_tensor(x)} else 1e-9
+    rtol = ROUNDED.get(name, rtol)
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol, equal_nan=True)
 
 

@@ -19,7 +19,7 @@ from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 logger = logging.getLogger(__name__)
 
 _CAUTIOUS = "fast"
-_CANDIDATES = (_CAUTIOUS, "bf16")
+_CANDIDATES = (_CAUTIOUS, "int16", "bf16")
 _TRIAL_HW = (480, 640)
 _ROUNDS = 3
 _LIMIT_PX = 0.5

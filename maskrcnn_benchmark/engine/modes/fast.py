@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.config.errors import ConfigError
+from maskrcnn_benchmark.engine.modes.fused_layers import WinogradConv2d
 from maskrcnn_benchmark.engine.modes.registry import INFERENCE_MODES, Detect
 from maskrcnn_benchmark.engine.modes.rewrite import rewrite
 
@@ -18,6 +19,8 @@ def detect_fast(model: nn.Module, device: torch.device) -> Detect:
 def detect_in_bfloat16(model: nn.Module, device: torch.device) -> Detect:
     """The copy of ``fast`` with weights and maps of 16 bits.
 
+    Where the processor has instructions for it, 3 x 3 convolutions multiply integers of 16 bits.
+
     Raises:
         ConfigError: the device does not compute in bfloat16.
     """
@@ -26,7 +29,24 @@ def detect_in_bfloat16(model: nn.Module, device: torch.device) -> Detect:
             f"TEST.INFERENCE_MODE: 'bf16' needs a device that computes in bfloat16, which {device} "
             "is not; use 'fast' or 'plain'"
         )
-    return rewrite(model, device, torch.bfloat16)
+    in_integers = WinogradConv2d.has_kernel(device, torch.int16)
+    products = torch.int16 if in_integers else torch.float32
+    return rewrite(model, device, torch.bfloat16, products)
+
+
+@INFERENCE_MODES.register("int16")
+def detect_in_int16(model: nn.Module, device: torch.device) -> Detect:
+    """The copy of ``fast`` whose 3 x 3 convolutions multiply integers of 16 bits.
+
+    Raises:
+        ConfigError: the device has no instructions for it.
+    """
+    if not WinogradConv2d.has_kernel(device, torch.int16):
+        raise ConfigError(
+            f"TEST.INFERENCE_MODE: 'int16' needs a processor that adds up products of 16-bit "
+            f"integers (AVX-512 VNNI), which {device} is not here; use 'fast' or 'plain'"
+        )
+    return rewrite(model, device, torch.float32, torch.int16)
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:

@@ -14,10 +14,13 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers import (
     FrozenBatchNorm2d,
+    Int16Weight,
     group_norm_relu,
     ops_status,
     pack_winograd_weight,
+    pack_winograd_weight_int16,
     winograd_conv3x3,
+    winograd_conv3x3_int16,
 )
 
 # What the processor's library, oneDNN, computes in.
@@ -26,9 +29,15 @@ _PACKED_TYPES = (torch.float32, torch.bfloat16)
 # takes depends on the size of the maps; for kernels of one cell it may take 48 for any number.
 _AMBIGUOUS_CHANNELS = 48
 _WINOGRAD_PROCESSORS = ("AVX2", "AVX512")
-# From so many channels and tiles of 4 x 4 cells on it is faster than oneDNN. In 16 bits, where that
-# one is twice as fast, weights have to serve more tiles each time they are read.
-_WINOGRAD_LIMITS = {torch.float32: (16, 1), torch.bfloat16: (64, 32)}
+# Types of maps and of products, and from how many channels and tiles of 4 x 4 cells on it is
+# faster than oneDNN. In 16 bits, where that one is twice as fast, weights have to serve more tiles
+# each time they are read.
+_WINOGRAD_LIMITS = {
+    (torch.float32, torch.float32): (16, 1),
+    (torch.float32, torch.int16): (16, 1),
+    (torch.bfloat16, torch.float32): (64, 32),
+    (torch.bfloat16, torch.int16): (32, 16),
+}
 
 
 class Activation(Enum):
@@ -224,27 +233,45 @@ class FusedConv2d(nn.Module):
 class WinogradConv2d(nn.Module):
     """activation(conv(x) + bias) of a 3 x 3 convolution, with a quarter of its multiplications.
 
-    For evaluation on a CPU. Products and sums are of 32 bits whatever the type of the maps, which
-    lie in memory as NHWC.
+    For evaluation on a CPU. Sums are of 32 bits whatever the type of the maps, which lie in memory
+    as NHWC.
 
     Args:
         conv: weights and sizes, for which ``suits`` is true.
         activation: what follows.
         dtype: of the maps that come in, which are converted, and of those that are returned.
+        products: what is multiplied, float32 or int16.
     """
 
-    def __init__(self, conv: FoldedConv, *, activation: Activation, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        conv: FoldedConv,
+        *,
+        activation: Activation,
+        dtype: torch.dtype,
+        products: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
-        self.weight = pack_winograd_weight(conv.weight)
+        in_integers = products is torch.int16
+        pack = pack_winograd_weight_int16 if in_integers else pack_winograd_weight
+        self.weight = pack(conv.weight)
         self.bias = conv.bias.float()
         self.padding, _ = conv.padding
         self.activation = activation
         self.dtype = dtype
 
     @staticmethod
-    def has_kernel(device: torch.device) -> bool:
-        """Whether it computes fast on a device: on processors with AVX2 or AVX512."""
-        capability = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
+    def has_kernel(device: torch.device, products: torch.dtype = torch.float32) -> bool:
+        """Whether it computes fast on a device.
+
+        With float32 it does on processors with AVX2 or AVX512, with int16 on those that have
+        instructions for it (AVX512 VNNI).
+        """
+        if device.type != "cpu":
+            return False
+        if products is torch.int16:
+            return "cpu" in ops_status().kernels.get("winograd_conv3x3_int16", ())
+        capability = torch.backends.cpu.get_cpu_capability()
         return capability in _WINOGRAD_PROCESSORS and ops_status().compiled
 
     @staticmethod
@@ -253,6 +280,7 @@ class WinogradConv2d(nn.Module):
         *,
         activation: Activation,
         dtype: torch.dtype,
+        products: torch.dtype = torch.float32,
         typical_input: Sequence[int],
     ) -> bool:
         """Whether it can compute a convolution, and is faster then, for maps like (N, C, H, W)."""
@@ -262,23 +290,27 @@ class WinogradConv2d(nn.Module):
             and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
             and height == width
             and activation in (Activation.NONE, Activation.RELU)
-            and WinogradConv2d.has_kernel(conv.weight.device)
+            and WinogradConv2d.has_kernel(conv.weight.device, products)
         )
-        if not can_be or dtype not in _WINOGRAD_LIMITS:
+        if not can_be or (dtype, products) not in _WINOGRAD_LIMITS:
             return False
-        least_channels, least_tiles = _WINOGRAD_LIMITS[dtype]
+        least_channels, least_tiles = _WINOGRAD_LIMITS[dtype, products]
         num_images, _, rows, columns = typical_input
         num_tiles = num_images * -(-rows // 4) * -(-columns // 4)
         return min(conv.weight.shape[:2]) >= least_channels and num_tiles >= least_tiles
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, O, H', W') of maps (N, C, H, W)."""
-        relu = self.activation is Activation.RELU
-        return winograd_conv3x3(x.to(self.dtype), self.weight, self.bias, self.padding, relu)
+        options = (self.bias, self.padding, self.activation is Activation.RELU)
+        x = x.to(self.dtype)
+        if isinstance(self.weight, Int16Weight):
+            return winograd_conv3x3_int16(x, self.weight, *options)
+        return winograd_conv3x3(x, self.weight, *options)
 
     def extra_repr(self) -> str:
         """What it computes, for printing the module."""
-        return f"{self.activation.name}, {self.dtype}"
+        products = "int16" if isinstance(self.weight, Int16Weight) else "float32"
+        return f"{self.activation.name}, {self.dtype}, products of {products}"
 
 
 class FusedGroupNorm(nn.Module):

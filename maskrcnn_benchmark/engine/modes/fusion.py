@@ -63,6 +63,7 @@ class _Fusion:
         traced: the graph with the shapes of its values; it is changed.
         dtype: what convolutions compute in.
         last_dtype: what those compute in whose results leave the graph.
+        products: what 3 x 3 convolutions multiply, where they are computed by minimal filtering.
         enlargement: how many times wider and higher than in the trace maps mostly are.
     """
 
@@ -72,6 +73,7 @@ class _Fusion:
         *,
         dtype: torch.dtype,
         last_dtype: torch.dtype,
+        products: torch.dtype,
         enlargement: int,
     ) -> None:
         self.traced = traced
@@ -79,6 +81,7 @@ class _Fusion:
         self.layers = dict(traced.named_modules(remove_duplicate=False))
         self.dtype = dtype
         self.last_dtype = last_dtype
+        self.products = products
         self.enlargement = enlargement
         self.last_convs = _without_later(self.graph.nodes, self._is_any_conv)
         # Layers that are called several times, once a level, stay one.
@@ -152,10 +155,11 @@ class _Fusion:
     ) -> nn.Module:
         """The layer that computes a chain."""
         activation, typical_input = chain.activation, self._typical_input(chain.conv)
+        types = {"dtype": dtype, "products": self.products}
         if chain.addend is None and WinogradConv2d.suits(
-            folded, activation=activation, dtype=dtype, typical_input=typical_input
+            folded, activation=activation, typical_input=typical_input, **types
         ):
-            return WinogradConv2d(folded, activation=activation, dtype=dtype)
+            return WinogradConv2d(folded, activation=activation, **types)
         return FusedConv2d(
             folded,
             activation=activation,
@@ -292,7 +296,12 @@ def _without_later(nodes: Iterable[fx.Node], is_conv: Callable[[fx.Node], bool])
 
 
 def fuse(
-    traced: fx.GraphModule, *, dtype: torch.dtype, last_dtype: torch.dtype, enlargement: int = 1
+    traced: fx.GraphModule,
+    *,
+    dtype: torch.dtype,
+    last_dtype: torch.dtype,
+    products: torch.dtype = torch.float32,
+    enlargement: int = 1,
 ) -> None:
     """Put the layers of a traced part together; it returns what it did, in these types.
 
@@ -300,6 +309,10 @@ def fuse(
         traced: the part, in evaluation mode, with the shapes of its values.
         dtype: what convolutions and linear layers compute in, float32 or bfloat16.
         last_dtype: what those convolutions compute in that no other one follows.
+        products: what 3 x 3 convolutions multiply that are computed by minimal filtering, float32
+            or int16.
         enlargement: how many times wider and higher than in the trace maps mostly are.
     """
-    _Fusion(traced, dtype=dtype, last_dtype=last_dtype, enlargement=enlargement).run()
+    _Fusion(
+        traced, dtype=dtype, last_dtype=last_dtype, products=products, enlargement=enlargement
+    ).run()

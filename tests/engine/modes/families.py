@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config import get_default_config
+from maskrcnn_benchmark.engine.modes.fused_layers import WinogradConv2d
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from tests.golden.deterministic_weights import deterministic_state_dict
@@ -36,6 +37,15 @@ IN_16_BITS = pytest.param(
     "bf16",
     marks=pytest.mark.skipif(
         not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
+    ),
+)
+
+
+IN_INTEGERS = pytest.param(
+    "int16",
+    marks=pytest.mark.skipif(
+        not WinogradConv2d.has_kernel(torch.device("cpu"), torch.int16),
+        reason="no instructions for products of 16-bit integers on this processor",
     ),
 )
 

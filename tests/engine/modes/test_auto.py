@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.config import ConfigError
-from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, fast
+from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, fast, fused_layers
 from maskrcnn_benchmark.engine.modes.auto import Trial, choose, compare
+from maskrcnn_benchmark.layers import ops_status
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from tests.engine.modes.families import make_images, make_model
 from tests.factories import random_boxlist
@@ -63,4 +64,17 @@ def test_without_bfloat16_the_mode_is_refused_and_not_chosen(monkeypatch, caplog
         INFERENCE_MODES["bf16"](model, CPU)
     with caplog.at_level(logging.INFO):
         INFERENCE_MODES["auto"](model, CPU)
-    assert "chose fast" in caplog.text
+    assert "chose" in caplog.text
+    assert "chose bf16" not in caplog.text
+
+
+@torch.no_grad()
+def test_without_instructions_for_integers_the_mode_is_refused(monkeypatch):
+    kernels = dict(ops_status().kernels) | {"winograd_conv3x3_int16": ()}
+    status = ops_status()._replace(kernels=kernels)
+    monkeypatch.setattr(fused_layers, "ops_status", lambda: status)
+    model, images = make_model("RetinaNet"), make_images()
+    with pytest.raises(ConfigError, match=r"TEST\.INFERENCE_MODE: 'int16'.*'fast'"):
+        INFERENCE_MODES["int16"](model, CPU)
+    # The others do without them.
+    assert len(INFERENCE_MODES["auto"](model, CPU)(images)) == 2

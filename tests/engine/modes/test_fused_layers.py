@@ -62,17 +62,19 @@ def test_it_is_the_convolution_and_what_follows(options, activation, dtype):
 
 @pytest.mark.parametrize("activation", [Activation.NONE, Activation.RELU])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("products", [torch.float32, torch.int16])
 @pytest.mark.parametrize("padding", [0, 1])
 @torch.no_grad()
-def test_fewer_multiplications_give_the_same(activation, dtype, padding):
+def test_fewer_multiplications_give_the_same(activation, dtype, products, padding):
     conv, x = conv_and_input(padding=padding)
     norm = uneven(nn.BatchNorm2d(16))
     expected = ACTIVATIONS[activation](norm(conv(x)))
-    layer = WinogradConv2d(FoldedConv.of(conv, norm), activation=activation, dtype=dtype)
+    types = {"dtype": dtype, "products": products}
+    layer = WinogradConv2d(FoldedConv.of(conv, norm), activation=activation, **types)
     found = layer(x)
     assert found.dtype == dtype
     assert found.is_contiguous(memory_format=torch.channels_last)
-    tolerance = 0.05 if dtype == torch.bfloat16 else 2e-5
+    tolerance = 0.05 if dtype == torch.bfloat16 else 2e-2 if products == torch.int16 else 2e-5
     torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
     assert layer(x[:0]).shape == expected[:0].shape
 
