@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 import yaml
@@ -32,6 +32,7 @@ from maskrcnn_benchmark.export.own_operators import make_fast_twin
 from maskrcnn_benchmark.export.refusals import check_architecture
 from maskrcnn_benchmark.layers.mask_resize import MASK_PADDING, MASK_THRESHOLD
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
+from maskrcnn_benchmark.modeling.dense.rpn.inference import ProposalSettings
 from maskrcnn_benchmark.modeling.dense.selection import SelectionSettings
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.modeling.postprocessing import sort_by_score
@@ -44,6 +45,9 @@ from maskrcnn_benchmark.visualization.class_names import build_class_names
 from maskrcnn_benchmark.weights.description import ModelDescription, drop_local_settings
 
 _RESIZE_RULE: Final = "shorter_side"
+_LIMIT_SHARE: Final = 0.01
+"""By such a part of it a limit on candidates may be off: their scores lie close together there."""
+_Settings = TypeVar("_Settings", SelectionSettings, BoxSelectionSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +92,38 @@ class Source:
 
     @contextmanager
     def moved(self, by: float) -> Iterator[None]:
-        """A block in which candidates need a score that is higher by this, and overlap less."""
-        selection = last_selection(self.model)
-        settings = selection.settings
-        selection.settings = replace(
-            settings,
-            score_threshold=settings.score_threshold + by,
-            # 0 stays 0: nothing is suppressed then.
-            nms_threshold=settings.nms_threshold and settings.nms_threshold - by,
-        )
-        try:
+        """A block in which boxes need a score that is higher by this, and overlap less, everywhere.
+
+        Limits on candidates are 1 % lower, or higher if the number is negative.
+        """
+        first: Any = self.model.rpn.select_test
+        last = last_selection(self.model)
+        with ExitStack() as stack:
+            for selection in [first] if first is last else [first, last]:
+                stack.callback(setattr, selection, "settings", selection.settings)
+                selection.settings = _moved(selection.settings, by)
             yield
-        finally:
-            selection.settings = settings
+
+
+def _moved(settings: _Settings, by: float) -> _Settings:
+    """Settings by which a bit less is found, or more if the number is negative."""
+    names: list[str] = ["pre_nms_top_n"] if isinstance(settings, SelectionSettings) else []
+    if isinstance(settings, ProposalSettings):
+        names += ["post_nms_top_n", "fpn_post_nms_top_n"]
+    sign = 1 if by > 0 else -1
+    limits = {name: getattr(settings, name) for name in names}
+    changes: dict[str, Any] = {
+        name: max(1, limit - sign * max(1, round(_LIMIT_SHARE * limit)))
+        for name, limit in limits.items()
+        if limit > 0
+    }
+    return replace(
+        settings,
+        score_threshold=settings.score_threshold + by,
+        # 0 stays 0: nothing is suppressed then.
+        nms_threshold=settings.nms_threshold and settings.nms_threshold - by,
+        **changes,
+    )
 
 
 def last_selection(model: GeneralizedRCNN) -> Any:  # noqa: ANN401 - of stages, or of a box head

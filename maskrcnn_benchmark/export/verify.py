@@ -6,8 +6,9 @@ scores within 1e-4, masks with an IoU of 0.999, keypoints within 0.1 px, whose l
 maps have several maxima that are nearly as high. Rounding decides about a detection that lies at a
 threshold, and nobody can say which side is right. Such a detection may be missing or extra if, and
 only if, its score is within 1e-4 of the last one that the limit on detections left, or PyTorch
-itself finds it at one and not at another of three settings: thresholds of score and IoU as they
-are; that of the score higher and that of the IoU lower by 1e-4, so that less is found; the reverse.
+itself finds it at one and not at another of three settings: thresholds and limits as they are;
+those of scores higher and those of IoUs lower by 1e-4, and limits on candidates and proposals lower
+by 1 %, so that less is found; the reverse.
 
 Shapes: N detections, M side of a mask, H, W sides of the photo.
 """

@@ -7,7 +7,9 @@ import pytest
 
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, find_format
+from maskrcnn_benchmark.modeling.dense.rpn.inference import ProposalSettings
 from maskrcnn_benchmark.modeling.dense.selection import SelectionSettings
+from maskrcnn_benchmark.modeling.roi_heads.box_head.inference import BoxSelectionSettings
 
 pytest.importorskip("onnxscript")
 run = pytest.importorskip("maskrcnn_benchmark.export.run")
@@ -45,6 +47,25 @@ def test_thresholds_move_and_what_is_off_stays_off(threshold, moved):
         assert selection.settings.score_threshold == pytest.approx(0.4)
         assert selection.settings.nms_threshold == pytest.approx(moved)
     assert selection.settings == SelectionSettings(0.3, 10, threshold, 10)
+
+
+@pytest.mark.parametrize(("by", "limits"), [(1e-4, (990, 99, 1)), (-1e-4, (1010, 101, 2))])
+def test_limits_on_proposals_move_with_them(by, limits):
+    names = ("pre_nms_top_n", "post_nms_top_n", "fpn_post_nms_top_n")
+    proposals = ProposalSettings(nms_threshold=0.7, **dict(zip(names, (1000, 100, 1), strict=True)))
+    first = SimpleNamespace(settings=proposals)
+    last = SimpleNamespace(settings=BoxSelectionSettings(0.05, 0.5, 100))
+    box = SimpleNamespace(post_processor=last)
+    model = SimpleNamespace(
+        has_roi_heads=True, rpn=SimpleNamespace(select_test=first), roi_heads={"box": box}
+    )
+    mine = source.Source(model=model, twin=model, family="rpn", metadata=None, inputs=None)
+    with mine.moved(by):
+        assert tuple(getattr(first.settings, name) for name in names) == limits
+        assert first.settings.nms_threshold == pytest.approx(0.7 - by)
+        assert last.settings.score_threshold == pytest.approx(0.05 + by)
+        assert last.settings.detections_per_image == 100
+    assert first.settings is proposals
 
 
 @pytest.mark.parametrize("name", list(EXPORT_FORMATS))
