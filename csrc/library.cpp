@@ -33,6 +33,10 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def(
       "group_norm_relu(Tensor input, int num_groups, Tensor weight, Tensor bias, float eps, "
       "bool relu=True) -> Tensor");
+  m.def(
+      "pointwise_conv_int16(Tensor input, Tensor weight, Tensor scale, Tensor bias, Tensor? "
+      "addend, "
+      "int stride, float least, float most) -> Tensor");
   m.def("nms_keep(Tensor boxes, Tensor? labels, float threshold) -> Tensor");
   m.def(
       "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
+#include "blocks.h"
 #include "stable_util.h"
 #include "storage.h"
 #include "winograd_factors.h"
@@ -52,41 +52,13 @@ CM_CONVOLVE(convolve_pairs, CM_TARGET_INTEGER_PRODUCTS, 64, IntegerFactors<Pairs
 #pragma GCC pop_options
 #endif
 
-// How the work is cut: blocks of tiles, and where these are few, parts of the groups of each.
-struct Cut {
-  int64_t room, num_blocks, num_parts;
-
-  template <typename Factors, typename E>
-  static Cut of(const Convolution<E>& conv) {
-    const int64_t threads = torch::stable::get_num_threads(), tiles = conv.num_tiles();
-    const bool many = Factors::num_bytes(conv) > kManyWeights;
-    const int64_t tiles_in_cache = kBytesOfTiles / sizeof(typename Factors::Coefficient);
-    const int64_t most = threads * (many ? kTilesOfManyWeights : tiles_in_cache);
-    const int64_t rounds = (tiles + most - 1) / most;
-    const int64_t room = round_up((tiles + threads * rounds - 1) / (threads * rounds), kRows);
-    const int64_t num_blocks = (tiles + room - 1) / room;
-    return {room, num_blocks, num_blocks >= threads ? 1 : std::min(conv.num_groups(), threads)};
-  }
-};
-
-// Memory that vectors are read from without crossing lines of the cache.
-template <typename T>
-class Scratch {
- public:
-  explicit Scratch(int64_t count) : memory_(count + 64 / sizeof(T)) {}
-  T* data() {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
-    return memory_.data() + (64 - address % 64) % 64 / sizeof(T);
-  }
-
- private:
-  std::vector<T> memory_;
-};
-
 template <typename Factors, typename E, typename Function>
 void convolve(const Convolution<E>& conv, const Factors& factors, Function convolve_groups) {
   using Coefficient = typename Factors::Coefficient;
-  const Cut cut = Cut::of<Factors>(conv);
+  const bool many = Factors::num_bytes(conv) > kManyWeights;
+  const int64_t in_cache = kBytesOfTiles / sizeof(Coefficient);
+  const Cut cut =
+      Cut::of(conv.num_tiles(), many ? kTilesOfManyWeights : in_cache, kRows, conv.num_groups());
   torch::stable::parallel_for(
       0, cut.num_blocks * cut.num_parts, 1, [&](int64_t begin, int64_t end) {
         Scratch<Coefficient> coefficients(Factors::num_coefficients(conv, cut.room));
@@ -187,15 +159,6 @@ Tensor winograd_conv3x3_int16(const Tensor& input, const Tensor& weight, const T
   check_shape(scale, "scale", {num_weights((c + kDepth - 1) / kDepth, k)});
   check_dtype(scale, "scale", ScalarType::Float);
   return convolve_maps(input, bias, padding, relu, weight, scale);
-}
-
-// Where the kernel would be slow Python's twin serves as well, and those who ask learn that it is.
-bool serves_integers() {
-#if defined(CM_FOR_TESTS)
-  return true;
-#else
-  return has_integer_products();
-#endif
 }
 
 STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) {

@@ -29,6 +29,7 @@ from maskrcnn_benchmark.layers.group_norm_relu import group_norm_relu
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms, nms_mask
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
+from maskrcnn_benchmark.layers.pointwise import pack_pointwise_weight_int16, pointwise_conv_int16
 from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
 from maskrcnn_benchmark.layers.process_mean import mean_over_processes
@@ -89,9 +90,11 @@ __all__ = [
     "nms",
     "nms_mask",
     "ops_status",
+    "pack_pointwise_weight_int16",
     "pack_winograd_weight",
     "pack_winograd_weight_int16",
     "paste_masks_rle",
+    "pointwise_conv_int16",
     "polygon_areas",
     "rasterize_polygons",
     "roi_align",

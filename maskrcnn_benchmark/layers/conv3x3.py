@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers._ops import winograd
+from maskrcnn_benchmark.layers._ops import packing, winograd
 from maskrcnn_benchmark.layers.arguments import check_floating, check_shape, check_tensors
 from maskrcnn_benchmark.layers.winograd import winograd_conv3x3
 
@@ -109,7 +109,7 @@ def _packed(weight: Tensor) -> Tensor:
     factors = torch.tensor(winograd._FOR_WEIGHTS, dtype=torch.float32, device=weight.device)
     products = torch.einsum("pi,qj->pqij", factors, factors).view(winograd.NUM_POINTS, 9)
     taps = weight.permute(2, 3, 1, 0).flatten(0, 1)
-    return winograd.pack((products @ taps.flatten(1)).view(winograd.NUM_POINTS, *taps.shape[1:]))
+    return packing.pack((products @ taps.flatten(1)).view(winograd.NUM_POINTS, *taps.shape[1:]))
 
 
 class MinimalConv2d(nn.Conv2d):

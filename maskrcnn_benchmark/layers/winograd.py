@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers._ops import winograd
+from maskrcnn_benchmark.layers._ops import packing, winograd
 from maskrcnn_benchmark.layers.arguments import check_floating, check_shape, check_tensors
 
 
@@ -29,7 +29,7 @@ def pack_winograd_weight(weight: Tensor) -> Tensor:
     check_tensors(weight=weight)
     check_floating(weight=weight)
     check_shape("weight", weight, ("K", "C", 3, 3))
-    return winograd.pack(winograd.transform_weight(weight)).float()
+    return packing.pack(winograd.transform_weight(weight)).float()
 
 
 def winograd_conv3x3(
@@ -59,7 +59,7 @@ def winograd_conv3x3(
     check_tensors(input=input, weight=weight, bias=bias)
     check_floating(input=input, weight=weight, bias=bias)
     _check_sizes(input, bias, padding)
-    check_shape("weight", weight, (_num_weights(input.shape[1], len(bias)),))
+    check_shape("weight", weight, (winograd.num_weights(input.shape[1], len(bias)),))
     output: Tensor = torch.ops.centermask.winograd_conv3x3(
         _stored(input), weight.float(), bias.float(), padding, relu
     )
@@ -92,8 +92,8 @@ def pack_winograd_weight_int16(weight: Tensor) -> Int16Weight:
     check_tensors(weight=weight)
     check_floating(weight=weight)
     check_shape("weight", weight, ("K", "C", 3, 3))
-    integers, scales = winograd.round_weight(winograd.transform_weight(weight))
-    return Int16Weight(winograd.pack_pairs(integers), winograd.pack(scales))
+    integers, scales = packing.round_weight(winograd.transform_weight(weight))
+    return Int16Weight(packing.pack_pairs(integers), packing.pack(scales))
 
 
 def winograd_conv3x3_int16(
@@ -123,17 +123,13 @@ def winograd_conv3x3_int16(
     check_floating(input=input, scales=scales, bias=bias)
     _check_sizes(input, bias, padding)
     num_channels, num_outputs = input.shape[1], len(bias)
-    even, num_depths = num_channels + num_channels % 2, -(-num_channels // winograd.DEPTH)
-    check_shape("weight.integers", integers, (_num_weights(even, num_outputs),))
-    check_shape("weight.scales", scales, (_num_weights(num_depths, num_outputs),))
+    even, num_depths = num_channels + num_channels % 2, packing.num_depths(num_channels)
+    check_shape("weight.integers", integers, (winograd.num_weights(even, num_outputs),))
+    check_shape("weight.scales", scales, (winograd.num_weights(num_depths, num_outputs),))
     output: Tensor = torch.ops.centermask.winograd_conv3x3_int16(
         _stored(input), integers, scales.float(), bias.float(), padding, relu
     )
     return output.to(input.dtype)
-
-
-def _num_weights(num_channels: int, num_outputs: int) -> int:
-    return winograd.NUM_POINTS * num_channels * (num_outputs + -num_outputs % winograd.VECTOR)
 
 
 def _check_sizes(input: Tensor, bias: Tensor, padding: int) -> None:

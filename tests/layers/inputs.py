@@ -59,6 +59,14 @@ def _inference_inputs(maps):
             for layout, relu in layouts
         ],
         "scores_above": [(maps, 2, 0.4), (maps[:0], 2, 0.4)],
+        "pointwise_conv_int16": [
+            (
+                few.float(),
+                torch.randint(-9999, 9999, (16 * 2 * -(-maps.shape[1] // 2),)).short(),
+                *(torch.rand(16) / 1e6, torch.rand(3), None, 1, 0.0, 6.0),
+            )
+            for few in (maps, maps[:0])
+        ],
         "winograd_conv3x3": [
             (few.float(), torch.rand(36 * maps.shape[1] * 16), torch.rand(3), 1, True)
             for few in (maps, maps[:0])

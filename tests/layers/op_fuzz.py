@@ -171,6 +171,22 @@ def winograd_conv3x3_int16(source: Source) -> list[Any]:
     return [maps, weight, scale, bias, padding, relu]
 
 
+def pointwise_conv_int16(source: Source) -> list[Any]:
+    """Arguments of ``pointwise_conv_int16``: weights that are integers."""
+    source.special, source.dtype = TAME, torch.float32
+    n, c, h, w = source.size(0, 2), source.size(0, 70), source.size(0, 9), source.size(0, 9)
+    maps = source.floats(n, c, h, w)
+    if source.choice(True, False):
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    outputs, stride = source.size(0, 70), source.size(1, 3)
+    width = outputs + -outputs % 16
+    weight = source.integers(-1, 2, width * (c + c % 2)).short()
+    scale, bias = source.floats(width * -(-c // 64), scale=0.1), source.floats(outputs)
+    addend = source.floats(n, outputs, -(-h // stride), -(-w // stride))
+    addend = source.choice(addend, None)
+    return [maps, weight, scale, bias, addend, stride, source.choice(-0.5, 0.0), 1.0]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -270,6 +286,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         deform_psroi_pooling_backward,
         group_norm_relu,
         scores_above,
+        pointwise_conv_int16,
         winograd_conv3x3,
         winograd_conv3x3_int16,
         sigmoid_focal_loss,

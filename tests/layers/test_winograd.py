@@ -10,7 +10,7 @@ from maskrcnn_benchmark.layers import (
     winograd_conv3x3,
     winograd_conv3x3_int16,
 )
-from maskrcnn_benchmark.layers._ops import winograd
+from maskrcnn_benchmark.layers._ops import packing, winograd
 from tests.layers.inputs import implementations
 from tests.layers.op_cases.case import seeded
 
@@ -122,8 +122,10 @@ def test_layouts_change_no_bit():
 def test_packed_weights_can_be_unpacked():
     for num_outputs in (1, 16, 64, 70, 150):
         coefficients = winograd.transform_weight(drawn(num_outputs, 3, 3, 3))
-        packed = winograd.pack(coefficients)
-        assert torch.equal(winograd.unpack(packed, 3, num_outputs), coefficients)
+        packed = packing.pack(coefficients)
+        assert torch.equal(
+            packing.unpack(packed, winograd.NUM_POINTS, 3, num_outputs), coefficients
+        )
 
 
 def test_it_has_no_derivative():
@@ -212,10 +214,12 @@ def test_thread_count_changes_no_bit_of_integers(shape):
 @pytest.mark.parametrize("num_outputs", [1, 16, 70])
 def test_integers_and_scales_are_the_weights(num_channels, num_outputs):
     coefficients = winograd.transform_weight(drawn(num_outputs, num_channels, 3, 3))
-    integers, scales = winograd.round_weight(coefficients)
-    packed = Int16Weight(winograd.pack_pairs(integers), winograd.pack(scales))
+    integers, scales = packing.round_weight(coefficients)
+    packed = Int16Weight(packing.pack_pairs(integers), packing.pack(scales))
     even = num_channels + num_channels % 2
-    assert torch.equal(winograd.unpack_pairs(packed.integers, even, num_outputs), integers)
+    assert torch.equal(
+        packing.unpack_pairs(packed.integers, winograd.NUM_POINTS, even, num_outputs), integers
+    )
     found = integers[:, :num_channels] * scales.repeat_interleave(64, 1)[:, :num_channels].double()
     steps = scales.repeat_interleave(64, 1)[:, :num_channels]
     assert bool(((found - coefficients).abs() <= 0.5001 * steps).all())

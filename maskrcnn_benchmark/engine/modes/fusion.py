@@ -23,6 +23,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     can_be_fused,
     scale_and_shift,
 )
+from maskrcnn_benchmark.engine.modes.integer_layers import PointwiseConv2d
 from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
 from maskrcnn_benchmark.layers import (
     DeformConv,
@@ -160,6 +161,9 @@ class _Fusion:
             folded, activation=activation, typical_input=typical_input, **types
         ):
             return WinogradConv2d(folded, activation=activation, **types)
+        in_integers = (dtype, self.products) == (torch.float32, torch.int16)
+        if in_integers and PointwiseConv2d.suits(folded):
+            return PointwiseConv2d(folded, activation=activation)
         return FusedConv2d(
             folded,
             activation=activation,
@@ -252,7 +256,7 @@ class _Fusion:
 
 
 def _is_fused(layer: nn.Module) -> bool:
-    return isinstance(layer, FusedConv2d | WinogradConv2d)
+    return isinstance(layer, FusedConv2d | WinogradConv2d | PointwiseConv2d)
 
 
 def _is_deformable(layer: nn.Module) -> bool:
