@@ -65,10 +65,7 @@ def pointwise_conv_int16(
     check_shape("input", input, ("N", "C", "H", "W"))
     check_shape("bias", bias, ("K",))
     _check_weight(weight, input.shape[1], len(bias))
-    if stride < 1:
-        raise ValueError(f"stride: expected at least 1, got {stride}")
-    if not least <= most:
-        raise ValueError(f"least: expected at most {most}, got {least}")
+    _check_numbers(stride, least, most)
     stored = input if input.dtype in (torch.float32, torch.bfloat16) else input.float()
     if addend is not None:
         check_tensors(input=input, addend=addend)
@@ -87,3 +84,10 @@ def _check_weight(weight: Int16Weight, num_channels: int, num_outputs: int) -> N
     even = num_channels + num_channels % 2
     check_shape("weight.integers", weight.integers, (even * padded,))
     check_shape("weight.scales", weight.scales, (packing.num_depths(num_channels) * padded,))
+
+
+def _check_numbers(stride: int, least: float, most: float) -> None:
+    if stride < 1:
+        raise ValueError(f"stride: expected at least 1, got {stride}")
+    if not least <= most:
+        raise ValueError(f"least: expected at most {most}, got {least}")
