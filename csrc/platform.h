@@ -29,7 +29,13 @@
 #define CM_ALWAYS_INLINE inline
 #endif
 
-// Asks for the line of the cache that an address lies in, to write to it soon.
+// Asks for the line of the cache that an address lies in, to read it soon, or to write to it. The
+// address may be one where nothing is.
+CM_ALWAYS_INLINE void prefetch_to_read(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#endif
+}
 CM_ALWAYS_INLINE void prefetch_to_write(const void* address) {
 #if defined(__GNUC__)
   __builtin_prefetch(address, 1);

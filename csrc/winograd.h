@@ -174,6 +174,8 @@ CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t valid, flo
     for (int i = 0; i < kPatchSide; ++i) {
       if (kWhole) {
         load_vector(patch.at(i, j), pixels[i]);
+        // What the tile to the right needs beyond this one.
+        if (j >= kPatchSide - kTileSide) prefetch_to_read(patch.at(i, j + kTileSide));
       } else if (patch.has(i, j)) {
         R::load_first(patch.at(i, j), valid, pixels[i]);
       } else {
@@ -230,7 +232,9 @@ CM_ALWAYS_INLINE void transform_output(const Convolution<E>& conv, const Place& 
       Vector result = row[j] + bias;
       // Arranged so that NaN stays.
       if (conv.relu) result = result < 0.0f ? Vector{} : result;
-      R::store_first(result, valid, conv.output + (cell + place.left + j) * conv.out_channels + k);
+      E* target = conv.output + (cell + place.left + j) * conv.out_channels + k;
+      prefetch_to_write(target + kTileSide * conv.out_channels);
+      R::store_first(result, valid, target);
     }
   }
 }
