@@ -174,6 +174,39 @@ def winograd_cases(channels: int, height: int, width: int) -> list[Case]:
     return [case(maps, "float32"), case(maps.bfloat16(), "bfloat16")]
 
 
+def inverted_residual_case(channels: int, height: int, width: int) -> Case:
+    """A block of MobileNetV2, channels last, against oneDNN's three convolutions."""
+    maps = torch.randn(1, channels, height, width).contiguous(memory_format=torch.channels_last)
+    between = 6 * channels
+    parts = [
+        (torch.randn(sides) / (sides[1] * sides[2] * sides[3]) ** 0.5, torch.randn(sides[0]))
+        for sides in ((between, channels, 1, 1), (between, 1, 3, 3), (channels, between, 1, 1))
+    ]
+    packed = layers.pack_inverted_residual(*parts)
+    (first, second, third), biases = zip(*parts, strict=True)
+    cells, rows = ((0, 0), (1, 1), (1, 1), 1), ((1, 1), (1, 1), (1, 1), between)
+    second = torch.ops.mkldnn._reorder_convolution_weight(
+        second, *rows, (1, between, height, width)
+    )
+
+    def theirs() -> Tensor:
+        convolve, relu6 = torch.ops.mkldnn._convolution_pointwise, ("hardtanh", [0.0, 6.0], "")
+        x = convolve(maps, first, biases[0], *cells, *relu6)
+        x = convolve(x, second, biases[1], *rows, *relu6)
+        result: Tensor = convolve(x, maps, third, biases[2], *cells, "add", 1.0, None, [], None)
+        return result
+
+    return Case(
+        title=f"inverted residual block, {channels} x {height} x {width}",
+        ours=lambda: layers.inverted_residual(maps, *packed, channels, adds_input=True),
+        theirs=theirs,
+        peer="oneDNN",
+        goal=1,
+        num_bytes=2 * maps.nbytes,
+        num_flops=2 * between * (2 * channels + 9) * height * width,
+    )
+
+
 def scores_case(num_classes: int, height: int, width: int) -> Case:
     """A trained detector's finest level, channels last; the logits are read once."""
     maps = torch.randn(1, num_classes, height, width) - 6

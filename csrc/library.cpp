@@ -60,6 +60,9 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
       "sigmoid_focal_loss_backward(Tensor grad, Tensor logits, Tensor targets, float gamma, "
       "float alpha) -> Tensor");
   m.def(
+      "inverted_residual(Tensor input, Tensor? expansion, Tensor depthwise, Tensor projection, "
+      "int out_channels, int stride, bool adds_input, float limit) -> Tensor");
+  m.def(
       "winograd_conv3x3(Tensor input, Tensor weight, Tensor bias, int padding, bool relu=False) "
       "-> Tensor");
   m.def(

@@ -26,6 +26,11 @@ from maskrcnn_benchmark.layers.deform_roi_pooling import (
     deform_roi_pooling,
 )
 from maskrcnn_benchmark.layers.group_norm_relu import group_norm_relu
+from maskrcnn_benchmark.layers.inverted_residual import (
+    InvertedResidualWeights,
+    inverted_residual,
+    pack_inverted_residual,
+)
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms, nms_mask
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
@@ -62,6 +67,7 @@ __all__ = [
     "FrozenBatchNorm2d",
     "IOULoss",
     "Int16Weight",
+    "InvertedResidualWeights",
     "ModulatedDeformConv",
     "ModulatedDeformConvPack",
     "ModulatedDeformRoIPoolingPack",
@@ -84,12 +90,14 @@ __all__ = [
     "deform_roi_pooling",
     "group_norm_relu",
     "interpolate",
+    "inverted_residual",
     "mean_over_processes",
     "ml_nms",
     "modulated_deform_conv",
     "nms",
     "nms_mask",
     "ops_status",
+    "pack_inverted_residual",
     "pack_pointwise_weight_int16",
     "pack_winograd_weight",
     "pack_winograd_weight_int16",

@@ -58,6 +58,11 @@ def _inference_inputs(maps):
             (maps.to(memory_format=layout), 2, *torch.rand(2, 2).to(maps), 1e-5, relu)
             for layout, relu in layouts
         ],
+        "inverted_residual": [
+            (few.float(), expansion, torch.rand(160), torch.rand(17 * 16), 3, 2, False, 6.0)
+            for few in (maps, maps[:0])
+            for expansion in (torch.rand((1 + maps.shape[1]) * 16), None)
+        ],
         "scores_above": [(maps, 2, 0.4), (maps[:0], 2, 0.4)],
         "pointwise_conv_int16": [
             (

@@ -187,6 +187,22 @@ def pointwise_conv_int16(source: Source) -> list[Any]:
     return [maps, weight, scale, bias, addend, stride, source.choice(-0.5, 0.0), 1.0]
 
 
+def inverted_residual(source: Source) -> list[Any]:
+    """Arguments of ``inverted_residual``."""
+    source.special, source.dtype = TAME, torch.float32
+    n, c, h, w = source.size(0, 2), source.size(1, 18), source.size(1, 9), source.size(1, 9)
+    maps = source.floats(n, c, h, w)
+    if source.choice(True, False):
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    expands, adds = source.choice(True, False), source.choice(True, False)
+    between = 16 * source.size(1, 6) if expands else c + -c % 16
+    outputs, stride = (c, 1) if adds else (source.size(0, 70), source.size(1, 2))
+    expansion = source.floats((1 + c) * between, scale=0.1) if expands else None
+    filters = source.floats(10 * between, scale=0.1)
+    projection = source.floats((1 + between) * (outputs + -outputs % 16), scale=0.1)
+    return [maps, expansion, filters, projection, outputs, stride, adds, source.choice(0.5, 6.0)]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -285,6 +301,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         deform_psroi_pooling,
         deform_psroi_pooling_backward,
         group_norm_relu,
+        inverted_residual,
         scores_above,
         pointwise_conv_int16,
         winograd_conv3x3,

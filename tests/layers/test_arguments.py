@@ -12,6 +12,7 @@ from maskrcnn_benchmark.layers import (
     deform_conv,
     deform_roi_pooling,
     group_norm_relu,
+    inverted_residual,
     ml_nms,
     modulated_deform_conv,
     nms,
@@ -49,6 +50,16 @@ GOOD = {
         "num_groups": 2,
         "weight": torch.rand(4),
         "bias": torch.rand(4),
+    },
+    inverted_residual: {
+        "input": torch.rand(1, 4, 3, 3),
+        "expansion": torch.rand(5 * 16),
+        "depthwise": torch.rand(10 * 16),
+        "projection": torch.rand(17 * 16),
+        "out_channels": 5,
+        "stride": 1,
+        "adds_input": False,
+        "limit": 6.0,
     },
     winograd_conv3x3: {
         "input": torch.rand(1, 4, 3, 3),
@@ -131,6 +142,16 @@ WRONG = [
     *((group_norm_relu, n, x) for n in ("weight", "bias") for x in (META, LONG, torch.ones(3))),
     *((group_norm_relu, "input", x) for x in (LONG, COMPLEX, "a list")),
     *((group_norm_relu, "num_groups", x) for x in (0, 3, -2)),
+    *(
+        (inverted_residual, n, x)
+        for n in ("expansion", "depthwise", "projection")
+        for x in (META, LONG, torch.ones(5))
+    ),
+    *((inverted_residual, "input", x) for x in (LONG, COMPLEX, "a list", torch.ones(3, 3))),
+    *((inverted_residual, "stride", x) for x in (0, 3)),
+    *((inverted_residual, "limit", x) for x in (0.0, -1.0, NAN)),
+    (inverted_residual, "out_channels", -1),
+    (inverted_residual, "adds_input", True),
     *((winograd_conv3x3, n, x) for n in ("weight", "bias") for x in (META, LONG, torch.ones(5, 1))),
     *((winograd_conv3x3, "input", x) for x in (LONG, COMPLEX, "a list", torch.ones(3, 3))),
     (winograd_conv3x3, "padding", -1),

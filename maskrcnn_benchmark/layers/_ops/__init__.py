@@ -18,6 +18,7 @@ import torch
 from maskrcnn_benchmark.layers._ops import (
     deform_conv,
     group_norm_relu,
+    inverted_residual,
     nms,
     paste_masks_rle,
     pointwise,
@@ -35,6 +36,7 @@ OPERATORS: tuple[Operator, ...] = (
     *deform_conv.OPERATORS,
     *deform_psroi_pooling.OPERATORS,
     *group_norm_relu.OPERATORS,
+    *inverted_residual.OPERATORS,
     *nms.OPERATORS,
     *paste_masks_rle.OPERATORS,
     *pointwise.OPERATORS,
