@@ -68,4 +68,6 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def(
       "winograd_conv3x3_int16(Tensor input, Tensor weight, Tensor scale, Tensor bias, int padding, "
       "bool relu=False) -> Tensor");
+  m.def("winograd_pack(Tensor weight, bool turned) -> Tensor");
+  m.def("winograd_conv3x3_weight_grad(Tensor grad, Tensor input, int padding) -> Tensor");
 }

@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers._ops import packing, winograd
 from maskrcnn_benchmark.layers.arguments import check_floating, check_shape, check_tensors
 from maskrcnn_benchmark.layers.winograd import winograd_conv3x3
 
 _MOST_PADDING = 2
 _TILE = 4
 # From so many channels and tiles of 4 x 4 results on it is faster than PyTorch's convolution.
-_LIMITS = {torch.float32: (16, 48)}
+_LIMITS = {torch.float32: (16, 100), torch.bfloat16: (64, 400)}
 
 
 def conv3x3(input: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 1) -> Tensor:
@@ -63,7 +62,8 @@ class _Conv3x3(torch.autograd.Function):
         ctx.save_for_backward(input, weight)
         ctx.padding, ctx.has_bias = padding, bias is not None
         offsets = weight.new_zeros(len(weight)) if bias is None else bias
-        return _as_made_here(winograd_conv3x3(input, _packed(weight), offsets, padding))
+        packed = torch.ops.centermask.winograd_pack(weight, False)
+        return _as_made_here(winograd_conv3x3(input, packed, offsets, padding))
 
     @staticmethod
     def backward(
@@ -74,13 +74,17 @@ class _Conv3x3(torch.autograd.Function):
         wants = [*ctx.needs_input_grad[:2], ctx.has_bias and ctx.needs_input_grad[2]]
         if torch.is_grad_enabled():
             return *_plain_gradients(grad, input, weight, ctx.padding, wants), None
-        grad_input = None
+        of_input = of_weight = of_bias = None
         if wants[0]:
+            packed = torch.ops.centermask.winograd_pack(weight, True)
             offsets = weight.new_zeros(weight.shape[1])
-            turned = _packed(weight.flip(2, 3).transpose(0, 1))
-            grad_input = winograd_conv3x3(grad, turned, offsets, 2 - ctx.padding)
-        others = _plain_gradients(grad, input, weight, ctx.padding, [False, *wants[1:]])
-        return grad_input, *others[1:], None
+            of_input = winograd_conv3x3(grad, packed, offsets, _MOST_PADDING - ctx.padding)
+        if wants[1]:
+            gradient = torch.ops.centermask.winograd_conv3x3_weight_grad
+            of_weight = gradient(grad, input, ctx.padding)
+        if wants[2]:
+            of_bias = grad.sum((0, 2, 3), dtype=torch.float32)
+        return of_input, of_weight, of_bias, None
 
 
 def _as_made_here(maps: Tensor) -> Tensor:
@@ -102,14 +106,6 @@ def _plain_gradients(
         each.to(dtype) if wanted else None
         for each, dtype, wanted in zip(gradients, types, wants, strict=True)
     ]
-
-
-def _packed(weight: Tensor) -> Tensor:
-    """What ``winograd_conv3x3`` reads of weights (K, C, 3, 3), in 32 bits."""
-    factors = torch.tensor(winograd._FOR_WEIGHTS, dtype=torch.float32, device=weight.device)
-    products = torch.einsum("pi,qj->pqij", factors, factors).view(winograd.NUM_POINTS, 9)
-    taps = weight.permute(2, 3, 1, 0).flatten(0, 1)
-    return packing.pack((products @ taps.flatten(1)).view(winograd.NUM_POINTS, *taps.shape[1:]))
 
 
 class MinimalConv2d(nn.Conv2d):

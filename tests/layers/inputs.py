@@ -76,6 +76,10 @@ def _inference_inputs(maps):
             (few.float(), torch.rand(36 * maps.shape[1] * 16), torch.rand(3), 1, True)
             for few in (maps, maps[:0])
         ],
+        "winograd_pack": [(torch.rand(5, 3, 3, 3), False), (torch.rand(5, 3, 3, 3), True)],
+        "winograd_conv3x3_weight_grad": [
+            (torch.rand(len(few), 3, *few.shape[2:]), few.float(), 1) for few in (maps, maps[:0])
+        ],
         "winograd_conv3x3_int16": [
             (
                 few.float(),

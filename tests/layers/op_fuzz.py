@@ -203,6 +203,25 @@ def inverted_residual(source: Source) -> list[Any]:
     return [maps, expansion, filters, projection, outputs, stride, adds, source.choice(0.5, 6.0)]
 
 
+def winograd_pack(source: Source) -> list[Any]:
+    """Arguments of ``winograd_pack``."""
+    source.special, source.dtype = TAME, torch.float32
+    weight = source.floats(source.size(0, 70), source.size(0, 70), 3, 3)
+    return [weight, source.choice(True, False)]
+
+
+def winograd_conv3x3_weight_grad(source: Source) -> list[Any]:
+    """Arguments of ``winograd_conv3x3_weight_grad``."""
+    source.special, source.dtype = TAME, torch.float32
+    n, c, h, w = source.size(0, 2), source.size(0, 70), source.size(1, 9), source.size(1, 9)
+    padding = source.size(1, 2)
+    maps = source.floats(n, c, h, w)
+    grad = source.floats(n, source.size(0, 18), h + 2 * padding - 2, w + 2 * padding - 2, scale=0.1)
+    if source.choice(True, False):
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    return [grad, maps, padding]
+
+
 def sigmoid_focal_loss(source: Source) -> list[Any]:
     """Arguments of ``sigmoid_focal_loss``."""
     rows, classes = source.size(0, 20), source.size(0, 5)
@@ -306,6 +325,8 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         pointwise_conv_int16,
         winograd_conv3x3,
         winograd_conv3x3_int16,
+        winograd_pack,
+        winograd_conv3x3_weight_grad,
         sigmoid_focal_loss,
         sigmoid_focal_loss_sum,
         sigmoid_focal_loss_backward,

@@ -91,13 +91,17 @@ def test_gradients_that_nobody_wants_are_not_computed():
     assert not conv3x3(maps.detach(), weight.detach(), None).requires_grad
 
 
-@pytest.mark.parametrize(("shape", "outputs"), [((0, 4, 5, 6), 3), ((2, 0, 5, 6), 3)])
+@pytest.mark.parametrize(
+    ("shape", "outputs"), [((0, 4, 5, 6), 3), ((2, 0, 5, 6), 3), ((2, 4, 5, 6), 0)]
+)
 def test_nothing_is_ordinary(shape, outputs):
     arguments = (drawn(*shape), *layer(shape[1], outputs))
     found = results(conv3x3, torch.float32, *arguments)
     sizes = [(shape[0], outputs, 5, 6), shape, (outputs, shape[1], 3, 3), (outputs,)]
     assert [tuple(each.shape) for each in found] == sizes
-    assert not any(bool(each.any()) for each in found[1:])
+    assert not any(bool(each.any()) for each in found[1:3])
+    grad = drawn(*sizes[0], seed=7)
+    torch.testing.assert_close(found[3], grad.sum((0, 2, 3)))
 
 
 def test_second_derivatives_are_the_plain_ones():

@@ -77,6 +77,8 @@ ROUNDED = {
     "winograd_conv3x3": 3e-5,
     "winograd_conv3x3_int16": 1e-3,
     "pointwise_conv_int16": 1e-3,
+    "winograd_conv3x3_weight_grad": 3e-5,
+    "winograd_pack": 1e-6,
 }
 
 

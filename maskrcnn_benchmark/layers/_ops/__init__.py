@@ -27,6 +27,7 @@ from maskrcnn_benchmark.layers._ops import (
     scores_above,
     sigmoid_focal_loss,
     winograd,
+    winograd_training,
 )
 from maskrcnn_benchmark.layers._ops.library import OPS_VARIABLE, OpsStatus, load_library
 from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
@@ -46,6 +47,7 @@ OPERATORS: tuple[Operator, ...] = (
     *scores_above.OPERATORS,
     *sigmoid_focal_loss.OPERATORS,
     *winograd.OPERATORS,
+    *winograd_training.OPERATORS,
 )
 """Every operator of the package."""
 

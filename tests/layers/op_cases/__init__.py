@@ -23,6 +23,7 @@ from tests.layers.op_cases import (
     scores_above,
     sigmoid_focal_loss,
     winograd,
+    winograd_training,
 )
 from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
 
@@ -42,6 +43,7 @@ FAMILIES = {
     "scores_above": scores_above,
     "sigmoid_focal_loss": sigmoid_focal_loss,
     "winograd": winograd,
+    "winograd_training": winograd_training,
 }
 """Name of the source file, without _cpu.cpp or .cu -> its module of cases."""
 EMULATED = tuple(family for family in FAMILIES if any(CSRC.rglob(f"{family}.cu")))
