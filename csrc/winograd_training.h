@@ -52,18 +52,30 @@ CM_ALWAYS_INLINE void collect_weights(const Vector (&x)[6], Vector (&y)[3]) {
   y[2] = (1.0f / 3) * (even_large - even_small) + x[5];
 }
 
+// How coefficients are made of a patch, and points of the gradient of a tile, from a row of values.
+struct OfPatch {
+  static constexpr int64_t kSide = kPatchSide;
+  template <typename Vector>
+  static CM_ALWAYS_INLINE void transform(const Vector (&x)[6], Vector (&y)[6]) {
+    transform_patch(x, y);
+  }
+};
 // The transpose of transform_products.
-template <typename Vector>
-CM_ALWAYS_INLINE void spread_results(const Vector (&x)[4], Vector (&y)[6]) {
-  const Vector even_small = x[0] + 0.5f * x[2], even_large = x[0] + 2.0f * x[2];
-  const Vector odd_small = kSmall * (x[1] + 0.5f * x[3]), odd_large = kLarge * (x[1] + 2.0f * x[3]);
-  y[0] = x[0];
-  y[1] = even_small + odd_small;
-  y[2] = even_small - odd_small;
-  y[3] = even_large + odd_large;
-  y[4] = even_large - odd_large;
-  y[5] = x[3];
-}
+struct OfGradient {
+  static constexpr int64_t kSide = kTileSide;
+  template <typename Vector>
+  static CM_ALWAYS_INLINE void transform(const Vector (&x)[4], Vector (&y)[6]) {
+    const Vector even_small = x[0] + 0.5f * x[2], even_large = x[0] + 2.0f * x[2];
+    const Vector odd_small = kSmall * (x[1] + 0.5f * x[3]);
+    const Vector odd_large = kLarge * (x[1] + 2.0f * x[3]);
+    y[0] = x[0];
+    y[1] = even_small + odd_small;
+    y[2] = even_small - odd_small;
+    y[3] = even_large + odd_large;
+    y[4] = even_large - odd_large;
+    y[5] = x[3];
+  }
+};
 
 // The weights of a convolution as winograd_conv3x3 reads them.
 struct Packing {
@@ -149,70 +161,88 @@ struct Chunk {
   float* spread;        // of gradients
 };
 
-// Points of the gradient of a tile, for `valid` channels; kWhole: all cells and channels exist.
-template <typename R, bool kWhole, typename E>
-CM_ALWAYS_INLINE void spread_vector(const Patch<E>& tile, int64_t valid, float* target,
-                                    int64_t point_stride) {
+// A square of cells on the map of an image.
+template <typename E>
+struct Window {
+  const E* map;
+  int64_t top, left, height, width, channels;
+
+  template <int64_t kSide>
+  CM_ALWAYS_INLINE bool is_inside() const {
+    return top >= 0 && left >= 0 && top + kSide <= height && left + kSide <= width;
+  }
+  CM_ALWAYS_INLINE bool has(int64_t row, int64_t column) const {
+    return top + row >= 0 && top + row < height && left + column >= 0 && left + column < width;
+  }
+  CM_ALWAYS_INLINE const E* at(int64_t row, int64_t column) const {
+    return map + ((top + row) * width + left + column) * channels;
+  }
+};
+
+// Points of the channels from c on; kWhole: all cells lie on the map, and all channels exist.
+template <typename R, typename Of, bool kWhole, typename E>
+CM_ALWAYS_INLINE void transform_channels(const Window<E>& window, int64_t c, float* target,
+                                         int64_t point_stride) {
   using Vector = typename R::Vector;
-  Vector half[kPatchSide][kTileSide];
-  for (int j = 0; j < kTileSide; ++j) {
-    Vector cells[kTileSide], column[kPatchSide];
-    for (int i = 0; i < kTileSide; ++i) {
+  constexpr int64_t kSide = Of::kSide;
+  Vector half[kPatchSide][kSide];
+  for (int j = 0; j < kSide; ++j) {
+    Vector cells[kSide], column[kPatchSide];
+    for (int i = 0; i < kSide; ++i) {
       if (kWhole) {
-        load_vector(tile.at(i, j), cells[i]);
-      } else if (tile.has(i, j)) {
-        R::load_first(tile.at(i, j), valid, cells[i]);
+        load_vector(window.at(i, j) + c, cells[i]);
+      } else if (window.has(i, j)) {
+        R::load_first(window.at(i, j) + c, window.channels - c, cells[i]);
       } else {
         cells[i] = Vector{};
       }
     }
-    spread_results(cells, column);
+    Of::transform(cells, column);
     for (int i = 0; i < kPatchSide; ++i) half[i][j] = column[i];
   }
   for (int i = 0; i < kPatchSide; ++i) {
     Vector points[kPatchSide];
-    spread_results(half[i], points);
+    Of::transform(half[i], points);
     for (int j = 0; j < kPatchSide; ++j) {
       R::store(points[j], target + (i * kPatchSide + j) * point_stride);
     }
   }
 }
 
+// Points of all channels, for the `row`-th of `room` tiles.
+template <typename R, typename Of, typename E>
+CM_ALWAYS_INLINE void transform_window(const Window<E>& window, int64_t row, int64_t room,
+                                       float* points, int64_t point_stride) {
+  const bool inside = window.template is_inside<Of::kSide>();
+  for (int64_t c = 0; c < round_up(window.channels, kVector); c += R::kLanes) {
+    float* target = points + (c / kVector * room + row) * kVector + c % kVector;
+    inside&& c + R::kLanes <= window.channels
+        ? transform_channels<R, Of, true>(window, c, target, point_stride)
+        : transform_channels<R, Of, false>(window, c, target, point_stride);
+  }
+}
+
 // Both transforms of a tile, the `row`-th of its chunk.
 template <typename R, typename E>
 CM_ALWAYS_INLINE void transform_tile(const WeightGradient<E>& of, const Chunk& chunk, int64_t row) {
-  const int64_t tile = chunk.first + row, room = of.room();
+  const int64_t tile = chunk.first + row;
   const int64_t image = tile / (of.tile_rows() * of.tile_columns());
   const int64_t top = tile / of.tile_columns() % of.tile_rows() * kTileSide;
   const int64_t left = tile % of.tile_columns() * kTileSide;
-  Patch<E> patch{of.input + image * of.height * of.width * of.channels,
-                 top - of.padding,
-                 left - of.padding,
-                 of.height,
-                 of.width,
-                 of.channels};
-  const bool inside = patch.is_inside();
-  for (int64_t c = 0; c < of.padded_channels(); c += R::kLanes) {
-    const int64_t valid = of.channels - c, stride = of.coefficient_stride();
-    float* target = chunk.coefficients + (c / kVector * room + row) * kVector + c % kVector;
-    inside&& valid >= R::kLanes ? transform_vector<R, true>(patch, valid, target, stride)
-                                : transform_vector<R, false>(patch, valid, target, stride);
-    patch.pixels += R::kLanes;
-  }
-  Patch<E> grad{of.grad + image * of.out_height() * of.out_width() * of.out_channels,
-                top,
-                left,
-                of.out_height(),
-                of.out_width(),
-                of.out_channels};
-  const bool whole = top + kTileSide <= of.out_height() && left + kTileSide <= of.out_width();
-  for (int64_t k = 0; k < of.padded_outputs(); k += R::kLanes) {
-    const int64_t valid = of.out_channels - k, stride = of.spread_stride();
-    float* target = chunk.spread + (k / kVector * room + row) * kVector + k % kVector;
-    whole&& valid >= R::kLanes ? spread_vector<R, true>(grad, valid, target, stride)
-                               : spread_vector<R, false>(grad, valid, target, stride);
-    grad.pixels += R::kLanes;
-  }
+  const Window<E> patch{of.input + image * of.height * of.width * of.channels,
+                        top - of.padding,
+                        left - of.padding,
+                        of.height,
+                        of.width,
+                        of.channels};
+  transform_window<R, OfPatch>(patch, row, of.room(), chunk.coefficients, of.coefficient_stride());
+  const Window<E> gradient{of.grad + image * of.out_height() * of.out_width() * of.out_channels,
+                           top,
+                           left,
+                           of.out_height(),
+                           of.out_width(),
+                           of.out_channels};
+  transform_window<R, OfGradient>(gradient, row, of.room(), chunk.spread, of.spread_stride());
 }
 
 // sums[row][v] += over tiles, spread[tile][row] * register v of the coefficients of that tile.
