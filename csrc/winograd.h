@@ -45,6 +45,7 @@ struct Convolution {
   int64_t num_images, channels, height, width, out_channels, padding;
   bool relu;
   const E* input;
+  const E* zeros;  // as many as channels
   const float* bias;
   E* output;
 
@@ -146,41 +147,44 @@ struct Block {
   float* products;  // points x room x channels of a group
 };
 
-// Where a patch lies on the map of an image.
+// The cells of the map that a tile depends on.
 template <typename E>
 struct Patch {
-  const E* pixels;  // of the first of the channels
-  int64_t top, left, height, width, channels;
+  // Their channels; zeros beside the map.
+  const E* cells[kPatchSide][kPatchSide];
+  int64_t channels;
 
-  CM_ALWAYS_INLINE bool is_inside() const {
-    return top >= 0 && left >= 0 && top + kPatchSide <= height && left + kPatchSide <= width;
-  }
-  CM_ALWAYS_INLINE bool has(int64_t row, int64_t column) const {
-    return top + row >= 0 && top + row < height && left + column >= 0 && left + column < width;
-  }
-  CM_ALWAYS_INLINE const E* at(int64_t row, int64_t column) const {
-    return pixels + ((top + row) * width + left + column) * channels;
+  CM_ALWAYS_INLINE Patch(const Convolution<E>& conv, int64_t tile) : channels(conv.channels) {
+    const Place place(conv, tile);
+    const E* map = conv.input + place.image * conv.height * conv.width * channels;
+    for (int64_t i = 0; i < kPatchSide; ++i) {
+      const int64_t y = place.top - conv.padding + i;
+      for (int64_t j = 0; j < kPatchSide; ++j) {
+        const int64_t x = place.left - conv.padding + j;
+        const bool exists = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
+        cells[i][j] = exists ? map + (y * conv.width + x) * channels : conv.zeros;
+      }
+    }
   }
 };
 
-// The coefficients of `valid` channels; kWhole: all pixels lie on the map, and all channels exist.
-template <typename R, bool kWhole, typename E>
-CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t valid, float* target,
-                                       int64_t point_stride) {
+// The coefficients of the channels from `first` on; kFull: there are as many as a register holds.
+template <typename R, bool kFull, typename E>
+CM_ALWAYS_INLINE void transform_channels(const Patch<E>& patch, int64_t first, float* target,
+                                         int64_t point_stride) {
   using Vector = typename R::Vector;
   Vector half[kPatchSide][kPatchSide];
   for (int j = 0; j < kPatchSide; ++j) {
     Vector pixels[kPatchSide], column[kPatchSide];
     for (int i = 0; i < kPatchSide; ++i) {
-      if (kWhole) {
-        load_vector(patch.at(i, j), pixels[i]);
-        // What the tile to the right needs beyond this one.
-        if (j >= kPatchSide - kTileSide) prefetch_to_read(patch.at(i, j + kTileSide));
-      } else if (patch.has(i, j)) {
-        R::load_first(patch.at(i, j), valid, pixels[i]);
+      const E* pixel = patch.cells[i][j] + first;
+      if (kFull) {
+        load_vector(pixel, pixels[i]);
       } else {
-        pixels[i] = Vector{};
+        R::load_first(pixel, patch.channels - first, pixels[i]);
       }
+      // What the tile to the right needs beyond this one.
+      if (j >= kPatchSide - kTileSide) prefetch_to_read(pixel + kTileSide * patch.channels);
     }
     transform_patch(pixels, column);
     for (int i = 0; i < kPatchSide; ++i) half[i][j] = column[i];
@@ -194,16 +198,12 @@ CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t valid, flo
   }
 }
 
-// The patch that a tile depends on.
-template <typename E>
-CM_ALWAYS_INLINE Patch<E> patch_of(const Convolution<E>& conv, int64_t tile) {
-  const Place place(conv, tile);
-  return {conv.input + place.image * conv.height * conv.width * conv.channels,
-          place.top - conv.padding,
-          place.left - conv.padding,
-          conv.height,
-          conv.width,
-          conv.channels};
+template <typename R, typename E>
+CM_ALWAYS_INLINE void transform_vector(const Patch<E>& patch, int64_t first, float* target,
+                                       int64_t point_stride) {
+  first + R::kLanes <= patch.channels
+      ? transform_channels<R, true>(patch, first, target, point_stride)
+      : transform_channels<R, false>(patch, first, target, point_stride);
 }
 
 // The results of one tile, for one register of output channels.

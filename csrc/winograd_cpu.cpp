@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "blocks.h"
 #include "stable_util.h"
@@ -124,8 +125,10 @@ Tensor convolve_maps(const Tensor& input, const Tensor& bias, int64_t padding, b
   Tensor output = torch::stable::new_empty(input, {n, out_h, out_w, k});
   const auto run_stored = [&](auto element) {
     using E = decltype(element);
+    const std::vector<E> zeros(c);
     run(Convolution<E>{n, c, h, w, k, padding, relu, static_cast<const E*>(pixels.const_data_ptr()),
-                       offsets.const_data_ptr<float>(), static_cast<E*>(output.mutable_data_ptr())},
+                       zeros.data(), offsets.const_data_ptr<float>(),
+                       static_cast<E*>(output.mutable_data_ptr())},
         torch::stable::contiguous(factors)...);
   };
   if (output.numel() > 0) {

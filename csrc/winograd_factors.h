@@ -38,16 +38,12 @@ struct FloatFactors {
   template <typename R, typename E>
   CM_ALWAYS_INLINE void transform(const Convolution<E>& conv, const Block<float>& block,
                                   int64_t row) const {
-    Patch<E> patch = patch_of(conv, block.first + row);
-    const bool inside = patch.is_inside();
+    const Patch<E> patch(conv, block.first + row);
     const int64_t point_stride = block.room * conv.padded_channels();
     for (int64_t c = 0; c < conv.padded_channels(); c += R::kLanes) {
-      const int64_t valid = patch.channels - c;
       const int64_t vector = c / kVector * block.room + row;
       float* target = block.coefficients + vector * kVector + c % kVector;
-      inside&& valid >= R::kLanes ? transform_vector<R, true>(patch, valid, target, point_stride)
-                                  : transform_vector<R, false>(patch, valid, target, point_stride);
-      patch.pixels += R::kLanes;
+      transform_vector<R>(patch, c, target, point_stride);
     }
   }
 
@@ -156,16 +152,12 @@ struct IntegerFactors {
                                   int64_t row) const {
     using Vector = typename R::Vector;
     using Words = typename R::Words;
-    Patch<E> patch = patch_of(conv, block.first + row);
-    const bool inside = patch.is_inside();
+    const Patch<E> patch(conv, block.first + row);
     alignas(64) float exact[kPoints * kDepth];
     for (int64_t depth = 0; depth < num_depths(conv); ++depth) {
       const int64_t count = std::min(kDepth, conv.padded_channels() - depth * kDepth);
       for (int64_t c = 0; c < count; c += R::kLanes) {
-        const int64_t valid = patch.channels - depth * kDepth - c;
-        inside&& valid >= R::kLanes ? transform_vector<R, true>(patch, valid, exact + c, kDepth)
-                                    : transform_vector<R, false>(patch, valid, exact + c, kDepth);
-        patch.pixels += R::kLanes;
+        transform_vector<R>(patch, depth * kDepth + c, exact + c, kDepth);
       }
       Words most{};
       for (int64_t point = 0; point < kPoints; ++point) {

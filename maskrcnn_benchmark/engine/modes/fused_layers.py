@@ -29,14 +29,14 @@ _PACKED_TYPES = (torch.float32, torch.bfloat16)
 # takes depends on the size of the maps; for kernels of one cell it may take 48 for any number.
 _AMBIGUOUS_CHANNELS = 48
 _WINOGRAD_PROCESSORS = ("AVX2", "AVX512")
-# Types of maps and of products, and from how many channels and tiles of 4 x 4 cells on it is
-# faster than oneDNN. In 16 bits, where that one is twice as fast, weights have to serve more tiles
-# each time they are read.
+# Types of maps and of products, and from how many input and output channels and tiles of 4 x 4
+# cells on it is faster than oneDNN. In 16 bits, where that one is twice as fast, weights have to
+# serve more tiles each time they are read.
 _WINOGRAD_LIMITS = {
-    (torch.float32, torch.float32): (16, 1),
-    (torch.float32, torch.int16): (16, 1),
-    (torch.bfloat16, torch.float32): (64, 32),
-    (torch.bfloat16, torch.int16): (32, 16),
+    (torch.float32, torch.float32): (16, 1, 1),
+    (torch.float32, torch.int16): (16, 1, 1),
+    (torch.bfloat16, torch.float32): (64, 64, 32),
+    (torch.bfloat16, torch.int16): (32, 32, 16),
 }
 
 
@@ -294,10 +294,12 @@ class WinogradConv2d(nn.Module):
         )
         if not can_be or (dtype, products) not in _WINOGRAD_LIMITS:
             return False
-        least_channels, least_tiles = _WINOGRAD_LIMITS[dtype, products]
+        least_inputs, least_outputs, least_tiles = _WINOGRAD_LIMITS[dtype, products]
         num_images, _, rows, columns = typical_input
         num_tiles = num_images * -(-rows // 4) * -(-columns // 4)
-        return min(conv.weight.shape[:2]) >= least_channels and num_tiles >= least_tiles
+        num_outputs, num_inputs = conv.weight.shape[:2]
+        enough = num_inputs >= least_inputs and num_outputs >= least_outputs
+        return enough and num_tiles >= least_tiles
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, O, H', W') of maps (N, C, H, W)."""
