@@ -1,5 +1,7 @@
 """The work that operators are timed at: the sizes of CenterMask R-50 on a 1333 x 800 image."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -152,26 +154,59 @@ def winograd_cases(channels: int, height: int, width: int) -> list[Case]:
     """A layer of a tower, channels last, against the same layer of oneDNN with packed weights."""
     maps = torch.randn(1, channels, height, width).contiguous(memory_format=torch.channels_last)
     weight, bias = torch.randn(channels, channels, 3, 3) / 48, torch.randn(channels)
-    packed = layers.pack_winograd_weight(weight)
+    packed, integers = (
+        layers.pack_winograd_weight(weight),
+        layers.pack_winograd_weight_int16(weight),
+    )
     sizes = ((1, 1), (1, 1), (1, 1), 1)
 
-    def case(of: Tensor, name: str) -> Case:
+    def case(of: Tensor, name: str, ours: Callable[[], object], num_bytes: int) -> Case:
         theirs = torch.ops.mkldnn._reorder_convolution_weight(weight.to(of), *sizes, of.shape)
         of_bias = bias.to(of)
         return Case(
             title=f"3 x 3 convolution and relu, {channels} x {height} x {width}, {name}",
-            ours=lambda: layers.winograd_conv3x3(of, packed, bias, 1, True),
+            ours=ours,
             theirs=lambda: torch.ops.mkldnn._convolution_pointwise(
                 of, theirs, of_bias, *sizes, "relu", [], ""
             ),
             peer="oneDNN",
             goal=1,
-            num_bytes=2 * of.nbytes + packed.nbytes,
+            num_bytes=2 * of.nbytes + num_bytes,
             # A quarter of those of the plain sum.
             num_flops=2 * 9 / 4 * channels * channels * height * width,
         )
 
-    return [case(maps, "float32"), case(maps.bfloat16(), "bfloat16")]
+    cases = []
+    for of, name in ((maps, "float32"), (maps.bfloat16(), "bfloat16")):
+        plain = partial(layers.winograd_conv3x3, of, packed, bias, 1, True)
+        cases.append(case(of, name, plain, packed.nbytes))
+        rounded = partial(layers.winograd_conv3x3_int16, of, integers, bias, 1, True)
+        products = f"{name}, products of int16"
+        cases.append(case(of, products, rounded, integers.integers.nbytes))
+    return cases
+
+
+def pointwise_case(channels: int, outputs: int, height: int, width: int) -> Case:
+    """A convolution of one cell with a sum behind it, against oneDNN in float32."""
+    maps, addend = (
+        torch.randn(1, c, height, width).contiguous(memory_format=torch.channels_last)
+        for c in (channels, outputs)
+    )
+    weight, bias = torch.randn(outputs, channels, 1, 1) / channels**0.5, torch.randn(outputs)
+    integers, sizes = layers.pack_pointwise_weight_int16(weight), ((0, 0), (1, 1), (1, 1), 1)
+    last = weight.contiguous(memory_format=torch.channels_last)
+    return Case(
+        title=f"1 x 1 convolution, sum and relu, {channels} to {outputs} x {height} x {width}, "
+        "float32, products of int16",
+        ours=lambda: layers.pointwise_conv_int16(maps, integers, bias, addend, 1, 0.0),
+        theirs=lambda: torch.ops.mkldnn._convolution_pointwise(
+            maps, addend, last, bias, *sizes, "add", 1.0, "relu", [], None
+        ),
+        peer="oneDNN",
+        goal=1,
+        num_bytes=maps.nbytes + 2 * addend.nbytes + integers.integers.nbytes,
+        num_flops=2 * channels * outputs * height * width,
+    )
 
 
 def inverted_residual_case(channels: int, height: int, width: int) -> Case:
