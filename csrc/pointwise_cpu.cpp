@@ -17,9 +17,12 @@ namespace {
 
 using namespace winograd;
 
-// Integers of a block that stay in the second-level cache beside the weights of a group.
+// Integers of a block that stay in the second-level cache beside the weights of a group; rows of a
+// block at most; and how many weights there are that do not stay in the third-level cache, and have
+// to serve as many rows as can be each time they come.
 constexpr int64_t kIntegersOfBlock = int64_t{1} << 16;
 constexpr int64_t kMostRows = 192;
+constexpr int64_t kManyWeights = int64_t{4} << 20;
 
 template <typename E>
 struct Pointwise {
@@ -172,7 +175,9 @@ void multiply(const Pointwise<E>& conv, const Rows& rows, int64_t begin, int64_t
 
 template <typename E>
 void convolve(const Pointwise<E>& conv) {
-  const int64_t most = std::min(kMostRows, kIntegersOfBlock / std::max(conv.channels, kDepth));
+  const bool many = conv.channels * conv.out_channels > kManyWeights;
+  const int64_t in_cache = kIntegersOfBlock / std::max(conv.channels, kDepth);
+  const int64_t most = many ? kMostRows : std::min(kMostRows, in_cache);
   const Cut cut = Cut::of(conv.num_rows(), std::max(most, kRows), kRows, conv.num_groups());
   torch::stable::parallel_for(
       0, cut.num_blocks * cut.num_parts, 1, [&](int64_t begin, int64_t end) {

@@ -23,7 +23,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     can_be_fused,
     scale_and_shift,
 )
-from maskrcnn_benchmark.engine.modes.integer_layers import PointwiseConv2d
+from maskrcnn_benchmark.engine.modes.integer_layers import IntegerLinear, PointwiseConv2d
 from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
 from maskrcnn_benchmark.layers import (
     DeformConv,
@@ -161,8 +161,7 @@ class _Fusion:
             folded, activation=activation, typical_input=typical_input, **types
         ):
             return WinogradConv2d(folded, activation=activation, **types)
-        in_integers = (dtype, self.products) == (torch.float32, torch.int16)
-        if in_integers and PointwiseConv2d.suits(folded):
+        if self._is_in_integers(dtype) and PointwiseConv2d.suits(folded):
             return PointwiseConv2d(folded, activation=activation)
         return FusedConv2d(
             folded,
@@ -171,6 +170,9 @@ class _Fusion:
             typical_input=typical_input,
             overwrites=overwrites,
         )
+
+    def _is_in_integers(self, dtype: torch.dtype) -> bool:
+        return (dtype, self.products) == (torch.float32, torch.int16)
 
     def _typical_input(self, conv: fx.Node) -> tuple[int, ...]:
         shape = _shape(conv.args[0])
@@ -213,6 +215,8 @@ class _Fusion:
     def _other_layer(self, layer: nn.Module) -> nn.Module | None:
         if isinstance(layer, nn.ConvTranspose2d):
             return FusedConvTranspose2d(layer, dtype=self.dtype)
+        if isinstance(layer, nn.Linear) and self._is_in_integers(self.dtype):
+            return IntegerLinear(layer) if IntegerLinear.suits(layer) else None
         if self.dtype is not torch.bfloat16 or isinstance(layer, _OF_ANY_TYPE):
             return None
         if isinstance(layer, nn.Linear):

@@ -5,6 +5,7 @@ Shapes: N images, C input and O output channels, H x W cells before, H' x W' aft
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.engine.modes.fused_layers import Activation, FoldedConv
@@ -51,8 +52,7 @@ class PointwiseConv2d(nn.Module):
             and vertical == horizontal
             and num_inputs >= least_inputs
             and num_outputs >= least_outputs
-            and conv.weight.device.type == "cpu"
-            and "cpu" in ops_status().kernels.get("pointwise_conv_int16", ())
+            and _has_kernel(conv.weight.device)
         )
 
     def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
@@ -63,3 +63,35 @@ class PointwiseConv2d(nn.Module):
     def extra_repr(self) -> str:
         """What it computes, for printing the module."""
         return f"{self.activation.name}, stride={self.stride}, products of int16"
+
+
+class IntegerLinear(nn.Module):
+    """A linear layer, whose results are float32.
+
+    Args:
+        linear: its weights.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        self.weight = pack_pointwise_weight_int16(weight[..., None, None])
+        none = weight.new_zeros(len(weight))
+        self.bias = none if linear.bias is None else linear.bias.detach().float()
+
+    @staticmethod
+    def suits(linear: nn.Linear) -> bool:
+        """Whether it can compute a linear layer, and is faster then than in float32."""
+        least_inputs, least_outputs = _LEAST_CHANNELS
+        enough = linear.in_features >= least_inputs and linear.out_features >= least_outputs
+        return enough and _has_kernel(linear.weight.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., O) of (..., C)."""
+        cells = x.float().reshape(-1, x.shape[-1], 1, 1)
+        y = pointwise_conv_int16(cells, self.weight, self.bias)
+        return y.reshape(*x.shape[:-1], y.shape[1])
+
+
+def _has_kernel(device: torch.device) -> bool:
+    return device.type == "cpu" and "cpu" in ops_status().kernels.get("pointwise_conv_int16", ())
