@@ -13,6 +13,7 @@ from torch import nn
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.modes.fast import detect_fast, detect_in_bfloat16
 from maskrcnn_benchmark.engine.modes.fused_layers import FusedConv2d
+from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.plain import detect_plainly
 from maskrcnn_benchmark.engine.modes.registry import INFERENCE_MODES, Detect, InferenceMode
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
@@ -83,7 +84,7 @@ def compile_dense_parts(model: nn.Module, compile_part: Compile = compile_for_an
         compile_part: makes the compiled ones.
     """
     for layer in model.modules():
-        if isinstance(layer, FusedConv2d):
+        if isinstance(layer, FusedConv2d | FusedLinear):
             layer.unpack()
     for stage in list(model.modules()):
         if isinstance(stage, DenseStage):

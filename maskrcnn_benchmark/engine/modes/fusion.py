@@ -23,6 +23,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
     can_be_fused,
     scale_and_shift,
 )
+from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.integer_layers import IntegerLinear, PointwiseConv2d
 from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
 from maskrcnn_benchmark.layers import (
@@ -215,12 +216,12 @@ class _Fusion:
     def _other_layer(self, layer: nn.Module) -> nn.Module | None:
         if isinstance(layer, nn.ConvTranspose2d):
             return FusedConvTranspose2d(layer, dtype=self.dtype)
-        if isinstance(layer, nn.Linear) and self._is_in_integers(self.dtype):
-            return IntegerLinear(layer) if IntegerLinear.suits(layer) else None
+        if isinstance(layer, nn.Linear):
+            if self._is_in_integers(self.dtype) and IntegerLinear.suits(layer):
+                return IntegerLinear(layer)
+            return FusedLinear(layer, dtype=self.dtype)
         if self.dtype is not torch.bfloat16 or isinstance(layer, _OF_ANY_TYPE):
             return None
-        if isinstance(layer, nn.Linear):
-            return TypedModule(layer, dtype=self.dtype)
         has_weights = next(layer.parameters(), None) is not None
         return TypedModule(layer, dtype=torch.float32) if has_weights else None
 
