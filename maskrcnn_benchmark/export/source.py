@@ -47,6 +47,8 @@ from maskrcnn_benchmark.weights.description import ModelDescription, drop_local_
 _RESIZE_RULE: Final = "shorter_side"
 _LIMIT_SHARE: Final = 0.01
 """By such a part of it a limit on candidates may be off: their scores lie close together there."""
+_ROUNDING: Final = 1e-6
+"""Part of a number that computing it in another order changes."""
 _Settings = TypeVar("_Settings", SelectionSettings, BoxSelectionSettings)
 
 
@@ -74,7 +76,18 @@ class Source:
     @torch.no_grad()
     def detect(self, photo: Image.Image) -> BoxList:
         """What PyTorch finds on a photo, px of it, best first."""
-        found = self.model(self.inputs(photo))
+        return self._detect(self.inputs(photo), photo)
+
+    @torch.no_grad()
+    def detect_shaken(self, photo: Image.Image) -> BoxList:
+        """The same with an input of which every number is another one by about a millionth."""
+        images = self.inputs(photo)
+        noise = torch.randn(images.tensors.shape, generator=torch.Generator().manual_seed(0))
+        shaken = images.tensors * (1 + _ROUNDING * noise)
+        return self._detect(ImageList(shaken, images.image_sizes), photo)
+
+    def _detect(self, images: ImageList, photo: Image.Image) -> BoxList:
+        found = self.model(images)
         assert isinstance(found, list)
         boxes: BoxList = found[0].resize(photo.size)
         return sort_by_score(boxes)

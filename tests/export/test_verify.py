@@ -68,12 +68,16 @@ class FixedSource:
         self.others = dict(moved)
         self.shift = 0
         self.points_in = None
+        self.shaken = None
         self.metadata = SimpleNamespace(
             max_detections=limit, kind="detector", pixel_offset=1, keypoint_offset=1
         )
 
     def detect(self, _photo):
         return self.others.get(self.shift, self.boxes)
+
+    def detect_shaken(self, _photo):
+        return self.shaken or self.boxes
 
     def keypoints_in(self, _photo, boxes):
         return self.points_in or self.boxes.get_field("keypoints")
@@ -178,6 +182,16 @@ def test_a_detection_at_a_threshold_may_be_missing_or_extra():
     assert compare(FixedSource(rest, {-1: boxes}), outputs(boxes)).excused == 1
 
 
+def test_a_model_without_masks_may_have_one_at_a_threshold_too():
+    boxes = detections()
+    boxes.add_field("mask_scores", boxes.get_field("scores"))
+    found = outputs(boxes)
+    del found["masks"]
+    own = boxes.copy_with_fields(["labels", "scores"])
+    rest = own[torch.arange(5)]
+    assert compare(FixedSource(rest, {-1: own}), found).excused == 1
+
+
 def test_a_detection_at_the_limit_may_be_another():
     boxes = detections(7)
     boxes.add_field("scores", torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.30000, 0.30005]))
@@ -185,6 +199,17 @@ def test_a_detection_at_the_limit_may_be_another():
     assert compare(FixedSource(first, limit=6), outputs(second)).excused == 2
     with pytest.raises(verify.NotTheSameError):
         compare(FixedSource(first), outputs(second))
+
+
+def test_a_model_that_rounding_decides_about_is_named():
+    boxes = detections()
+    rest = boxes[torch.arange(5)]
+    steady, other = FixedSource(boxes), FixedSource(boxes)
+    other.shaken = rest
+    for source, is_named in ((steady, False), (other, True)):
+        with pytest.raises(verify.NotTheSameError, match="missing") as error:
+            compare(source, outputs(rest))
+        assert ("millionth" in str(error.value)) is is_named
 
 
 def test_nothing_at_all_proves_nothing():
