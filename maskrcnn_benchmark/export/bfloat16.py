@@ -5,7 +5,8 @@ how far depends on the model. Both the file and the mode are compared with the m
 the same photos: a detection is found again by one of its class whose box has an IoU of at least
 0.75 with its own, and whose score is within 0.1. The file passes if it loses no more than 1.5 times
 the detections that the mode loses, and 2 % of all; and if corners, scores and mask IoUs of its
-median detection are no more than 1.5 times as far off, and 0.1 px, 1e-3, 0.01.
+median detection are no more than 1.5 times as far off, and 0.1 px, 1e-3, 0.01; of keypoints, which
+lie on pixels of their boxes, and 0.5 px.
 """
 
 import logging
@@ -45,8 +46,8 @@ class Closeness:
 
     Attributes:
         detections: of the model.
-        gaps: (n, 3) of those that are found again: the furthest corner in px, the difference of
-            scores, 1 less the IoU of the masks.
+        gaps: (n, 4) of those that are found again: the furthest corner in px, the difference of
+            scores, 1 less the IoU of the masks, the distance of the median keypoint in px.
     """
 
     detections: int
@@ -65,20 +66,21 @@ class Closeness:
     def __str__(self) -> str:
         if not len(self.gaps):
             return f"none of {self.detections} detections"
-        px, score, mask = self.medians()
+        px, score, mask, point = self.medians()
         return (
             f"{len(self.gaps)} of {self.detections} detections, medians: corners within {px:.2g} "
-            f"px, scores within {score:.2g}, masks with an IoU of {1 - mask:.3f}"
+            f"px, scores within {score:.2g}, masks with an IoU of {1 - mask:.3f}, keypoints within "
+            f"{point:.2g} px"
         )
 
 
 def join(found: Sequence[Closeness]) -> Closeness:
     """That on the photos of all."""
-    gaps = torch.cat([each.gaps for each in found] or [torch.zeros(0, 3)])
+    gaps = torch.cat([each.gaps for each in found] or [torch.zeros(0, 4)])
     return Closeness(sum(each.detections for each in found), gaps)
 
 
-LIMITS: Final = (0.1, 1e-3, 0.01)
+LIMITS: Final = (0.1, 1e-3, 0.01, 0.5)
 """Gaps that the median detection of any file of 16 bits may have."""
 LOST: Final = 0.02
 """Part of all detections that any of them may lose."""
@@ -135,8 +137,17 @@ def measure(found: BoxList, expected: BoxList) -> Closeness:
         own = (first.get_field("mask_scores") - second.get_field("mask_scores")).abs()
         score = torch.maximum(score, own)
     mask = torch.tensor([1 - iou for iou in mask_ious(first, second)]) if len(pairs) else px
-    gaps = [px, score, mask if expected.has_field("mask") else torch.zeros_like(px)]
+    none = torch.zeros_like(px)
+    point = _point_distance(first, second) if expected.has_field("keypoints") else none
+    gaps = [px, score, mask if expected.has_field("mask") else none, point]
     return Closeness(len(expected), torch.stack(gaps, dim=1))
+
+
+def _point_distance(first: BoxList, second: BoxList) -> Tensor:
+    """(n,) that of the median keypoint of each two detections, px."""
+    mine, theirs = (boxes.get_field("keypoints").keypoints[..., :2] for boxes in (first, second))
+    distance: Tensor = (mine - theirs).norm(dim=2).median(dim=1).values
+    return distance
 
 
 def _pairs(found: BoxList, expected: BoxList) -> list[tuple[int, int]]:

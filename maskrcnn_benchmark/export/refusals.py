@@ -55,5 +55,5 @@ def check_layers(model: nn.Module) -> None:
             raise ConfigError(
                 f"this model cannot be exported to this format: {name} is a deformable "
                 "convolution, which OpenVINO does not convert and PyTorch has in this package "
-                "alone; use --format onnx"
+                "alone; use --format onnx, or --operators own with torch or aoti"
             )

@@ -223,8 +223,6 @@ def make_source(
     own.MODEL.ROI_MASK_HEAD.POSTPROCESS_MASKS = False
     spec = ArchitectureSpec.from_config(own)
     check_architecture(contents.kind, spec.proposal, spec.roi_heads)
-    if contents.precision == "bf16" and "keypoint" in spec.roi_heads:
-        raise ConfigError("--precision bf16: keypoints are compared in float32 alone")
     inputs = PlainInputs.from_config(own)
     if size_hw is not None:
         step = max(inputs.step, 1)

@@ -7,6 +7,7 @@ import torch
 
 from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.export.formats import EXPORT_FORMATS, check_precision
+from maskrcnn_benchmark.structures.keypoint import Keypoints
 from tests.factories import blob_probabilities, random_boxlist
 
 pytest.importorskip("onnxscript")
@@ -22,8 +23,8 @@ def detections(count=50):
     return boxes
 
 
-def closeness(lost=0, px=0.0, score=0.0, mask=0.0, detections=100):
-    gaps = torch.tensor([[px, score, mask]] * (detections - lost)).reshape(-1, 3)
+def closeness(lost=0, px=0.0, score=0.0, mask=0.0, point=0.0, detections=100):
+    gaps = torch.tensor([[px, score, mask, point]] * (detections - lost)).reshape(-1, 4)
     return bfloat16.Closeness(detections, gaps)
 
 
@@ -37,6 +38,16 @@ def test_a_detection_is_measured_against_its_own():
     torch.testing.assert_close(found.gaps[:, 0], torch.tensor([0.5, 0.0, 0.25]), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.gaps[:, 1], torch.tensor([0.02, 0.0, 0.01]), atol=1e-6, rtol=0)
     assert found.gaps[:, 2].max() < 0.2
+
+
+def test_keypoints_are_as_far_off_as_their_median():
+    first, second = detections(2), detections(2)
+    points = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0)) * 50
+    moved = points + torch.tensor([[[3.0, 4, 0]], [[0, 0, 0]]]) * torch.tensor([1.0, 1, 0])[:, None]
+    for boxes, places in ((first, points), (second, moved)):
+        boxes.add_field("keypoints", Keypoints(places, boxes.size))
+    gaps = bfloat16.measure(second, first).gaps[:, 3]
+    torch.testing.assert_close(gaps, torch.tensor([5.0, 0.0]), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["labels", "scores"])
@@ -64,12 +75,14 @@ def test_nothing_is_a_number_of_detections_too(found, expected):
         ({"px": float("nan")}, False),
         ({"score": 4.4e-3}, False),
         ({"mask": 0.05}, False),
+        ({"point": 1.9}, True),
+        ({"point": 2.1}, False),
         ({"lost": 100}, False),
     ],
 )
 def test_a_file_is_as_close_as_the_mode_within_limits(worse, passes):
-    mode = closeness(lost=10, px=0.4, score=2e-3, mask=0.02)
-    about = {"lost": 10, "px": 0.4, "score": 2e-3, "mask": 0.02}
+    mode = closeness(lost=10, px=0.4, score=2e-3, mask=0.02, point=1.0)
+    about = {"lost": 10, "px": 0.4, "score": 2e-3, "mask": 0.02, "point": 1.0}
     found = closeness(**(about | worse))
     if passes:
         bfloat16.judge(found, mode)
