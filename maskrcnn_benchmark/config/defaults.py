@@ -156,7 +156,7 @@ _C.TEST.COCO_BACKEND = "hotcoco"
 # it is trained; "fast" from fewer and faster layers, the same up to rounding; "int16" the same with
 # products of 16-bit integers, boxes within a tenth of a pixel (AVX-512 VNNI); "bf16" all of it in
 # 16 bits, less exactly; "auto" the fastest of these, if a probe finds the same boxes. With
-# "+compile" behind "plain", "fast" or "bf16" PyTorch compiles backbone and head at the first photo.
+# "+compile" behind any of the first four PyTorch compiles backbone and head at the first photo.
 _C.TEST.INFERENCE_MODE = "fast"
 
 # Folder of logs, checkpoints and results.

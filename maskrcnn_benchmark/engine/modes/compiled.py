@@ -11,7 +11,11 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.config.errors import ConfigError
-from maskrcnn_benchmark.engine.modes.fast import detect_fast, detect_in_bfloat16
+from maskrcnn_benchmark.engine.modes.fast import (
+    detect_fast,
+    detect_in_bfloat16,
+    detect_in_int16,
+)
 from maskrcnn_benchmark.engine.modes.fused_layers import FusedConv2d
 from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.plain import detect_plainly
@@ -22,7 +26,12 @@ logger = logging.getLogger(__name__)
 
 SUFFIX: Final = "+compile"
 _MODES: Mapping[str, InferenceMode] = MappingProxyType(
-    {"plain": detect_plainly, "fast": detect_fast, "bf16": detect_in_bfloat16}
+    {
+        "plain": detect_plainly,
+        "fast": detect_fast,
+        "int16": detect_in_int16,
+        "bf16": detect_in_bfloat16,
+    }
 )
 
 Compile = Callable[[nn.Module], Callable[..., Any]]

@@ -15,7 +15,13 @@ from maskrcnn_benchmark.engine.modes.compiled import (
     with_compiled_parts,
 )
 from maskrcnn_benchmark.structures.image_list import to_image_list
-from tests.engine.modes.families import IN_16_BITS, differences, make_images, make_model
+from tests.engine.modes.families import (
+    IN_16_BITS,
+    IN_INTEGERS,
+    differences,
+    make_images,
+    make_model,
+)
 
 CPU = torch.device("cpu")
 
@@ -65,7 +71,7 @@ def test_new_sizes_are_not_compiled_once_the_kinds_are_known_and_the_model_stays
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-@pytest.mark.parametrize("mode", ["fast", IN_16_BITS])
+@pytest.mark.parametrize("mode", ["fast", IN_16_BITS, IN_INTEGERS])
 @torch.no_grad()
 def test_weights_in_the_order_of_the_processor_are_put_in_order_first(mode):
     """The small model of one layer after the other is run as it is, without following it."""
