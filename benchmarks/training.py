@@ -40,6 +40,7 @@ PEER = "torchvision Mask R-CNN R-50"
 LEARNING_RATE = 1e-5
 NUM_CLASSES = 81
 CORNERS = 20
+PLAIN = ("SOLVER.CONV_3X3", "plain")
 CPU = torch.device("cpu")
 
 Step = Callable[[], object]
@@ -117,12 +118,16 @@ def make_steps(image_hw: tuple[int, int], which: str) -> dict[str, Step]:
     if which == "quickstart":
         batch = make_batch(image_hw, 4, 3)
         return {
+            "demo's model, SOLVER.CONV_3X3 plain": our_step(QUICKSTART, batch, PLAIN),
             "demo's model, float32": our_step(QUICKSTART, batch, ["SOLVER.AMP", "off"]),
             "demo's model, bf16": our_step(QUICKSTART, batch, ["SOLVER.AMP", "bf16"]),
         }
     batch = make_batch(image_hw, 2, 8)
     return {
-        "CenterMask R-50, NCHW": our_step(CENTERMASK, batch, ["MODEL.CHANNELS_LAST", False]),
+        "CenterMask R-50, as published": our_step(
+            CENTERMASK, batch, ["MODEL.CHANNELS_LAST", False, *PLAIN]
+        ),
+        "CenterMask R-50, SOLVER.CONV_3X3 plain": our_step(CENTERMASK, batch, PLAIN),
         "CenterMask R-50": our_step(CENTERMASK, batch, []),
         "CenterMask R-50, SOLVER.AMP bf16": our_step(CENTERMASK, batch, ["SOLVER.AMP", "bf16"]),
         PEER: their_step(batch),

@@ -47,8 +47,8 @@ def test_result_and_gradients_are_the_plain_ones(shape, outputs, padding, layout
     exact = results(F.conv2d, torch.float64, *arguments)
     for mine, expected in zip(found, exact, strict=True):
         assert mine.dtype == torch.float32
-        # Measured: 3e-6 of the greatest.
-        atol = 1e-5 * max(1.0, float(expected.abs().max()))
+        # Measured: 1.3e-6 of the greatest.
+        atol = 4e-6 * max(1.0, float(expected.abs().max()))
         torch.testing.assert_close(mine.double(), expected, rtol=0, atol=atol)
 
 
@@ -59,7 +59,7 @@ def test_rounding_is_a_few_times_the_plain_one():
     plain = results(F.conv2d, torch.float32, *arguments)
     for mine, theirs, expected in zip(found, plain, exact, strict=True):
         error, usual = ((x - expected).double().norm() for x in (mine, theirs))
-        # Measured: at most 4.
+        # Measured: 3.5, 3.7, 1.0 and 0.1, where the plain one is 1.7e-7, 2.2e-7, 1e-6 and 1e-6.
         assert error < 8 * usual
 
 
