@@ -7,7 +7,7 @@ from torch import nn
 
 from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.engine.modes.fused_layers import WinogradConv2d
-from maskrcnn_benchmark.layers.conv3x3 import MinimalConv2d
+from maskrcnn_benchmark.layers import MinimalConv2d
 
 _PLAIN: Final = "plain"
 _FAST: Final = "fast"

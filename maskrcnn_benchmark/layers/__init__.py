@@ -12,6 +12,7 @@ from maskrcnn_benchmark.layers.batch_norm import (
     StillBatchNorm2d,
     conv_norm,
 )
+from maskrcnn_benchmark.layers.conv3x3 import MinimalConv2d, conv3x3
 from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
 from maskrcnn_benchmark.layers.deform_conv_modules import (
     DeformConv,
@@ -68,6 +69,7 @@ __all__ = [
     "IOULoss",
     "Int16Weight",
     "InvertedResidualWeights",
+    "MinimalConv2d",
     "ModulatedDeformConv",
     "ModulatedDeformConvPack",
     "ModulatedDeformRoIPoolingPack",
@@ -85,6 +87,7 @@ __all__ = [
     "SwapAlign2Nat",
     "at_least_float32",
     "batched_nms",
+    "conv3x3",
     "conv_norm",
     "deform_conv",
     "deform_roi_pooling",

@@ -6,7 +6,7 @@ from maskrcnn_benchmark.config import ConfigError
 from maskrcnn_benchmark.engine.fast_convolutions import choose_convolutions
 from maskrcnn_benchmark.engine.modes.fused_layers import WinogradConv2d, can_be_fused
 from maskrcnn_benchmark.engine.modes.tracing import trace
-from maskrcnn_benchmark.layers.conv3x3 import MinimalConv2d
+from maskrcnn_benchmark.layers import MinimalConv2d
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers import FrozenBatchNorm2d, conv_norm
-from maskrcnn_benchmark.layers.conv3x3 import MinimalConv2d, conv3x3
+from maskrcnn_benchmark.layers import FrozenBatchNorm2d, MinimalConv2d, conv3x3, conv_norm
 from tests.layers.op_cases.case import seeded
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, fx, nn
 
 from maskrcnn_benchmark.layers import (
     FrozenBatchNorm2d,
+    MinimalConv2d,
     at_least_float32,
     deform_conv_modules,
 )
-from maskrcnn_benchmark.layers.conv3x3 import MinimalConv2d
 
 logger = logging.getLogger(__name__)
 
