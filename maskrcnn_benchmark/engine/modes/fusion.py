@@ -25,6 +25,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
 )
 from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.integer_layers import IntegerLinear, PointwiseConv2d
+from maskrcnn_benchmark.engine.modes.inverted_residual import InvertedResidual
 from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
 from maskrcnn_benchmark.layers import (
     DeformConv,
@@ -88,11 +89,16 @@ class _Fusion:
         self.last_convs = _without_later(self.graph.nodes, self._is_any_conv)
         # Layers that are called several times, once a level, stay one.
         self.made: dict[tuple[Any, ...], str] = {}
+        self.replaced: set[fx.Node] = set()
 
     def run(self) -> None:
         for node in list(self.graph.nodes):
+            if node in self.replaced:
+                continue
             if self._is_layer(node, can_be_fused):
-                self._replace(self._chain(node))
+                chain = self._chain(node)
+                if not self._replace_block(chain):
+                    self._replace(chain)
             elif self._is_layer(node, _is_group_norm):
                 self._replace_group_norm(node)
             elif self._is_layer(node, _is_deformable):
@@ -139,16 +145,54 @@ class _Fusion:
         is_method = node.op == "call_method" and node.target in ("relu", "relu_")
         return Activation.RELU if is_function or is_method else None
 
-    def _replace(self, chain: _Chain) -> None:
+    def _replace_block(self, chain: _Chain) -> bool:
+        """Whether the chain and those behind it became an inverted residual block."""
+        chains, (x, *_) = [chain], chain.conv.args
+        while len(chains) < (3 if self._conv(chain).groups == 1 else 2):
+            user = _only_user(chains[-1].last)
+            if user is None or not self._is_layer(user, can_be_fused):
+                return False
+            chains.append(self._chain(user))
+        *inner, last = chains
+        activation, adds_input = chain.activation, last.addend is not None
+        is_block = (
+            all(each.activation is activation and each.addend is None for each in inner)
+            and last.activation is Activation.NONE
+            and last.addend in (None, x)
+        )
+        convs = [self._conv(each) for each in chains]
+        if not is_block or not InvertedResidual.suits(
+            convs, activation=activation, adds_input=adds_input, dtype=self.dtype
+        ):
+            return False
+        folded = [self._folded(each) for each in chains]
+        of_cells = [conv for conv in folded if conv.groups == 1]
+        # Half the time for the products is worth more than maps that stay in the cache.
+        if self.products is torch.int16 and all(map(PointwiseConv2d.suits, of_cells)):
+            return False
+        nodes = [node for each in chains for node in each.nodes]
+        key = (*(node.target for node in nodes), activation)
+        if key not in self.made:
+            self._add(key, InvertedResidual(folded, activation=activation, adds_input=adds_input))
+        self._put(nodes, self.made[key], [x])
+        return True
+
+    def _conv(self, chain: _Chain) -> nn.Conv2d:
         conv = self.layers[str(chain.conv.target)]
         assert isinstance(conv, nn.Conv2d)
+        return conv
+
+    def _folded(self, chain: _Chain) -> FoldedConv:
+        norm = None if chain.norm is None else self.layers[str(chain.norm.target)]
+        return FoldedConv.of(self._conv(chain), norm)
+
+    def _replace(self, chain: _Chain) -> None:
         dtype = self.last_dtype if chain.conv in self.last_convs else self.dtype
         norm = None if chain.norm is None else str(chain.norm.target)
         overwrites = self._is_free(chain)
         key = (str(chain.conv.target), norm, chain.activation, dtype, overwrites)
         if key not in self.made:
-            folded = FoldedConv.of(conv, None if norm is None else self.layers[norm])
-            self._add(key, self._fused(folded, chain, dtype, overwrites))
+            self._add(key, self._fused(self._folded(chain), chain, dtype, overwrites))
         inputs = [chain.conv.args[0], *([] if chain.addend is None else [chain.addend])]
         self._put(chain.nodes, self.made[key], inputs)
 
@@ -240,6 +284,7 @@ class _Fusion:
         last.replace_all_uses_with(new)
         for node in reversed(nodes):
             self.graph.erase_node(node)
+        self.replaced.update(nodes)
 
     def _is_free(self, chain: _Chain) -> bool:
         """Whether nothing needs the addend once the sum is there, and nothing else shares it."""
@@ -261,7 +306,8 @@ class _Fusion:
 
 
 def _is_fused(layer: nn.Module) -> bool:
-    return isinstance(layer, FusedConv2d | WinogradConv2d | PointwiseConv2d)
+    is_own = FusedConv2d | WinogradConv2d | PointwiseConv2d | InvertedResidual
+    return isinstance(layer, is_own)
 
 
 def _is_deformable(layer: nn.Module) -> bool:

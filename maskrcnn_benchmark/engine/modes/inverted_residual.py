@@ -1,0 +1,100 @@
+"""Inverted residual blocks as one layer.
+
+Shapes: N images, C input and K output channels, E channels between, H x W cells before, H' x W'
+after.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.engine.modes.fused_layers import Activation, FoldedConv
+from maskrcnn_benchmark.layers import inverted_residual, ops_status, pack_inverted_residual
+
+_LIMITS = {Activation.RELU: math.inf, Activation.RELU6: 6.0}
+_UNIT = (1, 1)
+_STRIDES = (_UNIT, (2, 2))
+
+
+class InvertedResidual(nn.Module):
+    """project(filter(expand(x))), or that + x, of one pass over memory.
+
+    For evaluation on a CPU in float32. Maps lie in memory as NHWC.
+
+    Args:
+        convs: of single cells to E channels, where there is one, of 3 x 3 cells of each channel,
+            and of single cells to K channels, for which ``suits`` is true.
+        activation: what follows all but the last.
+        adds_input: whether the input is added.
+    """
+
+    def __init__(
+        self, convs: Sequence[FoldedConv], *, activation: Activation, adds_input: bool
+    ) -> None:
+        super().__init__()
+        *expansion, depthwise, projection = ((conv.weight, conv.bias) for conv in convs)
+        weights = pack_inverted_residual(expansion[0] if expansion else None, depthwise, projection)
+        self.expansion, self.depthwise, self.projection = weights
+        *_, filters, last = convs
+        self.out_channels = len(last.weight)
+        self.stride, _ = filters.stride
+        self.activation = activation
+        self.adds_input = adds_input
+
+    @staticmethod
+    def has_kernel(device: torch.device) -> bool:
+        """Whether it computes fast on a device: on processors with AVX512.
+
+        With AVX2 oneDNN is faster.
+        """
+        capability = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
+        return capability == "AVX512" and ops_status().compiled
+
+    @staticmethod
+    def suits(
+        convs: Sequence[nn.Conv2d], *, activation: Activation, adds_input: bool, dtype: torch.dtype
+    ) -> bool:
+        """Whether it can compute these, and is faster than one after the other.
+
+        In 16 bits oneDNN is faster.
+        """
+        *expansion, depthwise, projection = convs
+        first, *_ = convs
+        return (
+            dtype is torch.float32
+            and activation in _LIMITS
+            and len(expansion) <= 1
+            and all(_is_of_cells(conv) for conv in (*expansion, projection))
+            and _is_depthwise(depthwise)
+            and (
+                not adds_input
+                or (depthwise.stride == _UNIT and first.in_channels == projection.out_channels)
+            )
+            and InvertedResidual.has_kernel(projection.weight.device)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, K, H', W') of maps (N, C, H, W)."""
+        return inverted_residual(
+            *(x.float(), self.expansion, self.depthwise, self.projection),
+            *(self.out_channels, self.stride, self.adds_input, _LIMITS[self.activation]),
+        )
+
+    def extra_repr(self) -> str:
+        """What it computes, for printing the module."""
+        return f"{self.activation.name}, stride={self.stride}, adds_input={self.adds_input}"
+
+
+def _is_of_cells(conv: nn.Conv2d) -> bool:
+    sizes = (conv.kernel_size, conv.stride, conv.padding, conv.groups)
+    return sizes == (_UNIT, _UNIT, (0, 0), 1)
+
+
+def _is_depthwise(conv: nn.Conv2d) -> bool:
+    return (
+        conv.groups == conv.in_channels == conv.out_channels
+        and (conv.kernel_size, conv.padding, conv.dilation) == ((3, 3), _UNIT, _UNIT)
+        and conv.stride in _STRIDES
+    )
