@@ -66,7 +66,7 @@ CM_TARGET_CLONES void resize_rows(const float* CM_RESTRICT mask, int64_t num_cel
 
 CM_TARGET_CLONES void transpose_rows(const float* rows, int64_t num_rows, int64_t num_cells,
                                      float* columns) {
-  transpose(rows, num_cells, num_rows, num_cells, columns, num_rows);
+  transpose<16>(rows, num_cells, num_rows, num_cells, columns, num_rows);
 }
 
 // Which pixels of an image column are above the threshold.

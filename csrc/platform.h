@@ -42,6 +42,13 @@ CM_ALWAYS_INLINE void prefetch_to_write(const void* address) {
 #endif
 }
 
+// Whether memory can be written past the caches. Sanitizers do not see it.
+#if defined(__SSE2__) && !defined(__CUDACC__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#include <emmintrin.h>
+#define CM_HAS_STREAMS
+#endif
+
 // A function marked so is compiled once for each of these instruction sets and the loader picks
 // the widest that the processor has: fast here, portable everywhere. What it calls must be
 // CM_ALWAYS_INLINE to be compiled along. Tests define it as nothing, to build one level at a time.

@@ -13,7 +13,7 @@
 namespace centermask {
 
 // One block of channels of one roi; `features` points at the first of them in cell (0, 0). Features
-// of type E are pooled in T to an output of type O.
+// of type E are pooled in T to an output of type O, past the caches if it `streams`.
 template <typename T, typename E, typename O>
 struct PoolBlock {
   const RoiTaps<T>& taps;
@@ -22,6 +22,7 @@ struct PoolBlock {
   T* row_sums;
   T* tile;
   O* output;
+  bool streams;
 };
 
 // The registers that one pass over the taps sums in: `kCount` of them, channels from `first` on.
@@ -31,41 +32,92 @@ struct Pass {
   static constexpr int64_t kChannels = kCount * kBytes / sizeof(T);
   int64_t first, width;  // of the block
 
-  template <typename E>
-  CM_ALWAYS_INLINE void add_taps(Vector (&sums)[kCount], const E* row, int64_t column_stride,
-                                 const Tap<T>* begin, const Tap<T>* end) const {
-    for (const Tap<T>* tap = begin; tap != end; ++tap) {
-      add_scaled<T, kCount>(sums, row + tap->cell * column_stride + first, tap->weight);
+  // Where a place of a list of rows of channels keeps those of this pass.
+  CM_ALWAYS_INLINE T* at(T* rows, int64_t place) const { return rows + place * width + first; }
+
+  CM_ALWAYS_INLINE void store_sums(const Vector (&sums)[kCount], T* target) const {
+    for (int v = 0; v < kCount; ++v) {
+      std::memcpy(target + v * (kBytes / sizeof(T)), &sums[v], sizeof(Vector));
+    }
+  }
+};
+
+// The taps of one bin. So few as kTaps stay in registers, whatever is summed with them.
+template <typename T, int kTaps>
+struct BinTaps {
+  T weights[kTaps];
+  int64_t offsets[kTaps];
+
+  CM_ALWAYS_INLINE BinTaps(const Tap<T>* taps, int64_t Tap<T>::* place, int64_t stride) {
+    for (int i = 0; i < kTaps; ++i) {
+      weights[i] = taps[i].weight;
+      offsets[i] = taps[i].*place * stride;
     }
   }
 
-  // Where a place of a list of rows of channels keeps those of this pass.
-  CM_ALWAYS_INLINE T* at(T* rows, int64_t place) const { return rows + place * width + first; }
+  template <int kCount, typename Vector, typename E>
+  CM_ALWAYS_INLINE void sum(const E* values, Vector (&sums)[kCount]) const {
+    for (int i = 0; i < kTaps; ++i) add_scaled<T, kCount>(sums, values + offsets[i], weights[i]);
+  }
 };
+
+// Any number of taps.
+template <typename T>
+struct ManyTaps {
+  const Tap<T>* begin;
+  const Tap<T>* end;
+  int64_t Tap<T>::* place;
+  int64_t stride;
+
+  template <int kCount, typename Vector, typename E>
+  CM_ALWAYS_INLINE void sum(const E* values, Vector (&sums)[kCount]) const {
+    for (const Tap<T>* tap = begin; tap != end; ++tap) {
+      add_scaled<T, kCount>(sums, values + tap->*place * stride, tap->weight);
+    }
+  }
+};
+
+// f(taps of a bin), where the values of a cell or slot follow those of the one before by `stride`.
+template <typename T, typename F>
+CM_ALWAYS_INLINE void with_taps(const AxisTaps<T>& axis, int64_t bin, int64_t Tap<T>::* place,
+                                int64_t stride, const F& f) {
+  const Tap<T>* begin = axis.begin(bin);
+  const Tap<T>* end = axis.end(bin);
+  switch (end - begin) {
+    case 2:
+      return f(BinTaps<T, 2>(begin, place, stride));
+    case 3:
+      return f(BinTaps<T, 3>(begin, place, stride));
+    case 4:
+      return f(BinTaps<T, 4>(begin, place, stride));
+    default:
+      return f(ManyTaps<T>{begin, end, place, stride});
+  }
+}
 
 // Rows that several bins read are resampled to the roi's columns once.
 template <typename P, int kCount, typename T, typename E, typename O>
 CM_ALWAYS_INLINE void pool_by_rows(const PoolBlock<T, E, O>& b, const P& pass) {
   using Vector = typename P::Vector;
   const auto& rows = b.taps.rows;
-  const auto& columns = b.taps.columns;
-  for (int64_t slot = 0; slot < static_cast<int64_t>(rows.cells.size()); ++slot) {
-    const E* row = b.features + rows.cells[slot] * b.row_stride;
-    for (int64_t q = 0; q < b.pooled_width; ++q) {
-      Vector sums[kCount] = {};
-      pass.add_taps(sums, row, b.column_stride, columns.begin(q), columns.end(q));
-      std::memcpy(pass.at(b.row_sums, slot * b.pooled_width + q), sums, sizeof(sums));
-    }
+  const int64_t num_rows = static_cast<int64_t>(rows.cells.size());
+  for (int64_t q = 0; q < b.pooled_width; ++q) {
+    with_taps(b.taps.columns, q, &Tap<T>::cell, b.column_stride, [&](const auto& columns) {
+      for (int64_t slot = 0; slot < num_rows; ++slot) {
+        Vector sums[kCount] = {};
+        columns.sum(b.features + rows.cells[slot] * b.row_stride + pass.first, sums);
+        pass.store_sums(sums, pass.at(b.row_sums, slot * b.pooled_width + q));
+      }
+    });
   }
   for (int64_t p = 0; p < b.pooled_height; ++p) {
-    for (int64_t q = 0; q < b.pooled_width; ++q) {
-      Vector sums[kCount] = {};
-      for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
-        const T* parts = pass.at(b.row_sums, tap->slot * b.pooled_width + q);
-        add_scaled<T, kCount>(sums, parts, tap->weight);
+    with_taps(rows, p, &Tap<T>::slot, b.pooled_width * pass.width, [&](const auto& taps) {
+      for (int64_t q = 0; q < b.pooled_width; ++q) {
+        Vector sums[kCount] = {};
+        taps.sum(static_cast<const T*>(pass.at(b.row_sums, q)), sums);
+        pass.store_sums(sums, pass.at(b.tile, p * b.pooled_width + q));
       }
-      std::memcpy(pass.at(b.tile, p * b.pooled_width + q), sums, sizeof(sums));
-    }
+    });
   }
 }
 
@@ -81,10 +133,11 @@ CM_ALWAYS_INLINE void pool_by_bins(const PoolBlock<T, E, O>& b, const P& pass) {
       for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
         const E* row = b.features + tap->cell * b.row_stride;
         Vector parts[kCount] = {};
-        pass.add_taps(parts, row, b.column_stride, columns.begin(q), columns.end(q));
+        const ManyTaps<T> in_row{columns.begin(q), columns.end(q), &Tap<T>::cell, b.column_stride};
+        in_row.sum(row + pass.first, parts);
         for (int v = 0; v < kCount; ++v) sums[v] += tap->weight * parts[v];
       }
-      std::memcpy(pass.at(b.tile, p * b.pooled_width + q), sums, sizeof(sums));
+      pass.store_sums(sums, pass.at(b.tile, p * b.pooled_width + q));
     }
   }
 }
@@ -104,18 +157,21 @@ CM_ALWAYS_INLINE void pool(const PoolBlock<T, E, O>& b) {
   constexpr int kCount = std::min(kVectors * 64 / kBytes, 4);
   using P = Pass<T, kBytes, kCount>;
   constexpr int64_t kWidth = kVectors * kLanes<T>;
-  fetch_output(b);
+  if (!b.streams) fetch_output(b);
   const bool is_shared = b.taps.rows.taps.size() > b.taps.rows.cells.size();
   for (int64_t first = 0; first < kWidth; first += P::kChannels) {
     const P pass{first, kWidth};
     is_shared ? pool_by_rows<P, kCount>(b, pass) : pool_by_bins<P, kCount>(b, pass);
   }
   const int64_t num_bins = b.pooled_height * b.pooled_width;
+  const int64_t count = num_bins * b.num_valid;
   if constexpr (std::is_same_v<T, O>) {
-    transpose(b.tile, kWidth, num_bins, b.num_valid, b.output, num_bins);
+    T* to = b.streams ? b.row_sums : b.output;
+    transpose<kBytes>(b.tile, kWidth, num_bins, b.num_valid, to, num_bins);
+    if (b.streams) stream(to, count, b.output);
   } else {
-    transpose(b.tile, kWidth, num_bins, b.num_valid, b.row_sums, num_bins);
-    for (int64_t i = 0; i < num_bins * b.num_valid; ++i) store(b.row_sums[i], b.output + i);
+    transpose<kBytes>(b.tile, kWidth, num_bins, b.num_valid, b.row_sums, num_bins);
+    for (int64_t i = 0; i < count; ++i) store(b.row_sums[i], b.output + i);
   }
 }
 

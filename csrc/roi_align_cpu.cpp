@@ -12,6 +12,7 @@
 #include "channel_blocks.h"
 #include "pooling_checks.h"
 #include "roi_align_block.h"
+#include "roi_align_features.h"
 #include "roi_align_taps.h"
 #include "stable_util.h"
 
@@ -19,7 +20,7 @@ namespace centermask {
 namespace {
 
 constexpr int64_t kTasksPerThread = 4;
-constexpr int64_t kRowsPerThread = 16;
+constexpr int64_t kRoisPerThread = 64;
 
 template <typename T, int kBytes, int kCount>
 CM_ALWAYS_INLINE void add_scaled_to(T* target, const T* values, T weight) {
@@ -69,7 +70,7 @@ CM_ALWAYS_INLINE void spread(const SpreadBlock<T>& b) {
   const auto& columns = b.taps.columns;
   const int64_t num_bins = b.pooled_height * b.pooled_width;
   const int64_t num_slots = static_cast<int64_t>(rows.cells.size());
-  pack_channels(b.grad, num_bins, b.num_valid, num_bins, b.tile, kWidth);
+  pack_channels<kBytes>(b.grad, num_bins, b.num_valid, num_bins, b.tile, kWidth);
   std::fill(b.row_sums, b.row_sums + num_slots * b.pooled_width * kWidth, T(0));
   for (int64_t p = 0; p < b.pooled_height; ++p) {
     for (const Tap<T>* tap = rows.begin(p); tap != rows.end(p); ++tap) {
@@ -109,141 +110,74 @@ void spread_block(const SpreadBlock<T>& b, bool wide) {
   has_wide_registers() ? spread_wide(b, wide) : spread_narrow(b, wide);
 }
 
-// The columns of a row of the map that rois read.
-struct Span {
-  int64_t begin = 0, end = 0;
-
-  void cover(int64_t first, int64_t last) {
-    begin = end > begin ? std::min(begin, first) : first;
-    end = std::max(end, last);
-  }
-};
-
-// Cells that an axis may read, with a margin for rounding; it never is an empty span.
+// The taps of all rois, if they are needed again and again.
 template <typename T>
-Span reach(const RoiAxis<T>& axis, int64_t num_bins, int64_t length) {
-  const T limit = static_cast<T>(length);
-  // An aligned roi may end before it starts. Comparisons arranged so that NaN covers everything.
-  const T stop = axis.start + axis.bin_size * static_cast<T>(num_bins);
-  const T low = std::min(stop, axis.start) - T(1);
-  const T high = std::max(stop, axis.start) + T(3);
-  const int64_t begin = low > T(0) ? static_cast<int64_t>(std::min(low, limit - 1)) : 0;
-  const int64_t end = high < limit ? static_cast<int64_t>(std::max(high, T(1))) : length;
-  return {begin, end};
+std::vector<RoiTaps<T>> taps_of(const Geometry<T>& g) {
+  std::vector<RoiTaps<T>> taps(g.num_rois);
+  torch::stable::parallel_for(0, g.num_rois, kRoisPerThread, [&](int64_t begin, int64_t end) {
+    for (int64_t roi = begin; roi < end; ++roi) taps[roi].move_to(g, roi);
+  });
+  return taps;
 }
 
-// Whether kernels can read the channels of cells as they lie in memory.
-template <typename T>
-bool can_read(const Tensor& input) {
-  return input.stride(1) == 1 && input.size(1) % kLanes<T> == 0;
-}
-
-// Features with contiguous channels: the input itself, or a copy of one block of channels at a time
-// of what rois read, padded with zeros: small enough to stay in the cache.
-template <typename T, typename E>
-class ChannelsLast {
- public:
-  const E* data = nullptr;
-  int64_t image_stride = 0, row_stride = 0, column_stride = 0;
-
-  ChannelsLast(const Tensor& input, const Geometry<T>& g)
-      : g_(g), blocks_(input.size(1), false), input_(input) {
-    if (can_read<T>(input)) {
-      data = static_cast<const E*>(input.const_data_ptr());
-      image_stride = input.stride(0);
-      row_stride = input.stride(2);
-      column_stride = input.stride(3);
-      return;
-    }
-    if (input.stride(3) != 1) input_ = torch::stable::contiguous(input);
-    spans_ = spans_of_rows(g);
-    copy_.reset(new E[g.num_images * g.height * g.width * blocks_.width(0)]);
-  }
-
-  const ChannelBlocks<T>& blocks() const { return blocks_; }
-  // How many blocks of channels `data` holds at a time.
-  int64_t blocks_held() const { return copy_ ? 1 : blocks_.num_blocks; }
-
-  // Makes `data` hold the blocks from this one on.
-  void hold(int64_t block) {
-    if (!copy_) return;
-    column_stride = blocks_.width(block);
-    row_stride = g_.width * column_stride;
-    image_stride = g_.height * row_stride;
-    data = copy_.get();
-    pack(block);
-  }
-
- private:
-  static std::vector<Span> spans_of_rows(const Geometry<T>& g) {
-    std::vector<Span> spans(g.num_images * g.height);
-    for (int64_t roi = 0; roi < g.num_rois; ++roi) {
-      const Span rows = reach(g.rows_of(roi), g.pooled_height, g.height);
-      const Span columns = reach(g.columns_of(roi), g.pooled_width, g.width);
-      for (int64_t row = rows.begin; row < rows.end; ++row) {
-        spans[g.image_of(roi) * g.height + row].cover(columns.begin, columns.end);
-      }
-    }
-    return spans;
-  }
-
-  void pack(int64_t block) {
-    const int64_t channel_stride = input_.stride(1), num_valid = blocks_.num_valid(block);
-    const E* source = static_cast<const E*>(input_.const_data_ptr()) +
-                      blocks_.first_channel(block) * channel_stride;
-    const int64_t from_image = input_.stride(0), from_row = input_.stride(2);
-    const int64_t num_rows = static_cast<int64_t>(spans_.size());
-    torch::stable::parallel_for(0, num_rows, kRowsPerThread, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const Span span = spans_[i];
-        const E* from = source + i / g_.height * from_image + i % g_.height * from_row + span.begin;
-        E* to = copy_.get() + i * row_stride + span.begin * column_stride;
-        pack_channels(from, channel_stride, num_valid, span.end - span.begin, to, column_stride);
-      }
-    });
-  }
-
-  const Geometry<T>& g_;
-  ChannelBlocks<T> blocks_;
-  Tensor input_;
-  std::vector<Span> spans_;
-  std::unique_ptr<E[]> copy_;
-};
-
-// The blocks of channels that `features` holds, from this one on.
 template <typename T, typename E, typename O>
-void pool_held(const ChannelsLast<T, E>& features, const Geometry<T>& g,
-               const std::vector<int64_t>& order, int64_t first_block, O* output) {
-  const ChannelBlocks<T>& blocks = features.blocks();
-  const int64_t held = features.blocks_held(), first = blocks.first_channel(first_block);
-  torch::stable::parallel_for(
-      0, g.num_rois * held, kTasksPerThread, [&](int64_t begin, int64_t end) {
-        RoiTaps<T> taps;
-        std::vector<T> row_sums, tile(g.num_bins() * kWideBlock * kLanes<T>);
-        for (int64_t task = begin; task < end; ++task) {
-          const int64_t roi = order[task / held], block = first_block + task % held;
-          taps.move_to(g, roi);
-          const int64_t num_sums = std::max<int64_t>(taps.rows.cells.size(), g.pooled_height);
-          row_sums.resize(num_sums * g.pooled_width * blocks.width(block));
-          const int64_t channel = blocks.first_channel(block);
-          const E* image = features.data + g.image_of(roi) * features.image_stride;
-          O* to = output + (roi * blocks.channels + channel) * g.num_bins();
-          pool_block(
-              PoolBlock<T, E, O>{taps, g.pooled_height, g.pooled_width, features.row_stride,
-                                 features.column_stride, blocks.num_valid(block),
-                                 image + (channel - first), row_sums.data(), tile.data(), to},
-              blocks.is_wide(block));
-        }
-      });
+struct Forward {
+  const ChannelsLast<T, E>& features;
+  const Geometry<T>& geometry;
+  const std::vector<int64_t> order;
+  const std::vector<RoiTaps<T>> taps;  // of all rois or of none
+  O* output;
+  bool streams;
+
+  // The blocks of channels that `features` holds, from this one on.
+  void pool_held(int64_t first_block) const {
+    const Geometry<T>& g = geometry;
+    const ChannelBlocks<T>& blocks = features.blocks();
+    const int64_t held = features.blocks_held(), first = blocks.first_channel(first_block);
+    torch::stable::parallel_for(
+        0, g.num_rois * held, kTasksPerThread, [&](int64_t begin, int64_t end) {
+          RoiTaps<T> own;
+          LineBuffer<T> row_sums, tile(g.num_bins() * kWideBlock * kLanes<T>);
+          for (int64_t task = begin; task < end; ++task) {
+            const int64_t roi = order[task / held], block = first_block + task % held;
+            if (taps.empty()) own.move_to(g, roi);
+            const RoiTaps<T>& used = taps.empty() ? own : taps[roi];
+            const int64_t num_sums = std::max<int64_t>(used.rows.cells.size(), g.pooled_height);
+            row_sums.reserve(num_sums * g.pooled_width * blocks.width(block));
+            const int64_t channel = blocks.first_channel(block);
+            const E* image = features.data + g.image_of(roi) * features.image_stride;
+            O* to = output + (roi * blocks.channels + channel) * g.num_bins();
+            pool_block(PoolBlock<T, E, O>{used, g.pooled_height, g.pooled_width,
+                                          features.row_stride, features.column_stride,
+                                          blocks.num_valid(block), image + (channel - first),
+                                          row_sums.data(), tile.data(), to, streams},
+                       blocks.is_wide(block));
+          }
+          if (streams) end_streams();
+        });
+  }
+};
+
+// Whether results would drive features out of the nearer caches, and are written in whole lines.
+template <typename T, typename O>
+bool can_stream(const Geometry<T>& g, int64_t channels, const O* output) {
+  constexpr int64_t kFewestBytes = 1 << 20;
+  return channels % kLanes<O> == 0 && reinterpret_cast<uintptr_t>(output) % 64 == 0 &&
+         g.num_rois * channels * g.num_bins() * static_cast<int64_t>(sizeof(O)) >= kFewestBytes;
 }
 
 template <typename T, typename E, typename O>
 void forward_kernel(ChannelsLast<T, E> features, const Geometry<T>& g, O* output) {
-  const std::vector<int64_t> order = neighbours_together(g);
-  const int64_t num_blocks = features.blocks().num_blocks;
-  for (int64_t block = 0; block < num_blocks; block += features.blocks_held()) {
+  const int64_t num_blocks = features.blocks().num_blocks, held = features.blocks_held();
+  const Forward<T, E, O> forward{features,
+                                 g,
+                                 neighbours_together(g),
+                                 held < num_blocks ? taps_of(g) : std::vector<RoiTaps<T>>(),
+                                 output,
+                                 can_stream(g, features.blocks().channels, output)};
+  for (int64_t block = 0; block < num_blocks; block += held) {
     features.hold(block);
-    pool_held(features, g, order, block, output);
+    forward.pool_held(block);
   }
 }
 
@@ -252,13 +186,13 @@ template <typename T>
 void backward_task(const Geometry<T>& g, const ChannelBlocks<T>& blocks, int64_t image,
                    int64_t block, const T* grad, T* map, T* output) {
   RoiTaps<T> taps;
-  std::vector<T> row_sums, tile(g.num_bins() * blocks.width(block));
+  LineBuffer<T> row_sums, tile(g.num_bins() * blocks.width(block));
   std::vector<uint8_t> row_in_use(g.height, 0);
   const int64_t channel = blocks.first_channel(block), num_valid = blocks.num_valid(block);
   for (int64_t roi = 0; roi < g.num_rois; ++roi) {
     if (g.image_of(roi) != image) continue;
     taps.move_to(g, roi);
-    row_sums.resize(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
+    row_sums.reserve(taps.rows.cells.size() * g.pooled_width * blocks.width(block));
     const T* from = grad + (roi * blocks.channels + channel) * g.num_bins();
     spread_block(SpreadBlock<T>{taps, g.pooled_height, g.pooled_width, g.width, num_valid, from,
                                 row_sums.data(), tile.data(), map, row_in_use.data()},
@@ -269,7 +203,7 @@ void backward_task(const Geometry<T>& g, const ChannelBlocks<T>& blocks, int64_t
   for (int64_t row = 0; row < g.height; ++row) {
     T* target = to + row * g.width;
     if (row_in_use[row]) {
-      transpose(map + row * g.width * cell, cell, g.width, num_valid, target, plane);
+      transpose<16>(map + row * g.width * cell, cell, g.width, num_valid, target, plane);
     } else {
       for (int64_t c = 0; c < num_valid; ++c) std::fill_n(target + c * plane, g.width, T(0));
     }
@@ -286,9 +220,9 @@ void backward_kernel(const T* grad, const Geometry<T>& g, int64_t channels, T* o
   const int64_t num_tasks = g.num_images * blocks.num_blocks;
   torch::stable::parallel_for(0, num_tasks, 1, [&](int64_t begin, int64_t end) {
     const int64_t widest = blocks.width(0);
-    const std::unique_ptr<T[]> map(new T[g.height * g.width * widest]);
+    const LineBuffer<T> map(g.height * g.width * widest);
     for (int64_t task = begin; task < end; ++task) {
-      backward_task(g, blocks, task / blocks.num_blocks, task % blocks.num_blocks, grad, map.get(),
+      backward_task(g, blocks, task / blocks.num_blocks, task % blocks.num_blocks, grad, map.data(),
                     output);
     }
   });

@@ -127,7 +127,7 @@ void pool_all(const Rois<T>& g, const T* features, T scale, int64_t pooled_heigh
                   pool_axis(r[1], r[3], scale, pooled_width), g.height, g.width, g.channels,
                   pooled_height, pooled_width, num_valid, image, values.data(), cells.data()});
       const int64_t to = (roi * g.channels + channel) * num_bins;
-      transpose(values.data(), kWidth, num_bins, num_valid, output + to, num_bins);
+      transpose<16>(values.data(), kWidth, num_bins, num_valid, output + to, num_bins);
       for (int64_t c = 0; c < num_valid; ++c) {
         for (int64_t bin = 0; bin < num_bins; ++bin) {
           argmax[to + c * num_bins + bin] = cells[bin * kWidth + c];
