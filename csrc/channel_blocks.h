@@ -138,6 +138,26 @@ CM_ALWAYS_INLINE void add_scaled(Vector (&sums)[V], const E* values, T weight) {
   }
 }
 
+// Register by register: GCC copies arrays of them in other pieces, which then wait for each other.
+template <typename T, int V, typename Vector>
+CM_ALWAYS_INLINE void store_vectors(const Vector (&vectors)[V], T* target) {
+  for (int v = 0; v < V; ++v) {
+    std::memcpy(target + v * (sizeof(Vector) / sizeof(T)), &vectors[v], sizeof(Vector));
+  }
+}
+
+// target += weight * values, kCount registers of kBytes of each.
+template <typename T, int kBytes, int kCount>
+CM_ALWAYS_INLINE void add_scaled_to(T* target, const T* values, T weight) {
+  constexpr int64_t kStep = kBytes / sizeof(T);
+  for (int64_t i = 0; i < kCount * kStep; i += kStep) {
+    typename VectorOf<T, kBytes>::type sums[1];
+    load_vector(target + i, sums[0]);
+    add_scaled<T, 1>(sums, values + i, weight);
+    store_vectors<T, 1>(sums, target + i);
+  }
+}
+
 // target[column][row] = source[row][column] for as many rows as a register of kBytes has lanes.
 template <typename T, int kBytes>
 struct SmallTranspose {

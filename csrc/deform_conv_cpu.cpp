@@ -33,24 +33,26 @@ CM_ALWAYS_INLINE Rows<T> rows_of(const DeformChunk<T>& chunk, const Neighbours<T
   return rows;
 }
 
-template <typename T, int V>
+// V times 64 bytes, in registers of kBytes.
+template <int kBytes, int V, typename T>
 CM_ALWAYS_INLINE void blend_vectors(const Rows<T>& rows, T factor, int64_t channel, T* out) {
-  typename VectorOf<T>::type sums[V] = {};
-  for (int k = 0; k < 4; ++k) add_scaled<T, V>(sums, rows.row[k] + channel, rows.weight[k]);
-  for (int v = 0; v < V; ++v) sums[v] *= factor;
-  std::memcpy(out, sums, sizeof(sums));
+  constexpr int kCount = V * 64 / kBytes;
+  typename VectorOf<T, kBytes>::type sums[kCount] = {};
+  for (int k = 0; k < 4; ++k) add_scaled<T, kCount>(sums, rows.row[k] + channel, rows.weight[k]);
+  for (int v = 0; v < kCount; ++v) sums[v] *= factor;
+  store_vectors<T, kCount>(sums, out);
 }
 
 // out = weighted sum of the rows from `channel` on, times the factor.
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void blend(const Rows<T>& rows, T factor, int64_t channel, int64_t count, T* out) {
   constexpr int64_t kWide = kWideBlock * kLanes<T>;
   int64_t c = 0;
   for (; c + kWide <= count; c += kWide) {
-    blend_vectors<T, kWideBlock>(rows, factor, channel + c, out + c);
+    blend_vectors<kBytes, kWideBlock>(rows, factor, channel + c, out + c);
   }
   for (; c + kLanes<T> <= count; c += kLanes<T>) {
-    blend_vectors<T, 1>(rows, factor, channel + c, out + c);
+    blend_vectors<kBytes, 1>(rows, factor, channel + c, out + c);
   }
   for (; c < count; ++c) {
     T sum = T(0);
@@ -83,7 +85,7 @@ CM_ALWAYS_INLINE void for_samples(const DeformChunk<T>& chunk, int64_t place, co
   }
 }
 
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void sample_places(const DeformChunk<T>& chunk, int64_t begin, int64_t end,
                                     const T* zeros, T* columns) {
   const DeformGeometry& g = chunk.geometry;
@@ -94,7 +96,7 @@ CM_ALWAYS_INLINE void sample_places(const DeformChunk<T>& chunk, int64_t begin, 
       for_stretches(part * per_part, (part + 1) * per_part, g.group_channels(),
                     [&](int64_t channel, int64_t count) {
                       T* to = columns + chunk.column(channel, place, tap);
-                      blend(rows, factor, channel, count, to);
+                      blend<kBytes>(rows, factor, channel, count, to);
                     });
     });
   }
@@ -102,7 +104,7 @@ CM_ALWAYS_INLINE void sample_places(const DeformChunk<T>& chunk, int64_t begin, 
 
 // The taps of a place are computed one after the other in `scratch` (taps, channels) and turned
 // round while they are in the nearest cache.
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void sample_places_taps_last(const DeformChunk<T>& chunk, int64_t begin,
                                               int64_t end, const T* zeros, T* scratch, T* columns) {
   const DeformGeometry& g = chunk.geometry;
@@ -111,7 +113,7 @@ CM_ALWAYS_INLINE void sample_places_taps_last(const DeformChunk<T>& chunk, int64
     for_samples(chunk, place, [&](int64_t part, int64_t tap, const auto& around, T factor) {
       const Rows<T> rows = rows_of(chunk, around, T(1), zeros);
       const int64_t channel = part * per_part;
-      blend(rows, factor, channel, per_part, scratch + tap * channels + channel);
+      blend<kBytes>(rows, factor, channel, per_part, scratch + tap * channels + channel);
     });
     for_stretches(0, channels, g.group_channels(), [&](int64_t channel, int64_t count) {
       T* to = columns + chunk.column(channel, place, 0);
@@ -122,43 +124,38 @@ CM_ALWAYS_INLINE void sample_places_taps_last(const DeformChunk<T>& chunk, int64
   }
 }
 
-CM_TARGET_CLONES void sample(const DeformChunk<float>& chunk, int64_t begin, int64_t end,
-                             const float* zeros, float* columns) {
-  sample_places(chunk, begin, end, zeros, columns);
-}
+// The sums of 64 bytes of lanes, in registers of kBytes: as many lanes on every processor.
+template <typename T, int kBytes>
+struct LaneSums {
+  static constexpr int64_t kStep = kBytes / sizeof(T);
+  typename VectorOf<T, kBytes>::type part[64 / kBytes] = {};
 
-CM_TARGET_CLONES void sample(const DeformChunk<double>& chunk, int64_t begin, int64_t end,
-                             const double* zeros, double* columns) {
-  sample_places(chunk, begin, end, zeros, columns);
-}
-
-CM_TARGET_CLONES void sample_taps_last(const DeformChunk<float>& chunk, int64_t begin, int64_t end,
-                                       const float* zeros, float* scratch, float* columns) {
-  sample_places_taps_last(chunk, begin, end, zeros, scratch, columns);
-}
-
-CM_TARGET_CLONES void sample_taps_last(const DeformChunk<double>& chunk, int64_t begin, int64_t end,
-                                       const double* zeros, double* scratch, double* columns) {
-  sample_places_taps_last(chunk, begin, end, zeros, scratch, columns);
-}
-
-// sums[k] += row k . values, lane by lane; the rest of less than a vector goes to lane 0.
-template <typename T>
-CM_ALWAYS_INLINE void add_products(typename VectorOf<T>::type (&sums)[4], const Rows<T>& rows,
-                                   int64_t channel, int64_t count, const T* values) {
-  using Vector = typename VectorOf<T>::type;
-  int64_t c = 0;
-  for (; c + kLanes<T> <= count; c += kLanes<T>) {
-    Vector factor;
-    std::memcpy(&factor, values + c, sizeof(factor));
-    for (int k = 0; k < 4; ++k) {
-      Vector row;
-      std::memcpy(&row, rows.row[k] + channel + c, sizeof(row));
-      sums[k] += row * factor;
+  CM_ALWAYS_INLINE void add_products(const T* values, const T* factors) {
+    for (int v = 0; v < 64 / kBytes; ++v) {
+      typename VectorOf<T, kBytes>::type value, factor;
+      load_vector(values + v * kStep, value);
+      load_vector(factors + v * kStep, factor);
+      part[v] += value * factor;
     }
   }
+
+  CM_ALWAYS_INLINE T total() const {
+    T sum = T(0);
+    for (int64_t lane = 0; lane < kLanes<T>; ++lane) sum += part[lane / kStep][lane % kStep];
+    return sum;
+  }
+};
+
+// sums[k] += row k . values, lane by lane; the rest of less than 64 bytes goes to lane 0.
+template <typename T, int kBytes>
+CM_ALWAYS_INLINE void add_products(LaneSums<T, kBytes> (&sums)[4], const Rows<T>& rows,
+                                   int64_t channel, int64_t count, const T* values) {
+  int64_t c = 0;
+  for (; c + kLanes<T> <= count; c += kLanes<T>) {
+    for (int k = 0; k < 4; ++k) sums[k].add_products(rows.row[k] + channel + c, values + c);
+  }
   for (; c < count; ++c) {
-    for (int k = 0; k < 4; ++k) sums[k][0] += rows.row[k][channel + c] * values[c];
+    for (int k = 0; k < 4; ++k) sums[k].part[0][0] += rows.row[k][channel + c] * values[c];
   }
 }
 
@@ -168,7 +165,7 @@ struct SlopeTargets {
   T* mask;
 };
 
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void slope_of_sample(const DeformChunk<T>& chunk, int64_t part, int64_t tap,
                                       int64_t place, const T* zeros, const T* grad_columns,
                                       const SlopeTargets<T>& to) {
@@ -176,7 +173,7 @@ CM_ALWAYS_INLINE void slope_of_sample(const DeformChunk<T>& chunk, int64_t part,
   const int64_t location = chunk.first_location + place, total = g.num_locations();
   const auto around = chunk.deformation.at(g, part, tap, location);
   const Rows<T> rows = rows_of(chunk, around, T(1), zeros);
-  typename VectorOf<T>::type sums[4] = {};
+  LaneSums<T, kBytes> sums[4];
   for_stretches(part * g.part_channels(), (part + 1) * g.part_channels(), g.group_channels(),
                 [&](int64_t channel, int64_t count) {
                   const T* from = grad_columns + chunk.column(channel, place, tap);
@@ -184,8 +181,7 @@ CM_ALWAYS_INLINE void slope_of_sample(const DeformChunk<T>& chunk, int64_t part,
                 });
   T value = T(0), down = T(0), right = T(0);
   for (int k = 0; k < 4; ++k) {
-    T product = T(0);
-    for (int64_t lane = 0; lane < kLanes<T>; ++lane) product += sums[k][lane];
+    const T product = sums[k].total();
     value += rows.weight[k] * product;
     down += around.slope_down(k) * product;
     right += around.slope_right(k) * product;
@@ -197,58 +193,42 @@ CM_ALWAYS_INLINE void slope_of_sample(const DeformChunk<T>& chunk, int64_t part,
   if (to.mask != nullptr) to.mask[map * total + location] = value;
 }
 
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void slopes_of_places(const DeformChunk<T>& chunk, int64_t begin, int64_t end,
                                        const T* zeros, const T* grad_columns,
                                        const SlopeTargets<T>& to) {
   for (int64_t place = begin; place < end; ++place) {
     for (int64_t part = 0; part < chunk.geometry.num_parts; ++part) {
       for (int64_t tap = 0; tap < chunk.geometry.num_taps(); ++tap) {
-        slope_of_sample(chunk, part, tap, place, zeros, grad_columns, to);
+        slope_of_sample<kBytes>(chunk, part, tap, place, zeros, grad_columns, to);
       }
     }
   }
 }
 
-CM_TARGET_CLONES void slopes(const DeformChunk<float>& chunk, int64_t begin, int64_t end,
-                             const float* zeros, const float* grad_columns,
-                             const SlopeTargets<float>& to) {
-  slopes_of_places(chunk, begin, end, zeros, grad_columns, to);
-}
-
-CM_TARGET_CLONES void slopes(const DeformChunk<double>& chunk, int64_t begin, int64_t end,
-                             const double* zeros, const double* grad_columns,
-                             const SlopeTargets<double>& to) {
-  slopes_of_places(chunk, begin, end, zeros, grad_columns, to);
-}
-
 // target += weight * values.
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void accumulate(T* target, const T* values, int64_t count, T weight) {
-  using Vector = typename VectorOf<T>::type;
   int64_t c = 0;
   for (; c + kLanes<T> <= count; c += kLanes<T>) {
-    Vector sums[1];
-    std::memcpy(sums, target + c, sizeof(sums));
-    add_scaled<T, 1>(sums, values + c, weight);
-    std::memcpy(target + c, sums, sizeof(sums));
+    add_scaled_to<T, kBytes, 64 / kBytes>(target + c, values + c, weight);
   }
   for (; c < count; ++c) target[c] += weight * values[c];
 }
 
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void scatter_sample(const DeformChunk<T>& chunk, const Neighbours<T>& around,
                                      T factor, int64_t channel, int64_t count, const T* values,
                                      T* grad_image) {
   for (int k = 0; k < 4; ++k) {
     if (around.cell[k] < 0) continue;
     T* to = grad_image + around.cell[k] * chunk.geometry.channels + channel;
-    accumulate(to, values, count, around.weight(k) * factor);
+    accumulate<kBytes>(to, values, count, around.weight(k) * factor);
   }
 }
 
 // All samples, for channels begin..end only.
-template <typename T>
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE void scatter_channels(const DeformChunk<T>& chunk, int64_t begin, int64_t end,
                                        const T* grad_columns, T* grad_image) {
   const DeformGeometry& g = chunk.geometry;
@@ -263,22 +243,40 @@ CM_ALWAYS_INLINE void scatter_channels(const DeformChunk<T>& chunk, int64_t begi
         const auto around = chunk.deformation.at(g, part, tap, location);
         for_stretches(first, last, g.group_channels(), [&](int64_t channel, int64_t count) {
           const T* from = grad_columns + chunk.column(channel, place, tap);
-          scatter_sample(chunk, around, factor, channel, count, from, grad_image);
+          scatter_sample<kBytes>(chunk, around, factor, channel, count, from, grad_image);
         });
       }
     }
   }
 }
 
-CM_TARGET_CLONES void scatter(const DeformChunk<float>& chunk, int64_t begin, int64_t end,
-                              const float* grad_columns, float* grad_image) {
-  scatter_channels(chunk, begin, end, grad_columns, grad_image);
-}
-
-CM_TARGET_CLONES void scatter(const DeformChunk<double>& chunk, int64_t begin, int64_t end,
-                              const double* grad_columns, double* grad_image) {
-  scatter_channels(chunk, begin, end, grad_columns, grad_image);
-}
+// The function for registers of 64 bytes where the processor has them, else of 32.
+#define CM_DEFORM(name, function, parameters, ...)                                \
+  CM_TARGET_WIDE void name##_wide parameters { function<64>(__VA_ARGS__); }       \
+  CM_TARGET_CLONES void name##_narrow parameters { function<32>(__VA_ARGS__); }   \
+  void name parameters {                                                          \
+    has_wide_registers() ? name##_wide(__VA_ARGS__) : name##_narrow(__VA_ARGS__); \
+  }
+#define CM_DEFORM_ALL(T)                                                                           \
+  CM_DEFORM(sample, sample_places,                                                                 \
+            (const DeformChunk<T>& chunk, int64_t begin, int64_t end, const T* zeros, T* columns), \
+            chunk, begin, end, zeros, columns)                                                     \
+  CM_DEFORM(sample_taps_last, sample_places_taps_last,                                             \
+            (const DeformChunk<T>& chunk, int64_t begin, int64_t end, const T* zeros, T* scratch,  \
+             T* columns),                                                                          \
+            chunk, begin, end, zeros, scratch, columns)                                            \
+  CM_DEFORM(slopes, slopes_of_places,                                                              \
+            (const DeformChunk<T>& chunk, int64_t begin, int64_t end, const T* zeros,              \
+             const T* grad_columns, const SlopeTargets<T>& to),                                    \
+            chunk, begin, end, zeros, grad_columns, to)                                            \
+  CM_DEFORM(scatter, scatter_channels,                                                             \
+            (const DeformChunk<T>& chunk, int64_t begin, int64_t end, const T* grad_columns,       \
+             T* grad_image),                                                                       \
+            chunk, begin, end, grad_columns, grad_image)
+CM_DEFORM_ALL(float)
+CM_DEFORM_ALL(double)
+#undef CM_DEFORM_ALL
+#undef CM_DEFORM
 
 struct CpuKernels {
   // Columns are read again at once: they should still be in the cache.

@@ -82,28 +82,35 @@ void negative_losses_and_slopes(const double* logits, int64_t count, double weig
   all_losses_and_slopes<false>(logits, count, weight, gamma, losses, slopes);
 }
 
-// Sums in as many lanes as a vector has, so that the order is the same on every processor.
-template <typename T>
+// Sums in 64 bytes of lanes, so that the order is the same on every processor.
+template <int kBytes, typename T>
 CM_ALWAYS_INLINE double sum_in_lanes(const T* values, int64_t count) {
-  typename VectorOf<T>::type lanes = {};
+  constexpr int64_t kStep = kBytes / sizeof(T);
+  typename VectorOf<T, kBytes>::type lanes[64 / kBytes] = {};
   int64_t i = 0;
   for (; i + kLanes<T> <= count; i += kLanes<T>) {
-    typename VectorOf<T>::type part;
-    std::memcpy(&part, values + i, sizeof(part));
-    lanes += part;
+    add_scaled<T, 64 / kBytes>(lanes, values + i, T(1));
   }
   double sum = 0;
-  for (int64_t lane = 0; lane < kLanes<T>; ++lane) sum += lanes[lane];
+  for (int64_t lane = 0; lane < kLanes<T>; ++lane) sum += lanes[lane / kStep][lane % kStep];
   for (; i < count; ++i) sum += values[i];
   return sum;
 }
 
-CM_TARGET_CLONES double sum_of(const float* values, int64_t count) {
-  return sum_in_lanes(values, count);
-}
+#define CM_SUM(T)                                                      \
+  CM_TARGET_WIDE double sum_wide(const T* values, int64_t count) {     \
+    return sum_in_lanes<64>(values, count);                            \
+  }                                                                    \
+  CM_TARGET_CLONES double sum_narrow(const T* values, int64_t count) { \
+    return sum_in_lanes<32>(values, count);                            \
+  }
+CM_SUM(float)
+CM_SUM(double)
+#undef CM_SUM
 
-CM_TARGET_CLONES double sum_of(const double* values, int64_t count) {
-  return sum_in_lanes(values, count);
+template <typename T>
+double sum_of(const T* values, int64_t count) {
+  return has_wide_registers() ? sum_wide(values, count) : sum_narrow(values, count);
 }
 
 // Some rows of the fused pass; `losses` is scratch memory. Returns their sum.

@@ -34,12 +34,6 @@ struct Pass {
 
   // Where a place of a list of rows of channels keeps those of this pass.
   CM_ALWAYS_INLINE T* at(T* rows, int64_t place) const { return rows + place * width + first; }
-
-  CM_ALWAYS_INLINE void store_sums(const Vector (&sums)[kCount], T* target) const {
-    for (int v = 0; v < kCount; ++v) {
-      std::memcpy(target + v * (kBytes / sizeof(T)), &sums[v], sizeof(Vector));
-    }
-  }
 };
 
 // The taps of one bin. So few as kTaps stay in registers, whatever is summed with them.
@@ -106,7 +100,7 @@ CM_ALWAYS_INLINE void pool_by_rows(const PoolBlock<T, E, O>& b, const P& pass) {
       for (int64_t slot = 0; slot < num_rows; ++slot) {
         Vector sums[kCount] = {};
         columns.sum(b.features + rows.cells[slot] * b.row_stride + pass.first, sums);
-        pass.store_sums(sums, pass.at(b.row_sums, slot * b.pooled_width + q));
+        store_vectors<T, kCount>(sums, pass.at(b.row_sums, slot * b.pooled_width + q));
       }
     });
   }
@@ -115,7 +109,7 @@ CM_ALWAYS_INLINE void pool_by_rows(const PoolBlock<T, E, O>& b, const P& pass) {
       for (int64_t q = 0; q < b.pooled_width; ++q) {
         Vector sums[kCount] = {};
         taps.sum(static_cast<const T*>(pass.at(b.row_sums, q)), sums);
-        pass.store_sums(sums, pass.at(b.tile, p * b.pooled_width + q));
+        store_vectors<T, kCount>(sums, pass.at(b.tile, p * b.pooled_width + q));
       }
     });
   }
@@ -137,7 +131,7 @@ CM_ALWAYS_INLINE void pool_by_bins(const PoolBlock<T, E, O>& b, const P& pass) {
         in_row.sum(row + pass.first, parts);
         for (int v = 0; v < kCount; ++v) sums[v] += tap->weight * parts[v];
       }
-      pass.store_sums(sums, pass.at(b.tile, p * b.pooled_width + q));
+      store_vectors<T, kCount>(sums, pass.at(b.tile, p * b.pooled_width + q));
     }
   }
 }

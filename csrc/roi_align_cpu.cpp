@@ -22,14 +22,6 @@ namespace {
 constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kRoisPerThread = 64;
 
-template <typename T, int kBytes, int kCount>
-CM_ALWAYS_INLINE void add_scaled_to(T* target, const T* values, T weight) {
-  typename VectorOf<T, kBytes>::type sums[kCount];
-  std::memcpy(sums, target, sizeof(sums));
-  add_scaled<T, kCount>(sums, values, weight);
-  std::memcpy(target, sums, sizeof(sums));
-}
-
 // For registers of 64 bytes where the processor has them, else of 32.
 #define CM_POOL(T, E, O)                                                      \
   CM_TARGET_WIDE void pool_wide(const PoolBlock<T, E, O>& b, bool wide) {     \
