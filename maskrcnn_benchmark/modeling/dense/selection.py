@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers import nms_mask
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.layers.scores_above import ScoresAbove
+from maskrcnn_benchmark.layers.scores_above import ScoresAbove, scores_above
 from maskrcnn_benchmark.modeling.postprocessing import is_among_best, sort_by_score
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import has_least_size
@@ -56,18 +56,56 @@ class Candidates(NamedTuple):
     fields: Mapping[str, Tensor]
 
 
-Decode: TypeAlias = Callable[[Sequence[Tensor], Tensor, SelectionSettings], list[Candidates]]
-"""(one tensor of each output on a level, the level's points, settings) -> those of each image."""
+Levels: TypeAlias = Sequence[Sequence[Tensor]]
+"""One tensor of each output of the head, on each level."""
+Decode: TypeAlias = Callable[
+    [Levels, Sequence[Tensor], SelectionSettings], Sequence[Sequence[Candidates]]
+]
+"""(outputs, the levels' points, settings) -> of each level those of each image."""
 
 
-def split_images(found: ScoresAbove, num_images: int) -> list[ScoresAbove]:
-    """The scores of each image; one wait for a GPU whatever their number, none for one image."""
+def each_level(
+    decode_level: Callable[[Sequence[Tensor], Tensor, SelectionSettings], list[Candidates]],
+) -> Decode:
+    """What decodes level after level.
+
+    Args:
+        decode_level: (one tensor of each output, the level's points, settings) -> those of each
+            image.
+    """
+
+    def decode(
+        levels: Levels, points: Sequence[Tensor], settings: SelectionSettings
+    ) -> list[list[Candidates]]:
+        return [
+            decode_level(level, level_points, settings)
+            for level, level_points in zip(levels, points, strict=True)
+        ]
+
+    return decode
+
+
+def scores_of_images(
+    logits: Sequence[Tensor], num_classes: int, threshold: float
+) -> list[list[ScoresAbove]]:
+    """Of each level the scores above a threshold of each image.
+
+    It waits for a GPU once a level and, for several images, once more.
+
+    Args:
+        logits: per level (N, D * C, Hi, Wi).
+        num_classes: C.
+        threshold: as of ``scores_above``.
+    """
+    found = [scores_above(level, num_classes, threshold) for level in logits]
+    num_images = len(logits[0])
     if num_images == 1:
-        return [found]
-    firsts = torch.arange(num_images + 1, device=found.images.device)
-    bounds = torch.searchsorted(found.images, firsts).tolist()
+        return [[level] for level in found]
+    firsts = torch.arange(num_images + 1, device=logits[0].device)
+    bounds = torch.stack([torch.searchsorted(level.images, firsts) for level in found]).tolist()
     return [
-        ScoresAbove(*(field[first:last] for field in found)) for first, last in pairwise(bounds)
+        [ScoresAbove(*(field[first:last] for field in level)) for first, last in pairwise(of_level)]
+        for level, of_level in zip(found, bounds, strict=True)
     ]
 
 
@@ -76,7 +114,7 @@ class Selection:
 
     Args:
         settings: thresholds.
-        decode: finds the candidates of a level, with the fields ``labels`` and ``scores``.
+        decode: finds the candidates of all levels, with the fields ``labels`` and ``scores``.
     """
 
     def __init__(self, settings: SelectionSettings, decode: Decode) -> None:
@@ -99,10 +137,7 @@ class Selection:
             points: per level (Li, ...).
             image_sizes: (height, width) of the images before padding.
         """
-        per_level = [
-            self.decode(level, level_points, self.settings)
-            for *level, level_points in zip(*outputs, points, strict=True)
-        ]
+        per_level = self.decode(list(zip(*outputs, strict=True)), points, self.settings)
         candidates, masks = [], []
         for levels, image_hw in zip(zip(*per_level, strict=True), image_sizes, strict=True):
             candidates.append(self._joined(levels, image_hw))
@@ -160,13 +195,15 @@ def suppress(
 
 
 def _masked(boxlists: Sequence[BoxList], masks: Sequence[Tensor]) -> list[BoxList]:
-    """The boxes at the places of masks; two waits for a GPU whatever their number, one for one."""
-    if not boxlists:
-        return []
-    inds = torch.cat(list(masks)).nonzero().squeeze(1)
-    counts = [len(inds)]
+    """The boxes at the places of masks; one wait for a GPU whatever their number."""
     if len(boxlists) > 1:
         counts = torch.stack([mask.sum() for mask in masks]).tolist()
+        inds = torch.cat(list(masks)).nonzero_static(size=sum(counts)).squeeze(1)
+    elif boxlists:
+        inds = masks[0].nonzero().squeeze(1)
+        counts = [len(inds)]
+    else:
+        return []
     chosen, first = [], 0
     for boxlist, of_image in zip(boxlists, torch.split(inds, counts), strict=True):
         chosen.append(boxlist[of_image - first])

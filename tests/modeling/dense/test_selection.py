@@ -25,10 +25,7 @@ def test_levels_are_joined_clipped_and_without_small_boxes():
     fine = make_candidates([[-3.0, 2, 5, 30], [1, 1, 2, 2]], [0.5, 0.9])
     coarse = make_candidates([[4.0, 4, 8, 8]], [0.7])
     settings = replace(SETTINGS, min_size=3)
-    decode = {0: [fine], 1: [coarse]}
-    (joined,) = Selection(settings, lambda level, *_: decode[level[0]])(
-        [[0, 1]], [0, 1], [(10, 20)]
-    )
+    (joined,) = Selection(settings, lambda *_: [[fine], [coarse]])([[0, 1]], [0, 1], [(10, 20)])
     assert joined.size == (20, 10)
     assert joined.bbox.tolist() == [[0, 2, 5, 9], [4, 4, 8, 8]]
     assert joined.fields() == ["labels", "scores", "twice"]
@@ -40,13 +37,12 @@ def test_all_fields_follow_the_best_boxes_of_all_levels():
     levels = [make_candidates(boxes[:1], [0.6], [1]), make_candidates(boxes[1:], [0.8, 0.3, 0.4])]
     levels[1].fields["labels"][2] = 2
 
-    def decode(level, points, settings):
+    def decode(outputs, points, settings):
         assert settings is SETTINGS
-        (index,) = level
-        assert points == index
-        return [levels[index]]
+        assert (outputs, points) == ([(0, 5), (1, 6)], [7, 8])
+        return [[level] for level in levels]
 
-    (result,) = Selection(SETTINGS, decode)([[0, 1]], [0, 1], [(40, 40)])
+    (result,) = Selection(SETTINGS, decode)([[0, 1], [5, 6]], [7, 8], [(40, 40)])
     # The first box overlaps the better second one; of the other three two are wanted.
     assert result.labels.tolist() == [1, 2]
     torch.testing.assert_close(result.scores, torch.tensor([0.8, 0.4]))
@@ -55,7 +51,7 @@ def test_all_fields_follow_the_best_boxes_of_all_levels():
 
 def test_no_candidates_and_no_images():
     empty = make_candidates([], [])
-    (result,) = Selection(SETTINGS, lambda *_: [empty])([[0]], [0], [(40, 40)])
+    (result,) = Selection(SETTINGS, lambda *_: [[empty]])([[0]], [0], [(40, 40)])
     assert len(result) == 0
     assert result.fields() == ["labels", "scores", "twice"]
     assert Selection(SETTINGS, lambda *_: [])([[0]], [0], []) == []
@@ -101,7 +97,7 @@ def test_a_batch_has_the_boxes_that_each_image_has_step_by_step(changed, numbers
     images = [[some(number) for number in per_level] for per_level in numbers]
     sizes = [(60, 80), (50, 90), (70, 70)][: len(images)]
     decode = {level: [image[level] for image in images] for level in (0, 1)}
-    found = Selection(settings, lambda level, *_: decode[level[0]])([[0, 1]], [0, 1], sizes)
+    found = Selection(settings, lambda *_: list(decode.values()))([[0, 1]], [0, 1], sizes)
     for boxes, levels, image_hw in zip(found, images, sizes, strict=True):
         expected = step_by_step(levels, image_hw, settings)
         assert boxes.size == expected.size

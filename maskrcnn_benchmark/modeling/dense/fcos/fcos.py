@@ -9,7 +9,7 @@ from maskrcnn_benchmark.config.errors import ConfigError
 from maskrcnn_benchmark.config.families import Family
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
-from maskrcnn_benchmark.modeling.dense.fcos.inference import SCORES, decode_level
+from maskrcnn_benchmark.modeling.dense.fcos.inference import SCORES, decode_levels
 from maskrcnn_benchmark.modeling.dense.fcos.locations import compute_locations
 from maskrcnn_benchmark.modeling.dense.fcos.loss import DIVISORS, FCOSLoss
 from maskrcnn_benchmark.modeling.dense.fcos.targets import FCOSTargetAssigner, FCOSTargetSettings
@@ -57,7 +57,7 @@ def build_fcos(
         clips=convention.clips_candidates,
         best_first=convention.best_first,
     )
-    decode = partial(decode_level, score=SCORES[rules.score], limits_score=rules.limits_score)
+    decode = partial(decode_levels, score=SCORES[rules.score], limits_score=rules.limits_score)
     test_settings = replace(settings, post_nms_top_n=cfg.TEST.DETECTIONS_PER_IMG)
     return DenseStage(
         head=FCOS_HEADS.build(fcos.HEAD, cfg, in_channels, spec),

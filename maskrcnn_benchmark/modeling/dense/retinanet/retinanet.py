@@ -20,7 +20,7 @@ from maskrcnn_benchmark.modeling.dense.retinanet.head import (
     RetinaNetHeadSettings,
     RetinaNetOutputs,
 )
-from maskrcnn_benchmark.modeling.dense.retinanet.inference import decode_level
+from maskrcnn_benchmark.modeling.dense.retinanet.inference import decode_levels
 from maskrcnn_benchmark.modeling.dense.retinanet.loss import RetinaNetLoss
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 from maskrcnn_benchmark.modeling.dense.stage import DenseStage
@@ -76,7 +76,7 @@ def build_retinanet(
         clips=convention.clips_candidates,
         best_first=convention.best_first,
     )
-    decode = partial(decode_level, coder=coder)
+    decode = partial(decode_levels, coder=coder)
     return DenseStage(
         head=RetinaNetHead(
             RetinaNetHeadSettings(

@@ -17,6 +17,7 @@ from maskrcnn_benchmark.modeling.dense.selection import (
     Candidates,
     Selection,
     SelectionSettings,
+    each_level,
     suppress,
 )
 from maskrcnn_benchmark.modeling.targets import cat_images
@@ -49,7 +50,7 @@ class ProposalSelection(Selection):
     settings: ProposalSettings
 
     def __init__(self, settings: ProposalSettings, coder: BoxCoder) -> None:
-        super().__init__(settings, partial(decode_level, coder=coder))
+        super().__init__(settings, each_level(partial(decode_level, coder=coder)))
 
     @torch.no_grad()
     def __call__(

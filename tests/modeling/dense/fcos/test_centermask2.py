@@ -10,7 +10,7 @@ from maskrcnn_benchmark.config import ArchitectureSpec, get_default_config
 from maskrcnn_benchmark.layers import IOULoss, SigmoidFocalLoss
 from maskrcnn_benchmark.modeling.dense.build import build_rpn
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSHead, FCOSHeadSettings, FCOSOutputs
-from maskrcnn_benchmark.modeling.dense.fcos.inference import ROOT, decode_level
+from maskrcnn_benchmark.modeling.dense.fcos.inference import ROOT, decode_levels
 from maskrcnn_benchmark.modeling.dense.fcos.locations import compute_locations
 from maskrcnn_benchmark.modeling.dense.fcos.loss import FCOSLoss, mean_divisors, own_divisors
 from maskrcnn_benchmark.modeling.dense.fcos.targets import FCOSTargetAssigner, FCOSTargetSettings
@@ -37,7 +37,7 @@ def test_a_score_is_the_root_of_the_product():
     logits, centerness = torch.tensor([0.25, 0.5]).logit(), torch.tensor([0.81, 0.04]).logit()
     level = (logits.view(1, 1, 1, 2), torch.ones(1, 4, 1, 2), centerness.view(1, 1, 1, 2))
     locations = torch.tensor([[4.0, 4.0], [12.0, 4.0]])
-    (found,) = decode_level(level, locations, SelectionSettings(**LIMITS), score=ROOT)
+    ((found,),) = decode_levels([level], [locations], SelectionSettings(**LIMITS), score=ROOT)
     scores = sorted(found.fields["scores"].tolist())
     assert scores == pytest.approx([math.sqrt(0.02), 0.45])
 
@@ -46,7 +46,7 @@ def test_boxes_stay_unclipped_and_come_best_first():
     boxes = torch.tensor([[-5.0, 0.0, 4.0, 4.0], [3.0, 9.0, 30.0, 12.0]])
     fields = {"labels": torch.tensor([1, 2]), "scores": torch.tensor([0.3, 0.6])}
     settings = SelectionSettings(**LIMITS, pixel_offset=0, clips=False, best_first=True)
-    selection = Selection(settings, lambda *_: [Candidates(boxes, fields)])
+    selection = Selection(settings, lambda *_: [[Candidates(boxes, fields)]])
     (found,) = selection(([boxes],), [boxes], [(10, 20)])
     assert found.bbox.tolist() == boxes.flip(0).tolist()
     assert found.labels.tolist() == [2, 1]

@@ -3,7 +3,7 @@ import math
 import torch
 
 from maskrcnn_benchmark.modeling.dense.fcos.head import FCOSOutputs
-from maskrcnn_benchmark.modeling.dense.fcos.inference import ROOT, decode_boxes, decode_level
+from maskrcnn_benchmark.modeling.dense.fcos.inference import ROOT, decode_boxes, decode_levels
 from maskrcnn_benchmark.modeling.dense.fcos.locations import compute_locations
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 
@@ -33,7 +33,7 @@ def select(outputs, image_sizes, **changes):
         "nms_threshold": 0.6,
         "post_nms_top_n": 50,
     } | changes
-    selection = Selection(SelectionSettings(**options), decode_level)
+    selection = Selection(SelectionSettings(**options), decode_levels)
     return selection(outputs, compute_locations(outputs.logits, STRIDES, 1), image_sizes)
 
 
@@ -178,8 +178,8 @@ def test_the_threshold_may_be_one_of_scores():
     )
     locations = compute_locations(outputs.logits, (8,), 1)[0]
     level = [field[0] for field in outputs]
-    (all_found,) = decode_level(level, locations, settings, score=ROOT)
+    ((all_found,),) = decode_levels([level], [locations], settings, score=ROOT)
     assert len(all_found.boxes) == 2
-    (found,) = decode_level(level, locations, settings, score=ROOT, limits_score=True)
+    ((found,),) = decode_levels([level], [locations], settings, score=ROOT, limits_score=True)
     torch.testing.assert_close(found.fields["scores"], torch.tensor([0.6]))
     assert found.boxes.tolist() == [[3, 3, 5, 5]]

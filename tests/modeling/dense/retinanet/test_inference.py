@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.modeling.dense.retinanet.head import RetinaNetOutputs
-from maskrcnn_benchmark.modeling.dense.retinanet.inference import decode_level
+from maskrcnn_benchmark.modeling.dense.retinanet.inference import decode_levels
 from maskrcnn_benchmark.modeling.dense.selection import Selection, SelectionSettings
 
 STRIDES = (8, 16)
@@ -41,7 +41,7 @@ def select(outputs, sizes=None, **changes):
         "post_nms_top_n": 1000,
     } | changes
     image_sizes = [IMAGE_HW] * len(outputs.logits[0]) if sizes is None else sizes
-    decode = partial(decode_level, coder=BoxCoder((10.0, 10.0, 5.0, 5.0)))
+    decode = partial(decode_levels, coder=BoxCoder((10.0, 10.0, 5.0, 5.0)))
     selection = Selection(SelectionSettings(**options), decode)
     return selection(outputs, make_anchors(outputs), image_sizes)
 
