@@ -1,8 +1,10 @@
 """Checkpoints of models with random weights that find something."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from maskrcnn_benchmark.config.shipped import find_model
 from maskrcnn_benchmark.data.image_io import read_image
@@ -20,13 +22,17 @@ from maskrcnn_benchmark.weights.description import (
 PHOTO = Path(__file__).parents[2] / "datasets" / "quickstart" / "val" / "000000005001.jpg"
 
 
-def save_random_model(name: str, path: Path, *opts: object) -> Path:
-    """A checkpoint at ``path`` of a shipped model on the CPU."""
+def save_random_model(
+    name: str, path: Path, *opts: object, change: Callable[[nn.Module], None] | None = None
+) -> Path:
+    """A checkpoint at ``path`` of a shipped model on the CPU, whose weights ``change`` changed."""
     file = find_model(name).path
     cfg = load_settings(file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHT", "", *opts])
     cfg.defrost()
     torch.manual_seed(0)
     model = build_detection_model(cfg).eval()
+    if change is not None:
+        change(model)
     images = Inputs.from_config(cfg, "pil")([read_image(PHOTO)])
     with torch.no_grad(), fitting_norms(model):
         model.backbone(images.tensors)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from maskrcnn_benchmark.cli import main
 from maskrcnn_benchmark.config import ConfigError
-from maskrcnn_benchmark.layers import DeformConv, ModulatedDeformConv
+from maskrcnn_benchmark.layers import DeformConv, DFConv2d, ModulatedDeformConv
+from tests.export.random_models import PHOTO, save_random_model
 
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -16,6 +18,7 @@ parts = pytest.importorskip("maskrcnn_benchmark.export.parts")
 refusals = pytest.importorskip("maskrcnn_benchmark.export.refusals")
 
 GROUPS, TAPS = 2, 9
+SMALL = ("INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 256)
 
 
 class Backbone(nn.Module):
@@ -59,6 +62,31 @@ def test_maps_are_ours_at_any_size():
             np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@torch.no_grad()
+def near_offsets(model):
+    """Offsets of about a tenth of a cell."""
+    for layer in model.modules():
+        if isinstance(layer, DFConv2d):
+            layer.offset.weight *= 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [["--format", "onnx"], ["--format", "torch", "--dense", "--operators", "own"]]
+)
+def test_models_with_near_offsets_are_exported(words, tmp_path):
+    path = tmp_path / "model.pth"
+    save_random_model("centermask2-v39-dcn", path, *SMALL, change=near_offsets)
+    assert main(["export", str(path), *words, "--photos", str(PHOTO)]) == 0
+
+
+@pytest.mark.slow
+def test_a_model_with_far_offsets_is_told_from_a_wrong_file(tmp_path, capsys):
+    path = save_random_model("centermask2-v39-dcn", tmp_path / "model.pth", *SMALL)
+    assert main(["export", str(path), "--photos", str(PHOTO)]) == 1
+    assert "millionth" in capsys.readouterr().out
+
+
 def test_formats_without_them_name_the_layer():
-    with pytest.raises(ConfigError, match=r"first.*--format onnx"):
+    with pytest.raises(ConfigError, match=r"first.*--format onnx.*--operators own"):
         refusals.check_layers(Backbone())
