@@ -207,22 +207,29 @@ def write_dense_part(
 
 
 def trace_dense_part(
-    part: nn.Module, divisor: int, size_hw: tuple[int, int] | None
+    part: nn.Module, divisor: int, size_hw: tuple[int, int] | None, stride: int
 ) -> torch.export.ExportedProgram:
-    """A dense part as a program of PyTorch; sizes as in ``write_dense_part``."""
-    example, sides = _images(divisor, size_hw)
+    """A dense part as a program of PyTorch.
+
+    Args:
+        part: what is traced.
+        divisor: as in ``write_dense_part``.
+        size_hw: likewise.
+        stride: px for a cell of the coarsest map, which has to have two rows and columns.
+    """
+    example, sides = _images(divisor, size_hw, stride + 1)
     with torch.no_grad(), _quiet():
         return torch.export.export(part, (example,), dynamic_shapes=sides or None)
 
 
 def _images(
-    divisor: int, size_hw: tuple[int, int] | None
+    divisor: int, size_hw: tuple[int, int] | None, least: int = 1
 ) -> tuple[Tensor, dict[str, dict[int, Any]]]:
-    """Images to trace with, and which of their sides may be others."""
+    """Images to trace with, and which of their sides may be others, of so many px at least."""
     if size_hw is not None:
         return torch.zeros(1, 3, *size_hw), {}
     step = max(divisor, 1)
-    sides = {axis: _multiple(name, step) for axis, name in ((2, "height"), (3, "width"))}
+    sides = {axis: _multiple(name, step, least) for axis, name in ((2, "height"), (3, "width"))}
     example = torch.zeros(1, 3, -(-256 // step) * step, -(-320 // step) * step)
     return example, {"images": sides}
 
@@ -244,8 +251,8 @@ def write_mask_part(part: MaskPart, pooled_shape: Sequence[int]) -> "onnx.ModelP
     return _write(part, examples, {name: {0: number} for name in ("pooled", "labels", "scores")})
 
 
-def _multiple(name: str, step: int) -> Any:  # noqa: ANN401 - torch.export's own type
-    number = torch.export.Dim(name, min=1, max=1 << 16)
+def _multiple(name: str, step: int, least: int) -> Any:  # noqa: ANN401 - torch.export's own type
+    number = torch.export.Dim(name, min=-(-least // step), max=1 << 16)
     return number if step == 1 else step * number
 
 

@@ -35,12 +35,14 @@ def save(program: torch.export.ExportedProgram, path: Path, texts: Mapping[str, 
 
 def trace(source: Source) -> torch.export.ExportedProgram:
     """The dense part of a model, in the precision and the operators that its metadata name."""
-    sizes = (source.metadata.resize.divisibility, source.size_hw)
+    metadata = source.metadata
+    stride = max(record.stride for record in metadata.maps)
+    sizes = (metadata.resize.divisibility, source.size_hw, stride)
     part = DensePart(source.twin)
-    if source.metadata.operators == "own":
+    if metadata.operators == "own":
         with plain_weights(part), traceable_sums():
             return trace_dense_part(part, *sizes)
-    is_narrow = source.metadata.precision == "bf16"
+    is_narrow = metadata.precision == "bf16"
     return trace_dense_part(DensePartInBFloat16(part) if is_narrow else part, *sizes)
 
 

@@ -21,6 +21,7 @@ from maskrcnn_benchmark.layers import ops_status
 pytest.importorskip("onnxscript")
 torch_program = pytest.importorskip("maskrcnn_benchmark.export.torch_program")
 own_operators = pytest.importorskip("maskrcnn_benchmark.export.own_operators")
+parts = pytest.importorskip("maskrcnn_benchmark.export.parts")
 
 TYPES = (torch.float32, torch.bfloat16)
 
@@ -89,6 +90,23 @@ def test_the_library_alone_is_enough(tmp_path):
         "assert 'maskrcnn_benchmark' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+
+
+def test_images_of_any_sides_beyond_a_cell_are_taken():
+    part = nn.Sequential(nn.Conv2d(3, 2, 3, 4, 1), nn.Conv2d(2, 2, 3, 4, 1)).eval()
+    run = parts.trace_dense_part(OneMap(part), 0, None, 16).module()
+    for sides in ((17, 17), (40, 99)):
+        images = torch.rand(1, 3, *sides)
+        torch.testing.assert_close(run(images)[0], part(images))
+
+
+class OneMap(nn.Module):
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def forward(self, images):
+        return (self.part(images),)
 
 
 @pytest.mark.parametrize(
