@@ -54,7 +54,7 @@ def _proposals_of_level(
     logits, deltas = levels[at]
     settings: ProposalSettings = stage.select_test.settings
     anchors: AnchorGenerator = stage.anchor_generator
-    coder: BoxCoder = stage.select_test.decode.keywords["coder"]
+    coder: BoxCoder = stage.select_test.coder
     objectness = graph.op("Sigmoid", logits.reshape(-1))
     number = graph.op("Min", objectness.size(0), settings.pre_nms_top_n)
     scores, places = graph.top(objectness, number)

@@ -51,6 +51,7 @@ class ProposalSelection(Selection):
 
     def __init__(self, settings: ProposalSettings, coder: BoxCoder) -> None:
         super().__init__(settings, each_level(partial(decode_level, coder=coder)))
+        self.coder = coder
 
     @torch.no_grad()
     def __call__(
