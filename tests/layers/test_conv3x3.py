@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from maskrcnn_benchmark.layers import FrozenBatchNorm2d, MinimalConv2d, conv3x3, conv_norm
 from tests.layers.op_cases.case import seeded
@@ -191,3 +192,29 @@ def test_a_frozen_norm_is_folded_into_it():
     expected = conv_norm(plain, norm, maps)
     norm.may_fold = True
     torch.testing.assert_close(conv_norm(twin, norm, maps), expected, rtol=0, atol=1e-5)
+
+
+def test_under_autocast_maps_have_its_type_and_weights_are_not_rounded():
+    plain = nn.Conv2d(64, 64, 3, padding=1)
+    twin, maps = as_minimal(plain), drawn(1, 64, 80, 80)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = twin(maps)
+    assert result.dtype == torch.bfloat16
+    expected = plain(maps.bfloat16().float())
+    torch.testing.assert_close(result.float(), expected, rtol=2**-8, atol=1e-5)
+    result.float().sum().backward()
+    expected.sum().backward()
+    assert twin.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(twin.weight.grad, plain.weight.grad, rtol=1e-4, atol=1e-3)
+
+
+def test_recomputed_activations_change_no_bit():
+    layers = nn.Sequential(as_minimal(nn.Conv2d(32, 32, 3, padding=1)), nn.ReLU())
+    gradients = []
+    for recomputes in (False, True):
+        maps = drawn(1, 32, 40, 40).requires_grad_()
+        layers.zero_grad()
+        result = checkpoint(layers, maps, use_reentrant=False) if recomputes else layers(maps)
+        result.square().sum().backward()
+        gradients.append([maps.grad, *(each.grad.clone() for each in layers.parameters())])
+    assert all(map(torch.equal, *gradients))
