@@ -26,6 +26,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
 from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.integer_layers import IntegerLinear, PointwiseConv2d
 from maskrcnn_benchmark.engine.modes.inverted_residual import InvertedResidual
+from maskrcnn_benchmark.engine.modes.patches import PatchConvTranspose2d
 from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
 from maskrcnn_benchmark.layers import (
     DeformConv,
@@ -99,6 +100,8 @@ class _Fusion:
                 chain = self._chain(node)
                 if not self._replace_block(chain):
                     self._replace(chain)
+            elif self._is_layer(node, _makes_patches):
+                self._replace_transposed(node)
             elif self._is_layer(node, _is_group_norm):
                 self._replace_group_norm(node)
             elif self._is_layer(node, _is_deformable):
@@ -168,7 +171,7 @@ class _Fusion:
         folded = [self._folded(each) for each in chains]
         of_cells = [conv for conv in folded if conv.groups == 1]
         # Half the time for the products is worth more than maps that stay in the cache.
-        if self.products is torch.int16 and all(map(PointwiseConv2d.suits, of_cells)):
+        if self._is_in_integers(self.dtype) and all(map(PointwiseConv2d.suits, of_cells)):
             return False
         nodes = [node for each in chains for node in each.nodes]
         key = (*(node.target for node in nodes), activation)
@@ -224,6 +227,21 @@ class _Fusion:
         assert shape is not None  # ``run_with_shapes``
         # What was pooled stays one cell.
         return *shape[:2], *(n if n == 1 else n * self.enlargement for n in shape[2:])
+
+    def _replace_transposed(self, node: fx.Node) -> None:
+        chain, user = _Chain([node]), _only_user(node)
+        activation = None if user is None else self._activation(user)
+        if user is not None and activation is not None:
+            chain.activation = activation
+            chain.nodes.append(user)
+        key = (str(node.target), activation)
+        if key not in self.made:
+            layer = self.layers[str(node.target)]
+            assert isinstance(layer, nn.ConvTranspose2d)
+            folded = PatchConvTranspose2d.of_cells(layer)
+            cells = self._fused(folded, chain, self.dtype, overwrites=False)
+            self._add(key, PatchConvTranspose2d(cells, layer.weight.shape[2:]))
+        self._put(chain.nodes, self.made[key], list(node.args))
 
     def _replace_group_norm(self, node: fx.Node) -> None:
         user = _only_user(node)
@@ -308,6 +326,10 @@ class _Fusion:
 def _is_fused(layer: nn.Module) -> bool:
     is_own = FusedConv2d | WinogradConv2d | PointwiseConv2d | InvertedResidual
     return isinstance(layer, is_own)
+
+
+def _makes_patches(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.ConvTranspose2d) and PatchConvTranspose2d.suits(layer)
 
 
 def _is_deformable(layer: nn.Module) -> bool:
