@@ -34,6 +34,7 @@ SideRule: TypeAlias = Callable[[tuple[int, int], int, int], tuple[int, int]]
 
 _MAX_8_BIT: Final = 255
 _STRIP_ROWS: Final = 256
+_LARGE_PX: Final = 1 << 22
 
 RESIZE_BACKENDS: Final = ("pil", "fast")
 """What ``Resize`` may compute with."""
@@ -280,22 +281,40 @@ class Normalize:
 
 def _resized_fast(image: Image.Image, size_wh: tuple[int, int]) -> Image.Image:
     """The image resized like Pillow does, but in vector code."""
-    pixels = _pixels(image if image.mode == "RGB" else image.convert("RGB"))
+    image = image if image.mode == "RGB" else image.convert("RGB")
     width, height = size_wh
-    if width * height >= image.width * image.height:
-        return Image.fromarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_LINEAR))
+    grows = width * height >= image.width * image.height
+    if not grows and image.width * image.height > _LARGE_PX:
+        # First along the rows, like Pillow: there is never a copy of all pixels.
+        narrow = _strip_by_strip(image, width, lambda strip: _shrunk(strip, (len(strip), width)))
+        return Image.fromarray(_shrunk(narrow, (height, width)))
+    whole = _strip_by_strip(image, image.width, lambda strip: strip)
+    if grows:
+        return Image.fromarray(cv2.resize(whole, size_wh, interpolation=cv2.INTER_LINEAR))
+    return Image.fromarray(_shrunk(whole, (height, width)))
+
+
+def _shrunk(pixels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     # Where images shrink, OpenCV would skip pixels that Pillow averages.
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    smaller = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True)
-    return Image.fromarray(smaller[0].permute(1, 2, 0).numpy())
+    smaller = F.interpolate(planes, size=size_hw, mode="bilinear", antialias=True)
+    return smaller[0].permute(1, 2, 0).numpy()
 
 
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, 3) of an RGB image, copied in strips: at once, Pillow makes two more copies."""
-    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+def _strip_by_strip(
+    image: Image.Image, width: int, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """(H, ``width``, 3) of an RGB image, some rows at a time: at once, Pillow makes two copies.
+
+    Args:
+        image: H rows.
+        width: of the result.
+        change: (h, W, 3) -> (h, ``width``, 3).
+    """
+    pixels = np.empty((image.height, width, 3), dtype=np.uint8)
     for top in range(0, image.height, _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+        pixels[top:bottom] = change(np.array(image.crop((0, top, image.width, bottom))))
     return pixels
 
 

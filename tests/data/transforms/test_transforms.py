@@ -276,11 +276,14 @@ def test_sides_are_truncated_or_rounded(size_wh, truncated, nearest):
         assert resized.size == height_width[::-1]
 
 
-def test_the_fast_resize_has_every_row_of_a_tall_photo():
-    pixels = np.random.default_rng(0).integers(0, 256, (700, 20, 3), dtype=np.uint8)
-    resized, _ = Resize(10, 1000, "fast")(Image.fromarray(pixels), None)
+@pytest.mark.parametrize(
+    ("size_hw", "resized_hw"), [((700, 20), (350, 10)), ((2100, 2000), (105, 100))]
+)
+def test_the_fast_resize_goes_through_large_photos_piece_by_piece(size_hw, resized_hw):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    resized, _ = Resize(min(resized_hw), 1000, "fast")(Image.fromarray(pixels), None)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     expected = torch.nn.functional.interpolate(
-        planes, size=(350, 10), mode="bilinear", antialias=True
+        planes, size=resized_hw, mode="bilinear", antialias=True
     )
     np.testing.assert_array_equal(resized, expected[0].permute(1, 2, 0))
