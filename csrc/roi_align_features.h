@@ -22,12 +22,13 @@ struct PackRow {
   int64_t padded_channels;
 };
 
+// Internal: a resolver that other libraries may see runs too early for sanitizers.
 #define CM_PACK(T)                                                                           \
-  CM_TARGET_WIDE void pack_wide(const PackRow<T>& r) {                                       \
+  CM_TARGET_WIDE static void pack_wide(const PackRow<T>& r) {                                \
     pack_channels<64>(r.source, r.channel_stride, r.num_channels, r.num_positions, r.packed, \
                       r.padded_channels);                                                    \
   }                                                                                          \
-  CM_TARGET_CLONES void pack_narrow(const PackRow<T>& r) {                                   \
+  CM_TARGET_CLONES static void pack_narrow(const PackRow<T>& r) {                            \
     pack_channels<32>(r.source, r.channel_stride, r.num_channels, r.num_positions, r.packed, \
                       r.padded_channels);                                                    \
   }
