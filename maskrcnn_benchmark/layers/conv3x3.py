@@ -14,7 +14,7 @@ from maskrcnn_benchmark.layers.winograd import winograd_conv3x3
 _MOST_PADDING = 2
 _TILE = 4
 # From so many channels and tiles of 4 x 4 results on it is faster than PyTorch's convolution.
-_LIMITS = {torch.float32: (16, 100), torch.bfloat16: (64, 400)}
+_LIMITS = {torch.float32: (32, 100), torch.bfloat16: (64, 400)}
 
 
 def conv3x3(input: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 1) -> Tensor:
