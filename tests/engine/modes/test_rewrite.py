@@ -78,6 +78,27 @@ def test_a_copy_that_computes_something_else_is_refused(monkeypatch):
         rewrite(Detector(nn.Sequential(nn.Conv2d(3, 2, 1))).eval(), CPU, torch.float32)
 
 
+class Restless(nn.Module):
+    """Makes a hundred thousand times as much of each rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1)
+        self.norm = nn.BatchNorm2d(16)
+        self.last = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        return self.last(torch.sin(1e5 * self.norm(self.conv(x))))
+
+
+@torch.no_grad()
+def test_a_part_that_lets_rounding_grow_is_replaced():
+    torch.manual_seed(0)
+    model = Detector(nn.Sequential(Restless())).eval()
+    model.part[0].norm.running_mean.uniform_()
+    assert has_fused(rewrite(model, CPU, torch.float32))
+
+
 @torch.no_grad()
 def test_a_shared_extractor_stays_shared():
     twin = rewrite(make_model("Mask R-CNN, C4"), CPU, torch.float32)
