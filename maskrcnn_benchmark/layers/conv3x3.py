@@ -45,6 +45,10 @@ def conv3x3(input: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 1
     if bias is not None:
         check_tensors(input=input, bias=bias)
         check_shape("bias", bias, (len(weight),))
+    if input.dtype not in _LIMITS:
+        raise ValueError(f"input: expected float32 or bfloat16, got {input.dtype}")
+    if weight.dtype != torch.float32:
+        raise ValueError(f"weight: expected float32, got {weight.dtype}")
     if not 0 <= padding <= _MOST_PADDING:
         raise ValueError(f"padding: expected 0 to {_MOST_PADDING}, got {padding}")
     result: Tensor = _Conv3x3.apply(input, weight, bias, padding)
@@ -53,18 +57,21 @@ def conv3x3(input: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 1
 
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 - of PyTorch
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        padding: int,
-    ) -> Tensor:
-        ctx.save_for_backward(input, weight)
-        ctx.padding, ctx.has_bias = padding, bias is not None
+    def forward(input: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         offsets = weight.new_zeros(len(weight)) if bias is None else bias
         packed = torch.ops.centermask.winograd_pack(weight, False)
         return _as_made_here(winograd_conv3x3(input, packed, offsets, padding))
+
+    @staticmethod
+    def setup_context(
+        ctx: Any,  # noqa: ANN401 - of PyTorch
+        inputs: tuple[Any, ...],
+        output: Tensor,
+    ) -> None:
+        del output
+        input, weight, bias, ctx.padding = inputs
+        ctx.save_for_backward(input, weight)
+        ctx.has_bias = bias is not None
 
     @staticmethod
     def backward(
@@ -127,14 +134,15 @@ class MinimalConv2d(nn.Conv2d):
         )
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        kind = input.device.type
-        if torch.is_autocast_enabled(kind):
-            input = input.to(torch.get_autocast_dtype(kind))
-        if not (self.training and _is_faster(input, weight)):
-            plain: Tensor = super()._conv_forward(input, weight, bias)
-            return plain
-        with torch.autocast(kind, enabled=False):
-            return conv3x3(input, weight, bias, int(self.padding[0]))
+        if self.training and input.device.type == "cpu":
+            maps = input
+            if torch.is_autocast_enabled("cpu") and input.dtype != torch.float64:
+                maps = input.to(torch.get_autocast_dtype("cpu"))
+            if _is_faster(maps, weight):
+                with torch.autocast("cpu", enabled=False):
+                    return conv3x3(maps, weight, bias, int(self.padding[0]))
+        plain: Tensor = super()._conv_forward(input, weight, bias)
+        return plain
 
 
 def _is_faster(input: Tensor, weight: Tensor) -> bool:

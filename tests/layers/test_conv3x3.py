@@ -218,3 +218,32 @@ def test_recomputed_activations_change_no_bit():
         result.square().sum().backward()
         gradients.append([maps.grad, *(each.grad.clone() for each in layers.parameters())])
     assert all(map(torch.equal, *gradients))
+
+
+@pytest.mark.parametrize("name", ["input", "weight"])
+def test_other_types_are_refused_before_anything_is_computed(name):
+    tensors = {"input": torch.rand(1, 16, 9, 9), "weight": torch.rand(16, 16, 3, 3)}
+    tensors[name] = tensors[name].double()
+    with pytest.raises(ValueError, match=f"^{name}: expected float32"):
+        conv3x3(**tensors, bias=None)
+
+
+def test_a_layer_for_training_is_the_plain_one_elsewhere():
+    layer = MinimalConv2d(16, 16, 3, padding=1)
+    assert layer.to("meta")(torch.rand(1, 16, 40, 40, device="meta")).is_meta
+    layer, maps = MinimalConv2d(16, 16, 3, padding=1).double(), torch.rand(1, 16, 48, 48).double()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(maps).dtype == torch.float64
+
+
+def test_gradients_by_functions():
+    layer, maps = MinimalConv2d(16, 16, 3, padding=1), torch.rand(1, 16, 48, 48)
+    parameters = dict(layer.named_parameters())
+
+    def loss(values):
+        return torch.func.functional_call(layer, values, (maps,)).square().sum()
+
+    found = torch.func.grad(loss)(parameters)
+    expected = torch.autograd.grad(loss(parameters), list(parameters.values()))
+    for gradient, other in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-4)
