@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 import torch
 import yaml
 from PIL import Image
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from maskrcnn_benchmark import __version__
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode, Convention
@@ -79,12 +81,29 @@ class Source:
         return self._detect(self.inputs(photo), photo)
 
     @torch.no_grad()
-    def detect_shaken(self, photo: Image.Image) -> BoxList:
-        """The same with an input of which every number is another one by about a millionth."""
+    def detect_shaken(self, photo: Image.Image, seed: int = 0) -> BoxList:
+        """The same with other roundings: of the input, and of what the dense head predicts.
+
+        Every number is another one by about a millionth, so that equal scores are so no longer.
+        """
+        generator = torch.Generator().manual_seed(seed)
+
+        def shake(value: object) -> object:
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                return value
+            return value * (1 + _ROUNDING * torch.randn(value.shape, generator=generator))
+
         images = self.inputs(photo)
-        noise = torch.randn(images.tensors.shape, generator=torch.Generator().manual_seed(0))
-        shaken = images.tensors * (1 + _ROUNDING * noise)
-        return self._detect(ImageList(shaken, images.image_sizes), photo)
+        pixels = images.tensors
+        shaken = pixels * (1 + _ROUNDING * torch.randn(pixels.shape, generator=generator))
+        head: Any = self.model.rpn.head
+        hook = head.register_forward_hook(
+            lambda _head, _inputs, outputs: pytree.tree_map(shake, outputs)
+        )
+        try:
+            return self._detect(ImageList(shaken, images.image_sizes), photo)
+        finally:
+            hook.remove()
 
     def _detect(self, images: ImageList, photo: Image.Image) -> BoxList:
         found = self.model(images)
