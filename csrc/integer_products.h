@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "platform.h"
-#include "winograd.h"
+#include "registers.h"
 
 // Sums of products of pairs of 16-bit integers in one instruction.
 #if defined(CM_HAS_TARGET_CLONES) || defined(__AVX512VNNI__)
@@ -41,8 +41,6 @@ inline bool serves_integers() {
 }
 
 namespace centermask {
-namespace winograd {
-
 // Channels whose products are added up before they are added to those before: shorter sums round
 // less, and those of integers do not overflow.
 constexpr int64_t kDepth = 64;
@@ -169,5 +167,4 @@ CM_ALWAYS_INLINE void add_integer_products(const int16_t* CM_RESTRICT integers, 
   }
 }
 
-}  // namespace winograd
 }  // namespace centermask

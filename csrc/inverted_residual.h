@@ -12,16 +12,11 @@
 
 #include "channel_blocks.h"
 #include "platform.h"
-#include "winograd.h"
+#include "registers.h"
 
 namespace centermask {
 namespace inverted_residual {
 
-using winograd::kVector;
-using winograd::Registers;
-
-// Vectors of channels in a group, at most.
-constexpr int64_t kGroup = 4;
 constexpr int64_t kTaps = 9;
 
 // Channels, a multiple of kVector, cut into as few groups as can be, of about the same size.

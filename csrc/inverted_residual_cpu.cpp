@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "channels_last.h"
 #include "stable_util.h"
 #include "storage.h"
 
@@ -69,7 +70,7 @@ struct Block {
 
   int64_t out_height() const { return (height - 1) / stride + 1; }
   int64_t out_width() const { return (width - 1) / stride + 1; }
-  int64_t padded_out_channels() const { return winograd::round_up(out_channels, kVector); }
+  int64_t padded_out_channels() const { return round_up(out_channels, kVector); }
   // Rows or columns that so many rows or columns of results depend on.
   int64_t extent(int64_t results) const { return (results - 1) * stride + 3; }
 };
@@ -312,11 +313,11 @@ int64_t check_weights(int64_t channels, const std::optional<Tensor>& expansion,
     check_shape(*expansion, "expansion", {(1 + channels) * hidden});
     check_dtype(*expansion, "expansion", ScalarType::Float);
   } else {
-    const int64_t wanted = winograd::round_up(channels, kVector);
+    const int64_t wanted = round_up(channels, kVector);
     STD_TORCH_CHECK(hidden == wanted, "depthwise: expected weights of ", wanted, " channels, got ",
                     hidden);
   }
-  check_shape(projection, "projection", {(1 + hidden) * winograd::round_up(out_channels, kVector)});
+  check_shape(projection, "projection", {(1 + hidden) * round_up(out_channels, kVector)});
   check_dtype(projection, "projection", ScalarType::Float);
   return hidden;
 }
@@ -327,10 +328,7 @@ Tensor compute_block(const Tensor& input, const std::optional<Tensor>& expansion
   check_maps(input, out_channels, stride, adds_input, limit);
   const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
   const int64_t hidden = check_weights(c, expansion, depthwise, projection, out_channels);
-  const bool is_last = input.numel() > 0 && is_dense(input, {0, 2, 3, 1});
-  const Tensor pixels = is_last ? input
-                                : torch::stable::contiguous(torch::stable::transpose(
-                                      torch::stable::transpose(input, 1, 2), 2, 3));
+  const Tensor pixels = channels_last(input);
   std::optional<Tensor> expanding;
   if (expansion) expanding = torch::stable::contiguous(*expansion);
   const Tensor filters = torch::stable::contiguous(depthwise);

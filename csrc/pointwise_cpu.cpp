@@ -7,15 +7,14 @@
 #include <optional>
 
 #include "blocks.h"
+#include "channels_last.h"
 #include "integer_products.h"
+#include "registers.h"
 #include "stable_util.h"
 #include "storage.h"
-#include "winograd.h"
 
 namespace centermask {
 namespace {
-
-using namespace winograd;
 
 // Integers of a block that stay in the second-level cache beside the weights of a group; rows of a
 // block at most; and how many weights there are that do not stay in the third-level cache, and have
@@ -191,13 +190,6 @@ void convolve(const Pointwise<E>& conv) {
                    conv.num_groups() * (part + 1) / cut.num_parts);
         }
       });
-}
-
-// The pixels of maps as NHWC.
-Tensor channels_last(const Tensor& maps) {
-  if (maps.numel() > 0 && is_dense(maps, {0, 2, 3, 1})) return maps;
-  return torch::stable::contiguous(
-      torch::stable::transpose(torch::stable::transpose(maps, 1, 2), 2, 3));
 }
 
 Tensor pointwise_conv_int16(const Tensor& input, const Tensor& weight, const Tensor& scale,

@@ -13,31 +13,20 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "channel_blocks.h"
 #include "platform.h"
-#include "storage.h"
+#include "registers.h"
 
 namespace centermask {
 namespace winograd {
 
-// Channels that lie side by side in what is computed on the way.
-constexpr int64_t kVector = 16;
 constexpr int64_t kTileSide = 4;
 constexpr int64_t kPatchSide = 6;
 constexpr int64_t kPoints = kPatchSide * kPatchSide;
-// Output channels whose weights lie side by side, in vectors.
-constexpr int64_t kGroup = 4;
-// Tiles that a kernel multiplies at a time: with kGroup vectors of channels each, 24 sums.
-constexpr int64_t kRows = 6;
 
 constexpr float kSmall = 0.70710678118654752440f;  // sqrt(1/2)
 constexpr float kLarge = 1.41421356237309504880f;  // sqrt(2)
-
-CM_ALWAYS_INLINE int64_t round_up(int64_t value, int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
 
 // One convolution with stride 1; E is how maps are stored.
 template <typename E>
@@ -72,44 +61,6 @@ struct Place {
       : image(tile / (conv.tile_rows() * conv.tile_columns())),
         top(tile / conv.tile_columns() % conv.tile_rows() * kTileSide),
         left(tile % conv.tile_columns() * kTileSide) {}
-};
-
-// Registers of so many bytes, full of floats; memory need not be aligned.
-template <int kBytes>
-struct Registers {
-  static constexpr int64_t kLanes = kBytes / sizeof(float);
-  using Vector = typename VectorOf<float, kBytes>::type;
-  using Words = typename IntegersOf<kBytes>::Words;
-  using Halves = typename IntegersOf<kBytes>::Halves;
-
-  static CM_ALWAYS_INLINE void store(const Vector& vector, float* values) {
-    std::memcpy(values, &vector, sizeof(vector));
-  }
-  // The nearest numbers, of two the even ones; NaN stays NaN.
-  static CM_ALWAYS_INLINE void store(const Vector& vector, BFloat16* values) {
-    Words words;
-    std::memcpy(&words, &vector, sizeof(words));
-    const Words rounded = words + 0x7fff + (words >> 16 & 1), nan = Words{} + 0x7fc00000;
-    const Words chosen = (vector == vector ? rounded : nan) >> 16;
-    const Halves halves = __builtin_convertvector(chosen, Halves);
-    std::memcpy(values, &halves, sizeof(halves));
-  }
-
-  // The first `count` numbers, and zeros after them; zeros alone where there are none.
-  template <typename E>
-  static CM_ALWAYS_INLINE void load_first(const E* values, int64_t count, Vector& vector) {
-    if (count >= kLanes) return load_vector(values, vector);
-    E padded[kLanes] = {};
-    if (count > 0) std::memcpy(padded, values, count * sizeof(E));
-    load_vector(padded, vector);
-  }
-  template <typename E>
-  static CM_ALWAYS_INLINE void store_first(const Vector& vector, int64_t count, E* values) {
-    if (count >= kLanes) return store(vector, values);
-    E padded[kLanes];
-    store(vector, padded);
-    if (count > 0) std::memcpy(values, padded, count * sizeof(E));
-  }
 };
 
 // Six coefficients of six values in a row.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "blocks.h"
+#include "channels_last.h"
 #include "stable_util.h"
 #include "storage.h"
 #include "winograd_factors.h"
@@ -117,10 +118,7 @@ Tensor convolve_maps(const Tensor& input, const Tensor& bias, int64_t padding, b
       " for maps of ", h, " x ", w);
   const int64_t out_h = h + 2 * padding - 2, out_w = w + 2 * padding - 2;
   check_sides({n, out_h, out_w, k}, "output");
-  const bool is_last = input.numel() > 0 && is_dense(input, {0, 2, 3, 1});
-  const Tensor pixels = is_last ? input
-                                : torch::stable::contiguous(torch::stable::transpose(
-                                      torch::stable::transpose(input, 1, 2), 2, 3));
+  const Tensor pixels = channels_last(input);
   const Tensor offsets = torch::stable::contiguous(bias);
   Tensor output = torch::stable::new_empty(input, {n, out_h, out_w, k});
   const auto run_stored = [&](auto element) {

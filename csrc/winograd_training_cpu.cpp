@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "channels_last.h"
 #include "stable_util.h"
 #include "storage.h"
 
@@ -131,13 +132,6 @@ void compute(const WeightGradient<E>& of, Scratch coefficients, Scratch spread, 
   });
 }
 
-// The maps as NHWC.
-Tensor with_channels_last(const Tensor& maps) {
-  using torch::stable::transpose;
-  if (maps.numel() > 0 && is_dense(maps, {0, 2, 3, 1})) return maps;
-  return torch::stable::contiguous(transpose(transpose(maps, 1, 2), 2, 3));
-}
-
 void check_maps(const Tensor& maps, const char* name) {
   check_shape(maps, name, {-1, -1, -1, -1});
   STD_TORCH_CHECK(
@@ -161,7 +155,7 @@ Tensor winograd_conv3x3_weight_grad(const Tensor& grad, const Tensor& input, int
   if (input.numel() == 0 || grad.numel() == 0) {
     torch::stable::zero_(result);
   } else {
-    const Tensor pixels = with_channels_last(input), cells = with_channels_last(grad);
+    const Tensor pixels = channels_last(input), cells = channels_last(grad);
     const auto run = [&](auto element) {
       using E = decltype(element);
       const WeightGradient<E> of{n,

@@ -154,7 +154,7 @@ _C.TEST.DETECTIONS_PER_IMG = 50
 _C.TEST.COCO_BACKEND = "hotcoco"
 # How a trained model computes its detections, a key of `engine.modes.INFERENCE_MODES`: "plain" as
 # it is trained; "fast" from fewer and faster layers, the same up to rounding; "int16" the same with
-# products of 16-bit integers, boxes within a tenth of a pixel (AVX-512 VNNI); "bf16" all of it in
+# products of 16-bit integers, boxes off by hundredths of a pixel (AVX-512 VNNI); "bf16" all in
 # 16 bits, less exactly; "auto" the fastest of these, if a probe finds the same boxes. With
 # "+compile" behind any of the first four PyTorch compiles backbone and head at the first photo.
 _C.TEST.INFERENCE_MODE = "fast"

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers._ops import inverted_residual as packing
+from maskrcnn_benchmark.layers._ops.packing import VECTOR
 from maskrcnn_benchmark.layers.arguments import check_floating, check_shape, check_tensors
 
 
@@ -48,7 +49,7 @@ def pack_inverted_residual(
         raise ValueError("depthwise: expected at least one channel, got none")
     projecting, offsets = projection
     # What vectors have more than there are channels is zero, and multiplied with zero.
-    extra = -num_between % packing.VECTOR
+    extra = -num_between % VECTOR
     _check("projection", projecting, offsets, ("K", num_between, 1, 1))
     return InvertedResidualWeights(
         None if expansion is None else _packed("expansion", *expansion, (num_between, "C", 1, 1)),

@@ -36,14 +36,16 @@ def detect_in_bfloat16(model: nn.Module, device: torch.device) -> Detect:
 
 @INFERENCE_MODES.register("int16")
 def detect_in_int16(model: nn.Module, device: torch.device) -> Detect:
-    """The copy of ``fast`` whose 3 x 3 convolutions multiply integers of 16 bits.
+    """The copy of ``fast`` whose convolutions and linear layers multiply integers of 16 bits.
+
+    These are 3 x 3 convolutions with stride 1, and with enough channels those of single cells.
 
     Raises:
         ConfigError: the device has no instructions for it.
     """
     if not WinogradConv2d.has_kernel(device, torch.int16):
         raise ConfigError(
-            f"TEST.INFERENCE_MODE: 'int16' needs a processor that adds up products of 16-bit "
+            "TEST.INFERENCE_MODE: 'int16' needs a processor that adds up products of 16-bit "
             f"integers (AVX-512 VNNI), which {device} is not here; use 'fast' or 'plain'"
         )
     return rewrite(model, device, torch.float32, torch.int16)

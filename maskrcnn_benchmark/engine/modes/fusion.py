@@ -67,7 +67,7 @@ class _Fusion:
         traced: the graph with the shapes of its values; it is changed.
         dtype: what convolutions compute in.
         last_dtype: what those compute in whose results leave the graph.
-        products: what 3 x 3 convolutions multiply, where they are computed by minimal filtering.
+        products: what layers multiply that have kernels for it, float32 or int16.
         enlargement: how many times wider and higher than in the trace maps mostly are.
     """
 
@@ -386,8 +386,8 @@ def fuse(
         traced: the part, in evaluation mode, with the shapes of its values.
         dtype: what convolutions and linear layers compute in, float32 or bfloat16.
         last_dtype: what those convolutions compute in that no other one follows.
-        products: what 3 x 3 convolutions multiply that are computed by minimal filtering, float32
-            or int16.
+        products: what 3 x 3 convolutions multiply by minimal filtering, and with maps of 32 bits
+            convolutions of single cells and linear layers, too: float32 or int16.
         enlargement: how many times wider and higher than in the trace maps mostly are.
     """
     _Fusion(

@@ -12,19 +12,14 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers._ops.checks import check_dtype, check_shape, check_sides
 from maskrcnn_benchmark.layers._ops.operator import Operator, no_derivative
+from maskrcnn_benchmark.layers._ops.packing import VECTOR, padded_outputs
 
-# Channels of a vector, and vectors at most whose weights lie side by side.
-VECTOR = 16
+# Vectors of channels at most whose weights lie side by side.
 _GROUP = 4
 _TAPS = 9
 
 _TYPES = (torch.float32, torch.bfloat16)
 _STRIDES = (1, 2)
-
-
-def padded(num_channels: int) -> int:
-    """The next multiple of 16."""
-    return num_channels + -num_channels % VECTOR
 
 
 def _widths(num_channels: int) -> list[int]:
@@ -98,11 +93,11 @@ def _check_weights(
             f"depthwise: expected a multiple of {(1 + _TAPS) * VECTOR} numbers, got "
             f"{depthwise.numel()}"
         )
-    if expansion is None and hidden != padded(num_channels):
+    if expansion is None and hidden != padded_outputs(num_channels):
         raise ValueError(
-            f"depthwise: expected weights of {padded(num_channels)} channels, got {hidden}"
+            f"depthwise: expected weights of {padded_outputs(num_channels)} channels, got {hidden}"
         )
-    check_shape("projection", projection, ((1 + hidden) * padded(out_channels),))
+    check_shape("projection", projection, ((1 + hidden) * padded_outputs(out_channels),))
     weights = {"depthwise": depthwise, "projection": projection}
     if expansion is not None:
         check_shape("expansion", expansion, ((1 + num_channels) * hidden,))
