@@ -163,8 +163,10 @@ class FCOSHead(_FCOSPredictions):
 
     def run_towers(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """The (classification, box) tower outputs, each (N, F, Hi, Wi)."""
-        identity = feature if self.residual else 0
-        return self.cls_tower(feature) + identity, self.bbox_tower(feature) + identity
+        cls_feature, box_feature = self.cls_tower(feature), self.bbox_tower(feature)
+        if self.residual:
+            return cls_feature + feature, box_feature + feature
+        return cls_feature, box_feature
 
 
 class FCOSSharedHead(_FCOSPredictions):
@@ -177,7 +179,9 @@ class FCOSSharedHead(_FCOSPredictions):
 
     def run_towers(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """The same tower output (N, F, Hi, Wi) twice."""
-        tower = self.shared_tower(feature) + (feature if self.residual else 0)
+        tower = self.shared_tower(feature)
+        if self.residual:
+            tower = tower + feature
         return tower, tower
 
 
