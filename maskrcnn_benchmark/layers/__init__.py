@@ -35,6 +35,7 @@ from maskrcnn_benchmark.layers.inverted_residual import (
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms, nms_mask
 from maskrcnn_benchmark.layers.paste_masks_rle import paste_masks_rle
+from maskrcnn_benchmark.layers.patches import cell_conv, makes_patches, place_patches
 from maskrcnn_benchmark.layers.pointwise import pack_pointwise_weight_int16, pointwise_conv_int16
 from maskrcnn_benchmark.layers.polygons import PolygonGroups, polygon_areas, rasterize_polygons
 from maskrcnn_benchmark.layers.precision import at_least_float32
@@ -87,6 +88,7 @@ __all__ = [
     "SwapAlign2Nat",
     "at_least_float32",
     "batched_nms",
+    "cell_conv",
     "conv3x3",
     "conv_norm",
     "deform_conv",
@@ -94,6 +96,7 @@ __all__ = [
     "group_norm_relu",
     "interpolate",
     "inverted_residual",
+    "makes_patches",
     "mean_over_processes",
     "ml_nms",
     "modulated_deform_conv",
@@ -105,6 +108,7 @@ __all__ = [
     "pack_winograd_weight",
     "pack_winograd_weight_int16",
     "paste_masks_rle",
+    "place_patches",
     "pointwise_conv_int16",
     "polygon_areas",
     "rasterize_polygons",

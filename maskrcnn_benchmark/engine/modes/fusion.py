@@ -33,6 +33,8 @@ from maskrcnn_benchmark.layers import (
     DFConv2d,
     FrozenBatchNorm2d,
     ModulatedDeformConv,
+    cell_conv,
+    makes_patches,
 )
 
 _RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, F.relu_)
@@ -238,7 +240,7 @@ class _Fusion:
         if key not in self.made:
             layer = self.layers[str(node.target)]
             assert isinstance(layer, nn.ConvTranspose2d)
-            folded = PatchConvTranspose2d.of_cells(layer)
+            folded = FoldedConv.of(cell_conv(layer))
             cells = self._fused(folded, chain, self.dtype, overwrites=False)
             self._add(key, PatchConvTranspose2d(cells, layer.weight.shape[2:]))
         self._put(chain.nodes, self.made[key], list(node.args))
@@ -329,7 +331,7 @@ def _is_fused(layer: nn.Module) -> bool:
 
 
 def _makes_patches(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.ConvTranspose2d) and PatchConvTranspose2d.suits(layer)
+    return isinstance(layer, nn.ConvTranspose2d) and makes_patches(layer)
 
 
 def _is_deformable(layer: nn.Module) -> bool:

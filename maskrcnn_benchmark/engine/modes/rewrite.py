@@ -93,7 +93,7 @@ class _Rewriting:
 
     def _faster(self, part: nn.Module, whole: nn.Module) -> nn.Module:
         if isinstance(part, Folds) and part in self.inputs:
-            return self._folded(part, part.folded())
+            return self._folded(part, part.folded(), whole)
         if is_layer(part):
             # What it stands in may read its weights.
             return part.to(memory_format=torch.channels_last)
@@ -104,15 +104,19 @@ class _Rewriting:
             return part
         return fused
 
-    def _folded(self, part: nn.Module, folded: nn.Module) -> nn.Module:
-        """A part that computes the same as another one, with faster parts of its own."""
+    def _folded(self, part: nn.Module, folded: nn.Module, whole: nn.Module) -> nn.Module:
+        """A part that computes the same as another one, made faster in its turn."""
         inputs = self.inputs[part]
         with _recorded_inputs(folded) as recorded:
             found = folded(*_copied(inputs))
         _check(part, inputs, found, part(*_copied(inputs)))
         self.inputs |= recorded
-        self.replace_parts(folded)
-        return folded
+        fused = self._fused(folded, inputs, whole)
+        if fused is None:
+            self.replace_parts(folded)
+            return folded
+        _keep_hooks(part, fused)
+        return fused
 
     def _fused(self, part: nn.Module, inputs: Inputs, whole: nn.Module) -> nn.Module | None:
         traced = trace(part, inputs)
@@ -131,14 +135,19 @@ class _Rewriting:
             fused = traced
             fuse(fused, enlargement=enlargement, **types)
             fused.register_forward_hook(_leave_half_precision)
-        for hooks in _HOOKS:
-            getattr(fused, hooks).update(getattr(part, hooks))
+        _keep_hooks(part, fused)
         return fused
 
     def _is_as_fast_in_full(self, whole: nn.Module, inputs: Inputs) -> bool:
         """Whether 16 bits would gain nothing: dense heads are 3 x 3 convolutions on small maps."""
         devices = {x.device for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)}
         return isinstance(whole, DenseStage) and all(map(WinogradConv2d.has_kernel, devices))
+
+
+def _keep_hooks(part: nn.Module, copied: nn.Module) -> None:
+    """The copy calls what the part calls."""
+    for hooks in _HOOKS:
+        getattr(copied, hooks).update(getattr(part, hooks))
 
 
 def _leave_half_precision(_part: nn.Module, _inputs: Inputs, outputs: object) -> object:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
-from maskrcnn_benchmark.layers import ConvTranspose2d
+from maskrcnn_benchmark.layers import ConvTranspose2d, cell_conv, place_patches
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 
@@ -45,6 +45,37 @@ class MaskRCNNC4Predictor(nn.Module):
             labels: (R,) int64 in [0, C); None gives the maps of all classes, (R, C, M, M).
         """
         return _class_logits(self.mask_fcn_logits, self.conv5_mask(features).relu_(), labels)
+
+    def folded(self) -> "FoldedMaskPredictor":
+        """The same for evaluation, which puts in place no hidden channels but their products."""
+        return FoldedMaskPredictor(self)
+
+
+class FoldedMaskPredictor(nn.Module):
+    """``MaskRCNNC4Predictor`` that multiplies where a cell's numbers lie, and places the results.
+
+    Of the hidden map, which is never put together, a roi's own class needs one number for each
+    pixel.
+    """
+
+    def __init__(self, whole: MaskRCNNC4Predictor) -> None:
+        super().__init__()
+        self.cells = cell_conv(whole.conv5_mask)
+        self.patch_hw = whole.conv5_mask.kernel_size
+        self.mask_fcn_logits = whole.mask_fcn_logits
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """As ``MaskRCNNC4Predictor``."""
+        num_rois, _, height, width = features.shape
+        hidden = self.cells(features).relu_().permute(0, 2, 3, 1)
+        num_hidden = self.mask_fcn_logits.in_channels
+        patches = hidden.reshape(num_rois, height, width, *self.patch_hw, num_hidden)
+        if labels is None:
+            all_logits: Tensor = self.mask_fcn_logits(place_patches(patches).permute(0, 3, 1, 2))
+            return all_logits
+        pixels = patches.flatten(1, 4).transpose(1, 2)[:, :, None]  # (R, E, 1, M * M)
+        logits = _class_logits(self.mask_fcn_logits, pixels, labels)
+        return place_patches(logits.view(num_rois, height, width, *self.patch_hw, 1))[..., 0]
 
 
 class MaskRCNNConv1x1Predictor(nn.Module):

@@ -24,6 +24,18 @@ def test_own_class_of_the_full_prediction(memory_format):
     torch.testing.assert_close(predictor(features, labels), expected)
 
 
+@pytest.mark.parametrize("shape", [(3, 6, 7, 5), (1, 6, 1, 1), (0, 6, 7, 7)])
+@torch.no_grad()
+def test_products_before_pixels_are_in_place(shape):
+    predictor = make_predictor()
+    predictor.mask_fcn_logits.bias.data.normal_()
+    predictor.conv5_mask.bias.data.normal_()
+    features, labels = torch.randn(shape), torch.tensor([2, 0, 3])[: shape[0]]
+    folded = predictor.folded()
+    torch.testing.assert_close(folded(features, labels), predictor(features, labels))
+    torch.testing.assert_close(folded(features), predictor(features))
+
+
 def test_gradients_equal_those_of_the_full_prediction():
     labels = torch.tensor([1, 3])
     features = torch.randn(2, 6, 7, 7)
