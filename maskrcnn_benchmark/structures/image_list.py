@@ -81,13 +81,15 @@ class PixelNormalizer:
             pixels: (N, 3, H, W) uint8 RGB.
             image_sizes: true (height, width) of each image.
         """
-        result = torch.zeros(pixels.shape, device=pixels.device)
+        result = torch.empty(pixels.shape, device=pixels.device)
         # Divisors on the device: CUDA multiplies with the reciprocal of a number from elsewhere.
         whole, *stds = (
             torch.full((), value, device=pixels.device) for value in (_MAX_8_BIT, *self.std)
         )
         order = (2, 1, 0) if self.to_bgr255 else (0, 1, 2)
         for image, planes, (height, width) in zip(result, pixels, image_sizes, strict=True):
+            image[:, height:] = 0
+            image[:, :height, width:] = 0
             for channel, source in enumerate(order):
                 plane = image[channel, :height, :width]
                 plane.copy_(planes[source, :height, :width])

@@ -96,3 +96,13 @@ def test_ese_gradcheck():
     module = EffectiveSqueezeExcitation(3).double()
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(module, x)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_without_gradients_the_numbers_are_the_same(memory_format):
+    module = SpatialAttention()
+    x = torch.randn(3, 5, 4, 6).relu().contiguous(memory_format=memory_format)
+    x[1, 2, 0, 0] = torch.nan
+    with torch.no_grad():
+        found = module(x)
+    torch.testing.assert_close(found, module(x).detach(), rtol=0, atol=0, equal_nan=True)

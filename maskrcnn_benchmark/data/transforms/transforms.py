@@ -288,9 +288,10 @@ def _resized_fast(image: Image.Image, size_wh: tuple[int, int]) -> Image.Image:
         # First along the rows, like Pillow: there is never a copy of all pixels.
         narrow = _strip_by_strip(image, width, lambda strip: _shrunk(strip, (len(strip), width)))
         return Image.fromarray(_shrunk(narrow, (height, width)))
-    whole = _strip_by_strip(image, image.width, lambda strip: strip)
     if grows:
+        whole = np.asarray(image)
         return Image.fromarray(cv2.resize(whole, size_wh, interpolation=cv2.INTER_LINEAR))
+    whole = _strip_by_strip(image, image.width, lambda strip: strip)
     return Image.fromarray(_shrunk(whole, (height, width)))
 
 
