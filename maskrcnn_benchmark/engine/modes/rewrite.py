@@ -92,7 +92,7 @@ class _Rewriting:
                 setattr(whole, name, self.done[part])
 
     def _faster(self, part: nn.Module, whole: nn.Module) -> nn.Module:
-        if isinstance(part, Folds) and part in self.inputs:
+        if isinstance(part, Folds) and _says_how(part) and part in self.inputs:
             return self._folded(part, part.folded(), whole)
         if is_layer(part):
             # What it stands in may read its weights.
@@ -109,7 +109,8 @@ class _Rewriting:
         inputs = self.inputs[part]
         with _recorded_inputs(folded) as recorded:
             found = folded(*_copied(inputs))
-        _check(part, inputs, found, part(*_copied(inputs)))
+        # Without hooks, which the folded one does not have.
+        _check(part, inputs, found, part.forward(*_copied(inputs)))
         self.inputs |= recorded
         fused = self._fused(folded, inputs, whole)
         if fused is None:
@@ -142,6 +143,19 @@ class _Rewriting:
         """Whether 16 bits would gain nothing: dense heads are 3 x 3 convolutions on small maps."""
         devices = {x.device for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)}
         return isinstance(whole, DenseStage) and all(map(WinogradConv2d.has_kernel, devices))
+
+
+def _says_how(part: Folds) -> bool:
+    """Whether ``folded`` is of the class that says what is computed, or knows it.
+
+    A subclass with another ``forward`` inherits what folds its base.
+    """
+    classes = type(part).__mro__
+    folds, computes = (
+        next(index for index, each in enumerate(classes) if name in vars(each))
+        for name in ("folded", "forward")
+    )
+    return folds <= computes
 
 
 def _keep_hooks(part: nn.Module, copied: nn.Module) -> None:

@@ -60,6 +60,41 @@ def test_hooks_stay():
     assert (rewrite(model, CPU, torch.float32)(images)[0] == 7).all()
 
 
+class Tripled(nn.Module):
+    """Three times a convolution, which may fold."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        return self.conv(x) + self.conv(x) + self.conv(x)
+
+    def folded(self):
+        conv = copy.deepcopy(self.conv)
+        conv.weight *= 3
+        conv.bias *= 3
+        return nn.Sequential(conv)
+
+
+class Doubled(Tripled):
+    """Inherits what folds another computation."""
+
+    def forward(self, x):
+        return self.conv(x) + self.conv(x)
+
+
+@pytest.mark.parametrize(("kind", "num_convs"), [(Tripled, 1), (Doubled, 2)])
+@torch.no_grad()
+def test_parts_fold_as_the_class_says_that_computes(kind, num_convs):
+    model, images = Detector(kind()).eval(), make_images()
+    model.part.register_forward_hook(lambda _module, _inputs, output: output + 7)
+    twin = rewrite(model, CPU, torch.float32)
+    calls = [node for node in twin.part.graph.nodes if node.op == "call_module"]
+    assert len(calls) == num_convs
+    torch.testing.assert_close(twin(images), model(images), rtol=1e-4, atol=1e-3)
+
+
 def test_a_model_without_convolutions_is_copied():
     model = nn.Linear(2, 2)
     twin = rewrite(model, CPU, torch.float32)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ArchitectureSpec, CfgNode
-from maskrcnn_benchmark.layers import ConvTranspose2d, cell_conv, place_patches
+from maskrcnn_benchmark.layers import ConvTranspose2d, cell_conv, makes_patches, place_patches
 from maskrcnn_benchmark.modeling.make_layers import init_kaiming_normal, init_normal
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 
@@ -46,9 +46,14 @@ class MaskRCNNC4Predictor(nn.Module):
         """
         return _class_logits(self.mask_fcn_logits, self.conv5_mask(features).relu_(), labels)
 
-    def folded(self) -> "FoldedMaskPredictor":
-        """The same for evaluation, which puts in place no hidden channels but their products."""
-        return FoldedMaskPredictor(self)
+    def folded(self) -> nn.Module:
+        """The same for evaluation, which puts in place no hidden channels but their products.
+
+        Itself where another upsampling was put in.
+        """
+        conv = self.conv5_mask
+        makes_them = isinstance(conv, ConvTranspose2d) and makes_patches(conv)
+        return FoldedMaskPredictor(self) if makes_them else self
 
 
 class FoldedMaskPredictor(nn.Module):

@@ -36,6 +36,12 @@ def test_products_before_pixels_are_in_place(shape):
     torch.testing.assert_close(folded(features), predictor(features))
 
 
+def test_with_another_upsampling_nothing_is_folded():
+    predictor = make_predictor()
+    predictor.conv5_mask = torch.nn.ConvTranspose2d(6, 5, 4, 2, 1)
+    assert predictor.folded() is predictor
+
+
 def test_gradients_equal_those_of_the_full_prediction():
     labels = torch.tensor([1, 3])
     features = torch.randn(2, 6, 7, 7)
