@@ -10,6 +10,7 @@
 #include "channels_last.h"
 #include "stable_util.h"
 #include "storage.h"
+#include "winograd_convolve.h"
 #include "winograd_factors.h"
 
 namespace centermask {
@@ -55,7 +56,8 @@ CM_CONVOLVE(convolve_pairs, CM_TARGET_INTEGER_PRODUCTS, 64, IntegerFactors<Pairs
 #endif
 
 template <typename Factors, typename E, typename Function>
-void convolve(const Convolution<E>& conv, const Factors& factors, Function convolve_groups) {
+void convolve_blocks(const Convolution<E>& conv, const Factors& factors,
+                     Function convolve_groups) {
   using Coefficient = typename Factors::Coefficient;
   const bool many = Factors::num_bytes(conv) > kManyWeights;
   const int64_t in_cache = kBytesOfTiles / sizeof(Coefficient);
@@ -78,31 +80,47 @@ void convolve(const Convolution<E>& conv, const Factors& factors, Function convo
       });
 }
 
+}  // namespace
+
+namespace winograd {
+
 template <typename E>
-void run(const Convolution<E>& conv, const Tensor& weight) {
-  const FloatFactors factors{weight.const_data_ptr<float>()};
+void convolve(const Convolution<E>& conv, const float* weight) {
   const bool wide = has_wide_registers();
-  convolve(conv, factors, [&](auto&&... arguments) {
+  convolve_blocks(conv, FloatFactors{weight}, [&](auto&&... arguments) {
     wide ? convolve_wide(arguments...) : convolve_narrow(arguments...);
   });
 }
 
 template <typename E>
-void run(const Convolution<E>& conv, const Tensor& weight, const Tensor& scale) {
-  const int16_t* integers = weight.const_data_ptr<int16_t>();
-  const float* scales = scale.const_data_ptr<float>();
+void convolve(const Convolution<E>& conv, const int16_t* weight, const float* scales) {
 #if defined(CM_HAS_INTEGER_PRODUCTS)
   if (has_integer_products()) {
-    return convolve(conv, IntegerFactors<PairsInOneStep>{integers, scales},
-                    [](auto&&... arguments) { convolve_pairs(arguments...); });
+    return convolve_blocks(conv, IntegerFactors<PairsInOneStep>{weight, scales},
+                           [](auto&&... arguments) { convolve_pairs(arguments...); });
   }
 #endif
-  convolve(conv, IntegerFactors<PlainPairs>{integers, scales},
-           [](auto&&... arguments) { convolve_narrow(arguments...); });
+  convolve_blocks(conv, IntegerFactors<PlainPairs>{weight, scales},
+                  [](auto&&... arguments) { convolve_narrow(arguments...); });
 }
 
-int64_t num_weights(int64_t channels, int64_t out_channels) {
-  return kPoints * channels * round_up(out_channels, kVector);
+template void convolve(const Convolution<float>&, const float*);
+template void convolve(const Convolution<BFloat16>&, const float*);
+template void convolve(const Convolution<float>&, const int16_t*, const float*);
+template void convolve(const Convolution<BFloat16>&, const int16_t*, const float*);
+
+}  // namespace winograd
+
+namespace {
+
+template <typename E>
+void convolve_packed(const Convolution<E>& conv, const Tensor& weight) {
+  winograd::convolve(conv, weight.const_data_ptr<float>());
+}
+
+template <typename E>
+void convolve_packed(const Convolution<E>& conv, const Tensor& weight, const Tensor& scale) {
+  winograd::convolve(conv, weight.const_data_ptr<int16_t>(), scale.const_data_ptr<float>());
 }
 
 // Results of maps; `factors` are what the weights were packed to.
@@ -124,10 +142,12 @@ Tensor convolve_maps(const Tensor& input, const Tensor& bias, int64_t padding, b
   const auto run_stored = [&](auto element) {
     using E = decltype(element);
     const std::vector<E> zeros(c);
-    run(Convolution<E>{n, c, h, w, k, padding, relu, static_cast<const E*>(pixels.const_data_ptr()),
-                       zeros.data(), offsets.const_data_ptr<float>(),
-                       static_cast<E*>(output.mutable_data_ptr())},
-        torch::stable::contiguous(factors)...);
+    std::vector<float> biases(round_up(k, kVector));
+    std::copy_n(offsets.const_data_ptr<float>(), k, biases.data());
+    const Level<E> level{n, h, w, padding, static_cast<const E*>(pixels.const_data_ptr()),
+                         nullptr, nullptr, {static_cast<E*>(output.mutable_data_ptr())}};
+    convolve_packed(Convolution<E>{c, relu, {level}, {{0, k}}, zeros.data(), biases.data(), nullptr},
+             torch::stable::contiguous(factors)...);
   };
   if (output.numel() > 0) {
     input.scalar_type() == ScalarType::Float ? run_stored(float{}) : run_stored(BFloat16{});
