@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "group_norm.h"
 #include "stable_util.h"
 #include "storage.h"
 
@@ -104,15 +105,6 @@ CM_TARGET_CLONES void scale_rows(const BFloat16* source, int64_t num_rows, int64
        : scale_columns<false>(source, num_rows, width, scales, shifts, target);
 }
 
-struct Sums {
-  double sum = 0, squares = 0;
-
-  void add(const Sums& other) {
-    sum += other.sum;
-    squares += other.squares;
-  }
-};
-
 template <typename E>
 Sums sum_run(const E* values, int64_t count) {
   std::array<double, kRun> sums{}, squares{};
@@ -133,13 +125,6 @@ void scale_run(const E* source, int64_t count, T scale, T shift, bool relu, E* t
   scale_rows(source, num_rows, kRun, scales.data(), shifts.data(), relu, target);
   scale_rows(source + done, 1, count - done, scales.data(), shifts.data(), relu, target + done);
 }
-
-struct Sizes {
-  int64_t num_images, channels, num_pixels, num_groups;
-
-  int64_t group_width() const { return channels / num_groups; }
-  int64_t group_size() const { return group_width() * num_pixels; }
-};
 
 // Maps of which each pixel is a row of channels; a piece is some pixels of an image.
 template <typename E, typename T>
@@ -203,37 +188,6 @@ struct ByPlane {
     const int64_t first = plane * s.num_pixels;
     scale_run(source + first, s.num_pixels, scales[plane], shifts[plane], relu, target + first);
   }
-};
-
-// What every channel of every image is multiplied with, and what is added then.
-template <typename T>
-struct Affine {
-  std::vector<T> scales, shifts;
-
-  Affine(const Sizes& s, const std::vector<Sums>& sums, const T* weight, const T* bias, double eps)
-      : scales(s.num_images * s.channels), shifts(scales.size()) {
-    const int64_t num_pieces = sums.size() / (s.num_images * s.num_groups);
-    const double count = static_cast<double>(s.group_size());
-    for (int64_t i = 0; i < static_cast<int64_t>(scales.size()); ++i) {
-      const int64_t c = i % s.channels, group = i / s.group_width();
-      if (c % s.group_width() == 0) {
-        Sums total;
-        for (int64_t piece = 0; piece < num_pieces; ++piece) {
-          total.add(sums[group * num_pieces + piece]);
-        }
-        mean_ = total.sum / count;
-        const double variance = total.squares / count - mean_ * mean_;
-        // Arranged so that NaN stays.
-        rstd_ = 1 / std::sqrt((variance < 0 ? 0 : variance) + eps);
-      }
-      const double scale = rstd_ * weight[c];
-      scales[i] = static_cast<T>(scale);
-      shifts[i] = static_cast<T>(bias[c] - mean_ * scale);
-    }
-  }
-
- private:
-  double mean_ = 0, rstd_ = 0;
 };
 
 template <typename T, typename Layout>

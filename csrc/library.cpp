@@ -63,6 +63,9 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
       "inverted_residual(Tensor input, Tensor? expansion, Tensor depthwise, Tensor projection, "
       "int out_channels, int stride, bool adds_input, float limit) -> Tensor");
   m.def(
+      "conv_tower(Tensor[] maps, Tensor weight, Tensor? scale, Tensor bias, Tensor? norm, "
+      "int num_convs, int num_groups, float eps, int[] widths) -> Tensor[]");
+  m.def(
       "winograd_conv3x3(Tensor input, Tensor weight, Tensor bias, int padding, bool relu=False) "
       "-> Tensor");
   m.def(

@@ -13,6 +13,12 @@ from maskrcnn_benchmark.layers.batch_norm import (
     conv_norm,
 )
 from maskrcnn_benchmark.layers.conv3x3 import MinimalConv2d, conv3x3
+from maskrcnn_benchmark.layers.conv_tower import (
+    TowerConv,
+    TowerWeight,
+    conv_tower,
+    pack_conv_tower,
+)
 from maskrcnn_benchmark.layers.deform_conv import deform_conv, modulated_deform_conv
 from maskrcnn_benchmark.layers.deform_conv_modules import (
     DeformConv,
@@ -86,10 +92,13 @@ __all__ = [
     "SpatialAttention",
     "StillBatchNorm2d",
     "SwapAlign2Nat",
+    "TowerConv",
+    "TowerWeight",
     "at_least_float32",
     "batched_nms",
     "cell_conv",
     "conv3x3",
+    "conv_tower",
     "conv_norm",
     "deform_conv",
     "deform_roi_pooling",
@@ -103,6 +112,7 @@ __all__ = [
     "nms",
     "nms_mask",
     "ops_status",
+    "pack_conv_tower",
     "pack_inverted_residual",
     "pack_pointwise_weight_int16",
     "pack_winograd_weight",

@@ -27,7 +27,13 @@ from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.integer_layers import IntegerLinear, PointwiseConv2d
 from maskrcnn_benchmark.engine.modes.inverted_residual import InvertedResidual
 from maskrcnn_benchmark.engine.modes.patches import PatchConvTranspose2d
-from maskrcnn_benchmark.engine.modes.tracing import SHAPE, has_convolutions
+from maskrcnn_benchmark.engine.modes.towers import fuse_towers
+from maskrcnn_benchmark.engine.modes.tracing import (
+    has_convolutions,
+    is_relu,
+    only_user,
+    shape_of,
+)
 from maskrcnn_benchmark.layers import (
     DeformConv,
     DFConv2d,
@@ -37,7 +43,6 @@ from maskrcnn_benchmark.layers import (
     makes_patches,
 )
 
-_RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, F.relu_)
 # Layers with weights of one type and maps of another.
 _OF_ANY_TYPE = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.GroupNorm)
 _DEFORMABLE = (DFConv2d, DeformConv, ModulatedDeformConv)
@@ -121,17 +126,17 @@ class _Fusion:
 
     def _chain(self, conv: fx.Node) -> _Chain:
         chain = _Chain([conv])
-        user = _only_user(conv)
+        user = only_user(conv)
         if user is not None and self._is_layer(user, can_be_folded):
             chain.norm = user
             chain.nodes.append(user)
-            user = _only_user(user)
+            user = only_user(user)
         if user is not None:
             addend = _addend(user, chain.last)
             if addend is not None:
                 chain.addend = addend
                 chain.nodes.append(user)
-                user = _only_user(user)
+                user = only_user(user)
         if user is not None:
             activation = self._activation(user)
             # oneDNN puts no other activation behind a sum.
@@ -141,20 +146,15 @@ class _Fusion:
         return chain
 
     def _activation(self, node: fx.Node) -> Activation | None:
-        if node.op == "call_module":
-            layer = self.layers[str(node.target)]
-            if isinstance(layer, nn.ReLU6):
-                return Activation.RELU6
-            return Activation.RELU if isinstance(layer, nn.ReLU) else None
-        is_function = node.op == "call_function" and node.target in _RELU_FUNCTIONS
-        is_method = node.op == "call_method" and node.target in ("relu", "relu_")
-        return Activation.RELU if is_function or is_method else None
+        if self._is_layer(node, lambda layer: isinstance(layer, nn.ReLU6)):
+            return Activation.RELU6
+        return Activation.RELU if is_relu(node, self.layers) else None
 
     def _replace_block(self, chain: _Chain) -> bool:
         """Whether the chain and those behind it became an inverted residual block."""
         chains, (x, *_) = [chain], chain.conv.args
         while len(chains) < (3 if self._conv(chain).groups == 1 else 2):
-            user = _only_user(chains[-1].last)
+            user = only_user(chains[-1].last)
             if user is None or not self._is_layer(user, can_be_fused):
                 return False
             chains.append(self._chain(user))
@@ -225,13 +225,13 @@ class _Fusion:
         return (dtype, self.products) == (torch.float32, torch.int16)
 
     def _typical_input(self, conv: fx.Node) -> tuple[int, ...]:
-        shape = _shape(conv.args[0])
+        shape = shape_of(conv.args[0])
         assert shape is not None  # ``run_with_shapes``
         # What was pooled stays one cell.
         return *shape[:2], *(n if n == 1 else n * self.enlargement for n in shape[2:])
 
     def _replace_transposed(self, node: fx.Node) -> None:
-        chain, user = _Chain([node]), _only_user(node)
+        chain, user = _Chain([node]), only_user(node)
         activation = None if user is None else self._activation(user)
         if user is not None and activation is not None:
             chain.activation = activation
@@ -246,7 +246,7 @@ class _Fusion:
         self._put(chain.nodes, self.made[key], list(node.args))
 
     def _replace_group_norm(self, node: fx.Node) -> None:
-        user = _only_user(node)
+        user = only_user(node)
         if user is None or self._activation(user) is not Activation.RELU:
             return
         norm, key = self.layers[str(node.target)], (str(node.target), Activation.RELU)
@@ -256,7 +256,7 @@ class _Fusion:
         self._put([node, user], self.made[key], list(node.args))
 
     def _replace_deformable(self, node: fx.Node) -> None:
-        user = _only_user(node)
+        user = only_user(node)
         if user is None or not self._is_layer(user, can_be_folded):
             self._replace_other_layer(node)
             return
@@ -342,21 +342,13 @@ def _is_group_norm(layer: nn.Module) -> bool:
     return isinstance(layer, nn.GroupNorm) and layer.affine
 
 
-def _only_user(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def _shape(node: object) -> torch.Size | None:
-    return node.meta.get(SHAPE) if isinstance(node, fx.Node) else None
-
-
 def _addend(node: fx.Node, term: fx.Node) -> fx.Node | None:
     """What the node adds to ``term``, of the same shape, or None if it does anything else."""
     is_sum = node.op == "call_function" and node.target in _SUMS and len(node.args) == 2
     if not is_sum or node.kwargs:
         return None
     others = [arg for arg in node.args if arg is not term]
-    if len(others) != 1 or _shape(others[0]) != _shape(term):
+    if len(others) != 1 or shape_of(others[0]) != shape_of(term):
         return None
     (other,) = others
     return other if isinstance(other, fx.Node) else None
@@ -392,6 +384,8 @@ def fuse(
             convolutions of single cells and linear layers, too: float32 or int16.
         enlargement: how many times wider and higher than in the trace maps mostly are.
     """
+    if dtype is torch.float32:
+        fuse_towers(traced, products=products, enlargement=enlargement)
     _Fusion(
         traced, dtype=dtype, last_dtype=last_dtype, products=products, enlargement=enlargement
     ).run()

@@ -7,10 +7,12 @@ depends on more than the layers' results, on sizes or on boxes, cannot be traced
 import inspect
 import logging
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers import (
     FrozenBatchNorm2d,
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 SHAPE = "shape"
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, F.relu_)
 
 
 def has_convolutions(module: nn.Module) -> bool:
@@ -102,3 +105,21 @@ class _ShapeNotes(fx.Interpreter):
 def run_with_shapes(traced: fx.GraphModule, inputs: Sequence[Any]) -> object:
     """What the graph returns; its nodes keep the shapes of their tensors, as ``meta[SHAPE]``."""
     return _ShapeNotes(traced).run(*inputs)
+
+
+def only_user(node: fx.Node) -> fx.Node | None:
+    """The node that uses a node's value, if there is one alone."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def shape_of(node: object) -> torch.Size | None:
+    """The shape of a node's value, as ``run_with_shapes`` noted it."""
+    return node.meta.get(SHAPE) if isinstance(node, fx.Node) else None
+
+
+def is_relu(node: fx.Node, layers: Mapping[str, nn.Module]) -> bool:
+    """Whether the node is a ReLU: one of the layers, a function or a method."""
+    if node.op == "call_module":
+        return isinstance(layers[str(node.target)], nn.ReLU)
+    is_function = node.op == "call_function" and node.target in _RELU_FUNCTIONS
+    return is_function or (node.op == "call_method" and node.target in ("relu", "relu_"))

@@ -16,6 +16,7 @@ from types import MappingProxyType
 import torch
 
 from maskrcnn_benchmark.layers._ops import (
+    conv_tower,
     deform_conv,
     group_norm_relu,
     inverted_residual,
@@ -34,6 +35,7 @@ from maskrcnn_benchmark.layers._ops.operator import NAMESPACE, Operator
 from maskrcnn_benchmark.layers.contrib._ops import deform_psroi_pooling, roi_pool
 
 OPERATORS: tuple[Operator, ...] = (
+    *conv_tower.OPERATORS,
     *deform_conv.OPERATORS,
     *deform_psroi_pooling.OPERATORS,
     *group_norm_relu.OPERATORS,

@@ -93,13 +93,16 @@ class Operator:
 
         @wraps(function)
         def checked(*arguments: Any) -> Any:  # noqa: ANN401 - whatever the function takes
-            tensors = {
-                n: x for n, x in zip(names, arguments, strict=False) if isinstance(x, Tensor)
-            }
-            first = next(iter(tensors))
-            for name, tensor in tensors.items():
-                if tensor.device != tensors[first].device:
-                    wanted = f"{tensors[first].device}, as {first}"
+            tensors = [
+                (name, tensor)
+                for name, argument in zip(names, arguments, strict=False)
+                for tensor in (argument if isinstance(argument, list) else [argument])
+                if isinstance(tensor, Tensor)
+            ]
+            (first, leader), *others = tensors
+            for name, tensor in others:
+                if tensor.device != leader.device:
+                    wanted = f"{leader.device}, as {first}"
                     raise ValueError(f"{name}: expected a tensor on {wanted}, got {tensor.device}")
             return function(*arguments)
 
