@@ -1,12 +1,12 @@
-// Towers of 3 x 3 convolutions over maps of several sizes. A convolution adds up its results, and the
-// next one normalises them as it reads them, so that group normalisation takes no pass of its own.
+// Towers of 3 x 3 convolutions over maps of several sizes. A convolution adds up its results, and
+// the next one normalises them as it reads them, so that group normalisation takes no pass of its
+// own.
 //
 // Symbols: N images, C channels of the maps, H x W cells, K output channels; a part is a map of one
 // image.
 #include <algorithm>
 #include <cstdint>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "channel_blocks.h"
@@ -27,22 +27,11 @@ using winograd::Slice;
 // Channels whose sums a task adds up.
 constexpr int64_t kChannelsOfTask = 64;
 
-// sums and squares += those of a tile of `count` results, from its sums and its variations.
-CM_TARGET_CLONES void add_tile(const float* CM_RESTRICT tile, const float* CM_RESTRICT variations,
-                               int64_t channels, double count, double* CM_RESTRICT sums,
-                               double* CM_RESTRICT squares) {
-  for (int64_t c = 0; c < channels; ++c) {
-    const double sum = tile[c];
-    sums[c] += sum;
-    squares[c] += variations[c] + sum * sum / count;
-  }
-}
-
 struct Norm {
   int64_t num_groups;
   double eps;
   // For each convolution the weights of its channels, and then what is added; or null.
-  const float* weights;
+  const float* parameters;
 };
 
 // What the next convolution multiplies maps with, and adds: parts x C each.
@@ -50,150 +39,172 @@ struct Scaling {
   std::vector<float> factors, offsets;
 };
 
-// Of the results of a convolution with sums.
-Scaling normalized(const Convolution<float>& conv, const Norm& norm, const float* weights) {
-  const int64_t channels = conv.slices[0].channels, width = conv.num_out_vectors() * kVector;
-  struct Part {
-    const Level<float>* level;
-    int64_t first_tile;
-  };
+// A map of one image, and the first of its tiles.
+struct Part {
+  const Level<float>* level;
+  int64_t first_tile;
+};
+
+std::vector<Part> parts_of(const std::vector<Level<float>>& levels) {
   std::vector<Part> parts;
   int64_t tile = 0;
-  for (const Level<float>& level : conv.levels) {
+  for (const Level<float>& level : levels) {
     for (int64_t image = 0; image < level.num_images; ++image) {
       parts.push_back({&level, tile});
       tile += level.tiles_of_image();
     }
   }
-  std::vector<double> sums(parts.size() * channels), squares(sums.size());
-  const int64_t per_part = (channels + kChannelsOfTask - 1) / kChannelsOfTask;
-  torch::stable::parallel_for(
-      0, static_cast<int64_t>(parts.size()) * per_part, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; ++task) {
-          const Part& part = parts[task / per_part];
-          const int64_t first = task % per_part * kChannelsOfTask;
-          const int64_t place = task / per_part * channels + first;
-          for (int64_t i = 0; i < part.level->tiles_of_image(); ++i) {
-            const winograd::Place<float> cells(conv, part.first_tile + i);
-            const float* tile_sums = conv.sums + 2 * (part.first_tile + i) * width + first;
-            add_tile(tile_sums, tile_sums + width, std::min(kChannelsOfTask, channels - first),
-                     static_cast<double>(cells.num_rows * cells.num_columns), &sums[place],
-                     &squares[place]);
-          }
-        }
-      });
+  return parts;
+}
+
+// sums += those of a tile of `count` results, from what they add up to and their variations.
+CM_TARGET_CLONES void add_tile(const float* CM_RESTRICT totals, const float* CM_RESTRICT variations,
+                               int64_t channels, double count, double* CM_RESTRICT sums,
+                               double* CM_RESTRICT squares) {
+  for (int64_t c = 0; c < channels; ++c) {
+    const double total = totals[c];
+    sums[c] += total;
+    squares[c] += variations[c] + total * total / count;
+  }
+}
+
+// Of each channel of each part, from those of the tiles: parts x C each.
+struct ChannelSums {
+  std::vector<double> sums, squares;
+
+  ChannelSums(const Convolution<float>& conv, const std::vector<Part>& parts)
+      : sums(parts.size() * conv.channels), squares(sums.size()) {
+    const int64_t per_part = (conv.channels + kChannelsOfTask - 1) / kChannelsOfTask;
+    const int64_t num_tasks = static_cast<int64_t>(parts.size()) * per_part;
+    torch::stable::parallel_for(0, num_tasks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t part = task / per_part, first = task % per_part * kChannelsOfTask;
+        add_part(conv, parts[part], first, part * conv.channels + first);
+      }
+    });
+  }
+
+  // Of the channels of a task from `first` on.
+  void add_part(const Convolution<float>& conv, const Part& part, int64_t first, int64_t target) {
+    const int64_t count = std::min(kChannelsOfTask, conv.channels - first);
+    const int64_t width = conv.num_out_vectors() * kVector;
+    for (int64_t i = 0; i < part.level->tiles_of_image(); ++i) {
+      const int64_t tile = part.first_tile + i;
+      const winograd::Place<float> place(conv, tile);
+      const float* totals = conv.sums + 2 * tile * width + first;
+      add_tile(totals, totals + width, count,
+               static_cast<double>(place.num_rows * place.num_columns), &sums[target],
+               &squares[target]);
+    }
+  }
+};
+
+// For the results of a convolution of C output channels, with sums; `parameters`: 2 x C.
+Scaling scaling_of(const Convolution<float>& conv, const Norm& norm, const float* parameters) {
+  const int64_t channels = conv.channels;
+  const std::vector<Part> parts = parts_of(conv.levels);
+  const ChannelSums of_channels(conv, parts);
   Scaling scaling;
   for (size_t part = 0; part < parts.size(); ++part) {
     const Level<float>& level = *parts[part].level;
     const Sizes sizes{1, channels, level.out_height() * level.out_width(), norm.num_groups};
     std::vector<Sums> of_groups(norm.num_groups);
     for (int64_t c = 0; c < channels; ++c) {
-      of_groups[c / sizes.group_width()].add(
-          {sums[part * channels + c], squares[part * channels + c]});
+      const int64_t index = part * channels + c;
+      of_groups[c / sizes.group_width()].add({of_channels.sums[index], of_channels.squares[index]});
     }
-    const Affine<float> affine(sizes, of_groups, weights, weights + channels, norm.eps);
+    const Affine<float> affine(sizes, of_groups, parameters, parameters + channels, norm.eps);
     scaling.factors.insert(scaling.factors.end(), affine.scales.begin(), affine.scales.end());
     scaling.offsets.insert(scaling.offsets.end(), affine.shifts.begin(), affine.shifts.end());
   }
   return scaling;
 }
 
-// Weights of the convolutions of a tower, one after the other.
+// Weights of the convolutions of a tower, one after the other: floats, or integers and their
+// scales.
 struct Weights {
-  const float* numbers;
+  const float* floats;
   const int16_t* integers;
   const float* scales;
   // From one convolution to the next.
   int64_t stride, scale_stride;
 
   void convolve(const Convolution<float>& conv, int64_t index) const {
-    if (numbers != nullptr) {
-      winograd::convolve(conv, numbers + index * stride);
+    if (floats != nullptr) {
+      winograd::convolve(conv, floats + index * stride);
     } else {
       winograd::convolve(conv, integers + index * stride, scales + index * scale_stride);
     }
   }
 };
 
-class Tower {
- public:
-  Tower(int64_t channels, int64_t num_convs, const Weights& weights, const float* bias,
-        const Norm& norm, std::vector<Slice> slices)
-      : channels_(channels),
-        num_convs_(num_convs),
-        weights_(weights),
-        bias_(bias),
-        norm_(norm),
-        slices_(std::move(slices)),
-        zeros_(channels) {}
+// Results of a convolution, as the next one reads them.
+void read_outputs(Convolution<float>& conv, const Scaling& scaling) {
+  int64_t first = 0;
+  for (Level<float>& level : conv.levels) {
+    level.input = level.outputs[0];
+    if (scaling.factors.empty()) continue;
+    level.factors = scaling.factors.data() + first;
+    level.offsets = scaling.offsets.data() + first;
+    first += level.num_images * conv.channels;
+  }
+}
 
-  // `levels` have inputs and, for the last convolution, outputs; `between`: two times as many
-  // numbers as all inputs.
-  void run(std::vector<Level<float>> levels, float* between) const {
-    int64_t num_values = 0;
-    for (const auto& each : levels) num_values += each.num_images * each.height * each.width;
-    num_values *= channels_;
-    Convolution<float> conv{channels_, norm_.weights == nullptr, levels, {{0, channels_}},
-                            zeros_.data(), nullptr, nullptr};
+struct Tower {
+  int64_t channels, num_convs;
+  Weights weights;
+  const float* bias;
+  Norm norm;
+  // Of the last convolutions.
+  std::vector<Slice> slices;
+
+  // `levels` have inputs, and outputs of the last convolutions; `between` holds all inputs once for
+  // one convolution before these, and twice for several.
+  void run(const std::vector<Level<float>>& levels, float* between) const {
+    const bool normalizes = norm.parameters != nullptr;
+    const std::vector<float> zeros(channels);
+    Convolution<float> conv{channels,     !normalizes, levels, {{0, channels}},
+                            zeros.data(), bias,        nullptr};
     std::vector<float> sums;
-    if (norm_.weights != nullptr) {
+    if (normalizes) {
       sums.resize(2 * conv.num_tiles() * conv.num_out_vectors() * kVector);
       conv.sums = sums.data();
     }
     Scaling scaling;
-    for (int64_t index = 0; index < num_convs_; ++index) {
-      put_outputs(conv, between + index % 2 * num_values);
-      conv.bias = bias_ + index * round_up(channels_, kVector);
-      weights_.convolve(conv, index);
-      if (norm_.weights != nullptr) {
-        scaling = normalized(conv, norm_, norm_.weights + 2 * index * channels_);
+    float* halves[] = {between, between};
+    for (const Level<float>& level : levels) halves[1] += num_values(level);
+    for (int64_t index = 0; index < num_convs; ++index) {
+      float* target = halves[index % 2];
+      for (Level<float>& level : conv.levels) {
+        level.outputs = {target};
+        target += num_values(level);
       }
+      weights.convolve(conv, index);
+      if (normalizes) scaling = scaling_of(conv, norm, norm.parameters + 2 * index * channels);
       read_outputs(conv, scaling);
+      conv.bias += round_up(channels, kVector);
     }
     conv.relu = false;
     conv.sums = nullptr;
-    conv.slices = slices_;
-    conv.bias = bias_ + num_convs_ * round_up(channels_, kVector);
+    conv.slices = slices;
     for (size_t i = 0; i < levels.size(); ++i) conv.levels[i].outputs = levels[i].outputs;
-    weights_.convolve(conv, num_convs_);
+    weights.convolve(conv, num_convs);
   }
 
- private:
-  void put_outputs(Convolution<float>& conv, float* target) const {
-    for (Level<float>& level : conv.levels) {
-      level.outputs = {target};
-      target += level.num_images * level.height * level.width * channels_;
-    }
+  int64_t num_values(const Level<float>& level) const {
+    return level.num_images * level.height * level.width * channels;
   }
-
-  void read_outputs(Convolution<float>& conv, const Scaling& scaling) const {
-    int64_t first = 0;
-    for (Level<float>& level : conv.levels) {
-      level.input = level.outputs[0];
-      if (scaling.factors.empty()) continue;
-      level.factors = &scaling.factors[first];
-      level.offsets = &scaling.offsets[first];
-      first += level.num_images * channels_;
-    }
-  }
-
-  const int64_t channels_, num_convs_;
-  const Weights weights_;
-  const float* bias_;
-  const Norm norm_;
-  const std::vector<Slice> slices_;
-  const std::vector<float> zeros_;
 };
 
-// Checks the maps, too; their channels.
-int64_t channels_of(const std::vector<Tensor>& maps) {
+// Channels of the maps, which are checked.
+int64_t checked_channels(const std::vector<Tensor>& maps) {
   STD_TORCH_CHECK(!maps.empty(), "maps: expected at least one, got none");
   for (const Tensor& map : maps) {
     check_shape(map, "maps", {-1, maps[0].dim() == 4 ? maps[0].size(1) : -1, -1, -1});
     check_dtype(map, "maps", ScalarType::Float);
     check_device(map, "maps", maps[0], "the first of them");
-    STD_TORCH_CHECK(map.size(2) >= 1 && map.size(3) >= 1,
-                    "maps: expected at least one cell, got ", shape_of(map));
+    STD_TORCH_CHECK(map.size(2) >= 1 && map.size(3) >= 1, "maps: expected at least one cell, got ",
+                    shape_of(map));
   }
   STD_TORCH_CHECK(maps[0].size(1) >= 1, "maps: expected at least one channel, got ",
                   shape_of(maps[0]));
@@ -203,6 +214,8 @@ int64_t channels_of(const std::vector<Tensor>& maps) {
 // The weights of a tower of C channels between, and of `outputs` at the end, padded.
 Weights checked_weights(const Tensor& weight, const std::optional<Tensor>& scale, int64_t channels,
                         int64_t num_convs, int64_t outputs) {
+  check_sides({num_convs, winograd::kPoints, channels, round_up(channels, kVector)}, "num_convs");
+  check_sides({winograd::kPoints, round_up(channels, 2), outputs}, "widths");
   const auto count = [&](int64_t rows) {
     return num_convs * num_weights(rows, channels) + num_weights(rows, outputs);
   };
@@ -235,7 +248,7 @@ std::vector<Slice> checked_slices(const std::vector<int64_t>& widths) {
   int64_t begin = 0;
   STD_TORCH_CHECK(!widths.empty(), "widths: expected at least one, got none");
   for (const int64_t width : widths) {
-    STD_TORCH_CHECK(width >= 1 && width <= kMostElements, "widths: expected at least 1, got ",
+    STD_TORCH_CHECK(width >= 1 && width <= kMostElements, "widths: expected 1 to 2^40, got ",
                     width);
     slices.push_back({begin, width});
     begin += round_up(width, kVector);
@@ -252,9 +265,7 @@ std::vector<Tensor> conv_tower(std::vector<Tensor> maps, const Tensor& weight,
                                const std::optional<Tensor>& scale, const Tensor& bias,
                                const std::optional<Tensor>& norm, int64_t num_convs,
                                int64_t num_groups, double eps, std::vector<int64_t> widths) {
-  const int64_t channels = channels_of(maps);
-  STD_TORCH_CHECK(num_convs >= 0 && num_convs <= kMostElements,
-                  "num_convs: expected at least 0, got ", num_convs);
+  const int64_t channels = checked_channels(maps);
   const std::vector<Slice> slices = checked_slices(widths);
   const int64_t outputs = slices.back().begin + round_up(slices.back().channels, kVector);
   const Tensor packed = torch::stable::contiguous(weight);
@@ -262,8 +273,13 @@ std::vector<Tensor> conv_tower(std::vector<Tensor> maps, const Tensor& weight,
   const Weights weights = checked_weights(packed, scales, channels, num_convs, outputs);
   check_shape(bias, "bias", {num_convs * round_up(channels, kVector) + outputs});
   check_dtype(bias, "bias", ScalarType::Float);
-  const Norm checked = checked_norm(norms, channels, num_convs, num_groups, eps);
   const Tensor biases = torch::stable::contiguous(bias);
+  const Tower tower{channels,
+                    num_convs,
+                    weights,
+                    biases.const_data_ptr<float>(),
+                    checked_norm(norms, channels, num_convs, num_groups, eps),
+                    slices};
   std::vector<Tensor> inputs, results;
   std::vector<Level<float>> levels;
   int64_t num_values = 0;
@@ -276,21 +292,16 @@ std::vector<Tensor> conv_tower(std::vector<Tensor> maps, const Tensor& weight,
       check_sides({n, h, w, width}, "widths");
       Tensor result = torch::stable::new_empty(map, {n, h, w, width});
       levels.back().outputs.push_back(result.mutable_data_ptr<float>());
-      results.push_back(
-          torch::stable::transpose(torch::stable::transpose(result, 2, 3), 1, 2));
+      results.push_back(torch::stable::transpose(torch::stable::transpose(result, 2, 3), 1, 2));
     }
   }
-  Tensor between = torch::stable::new_empty(maps[0], {std::min<int64_t>(num_convs, 2) * num_values});
-  if (num_values > 0) {
-    Tower(channels, num_convs, weights, biases.const_data_ptr<float>(), checked, slices)
-        .run(std::move(levels), between.mutable_data_ptr<float>());
-  }
+  const int64_t num_buffers = std::min<int64_t>(num_convs, 2);
+  Tensor between = torch::stable::new_empty(maps[0], {num_buffers * num_values});
+  if (num_values > 0) tower.run(levels, between.mutable_data_ptr<float>());
   return results;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) {
-  m.impl("conv_tower", TORCH_BOX(&conv_tower));
-}
+STABLE_TORCH_LIBRARY_IMPL(CM_NAMESPACE, CPU, m) { m.impl("conv_tower", TORCH_BOX(&conv_tower)); }
 
 }  // namespace
 }  // namespace centermask

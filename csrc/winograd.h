@@ -6,9 +6,9 @@
 // sums over few channels at a time, results are about twice as far from the exact ones as those of
 // the plain algorithm; with the usual 0, +-1, +-2 and one long sum seven times.
 //
-// Symbols: N images, C channels in, K channels out, H x W cells; a tile is 4 x 4 results, its patch the 6 x 6 pixels they
-// depend on; a point is one of the 36 coefficients of a patch after the transform. Maps lie in
-// memory as NHWC.
+// Symbols: N images, C channels in, K channels out, H x W cells; a tile is 4 x 4 results, its patch
+// the 6 x 6 pixels they depend on; a point is one of the 36 coefficients of a patch after the
+// transform. Maps lie in memory as NHWC.
 #pragma once
 
 #include <algorithm>
@@ -292,9 +292,8 @@ CM_ALWAYS_INLINE void transform_group(const Convolution<E>& conv, const Block<Co
   for (int64_t row = 0; row < block.count; ++row) {
     const Place<E> place(conv, block.first + row);
     for (int64_t k = 0; k < kWidth; k += R::kLanes) {
-      transform_output<R, kSums>(conv, place, block.first + row,
-                                 block.products + row * kWidth + k, block.room * kWidth,
-                                 group * kGroup * kVector + k);
+      transform_output<R, kSums>(conv, place, block.first + row, block.products + row * kWidth + k,
+                                 block.room * kWidth, group * kGroup * kVector + k);
     }
   }
 }

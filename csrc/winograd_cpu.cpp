@@ -56,8 +56,7 @@ CM_CONVOLVE(convolve_pairs, CM_TARGET_INTEGER_PRODUCTS, 64, IntegerFactors<Pairs
 #endif
 
 template <typename Factors, typename E, typename Function>
-void convolve_blocks(const Convolution<E>& conv, const Factors& factors,
-                     Function convolve_groups) {
+void convolve_blocks(const Convolution<E>& conv, const Factors& factors, Function convolve_groups) {
   using Coefficient = typename Factors::Coefficient;
   const bool many = Factors::num_bytes(conv) > kManyWeights;
   const int64_t in_cache = kBytesOfTiles / sizeof(Coefficient);
@@ -144,10 +143,17 @@ Tensor convolve_maps(const Tensor& input, const Tensor& bias, int64_t padding, b
     const std::vector<E> zeros(c);
     std::vector<float> biases(round_up(k, kVector));
     std::copy_n(offsets.const_data_ptr<float>(), k, biases.data());
-    const Level<E> level{n, h, w, padding, static_cast<const E*>(pixels.const_data_ptr()),
-                         nullptr, nullptr, {static_cast<E*>(output.mutable_data_ptr())}};
-    convolve_packed(Convolution<E>{c, relu, {level}, {{0, k}}, zeros.data(), biases.data(), nullptr},
-             torch::stable::contiguous(factors)...);
+    const Level<E> level{n,
+                         h,
+                         w,
+                         padding,
+                         static_cast<const E*>(pixels.const_data_ptr()),
+                         nullptr,
+                         nullptr,
+                         {static_cast<E*>(output.mutable_data_ptr())}};
+    convolve_packed(
+        Convolution<E>{c, relu, {level}, {{0, k}}, zeros.data(), biases.data(), nullptr},
+        torch::stable::contiguous(factors)...);
   };
   if (output.numel() > 0) {
     input.scalar_type() == ScalarType::Float ? run_stored(float{}) : run_stored(BFloat16{});

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.layers.op_cases import deform_psroi_pooling
+from tests.layers.op_cases import conv_tower, deform_psroi_pooling
 from tests.layers.twins import TWINS
 
 OPS = torch.ops.centermask
@@ -53,7 +53,9 @@ def random_deformation(
 
 def _inference_inputs(maps):
     layouts = ((torch.channels_last, True), (torch.contiguous_format, False))
+    towers = [conv_tower.call([(2, 3), (1, 1)]), conv_tower.call([(4, 5)], normed=False)]
     return {
+        "conv_tower": [*towers, conv_tower.integer_call([(3, 2)]), conv_tower.call([(2, 2)], n=0)],
         "group_norm_relu": [
             (maps.to(memory_format=layout), 2, *torch.rand(2, 2).to(maps), 1e-5, relu)
             for layout, relu in layouts

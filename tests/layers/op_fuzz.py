@@ -203,6 +203,28 @@ def inverted_residual(source: Source) -> list[Any]:
     return [maps, expansion, filters, projection, outputs, stride, adds, source.choice(0.5, 6.0)]
 
 
+def conv_tower(source: Source) -> list[Any]:
+    """Arguments of ``conv_tower``."""
+    source.special, source.dtype = TAME, torch.float32
+    n, groups = source.size(0, 2), source.size(1, 3)
+    c, convs = groups * source.size(1, 6), source.size(0, 2)
+    hw = [(source.size(1, 9), source.size(1, 9)) for _ in range(source.size(1, 3))]
+    maps = [source.floats(n, c, *each) for each in hw]
+    if source.choice(True, False):
+        maps = [each.contiguous(memory_format=torch.channels_last) for each in maps]
+    widths = [source.size(1, 33) for _ in range(source.size(1, 2))]
+    padded = c + -c % 16
+    outputs = sum(width + -width % 16 for width in widths)
+    columns = convs * padded + outputs
+    bias = source.floats(columns, scale=1.0)
+    norm = source.choice(source.floats(convs, 2, c, scale=1.0), None)
+    rest = [bias, norm, convs, groups, 1e-3, widths]
+    if source.choice(True, False):
+        return [maps, source.floats(36 * c * columns, scale=0.1), None, *rest]
+    integers = source.integers(-(2**11), 2**11, 36 * (c + c % 2) * columns).short()
+    return [maps, integers, torch.rand(36 * columns, generator=source.generator) / 2**14, *rest]
+
+
 def winograd_pack(source: Source) -> list[Any]:
     """Arguments of ``winograd_pack``."""
     source.special, source.dtype = TAME, torch.float32
@@ -321,6 +343,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         deform_psroi_pooling_backward,
         group_norm_relu,
         inverted_residual,
+        conv_tower,
         scores_above,
         pointwise_conv_int16,
         winograd_conv3x3,
@@ -371,6 +394,10 @@ def spoil(source: Source, arguments: list[Any]) -> None:
         arguments[place] = source.choice(None, "no", 0.5, 2)
     elif isinstance(value, int):
         arguments[place] = source.choice(*SIZES)
+    elif isinstance(value, list) and any(isinstance(each, Tensor) for each in value):
+        index = source.size(0, len(value) - 1)
+        spoilt = _spoilt_tensor(source, value[index])
+        arguments[place] = source.choice([], [*value[:index], spoilt, *value[index + 1 :]])
     elif isinstance(value, list):
         arguments[place] = [source.choice(*SIZES), source.choice(*SIZES)][: source.size(0, 2)]
     else:

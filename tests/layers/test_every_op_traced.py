@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from maskrcnn_benchmark.layers import _ops
 from tests.layers.inputs import example_inputs
@@ -16,22 +17,23 @@ class Around(nn.Module):
     def __init__(self, name, arguments):
         super().__init__()
         self.name = name
-        self.settings = [Ellipsis if torch.is_tensor(x) else x for x in arguments]
+        self.leaves, self.structure = tree_flatten(list(arguments))
+        self.leaves = [Ellipsis if torch.is_tensor(x) else x for x in self.leaves]
 
     def forward(self, *tensors):
         """Results, through one more operation so that they are not the operator's own."""
         left = iter(tensors)
-        called = [next(left) if x is Ellipsis else x for x in self.settings]
-        results = getattr(OPS, self.name)(*called)
-        return tuple(2 * x for x in ((results,) if torch.is_tensor(results) else results))
+        called = [next(left) if x is Ellipsis else x for x in self.leaves]
+        results = getattr(OPS, self.name)(*tree_unflatten(called, self.structure))
+        return tuple(2 * x for x in tree_leaves(results))
 
 
 def detached(arguments):
-    return [x.detach() if torch.is_tensor(x) else x for x in arguments]
+    return tree_map(lambda x: x.detach() if torch.is_tensor(x) else x, list(arguments))
 
 
 def tensors_of(arguments):
-    return tuple(x for x in arguments if torch.is_tensor(x))
+    return tuple(x for x in tree_leaves(arguments) if torch.is_tensor(x))
 
 
 def cut(tensors, count):

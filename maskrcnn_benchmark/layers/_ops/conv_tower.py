@@ -9,7 +9,6 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers._ops.checks import check_dtype, check_shape
 from maskrcnn_benchmark.layers._ops.operator import Operator, no_derivative
@@ -66,21 +65,28 @@ def _check_weights(
     widths: Sequence[int],
 ) -> None:
     rows = num_channels if scale is None else num_channels + num_channels % 2
-    check_shape("weight", weight, (sum(_counts(rows, num_channels, num_convs, widths)),))
+    check_shape("weight", weight, (_count(rows, num_channels, num_convs, widths),))
     check_dtype("weight", weight, torch.float32 if scale is None else torch.int16)
     if scale is not None:
-        counts = _counts(num_depths(num_channels), num_channels, num_convs, widths)
-        check_shape("scale", scale, (sum(counts),))
+        count = _count(num_depths(num_channels), num_channels, num_convs, widths)
+        check_shape("scale", scale, (count,))
         check_dtype("scale", scale, torch.float32)
     num_outputs = sum(map(padded_outputs, widths))
     check_shape("bias", bias, (num_convs * padded_outputs(num_channels) + num_outputs,))
     check_dtype("bias", bias, torch.float32)
 
 
-def _counts(rows: int, num_channels: int, num_convs: int, widths: Sequence[int]) -> list[int]:
-    """Numbers in the weights of each convolution that has so many rows a matrix."""
+def _count(rows: int, num_channels: int, num_convs: int, widths: Sequence[int]) -> int:
+    """Numbers in the weights of all convolutions, with so many rows a matrix."""
     last = num_weights(rows, sum(map(padded_outputs, widths)))
-    return [num_weights(rows, num_channels)] * num_convs + [last]
+    return num_convs * num_weights(rows, num_channels) + last
+
+
+def _parts(packed: Tensor, rows: int, num_channels: int, num_convs: int) -> list[Tensor]:
+    """The weights of each convolution."""
+    inner = num_weights(rows, num_channels)
+    sizes = [inner] * num_convs
+    return list(torch.split(packed, [*sizes, packed.numel() - sum(sizes)]))
 
 
 def conv_tower(
@@ -112,11 +118,10 @@ def conv_tower(
     check(maps, weight, scale, bias, norm, num_convs, num_groups, widths)
     num_channels = maps[0].shape[1]
     rows = num_channels if scale is None else num_channels + num_channels % 2
-    weights = torch.split(weight, _counts(rows, num_channels, num_convs, widths))
+    weights = _parts(weight, rows, num_channels, num_convs)
     scales: Sequence[Tensor | None] = [None] * len(weights)
     if scale is not None:
-        depths = num_depths(num_channels)
-        scales = torch.split(scale, _counts(depths, num_channels, num_convs, widths))
+        scales = _parts(scale, num_depths(num_channels), num_channels, num_convs)
     num_outputs = sum(map(padded_outputs, widths))
     biases = torch.split(bias, [padded_outputs(num_channels)] * num_convs + [num_outputs])
     begins = accumulate(map(padded_outputs, widths), initial=0)
@@ -127,7 +132,7 @@ def conv_tower(
         for index in range(num_convs):
             y = _convolved(y, weights[index], scales[index], biases[index][:num_channels])
             if norm is not None:
-                y = F.group_norm(y, num_groups, *norm[index], eps) if y.numel() > 0 else y
+                y = torch.group_norm(y, num_groups, *norm[index], eps) if y.numel() > 0 else y
             y = y.relu()
         y = _convolved(y, weights[-1], scales[-1], biases[-1])
         last = torch.channels_last

@@ -10,6 +10,7 @@ CPU_CASES, the other way round.
 from pathlib import Path
 
 from tests.layers.op_cases import (
+    conv_tower,
     deform_conv,
     deform_psroi_pooling,
     group_norm_relu,
@@ -30,6 +31,7 @@ from tests.layers.op_cases.case import OpCase, Refusal, run_case, run_refusal
 CSRC = Path(__file__).parents[3] / "csrc"
 
 FAMILIES = {
+    "conv_tower": conv_tower,
     "deform_conv": deform_conv,
     "deform_psroi_pooling": deform_psroi_pooling,
     "group_norm_relu": group_norm_relu,

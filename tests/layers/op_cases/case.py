@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.layers.twins import TWINS
 
@@ -53,7 +54,7 @@ class Refusal:
 
 
 def _moved(argument: Any, device: str) -> Any:
-    return argument.to(device) if isinstance(argument, Tensor) else argument
+    return tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, argument)
 
 
 def run_case(case: OpCase, namespace: str, dtype: torch.dtype, device: str = "cpu") -> None:
@@ -68,7 +69,7 @@ def run_case(case: OpCase, namespace: str, dtype: torch.dtype, device: str = "cp
     operator = getattr(getattr(torch.ops, namespace), case.operator)
     actual = operator(*(_moved(argument, device) for argument in arguments))
     # Some operators know one type alone.
-    is_of_type = any(isinstance(x, Tensor) and x.dtype == dtype for x in arguments)
+    is_of_type = any(isinstance(x, Tensor) and x.dtype == dtype for x in tree_leaves(arguments))
     bound = case.tolerance * torch.finfo(dtype if is_of_type else torch.float32).eps
     torch.testing.assert_close(
         actual, expected, rtol=bound, atol=bound, equal_nan=True, check_device=False
