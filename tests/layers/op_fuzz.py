@@ -53,6 +53,11 @@ class Source:
             values.view(-1)[place] = self.choice(*(special or self.special))
         return values.to(self.dtype)
 
+    def maps(self, *shape: int, scale: float = 10.0) -> Tensor:
+        """Numbers of (N, C, H, W) in either layout."""
+        layout = self.choice(torch.channels_last, torch.contiguous_format)
+        return self.floats(*shape, scale=scale).contiguous(memory_format=layout)
+
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Whole numbers of [low, high]."""
         return torch.randint(low, high + 1, shape, generator=self.generator)
@@ -131,9 +136,7 @@ def group_norm_relu(source: Source) -> list[Any]:
     source.special = TAME
     groups = source.size(1, 3)
     n, c, h, w = source.size(0, 2), groups * source.size(1, 3), source.size(0, 9), source.size(0, 9)
-    maps = source.floats(n, c, h, w)
-    if source.choice(True, False):
-        maps = maps.contiguous(memory_format=torch.channels_last)
+    maps = source.maps(n, c, h, w)
     parameters = source.floats(c, scale=1.0), source.floats(c, scale=1.0)
     return [maps, groups, *parameters, 1e-3, source.choice(True, False)]
 
@@ -142,9 +145,7 @@ def scores_above(source: Source) -> list[Any]:
     """Arguments of ``scores_above``."""
     width = source.size(1, 3)
     n, c, h, w = source.size(0, 2), width * source.size(0, 3), source.size(0, 9), source.size(0, 9)
-    logits = source.floats(n, c, h, w, scale=3.0)
-    if source.choice(True, False):
-        logits = logits.contiguous(memory_format=torch.channels_last)
+    logits = source.maps(n, c, h, w, scale=3.0)
     # Nothing that a sigmoid of these numbers could be.
     source.special = (0.0, 1.0, -1.0, 2.0, *NO_NUMBERS)
     return [logits, width, source.choice(0.05, 0.3, *source.special)]
@@ -154,9 +155,7 @@ def winograd_conv3x3(source: Source) -> list[Any]:
     """Arguments of ``winograd_conv3x3``."""
     source.special, source.dtype = TAME, torch.float32
     n, c, h, w = source.size(0, 2), source.size(0, 18), source.size(1, 9), source.size(1, 9)
-    maps = source.floats(n, c, h, w)
-    if source.choice(True, False):
-        maps = maps.contiguous(memory_format=torch.channels_last)
+    maps = source.maps(n, c, h, w)
     outputs = source.size(0, 70)
     weight = source.floats(36 * c * (outputs + -outputs % 16), scale=0.1)
     return [maps, weight, source.floats(outputs), source.size(1, 2), source.choice(True, False)]
@@ -175,9 +174,7 @@ def pointwise_conv_int16(source: Source) -> list[Any]:
     """Arguments of ``pointwise_conv_int16``: weights that are integers."""
     source.special, source.dtype = TAME, torch.float32
     n, c, h, w = source.size(0, 2), source.size(0, 70), source.size(0, 9), source.size(0, 9)
-    maps = source.floats(n, c, h, w)
-    if source.choice(True, False):
-        maps = maps.contiguous(memory_format=torch.channels_last)
+    maps = source.maps(n, c, h, w)
     outputs, stride = source.size(0, 70), source.size(1, 3)
     width = outputs + -outputs % 16
     weight = source.integers(-1, 2, width * (c + c % 2)).short()
@@ -191,9 +188,7 @@ def inverted_residual(source: Source) -> list[Any]:
     """Arguments of ``inverted_residual``."""
     source.special, source.dtype = TAME, torch.float32
     n, c, h, w = source.size(0, 2), source.size(1, 18), source.size(1, 9), source.size(1, 9)
-    maps = source.floats(n, c, h, w)
-    if source.choice(True, False):
-        maps = maps.contiguous(memory_format=torch.channels_last)
+    maps = source.maps(n, c, h, w)
     expands, adds = source.choice(True, False), source.choice(True, False)
     between = 16 * source.size(1, 6) if expands else c + -c % 16
     outputs, stride = (c, 1) if adds else (source.size(0, 70), source.size(1, 2))
@@ -209,13 +204,9 @@ def conv_tower(source: Source) -> list[Any]:
     n, groups = source.size(0, 2), source.size(1, 3)
     c, convs = groups * source.size(1, 6), source.size(0, 2)
     hw = [(source.size(1, 9), source.size(1, 9)) for _ in range(source.size(1, 3))]
-    maps = [source.floats(n, c, *each) for each in hw]
-    if source.choice(True, False):
-        maps = [each.contiguous(memory_format=torch.channels_last) for each in maps]
+    maps = [source.maps(n, c, *each) for each in hw]
     widths = [source.size(1, 33) for _ in range(source.size(1, 2))]
-    padded = c + -c % 16
-    outputs = sum(width + -width % 16 for width in widths)
-    columns = convs * padded + outputs
+    columns = sum(width + -width % 16 for width in [c] * convs + widths)
     bias = source.floats(columns, scale=1.0)
     norm = source.choice(source.floats(convs, 2, c, scale=1.0), None)
     rest = [bias, norm, convs, groups, 1e-3, widths]
@@ -237,10 +228,8 @@ def winograd_conv3x3_weight_grad(source: Source) -> list[Any]:
     source.special, source.dtype = TAME, torch.float32
     n, c, h, w = source.size(0, 2), source.size(0, 70), source.size(1, 9), source.size(1, 9)
     padding = source.size(1, 2)
-    maps = source.floats(n, c, h, w)
+    maps = source.maps(n, c, h, w)
     grad = source.floats(n, source.size(0, 18), h + 2 * padding - 2, w + 2 * padding - 2, scale=0.1)
-    if source.choice(True, False):
-        maps = maps.contiguous(memory_format=torch.channels_last)
     return [grad, maps, padding]
 
 
@@ -395,9 +384,7 @@ def spoil(source: Source, arguments: list[Any]) -> None:
     elif isinstance(value, int):
         arguments[place] = source.choice(*SIZES)
     elif isinstance(value, list) and any(isinstance(each, Tensor) for each in value):
-        index = source.size(0, len(value) - 1)
-        spoilt = _spoilt_tensor(source, value[index])
-        arguments[place] = source.choice([], [*value[:index], spoilt, *value[index + 1 :]])
+        arguments[place] = source.choice([], [_spoilt_tensor(source, value[0]), *value[1:]])
     elif isinstance(value, list):
         arguments[place] = [source.choice(*SIZES), source.choice(*SIZES)][: source.size(0, 2)]
     else:

@@ -42,8 +42,9 @@ class FusedTower(nn.Module):
         products: torch.dtype,
     ) -> None:
         super().__init__()
-        parameters = [(norm.weight.detach(), norm.bias.detach()) for norm in norms]
-        of_norms = parameters or [None] * len(convs)
+        of_norms: list[tuple[Tensor, Tensor] | None] = [None] * len(convs)
+        if norms:
+            of_norms = [(norm.weight.detach(), norm.bias.detach()) for norm in norms]
         self.weight = pack_conv_tower(
             [_tower_conv(conv, norm) for conv, norm in zip(convs, of_norms, strict=True)],
             [_tower_conv(conv) for conv in outputs],

@@ -131,8 +131,8 @@ def conv_tower(
         y = x
         for index in range(num_convs):
             y = _convolved(y, weights[index], scales[index], biases[index][:num_channels])
-            if norm is not None:
-                y = torch.group_norm(y, num_groups, *norm[index], eps) if y.numel() > 0 else y
+            if norm is not None and y.numel() > 0:
+                y = torch.group_norm(y, num_groups, norm[index, 0], norm[index, 1], eps)
             y = y.relu()
         y = _convolved(y, weights[-1], scales[-1], biases[-1])
         last = torch.channels_last
