@@ -204,7 +204,7 @@ def conv_tower(source: Source) -> list[Any]:
     n, groups = source.size(0, 2), source.size(1, 3)
     c, convs = groups * source.size(1, 6), source.size(0, 2)
     hw = [(source.size(1, 9), source.size(1, 9)) for _ in range(source.size(1, 3))]
-    maps = [source.maps(n, c, *each) for each in hw]
+    maps = [source.maps(n, c, *each, scale=1.0) for each in hw]
     widths = [source.size(1, 33) for _ in range(source.size(1, 2))]
     columns = sum(width + -width % 16 for width in [c] * convs + widths)
     bias = source.floats(columns, scale=1.0)
@@ -213,7 +213,7 @@ def conv_tower(source: Source) -> list[Any]:
     if source.choice(True, False):
         return [maps, source.floats(36 * c * columns, scale=0.1), None, *rest]
     integers = source.integers(-(2**11), 2**11, 36 * (c + c % 2) * columns).short()
-    return [maps, integers, torch.rand(36 * columns, generator=source.generator) / 2**14, *rest]
+    return [maps, integers, torch.rand(36 * columns, generator=source.generator) / 2**16, *rest]
 
 
 def winograd_pack(source: Source) -> list[Any]:
