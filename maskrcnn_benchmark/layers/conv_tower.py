@@ -3,6 +3,7 @@
 Shape symbols: N images, C channels of the maps, Hi x Wi cells of map i.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,11 +75,12 @@ def pack_conv_tower(
         products: what is multiplied, float32 or int16, as in ``winograd_conv3x3_int16``.
 
     Raises:
-        ValueError: wrong shape or type; some normalised and others not.
+        ValueError: wrong shape, type or number; some normalised and others not.
     """
     if not outputs:
         raise ValueError("outputs: expected at least one convolution, got none")
     _check_convs(convs, outputs)
+    _check_settings(outputs[0].weight.shape[1], num_groups, eps, products)
     num_normed = sum(conv.norm is not None for conv in convs)
     if num_normed not in (0, len(convs)):
         raise ValueError(f"convs: expected a norm for all or none, got {num_normed} of them")
@@ -124,6 +126,15 @@ def _check_convs(convs: Sequence[TowerConv], outputs: Sequence[TowerConv]) -> No
                 check_shape(f"{name}.norm", parameter, (num_channels,))
     if any(conv.norm is not None for conv in outputs):
         raise ValueError("outputs: expected convolutions without a norm")
+
+
+def _check_settings(num_channels: int, num_groups: int, eps: float, products: torch.dtype) -> None:
+    if num_groups < 1 or num_channels % num_groups:
+        raise ValueError(f"num_groups: expected a divisor of {num_channels}, got {num_groups}")
+    if not 0 < eps < math.inf:
+        raise ValueError(f"eps: expected a number above 0, got {eps}")
+    if products not in (torch.float32, torch.int16):
+        raise ValueError(f"products: expected torch.float32 or torch.int16, got {products}")
 
 
 def conv_tower(maps: Sequence[Tensor], weight: TowerWeight) -> list[list[Tensor]]:

@@ -203,3 +203,19 @@ def test_what_cannot_be_a_tower_is_refused():
         conv_tower([torch.zeros(1, 8, 2, 2), torch.zeros(1, 7, 2, 2)], packed)
     with pytest.raises(ValueError, match=r"^maps\[0\]: .*int64"):
         conv_tower([torch.zeros(1, 8, 2, 2).long()], packed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_groups": 3}, r"num_groups: expected .*got 3"),
+        ({"num_groups": 0}, r"num_groups: expected .*got 0"),
+        ({"eps": 0.0}, r"eps: expected .*got 0"),
+        ({"eps": float("nan")}, r"eps: expected .*got nan"),
+        ({"products": torch.int8}, r"products: expected .*got torch.int8"),
+    ],
+)
+def test_settings_that_no_tower_has_are_refused_when_it_is_packed(settings, message):
+    conv = TowerConv(weight=torch.rand(4, 4, 3, 3), bias=torch.rand(4))
+    with pytest.raises(ValueError, match=message):
+        pack_conv_tower([conv], [conv], **settings)
