@@ -166,8 +166,10 @@ class _Fusion:
             and last.addend in (None, x)
         )
         convs = [self._conv(each) for each in chains]
+        options: dict[str, Any] = {"activation": activation, "adds_input": adds_input}
+        options["dtype"] = self.dtype
         if not is_block or not InvertedResidual.suits(
-            convs, activation=activation, adds_input=adds_input, dtype=self.dtype
+            convs, typical_input=self._typical_input(chain.conv), **options
         ):
             return False
         folded = [self._folded(each) for each in chains]
@@ -178,7 +180,7 @@ class _Fusion:
         nodes = [node for each in chains for node in each.nodes]
         key = (*(node.target for node in nodes), activation)
         if key not in self.made:
-            self._add(key, InvertedResidual(folded, activation=activation, adds_input=adds_input))
+            self._add(key, InvertedResidual(folded, **options))
         self._put(nodes, self.made[key], [x])
         return True
 

@@ -89,10 +89,10 @@ class Twice(Block):
         return self.layers(self.layers(x))
 
 
-def fused(module, maps, products=torch.float32):
+def fused(module, maps, dtype=torch.float32, products=torch.float32, enlargement=1):
     traced = trace(module, (maps,))
     run_with_shapes(traced, (maps.clone(),))
-    fuse(traced, dtype=torch.float32, last_dtype=torch.float32, products=products, enlargement=1)
+    fuse(traced, dtype=dtype, last_dtype=dtype, products=products, enlargement=enlargement)
     return traced
 
 
@@ -153,6 +153,22 @@ def test_other_blocks_stay_several_layers(case, number):
     torch.testing.assert_close(traced(maps), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", ["block", "stride", "sum", "unexpanded"])
+@torch.no_grad()
+def test_large_maps_of_16_bits(case):
+    torch.manual_seed(0)
+    module, maps = ONE_LAYER[case]().eval(), torch.randn(2, 4, 6, 9)
+    expected = copy.deepcopy(module)(maps)
+    # What is between fits into the cache.
+    assert num_blocks(fused(copy.deepcopy(module), maps, torch.bfloat16)) == 0
+    traced = fused(module, maps, torch.bfloat16, enlargement=100)
+    assert num_blocks(traced) == 1
+    result = traced(maps)
+    assert result.dtype is torch.bfloat16
+    # Measured: 0.0023; what comes in and what leaves are rounded to 8 bits.
+    assert (result.float() - expected).norm() < 0.005 * expected.norm()
+
+
 @torch.no_grad()
 def test_the_whole_body():
     torch.manual_seed(0)
@@ -165,7 +181,7 @@ def test_the_whole_body():
     assert num_blocks(traced) == 17
     if PointwiseConv2d.suits(FoldedConv.of(nn.Conv2d(64, 64, 1))):
         # From 64 channels on products of integers are faster.
-        assert num_blocks(fused(body, images, torch.int16)) == 7
+        assert num_blocks(fused(body, images, products=torch.int16)) == 7
     for maps, exact in zip(traced(images), expected, strict=True):
         assert maps.shape == exact.shape
         # Measured: 1e-6.
