@@ -9,10 +9,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include "channel_blocks.h"
 #include "platform.h"
 #include "registers.h"
+#include "stable_util.h"
 
 namespace centermask {
 namespace inverted_residual {
@@ -29,6 +31,68 @@ struct Groups {
   int64_t first(int64_t group) const { return num_vectors * group / count() * kVector; }
   int64_t width(int64_t group) const { return first(group + 1) - first(group); }
 };
+
+// Rows or columns that so many rows or columns of results depend on.
+inline int64_t extent(int64_t results, int64_t stride) { return (results - 1) * stride + 3; }
+
+// Results that are worth reading all weights for, and that a row is cut into at least.
+constexpr int64_t kLeastCells = 96;
+constexpr int64_t kLeastColumns = 48;
+
+// How many results are computed at a time, so that at most about `most` numbers are between.
+struct Step {
+  struct Sizes {
+    int64_t stride, hidden, columns, band_rows, most;
+  };
+
+  int64_t rows, columns;
+  // All rows of a band: what is between serves one group of channels after the other.
+  bool is_band;
+
+  explicit Step(const Sizes& sizes) : rows(sizes.band_rows), columns(sizes.columns), is_band(true) {
+    const int64_t stride = sizes.stride, all_columns = columns;
+    if (extent(rows, stride) * extent(columns, stride) * kGroup * kVector <= sizes.most) return;
+    is_band = false;
+    const int64_t enough = (kLeastCells + columns - 1) / columns;
+    for (rows = std::min(sizes.band_rows, std::max<int64_t>(enough, 2));; --rows) {
+      const int64_t room = sizes.most / (extent(rows, stride) * sizes.hidden);
+      const int64_t most = std::max<int64_t>((room - 3) / stride + 1, 1);
+      const int64_t num_parts = (all_columns + most - 1) / most;
+      columns = (all_columns + num_parts - 1) / num_parts;
+      if (rows == 1 || columns >= std::min(all_columns, kLeastColumns)) return;
+    }
+  }
+};
+
+// Memory that vectors are read from without crossing lines of the cache, with anything in it.
+template <typename T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t count) : memory_(new T[count + 64 / sizeof(T)]) {}
+  T* data() {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
+    return memory_.get() + (64 - address % 64) % 64 / sizeof(T);
+  }
+
+ private:
+  std::unique_ptr<T[]> memory_;
+};
+
+inline void check_maps(const Tensor& input, int64_t out_channels, int64_t stride, bool adds_input) {
+  check_shape(input, "input", {-1, -1, -1, -1});
+  STD_TORCH_CHECK(
+      input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::BFloat16,
+      "input: expected float32 or bfloat16, got ", toString(input.scalar_type()));
+  const int64_t height = input.size(2), width = input.size(3);
+  STD_TORCH_CHECK(height >= 1 && width >= 1, "input: expected at least one cell, got ",
+                  shape_of(input));
+  STD_TORCH_CHECK(stride == 1 || stride == 2, "stride: expected 1 or 2, got ", stride);
+  STD_TORCH_CHECK(!adds_input || (stride == 1 && out_channels == input.size(1)),
+                  "adds_input: expected stride 1 and as many channels as come in, ", input.size(1),
+                  ", got stride ", stride, " and ", out_channels, " channels");
+  check_sides({input.size(0), out_channels, (height - 1) / stride + 1, (width - 1) / stride + 1},
+              "out_channels");
+}
 
 // targets[cell][k] = starts[cell][k] + sum over c of values[cell][c] * weight[c][k], for the
 // channels k of one group.

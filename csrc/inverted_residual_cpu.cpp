@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <vector>
@@ -71,51 +70,10 @@ struct Block {
   int64_t out_height() const { return (height - 1) / stride + 1; }
   int64_t out_width() const { return (width - 1) / stride + 1; }
   int64_t padded_out_channels() const { return round_up(out_channels, kVector); }
-  // Rows or columns that so many rows or columns of results depend on.
-  int64_t extent(int64_t results) const { return (results - 1) * stride + 3; }
 };
 
 // Numbers between that fit into the second-level cache beside the rest.
-constexpr int64_t kMostBetween = 96 << 10;
-// Results that are worth reading all weights for, and that a row is cut into at least.
-constexpr int64_t kLeastCells = 96;
-constexpr int64_t kLeastColumns = 48;
-
-// How many results are computed at a time.
-struct Step {
-  int64_t rows, columns;
-  // All rows of a band: what is between serves one group of channels after the other.
-  bool is_band;
-
-  template <typename E>
-  Step(const Block<E>& block, int64_t band_rows)
-      : rows(band_rows), columns(block.out_width()), is_band(true) {
-    const int64_t all_columns = columns;
-    if (block.extent(rows) * block.extent(columns) * kGroup * kVector <= kMostBetween) return;
-    is_band = false;
-    const int64_t enough = (kLeastCells + columns - 1) / columns;
-    for (rows = std::min(band_rows, std::max<int64_t>(enough, 2));; --rows) {
-      const int64_t room = kMostBetween / (block.extent(rows) * block.hidden);
-      const int64_t most = std::max<int64_t>((room - 3) / block.stride + 1, 1);
-      const int64_t num_parts = (all_columns + most - 1) / most;
-      columns = (all_columns + num_parts - 1) / num_parts;
-      if (rows == 1 || columns >= std::min(all_columns, kLeastColumns)) return;
-    }
-  }
-};
-
-// Memory that vectors are read from without crossing lines of the cache.
-class Scratch {
- public:
-  explicit Scratch(int64_t count) : memory_(new float[count + kVector]) {}
-  float* data() {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
-    return memory_.get() + (64 - address % 64) % 64 / sizeof(float);
-  }
-
- private:
-  std::unique_ptr<float[]> memory_;
-};
+constexpr int64_t kMostNumbers = 96 << 10;
 
 // Neighbouring rows of results. Rows between take turns in the places of a group of channels, so
 // that those which the next results need, too, are there.
@@ -124,12 +82,12 @@ class Band {
  public:
   Band(const Block<E>& block, int64_t rows)
       : block_(block),
-        step_(block, rows),
+        step_({block.stride, block.hidden, block.out_width(), rows, kMostNumbers}),
         between_(block.hidden),
         out_(block.padded_out_channels()),
         is_wide_(has_wide_registers()),
-        num_places_(block.extent(step_.rows)),
-        num_columns_(block.extent(step_.columns)),
+        num_places_(extent(step_.rows, block.stride)),
+        num_columns_(extent(step_.columns, block.stride)),
         rows_(num_places_),
         ring_(num_places_ * num_columns_ * (step_.is_band ? kGroup * kVector : block.hidden)),
         zeros_(num_columns_ * kGroup * kVector),
@@ -206,7 +164,7 @@ class Band {
   }
 
   void filter(int64_t group, int64_t top, int64_t num_rows) {
-    for (int64_t i = 0; i < block_.extent(num_rows); ++i) {
+    for (int64_t i = 0; i < extent(num_rows, block_.stride); ++i) {
       const int64_t y = top * block_.stride - 1 + i;
       rows_[i] = y >= 0 && y < block_.height ? row_between(group, y) : zeros_.data();
     }
@@ -262,7 +220,7 @@ class Band {
   int64_t first_row_ = 0, row_stride_ = 0;
   const float* values_ = nullptr;
   std::vector<const float*> rows_;
-  Scratch ring_, zeros_, filtered_, sums_, pixels_;
+  Scratch<float> ring_, zeros_, filtered_, sums_, pixels_;
 };
 
 template <typename E>
@@ -280,24 +238,6 @@ void compute(const Block<E>& block) {
       row += bottom - top;
     }
   });
-}
-
-void check_maps(const Tensor& input, int64_t out_channels, int64_t stride, bool adds_input,
-                double limit) {
-  check_shape(input, "input", {-1, -1, -1, -1});
-  STD_TORCH_CHECK(
-      input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::BFloat16,
-      "input: expected float32 or bfloat16, got ", toString(input.scalar_type()));
-  const int64_t height = input.size(2), width = input.size(3);
-  STD_TORCH_CHECK(height >= 1 && width >= 1, "input: expected at least one cell, got ",
-                  shape_of(input));
-  STD_TORCH_CHECK(stride == 1 || stride == 2, "stride: expected 1 or 2, got ", stride);
-  STD_TORCH_CHECK(!adds_input || (stride == 1 && out_channels == input.size(1)),
-                  "adds_input: expected stride 1 and as many channels as come in, ", input.size(1),
-                  ", got stride ", stride, " and ", out_channels, " channels");
-  STD_TORCH_CHECK(limit > 0, "limit: expected a positive number, got ", limit);
-  check_sides({input.size(0), out_channels, (height - 1) / stride + 1, (width - 1) / stride + 1},
-              "out_channels");
 }
 
 // Checks the weights, too; the channels between.
@@ -325,7 +265,8 @@ int64_t check_weights(int64_t channels, const std::optional<Tensor>& expansion,
 Tensor compute_block(const Tensor& input, const std::optional<Tensor>& expansion,
                      const Tensor& depthwise, const Tensor& projection, int64_t out_channels,
                      int64_t stride, bool adds_input, double limit) {
-  check_maps(input, out_channels, stride, adds_input, limit);
+  check_maps(input, out_channels, stride, adds_input);
+  STD_TORCH_CHECK(limit > 0, "limit: expected a positive number, got ", limit);
   const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
   const int64_t hidden = check_weights(c, expansion, depthwise, projection, out_channels);
   const Tensor pixels = channels_last(input);

@@ -66,6 +66,10 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
       "conv_tower(Tensor[] maps, Tensor weight, Tensor? scale, Tensor bias, Tensor? norm, "
       "int num_convs, int num_groups, float eps, int[] widths) -> Tensor[]");
   m.def(
+      "inverted_residual_int16(Tensor input, Tensor expansion, Tensor depthwise, "
+      "Tensor projection, Tensor factors, int out_channels, int stride, bool adds_input) "
+      "-> Tensor");
+  m.def(
       "winograd_conv3x3(Tensor input, Tensor weight, Tensor bias, int padding, bool relu=False) "
       "-> Tensor");
   m.def(

@@ -34,9 +34,12 @@ from maskrcnn_benchmark.layers.deform_roi_pooling import (
 )
 from maskrcnn_benchmark.layers.group_norm_relu import group_norm_relu
 from maskrcnn_benchmark.layers.inverted_residual import (
+    IntegerBlockWeights,
     InvertedResidualWeights,
     inverted_residual,
+    inverted_residual_int16,
     pack_inverted_residual,
+    pack_inverted_residual_int16,
 )
 from maskrcnn_benchmark.layers.iou_loss import IOULoss
 from maskrcnn_benchmark.layers.nms import batched_nms, ml_nms, nms, nms_mask
@@ -75,6 +78,7 @@ __all__ = [
     "FrozenBatchNorm2d",
     "IOULoss",
     "Int16Weight",
+    "IntegerBlockWeights",
     "InvertedResidualWeights",
     "MinimalConv2d",
     "ModulatedDeformConv",
@@ -105,6 +109,7 @@ __all__ = [
     "group_norm_relu",
     "interpolate",
     "inverted_residual",
+    "inverted_residual_int16",
     "makes_patches",
     "mean_over_processes",
     "ml_nms",
@@ -114,6 +119,7 @@ __all__ = [
     "ops_status",
     "pack_conv_tower",
     "pack_inverted_residual",
+    "pack_inverted_residual_int16",
     "pack_pointwise_weight_int16",
     "pack_winograd_weight",
     "pack_winograd_weight_int16",

@@ -65,6 +65,16 @@ def _inference_inputs(maps):
             for few in (maps, maps[:0])
             for expansion in (torch.rand((1 + maps.shape[1]) * 16), None)
         ],
+        "inverted_residual_int16": [
+            (
+                few.float(),
+                torch.randint(-99, 99, (16 * 2 * -(-maps.shape[1] // 2),)).short(),
+                torch.zeros(24 * 16).short(),
+                torch.randint(-99, 99, (16 * 16,)).short(),
+                *(torch.rand(4 * 16 + 2 * 16), 3, 2, False),
+            )
+            for few in (maps, maps[:0])
+        ],
         "scores_above": [(maps, 2, 0.4), (maps[:0], 2, 0.4)],
         "pointwise_conv_int16": [
             (

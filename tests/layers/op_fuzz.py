@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maskrcnn_benchmark.layers import _ops
+from maskrcnn_benchmark.layers import _ops, pack_inverted_residual_int16
 
 NO_NUMBERS = (float("nan"), float("inf"), float("-inf"))
 # Where whether NaN or infinity times a weight of 0 counts is left open.
@@ -216,6 +216,22 @@ def conv_tower(source: Source) -> list[Any]:
     return [maps, integers, torch.rand(36 * columns, generator=source.generator) / 2**16, *rest]
 
 
+def inverted_residual_int16(source: Source) -> list[Any]:
+    """Arguments of ``inverted_residual_int16``: weights that are integers."""
+    source.special, source.dtype = TAME, torch.float32
+    n, c, h, w = source.size(0, 2), source.size(0, 18), source.size(1, 9), source.size(1, 9)
+    maps = source.floats(n, h, w, c).permute(0, 3, 1, 2)
+    between, adds = source.size(1, 90), source.choice(True, False)
+    outputs, stride = (c, 1) if adds else (source.size(0, 70), source.size(1, 2))
+    packed = pack_inverted_residual_int16(
+        (source.floats(between, c, 1, 1, scale=0.1), source.floats(between)),
+        (source.floats(between, 1, 3, 3, scale=0.1), source.floats(between)),
+        (source.floats(outputs, between, 1, 1, scale=0.1), source.floats(outputs)),
+        source.choice(0.5, 6.0),
+    )
+    return [maps, *packed, outputs, stride, adds]
+
+
 def winograd_pack(source: Source) -> list[Any]:
     """Arguments of ``winograd_pack``."""
     source.special, source.dtype = TAME, torch.float32
@@ -333,6 +349,7 @@ ARGUMENTS: dict[str, Callable[[Source], list[Any]]] = {
         group_norm_relu,
         inverted_residual,
         conv_tower,
+        inverted_residual_int16,
         scores_above,
         pointwise_conv_int16,
         winograd_conv3x3,

@@ -13,9 +13,11 @@ from maskrcnn_benchmark.layers import (
     deform_roi_pooling,
     group_norm_relu,
     inverted_residual,
+    inverted_residual_int16,
     ml_nms,
     modulated_deform_conv,
     nms,
+    pack_inverted_residual_int16,
     pack_pointwise_weight_int16,
     pack_winograd_weight_int16,
     paste_masks_rle,
@@ -42,6 +44,11 @@ POOLING = {
     "output_size": 2,
     "spatial_scale": 1.0,
 }
+BLOCK = pack_inverted_residual_int16(
+    (torch.rand(9, 4, 1, 1), torch.rand(9)),
+    (torch.rand(9, 1, 3, 3), torch.rand(9)),
+    (torch.rand(5, 9, 1, 1), torch.rand(5)),
+)
 GOOD = {
     roi_align: {**POOLING, "sampling_ratio": 2},
     roi_pool: POOLING,
@@ -60,6 +67,13 @@ GOOD = {
         "stride": 1,
         "adds_input": False,
         "limit": 6.0,
+    },
+    inverted_residual_int16: {
+        "input": torch.rand(1, 4, 3, 3),
+        "weights": BLOCK,
+        "out_channels": 5,
+        "stride": 1,
+        "adds_input": False,
     },
     winograd_conv3x3: {
         "input": torch.rand(1, 4, 3, 3),
@@ -152,6 +166,10 @@ WRONG = [
     *((inverted_residual, "limit", x) for x in (0.0, -1.0, NAN)),
     (inverted_residual, "out_channels", -1),
     (inverted_residual, "adds_input", True),
+    *((inverted_residual_int16, "input", x) for x in (LONG, "a list", torch.ones(3, 3))),
+    (inverted_residual_int16, "stride", 3),
+    (inverted_residual_int16, "out_channels", -1),
+    (inverted_residual_int16, "adds_input", True),
     *((winograd_conv3x3, n, x) for n in ("weight", "bias") for x in (META, LONG, torch.ones(5, 1))),
     *((winograd_conv3x3, "input", x) for x in (LONG, COMPLEX, "a list", torch.ones(3, 3))),
     (winograd_conv3x3, "padding", -1),

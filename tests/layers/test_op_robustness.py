@@ -13,7 +13,12 @@ from tests.layers.op_fuzz import ARGUMENTS, OPERATORS, Source, names_of_argument
 
 OPS = torch.ops.centermask
 # What is rounded to integers may fall to either side of a half.
-ROUNDED = {"conv_tower": 5e-3, "winograd_conv3x3_int16": 5e-3, "pointwise_conv_int16": 5e-3}
+ROUNDED = {
+    "conv_tower": 5e-3,
+    "winograd_conv3x3_int16": 5e-3,
+    "pointwise_conv_int16": 5e-3,
+    "inverted_residual_int16": 5e-3,
+}
 
 needs_library = pytest.mark.skipif(not ops_status().compiled, reason=ops_status().reason)
 examples = settings(

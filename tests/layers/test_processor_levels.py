@@ -75,6 +75,7 @@ def large_calls():
 ROUNDED = {
     "conv_tower": 1e-3,
     "inverted_residual": 3e-5,
+    "inverted_residual_int16": 1e-3,
     "winograd_conv3x3": 3e-5,
     "winograd_conv3x3_int16": 1e-3,
     "pointwise_conv_int16": 1e-3,

@@ -25,7 +25,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
 )
 from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.integer_layers import IntegerLinear, PointwiseConv2d
-from maskrcnn_benchmark.engine.modes.inverted_residual import InvertedResidual
+from maskrcnn_benchmark.engine.modes.inverted_residual import BLOCKS, inverted_residual_layer
 from maskrcnn_benchmark.engine.modes.patches import PatchConvTranspose2d
 from maskrcnn_benchmark.engine.modes.towers import fuse_towers
 from maskrcnn_benchmark.engine.modes.tracing import (
@@ -165,24 +165,24 @@ class _Fusion:
             and last.activation is Activation.NONE
             and last.addend in (None, x)
         )
-        convs = [self._conv(each) for each in chains]
-        options: dict[str, Any] = {"activation": activation, "adds_input": adds_input}
-        options["dtype"] = self.dtype
-        if not is_block or not InvertedResidual.suits(
-            convs, typical_input=self._typical_input(chain.conv), **options
-        ):
+        if not is_block or self._dtype(last) is not self.dtype:  # what leaves the graph
             return False
-        folded = [self._folded(each) for each in chains]
-        of_cells = [conv for conv in folded if conv.groups == 1]
-        # Half the time for the products is worth more than maps that stay in the cache.
-        if self._is_in_integers(self.dtype) and all(map(PointwiseConv2d.suits, of_cells)):
+        typical_input = self._typical_input(chain.conv)
+        types: dict[str, Any] = {"dtype": self.dtype, "products": self.products}
+        options: dict[str, Any] = {"activation": activation, "adds_input": adds_input, **types}
+        convs, folded = [self._conv(c) for c in chains], [self._folded(c) for c in chains]
+        block = inverted_residual_layer(convs, folded, typical_input=typical_input, **options)
+        if block is None:
             return False
         nodes = [node for each in chains for node in each.nodes]
         key = (*(node.target for node in nodes), activation)
         if key not in self.made:
-            self._add(key, InvertedResidual(folded, **options))
+            self._add(key, block)
         self._put(nodes, self.made[key], [x])
         return True
+
+    def _dtype(self, chain: _Chain) -> torch.dtype:
+        return self.last_dtype if chain.conv in self.last_convs else self.dtype
 
     def _conv(self, chain: _Chain) -> nn.Conv2d:
         conv = self.layers[str(chain.conv.target)]
@@ -194,9 +194,9 @@ class _Fusion:
         return FoldedConv.of(self._conv(chain), norm)
 
     def _replace(self, chain: _Chain) -> None:
-        dtype = self.last_dtype if chain.conv in self.last_convs else self.dtype
         norm = None if chain.norm is None else str(chain.norm.target)
         overwrites = self._is_free(chain)
+        dtype = self._dtype(chain)
         key = (str(chain.conv.target), norm, chain.activation, dtype, overwrites)
         if key not in self.made:
             self._add(key, self._fused(self._folded(chain), chain, dtype, overwrites))
@@ -328,8 +328,7 @@ class _Fusion:
 
 
 def _is_fused(layer: nn.Module) -> bool:
-    is_own = FusedConv2d | WinogradConv2d | PointwiseConv2d | InvertedResidual
-    return isinstance(layer, is_own)
+    return isinstance(layer, (FusedConv2d, WinogradConv2d, PointwiseConv2d, *BLOCKS))
 
 
 def _makes_patches(layer: nn.Module) -> bool:

@@ -22,7 +22,7 @@ _TYPES = (torch.float32, torch.bfloat16)
 _STRIDES = (1, 2)
 
 
-def _widths(num_channels: int) -> list[int]:
+def widths(num_channels: int) -> list[int]:
     """Sizes of the groups, as equal as can be, of a multiple of 16 channels."""
     num_vectors = num_channels // VECTOR
     count = -(-num_vectors // _GROUP)
@@ -33,20 +33,42 @@ def _widths(num_channels: int) -> list[int]:
 def pack(rows: Tensor) -> Tensor:
     """(R O',) of weights (R, O) of O outputs, padded by zeros: one group after the other."""
     whole = F.pad(rows, (0, -rows.shape[1] % VECTOR))
-    groups = torch.split(whole, _widths(whole.shape[1]), dim=1)
+    groups = torch.split(whole, widths(whole.shape[1]), dim=1)
     return torch.cat([group.flatten() for group in groups]) if groups else whole.flatten()
 
 
 def unpack(packed: Tensor, num_rows: int) -> Tensor:
     """(R, O'): what ``pack`` was given, and the zeros."""
-    widths = _widths(packed.numel() // num_rows)
-    groups = torch.split(packed, [num_rows * width for width in widths])
-    blocks = [group.view(num_rows, width) for group, width in zip(groups, widths, strict=True)]
+    sizes = widths(packed.numel() // num_rows)
+    groups = torch.split(packed, [num_rows * width for width in sizes])
+    blocks = [group.view(num_rows, width) for group, width in zip(groups, sizes, strict=True)]
     return torch.cat([packed.new_empty(num_rows, 0), *blocks], dim=1)
 
 
-def _output_hw(input: Tensor, stride: int) -> tuple[int, int]:
+def output_hw(input: Tensor, stride: int) -> tuple[int, int]:
+    """(H', W')."""
     return (input.shape[2] - 1) // stride + 1, (input.shape[3] - 1) // stride + 1
+
+
+def check_maps(input: Tensor, out_channels: int, stride: int, adds_input: bool) -> None:
+    """Raise ValueError unless maps and sizes of a block fit one another."""
+    check_shape("input", input, (None,) * 4)
+    if input.dtype not in _TYPES:
+        raise ValueError(f"input: expected one of {_TYPES}, got {input.dtype}")
+    if min(input.shape[2:]) < 1:
+        raise ValueError(f"input: expected at least one cell, got {tuple(input.shape)}")
+    if stride not in _STRIDES:
+        raise ValueError(f"stride: expected 1 or 2, got {stride}")
+    # The dispatcher takes numbers for their truth, and None for False.
+    if not (adds_input is None or isinstance(adds_input, (int, float))):
+        raise ValueError(f"adds_input: expected True or False, got {adds_input!r}")
+    if adds_input and (stride != 1 or out_channels != input.shape[1]):
+        raise ValueError(
+            f"adds_input: expected stride 1 and as many channels as come in, {input.shape[1]}, "
+            f"got stride {stride} and {out_channels} channels"
+        )
+    if out_channels < 0:
+        raise ValueError(f"out_channels: expected at least 0, got {out_channels}")
 
 
 def check(
@@ -60,22 +82,9 @@ def check(
     limit: float,
 ) -> None:
     """Raise ValueError unless arguments of ``inverted_residual`` fit one another."""
-    check_shape("input", input, (None,) * 4)
-    if input.dtype not in _TYPES:
-        raise ValueError(f"input: expected one of {_TYPES}, got {input.dtype}")
-    if min(input.shape[2:]) < 1:
-        raise ValueError(f"input: expected at least one cell, got {tuple(input.shape)}")
-    if stride not in _STRIDES:
-        raise ValueError(f"stride: expected 1 or 2, got {stride}")
-    if adds_input and (stride != 1 or out_channels != input.shape[1]):
-        raise ValueError(
-            f"adds_input: expected stride 1 and as many channels as come in, {input.shape[1]}, "
-            f"got stride {stride} and {out_channels} channels"
-        )
+    check_maps(input, out_channels, stride, adds_input)
     if not limit > 0:
         raise ValueError(f"limit: expected a positive number, got {limit}")
-    if out_channels < 0:
-        raise ValueError(f"out_channels: expected at least 0, got {out_channels}")
     _check_weights(input.shape[1], expansion, depthwise, projection, out_channels)
 
 
@@ -137,10 +146,7 @@ def inverted_residual(
         limit: what the channels between do not exceed, > 0.
     """
     check(input, expansion, depthwise, projection, out_channels, stride, adds_input, limit)
-    check_sides("out_channels", (len(input), out_channels, *_output_hw(input, stride)))
-    # The dispatcher takes numbers for their truth, and None for False.
-    if not (adds_input is None or isinstance(adds_input, (int, float))):
-        raise ValueError(f"adds_input: expected True or False, got {adds_input!r}")
+    check_sides("out_channels", (len(input), out_channels, *output_hw(input, stride)))
     maps = input.float()
     if expansion is None:
         between = F.pad(maps, (0, 0, 0, 0, 0, -input.shape[1] % VECTOR))
@@ -166,7 +172,7 @@ def _fake(
     limit: float,
 ) -> Tensor:
     del expansion, depthwise, projection, adds_input, limit
-    height, width = _output_hw(input, stride)
+    height, width = output_hw(input, stride)
     return input.new_empty(input.shape[0], height, width, out_channels).permute(0, 3, 1, 2)
 
 
