@@ -97,16 +97,11 @@ def pack_inverted_residual_int16(
     Raises:
         ValueError: another shape or type; another limit.
     """
-    num_between = len(depthwise[0])
-    if not num_between:
-        raise ValueError("depthwise: expected at least one channel, got none")
     if not 0 < limit < math.inf:
         raise ValueError(f"limit: expected a positive, finite number, got {limit}")
-    _check("expansion", *expansion, (num_between, "C", 1, 1))
-    _check("depthwise", *depthwise, (num_between, 1, 3, 3))
-    _check("projection", *projection, ("K", num_between, 1, 1))
+    _check_block(expansion, depthwise, projection)
     step = limit / integers.STEPS
-    extra = -num_between % VECTOR
+    extra = -len(depthwise[0]) % VECTOR
     expanding, filtering, projecting = (
         weight.double().flatten(1).T for weight, _ in (expansion, depthwise, projection)
     )
@@ -118,10 +113,7 @@ def pack_inverted_residual_int16(
     second, second_scales = integers.round_rows(
         filtering, _greater_sum(filtering), integers.MOST_BETWEEN
     )
-    groups = torch.split(F.pad(projecting, (0, 0, 0, extra)), packing.widths(num_between + extra))
-    last = [
-        integers.round_rows(group, _greater_sum(group), integers.MOST_BETWEEN) for group in groups
-    ]
+    last = _rounded_groups(F.pad(projecting, (0, 0, 0, extra)))
     beyond = -projecting.shape[1] % VECTOR
     factors = [
         first_scales / step,
@@ -137,6 +129,26 @@ def pack_inverted_residual_int16(
         integers.pack_pairs(torch.cat([group for group, _ in last])),
         torch.cat([each.float() for each in factors]),
     )
+
+
+def _check_block(
+    expansion: tuple[Tensor, Tensor],
+    depthwise: tuple[Tensor, Tensor],
+    projection: tuple[Tensor, Tensor],
+) -> None:
+    num_between = len(depthwise[0])
+    if not num_between:
+        raise ValueError("depthwise: expected at least one channel, got none")
+    _check("expansion", *expansion, (num_between, "C", 1, 1))
+    _check("depthwise", *depthwise, (num_between, 1, 3, 3))
+    _check("projection", *projection, ("K", num_between, 1, 1))
+
+
+def _rounded_groups(rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Integers and scales of each group of rows (E', K) that has a scale of its own."""
+    groups = torch.split(rows, packing.widths(len(rows)))
+    most = integers.MOST_BETWEEN
+    return [integers.round_rows(group, _greater_sum(group), most) for group in groups]
 
 
 def _greater_sum(rows: Tensor) -> Tensor:

@@ -4,24 +4,11 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers import inverted_residual, ops_status, pack_inverted_residual
 from maskrcnn_benchmark.layers._ops import inverted_residual as packing
+from tests.layers.block_parts import drawn, weights
 from tests.layers.inputs import implementations
-from tests.layers.op_cases.case import seeded
 
 KERNELS = implementations("inverted_residual")
 implementation = pytest.mark.parametrize("compute", KERNELS.values(), ids=KERNELS)
-
-
-def drawn(*shape, seed=0):
-    return torch.randn(shape, generator=seeded(seed))
-
-
-def weights(channels, between, outputs):
-    """Weights and what is added of the three convolutions."""
-    return (
-        (drawn(between, channels, 1, 1, seed=1) / channels**0.5, drawn(between, seed=2)),
-        (drawn(between, 1, 3, 3, seed=3) / 3, drawn(between, seed=4)),
-        (drawn(outputs, between, 1, 1, seed=5) / between**0.5, drawn(outputs, seed=6)),
-    )
 
 
 @implementation

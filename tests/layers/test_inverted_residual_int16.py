@@ -7,8 +7,8 @@ from maskrcnn_benchmark.layers import (
     ops_status,
     pack_inverted_residual_int16,
 )
+from tests.layers.block_parts import drawn, weights
 from tests.layers.inputs import implementations
-from tests.layers.test_inverted_residual import drawn, weights
 
 KERNELS = implementations("inverted_residual_int16")
 implementation = pytest.mark.parametrize("compute", KERNELS.values(), ids=KERNELS)

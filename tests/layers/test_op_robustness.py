@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.utils._pytree import tree_leaves
 
 from maskrcnn_benchmark.layers import _ops, ops_status
-from tests.layers.op_fuzz import ARGUMENTS, OPERATORS, Source, names_of_arguments, spoil
+from tests.layers.op_fuzz import ARGUMENTS, OPERATORS, Source, names_of_arguments
+from tests.layers.op_spoil import spoil
 
 OPS = torch.ops.centermask
 # What is rounded to integers may fall to either side of a half.
