@@ -21,6 +21,7 @@ from benchmarks.workloads import (
     roi_align_cases,
     roi_pool_case,
     scores_case,
+    tower_cases,
     winograd_cases,
 )
 from maskrcnn_benchmark.layers import ops_status
@@ -69,6 +70,7 @@ def all_cases() -> list[Case]:
         deform_conv_case(128, 50, 84),
         paste_case(100),
         polygon_case(100, 10),
+        *tower_cases(128, 2, [(76, 100), (38, 50), (19, 25), (10, 13), (5, 7)]),
     ]
 
 

@@ -1,12 +1,12 @@
 """The work that operators are timed at: the sizes of CenterMask R-50 on a 1333 x 800 image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import conv2d, group_norm, one_hot
 from torchvision import ops as vision
 
 from benchmarks.measure import Work
@@ -240,6 +240,50 @@ def inverted_residual_case(channels: int, height: int, width: int) -> Case:
         num_bytes=2 * maps.nbytes,
         num_flops=2 * between * (2 * channels + 9) * height * width,
     )
+
+
+def tower_cases(channels: int, num_convs: int, sizes: Sequence[tuple[int, int]]) -> list[Case]:
+    """A tower of FCOS over all levels, channels last, against PyTorch's layers; then integers."""
+    maps = [torch.randn(1, channels, *hw) for hw in sizes]
+    maps = [each.contiguous(memory_format=torch.channels_last) for each in maps]
+    norm = torch.ones(channels), torch.zeros(channels)
+
+    def conv(outputs: int) -> layers.TowerConv:
+        weight = torch.randn(outputs, channels, 3, 3) / (9 * channels) ** 0.5
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        has_norm = outputs == channels
+        bias = torch.zeros(outputs)
+        return layers.TowerConv(weight=weight, bias=bias, norm=norm if has_norm else None)
+
+    convs, output = [conv(channels) for _ in range(num_convs)], conv(4)
+
+    def theirs() -> list[Tensor]:
+        results = []
+        for x in maps:
+            for each in convs:
+                y = conv2d(x, each.weight, each.bias, padding=1)
+                x = group_norm(y, 32, *norm).relu_()
+            results.append(conv2d(x, output.weight, output.bias, padding=1))
+        return results
+
+    num_cells = sum(height * width for height, width in sizes)
+    (height, width), *_ = sizes
+    size = f"{num_convs} x {channels} channels, {len(sizes)} levels from {height} x {width}"
+    cases = []
+    for products, name in ((torch.float32, "tower"), (torch.int16, "tower, integers")):
+        packed = layers.pack_conv_tower(convs, [output], num_groups=32, products=products)
+        cases.append(
+            Case(
+                title=f"{name} {size}",
+                ours=partial(layers.conv_tower, maps, packed),
+                theirs=theirs,
+                peer="PyTorch",
+                goal=1,
+                num_bytes=sum(each.nbytes for each in maps) + packed.numbers.nbytes,
+                num_flops=2 * 9 * channels * (num_convs * channels + 4) * num_cells,
+            )
+        )
+    return cases
 
 
 def scores_case(num_classes: int, height: int, width: int) -> Case:
