@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "stable_util.h"
 
@@ -24,18 +24,18 @@ struct Cut {
   }
 };
 
-// Memory that vectors are read from without crossing lines of the cache.
+// Memory that vectors are read from without crossing lines of the cache, with anything in it.
 template <typename T>
 class Scratch {
  public:
-  explicit Scratch(int64_t count) : memory_(count + 64 / sizeof(T)) {}
+  explicit Scratch(int64_t count) : memory_(new T[count + 64 / sizeof(T)]) {}
   T* data() {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
-    return memory_.data() + (64 - address % 64) % 64 / sizeof(T);
+    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
+    return memory_.get() + (64 - address % 64) % 64 / sizeof(T);
   }
 
  private:
-  std::vector<T> memory_;
+  std::unique_ptr<T[]> memory_;
 };
 
 }  // namespace centermask

@@ -9,8 +9,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 
+#include "blocks.h"
 #include "channel_blocks.h"
 #include "platform.h"
 #include "registers.h"
@@ -64,19 +64,23 @@ struct Step {
   }
 };
 
-// Memory that vectors are read from without crossing lines of the cache, with anything in it.
-template <typename T>
-class Scratch {
- public:
-  explicit Scratch(int64_t count) : memory_(new T[count + 64 / sizeof(T)]) {}
-  T* data() {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
-    return memory_.get() + (64 - address % 64) % 64 / sizeof(T);
-  }
-
- private:
-  std::unique_ptr<T[]> memory_;
-};
+// Neighbouring rows of results for each thread: `Band` computes those of one image at a time.
+template <typename Band, typename Block>
+void compute_bands(const Block& block) {
+  const int64_t rows = block.num_images * block.out_height();
+  const int64_t num_bands = std::min<int64_t>(torch::stable::get_num_threads(), rows);
+  torch::stable::parallel_for(0, num_bands, 1, [&](int64_t begin, int64_t end) {
+    int64_t row = rows * begin / num_bands;
+    const int64_t last = rows * end / num_bands;
+    Band band(block, std::min(last - row, block.out_height()));
+    while (row < last) {
+      const int64_t image = row / block.out_height(), top = row % block.out_height();
+      const int64_t bottom = std::min(block.out_height(), top + last - row);
+      band.run(image, top, bottom);
+      row += bottom - top;
+    }
+  });
+}
 
 inline void check_maps(const Tensor& input, int64_t out_channels, int64_t stride, bool adds_input) {
   check_shape(input, "input", {-1, -1, -1, -1});

@@ -223,23 +223,6 @@ class Band {
   Scratch<float> ring_, zeros_, filtered_, sums_, pixels_;
 };
 
-template <typename E>
-void compute(const Block<E>& block) {
-  const int64_t rows = block.num_images * block.out_height();
-  const int64_t num_bands = std::min<int64_t>(torch::stable::get_num_threads(), rows);
-  torch::stable::parallel_for(0, num_bands, 1, [&](int64_t begin, int64_t end) {
-    int64_t row = rows * begin / num_bands;
-    const int64_t last = rows * end / num_bands;
-    Band<E> band(block, std::min(last - row, block.out_height()));
-    while (row < last) {
-      const int64_t image = row / block.out_height(), top = row % block.out_height();
-      const int64_t bottom = std::min(block.out_height(), top + last - row);
-      band.run(image, top, bottom);
-      row += bottom - top;
-    }
-  });
-}
-
 // Checks the weights, too; the channels between.
 int64_t check_weights(int64_t channels, const std::optional<Tensor>& expansion,
                       const Tensor& depthwise, const Tensor& projection, int64_t out_channels) {
@@ -278,11 +261,11 @@ Tensor compute_block(const Tensor& input, const std::optional<Tensor>& expansion
       input, {n, (h - 1) / stride + 1, (w - 1) / stride + 1, out_channels});
   const auto run = [&](auto element) {
     using E = decltype(element);
-    compute(Block<E>{n, c, h, w, hidden, out_channels, stride, adds_input,
-                     static_cast<float>(limit), static_cast<const E*>(pixels.const_data_ptr()),
-                     expanding ? expanding->const_data_ptr<float>() : nullptr,
-                     filters.const_data_ptr<float>(), projecting.const_data_ptr<float>(),
-                     static_cast<E*>(output.mutable_data_ptr())});
+    compute_bands<Band<E>>(Block<E>{
+        n, c, h, w, hidden, out_channels, stride, adds_input, static_cast<float>(limit),
+        static_cast<const E*>(pixels.const_data_ptr()),
+        expanding ? expanding->const_data_ptr<float>() : nullptr, filters.const_data_ptr<float>(),
+        projecting.const_data_ptr<float>(), static_cast<E*>(output.mutable_data_ptr())});
   };
   if (output.numel() > 0) {
     input.scalar_type() == ScalarType::Float ? run(float{}) : run(BFloat16{});

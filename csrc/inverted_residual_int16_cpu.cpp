@@ -246,23 +246,6 @@ class IntegerBand {
   Scratch<float> sums_;
 };
 
-template <typename E>
-void compute(const IntegerBlock<E>& block) {
-  const int64_t rows = block.num_images * block.out_height();
-  const int64_t num_bands = std::min<int64_t>(torch::stable::get_num_threads(), rows);
-  torch::stable::parallel_for(0, num_bands, 1, [&](int64_t begin, int64_t end) {
-    int64_t row = rows * begin / num_bands;
-    const int64_t last = rows * end / num_bands;
-    IntegerBand<E> band(block, std::min(last - row, block.out_height()));
-    while (row < last) {
-      const int64_t image = row / block.out_height(), top = row % block.out_height();
-      const int64_t bottom = std::min(block.out_height(), top + last - row);
-      band.run(image, top, bottom);
-      row += bottom - top;
-    }
-  });
-}
-
 // The channels between.
 int64_t check_weights(int64_t channels, const Tensor& expansion, const Tensor& depthwise,
                       const Tensor& projection, const Tensor& factors, int64_t out_channels) {
@@ -299,11 +282,11 @@ Tensor inverted_residual_int16(const Tensor& input, const Tensor& expansion,
       input, {n, (h - 1) / stride + 1, (w - 1) / stride + 1, out_channels});
   const auto run = [&](auto element) {
     using E = decltype(element);
-    compute(IntegerBlock<E>{n, c, h, w, hidden, out_channels, stride, adds_input,
-                            static_cast<const E*>(pixels.const_data_ptr()),
-                            expanding.const_data_ptr<int16_t>(), filters.const_data_ptr<int16_t>(),
-                            projecting.const_data_ptr<int16_t>(), scales.const_data_ptr<float>(),
-                            static_cast<E*>(output.mutable_data_ptr())});
+    compute_bands<IntegerBand<E>>(IntegerBlock<E>{
+        n, c, h, w, hidden, out_channels, stride, adds_input,
+        static_cast<const E*>(pixels.const_data_ptr()), expanding.const_data_ptr<int16_t>(),
+        filters.const_data_ptr<int16_t>(), projecting.const_data_ptr<int16_t>(),
+        scales.const_data_ptr<float>(), static_cast<E*>(output.mutable_data_ptr())});
   };
   if (output.numel() > 0) {
     input.scalar_type() == ScalarType::Float ? run(float{}) : run(BFloat16{});

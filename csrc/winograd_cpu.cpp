@@ -66,7 +66,10 @@ void convolve_blocks(const Convolution<E>& conv, const Factors& factors, Functio
       0, cut.num_blocks * cut.num_parts, 1, [&](int64_t begin, int64_t end) {
         Scratch<Coefficient> coefficients(Factors::num_coefficients(conv, cut.room));
         Scratch<float> scales(Factors::num_scales(conv, cut.room));
-        Scratch<float> products(kPoints * cut.room * kGroup * kVector);
+        const int64_t num_products = kPoints * cut.room * kGroup * kVector;
+        Scratch<float> products(num_products);
+        // Where there are no channels nothing else is written there.
+        std::fill_n(products.data(), num_products, 0.0f);
         for (int64_t task = begin; task < end; ++task) {
           const int64_t first = task / cut.num_parts * cut.room, part = task % cut.num_parts;
           const Block<Coefficient> block{

@@ -20,7 +20,7 @@ from tests.layers.op_cases.conv_tower import parts
 KERNELS = implementations("conv_tower")
 implementation = pytest.mark.parametrize("compute", KERNELS.values(), ids=KERNELS)
 both_products = pytest.mark.parametrize("products", [torch.float32, torch.int16], ids=str)
-TOLERANCES = {torch.float32: 1e-5, torch.int16: 2e-2}
+TOLERANCES = {torch.float32: 1e-5, torch.int16: 1e-2}
 SIZES = [(21, 34), (10, 17), (3, 5), (1, 1)]
 
 
@@ -84,7 +84,7 @@ def test_as_plain_layers_in_double_precision(products, num_convs, normed):
     maps = maps_of(48)
     found = conv_tower(maps, packed)
     assert all(each.is_contiguous(memory_format=torch.channels_last) for each in found[0])
-    # Measured: 3e-6 and 7e-3.
+    # Measured: 7e-6 and 4e-3.
     assert_near(found, exact(maps, convs, outputs, 16), TOLERANCES[products])
 
 
@@ -102,7 +102,7 @@ def test_means_far_from_zero():
     far = TowerConv(weight=convs[0].weight, bias=convs[0].bias + 1e4, norm=convs[0].norm)
     maps = maps_of(32)
     packed = pack_conv_tower([far], outputs, num_groups=4)
-    # Of numbers near 1e4 float32 keeps 5e-4. Sums of squares would lose all.
+    # Of numbers near 1e4 float32 keeps 5e-4; sums of squares would lose all. Measured: 1e-3.
     assert_near(conv_tower(maps, packed), exact(maps, [far], outputs, 4), 5e-3)
 
 

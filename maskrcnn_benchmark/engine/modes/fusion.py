@@ -25,7 +25,7 @@ from maskrcnn_benchmark.engine.modes.fused_layers import (
 )
 from maskrcnn_benchmark.engine.modes.fused_linear import FusedLinear
 from maskrcnn_benchmark.engine.modes.integer_layers import IntegerLinear, PointwiseConv2d
-from maskrcnn_benchmark.engine.modes.inverted_residual import BLOCKS, inverted_residual_layer
+from maskrcnn_benchmark.engine.modes.inverted_residual import BlockLayer, inverted_residual_layer
 from maskrcnn_benchmark.engine.modes.patches import PatchConvTranspose2d
 from maskrcnn_benchmark.engine.modes.towers import fuse_towers
 from maskrcnn_benchmark.engine.modes.tracing import (
@@ -328,7 +328,7 @@ class _Fusion:
 
 
 def _is_fused(layer: nn.Module) -> bool:
-    return isinstance(layer, (FusedConv2d, WinogradConv2d, PointwiseConv2d, *BLOCKS))
+    return isinstance(layer, FusedConv2d | WinogradConv2d | PointwiseConv2d | BlockLayer)
 
 
 def _makes_patches(layer: nn.Module) -> bool:

@@ -33,7 +33,40 @@ _UNIT = (1, 1)
 _STRIDES = (_UNIT, (2, 2))
 
 
-class InvertedResidual(nn.Module):
+class BlockLayer(nn.Module):
+    """What layers for blocks have in common: sizes, and the type of their maps.
+
+    Args:
+        convs: of single cells to E channels, where there is one, of 3 x 3 cells of each channel,
+            and of single cells to K channels.
+        activation: what follows all but the last.
+        adds_input: whether the input is added.
+        dtype: of the maps that come in, which are converted, and of those that are returned.
+    """
+
+    def __init__(
+        self,
+        convs: Sequence[FoldedConv],
+        *,
+        activation: Activation,
+        adds_input: bool,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        *_, depthwise, projection = convs
+        self.out_channels = len(projection.weight)
+        self.stride, _ = depthwise.stride
+        self.activation = activation
+        self.adds_input = adds_input
+        self.dtype = dtype
+
+    def extra_repr(self) -> str:
+        """What it computes, for printing the module."""
+        sizes = f"stride={self.stride}, adds_input={self.adds_input}"
+        return f"{self.activation.name}, {self.dtype}, {sizes}"
+
+
+class InvertedResidual(BlockLayer):
     """project(filter(expand(x))), or that + x, of one pass over memory.
 
     For evaluation on a CPU. Sums are of 32 bits whatever the type of the maps, which lie in memory
@@ -55,16 +88,10 @@ class InvertedResidual(nn.Module):
         adds_input: bool,
         dtype: torch.dtype,
     ) -> None:
-        super().__init__()
+        super().__init__(convs, activation=activation, adds_input=adds_input, dtype=dtype)
         *expansion, depthwise, projection = ((conv.weight, conv.bias) for conv in convs)
         weights = pack_inverted_residual(expansion[0] if expansion else None, depthwise, projection)
         self.expansion, self.depthwise, self.projection = weights
-        *_, filters, last = convs
-        self.out_channels = len(last.weight)
-        self.stride, _ = filters.stride
-        self.activation = activation
-        self.adds_input = adds_input
-        self.dtype = dtype
 
     @staticmethod
     def has_kernel(device: torch.device) -> bool:
@@ -111,13 +138,8 @@ class InvertedResidual(nn.Module):
             *(self.out_channels, self.stride, self.adds_input, _LIMITS[self.activation]),
         )
 
-    def extra_repr(self) -> str:
-        """What it computes, for printing the module."""
-        sizes = f"stride={self.stride}, adds_input={self.adds_input}"
-        return f"{self.activation.name}, {self.dtype}, {sizes}"
 
-
-class IntegerInvertedResidual(nn.Module):
+class IntegerInvertedResidual(BlockLayer):
     """What ``InvertedResidual`` computes, by products of 16-bit integers.
 
     For evaluation on a CPU. Maps lie in memory as NHWC.
@@ -138,18 +160,12 @@ class IntegerInvertedResidual(nn.Module):
         adds_input: bool,
         dtype: torch.dtype,
     ) -> None:
-        super().__init__()
+        super().__init__(convs, activation=activation, adds_input=adds_input, dtype=dtype)
         expansion, depthwise, projection = ((conv.weight, conv.bias) for conv in convs)
         weights = pack_inverted_residual_int16(
             expansion, depthwise, projection, _LIMITS[activation]
         )
         self.expansion, self.depthwise, self.projection, self.factors = weights
-        _, filters, last = convs
-        self.out_channels = len(last.weight)
-        self.stride, _ = filters.stride
-        self.activation = activation
-        self.adds_input = adds_input
-        self.dtype = dtype
 
     @staticmethod
     def suits(
@@ -180,14 +196,7 @@ class IntegerInvertedResidual(nn.Module):
 
     def extra_repr(self) -> str:
         """What it computes, for printing the module."""
-        return (
-            f"{self.activation.name}, stride={self.stride}, adds_input={self.adds_input}, "
-            f"{self.dtype}, products of int16"
-        )
-
-
-# Layers that are blocks.
-BLOCKS = (InvertedResidual, IntegerInvertedResidual)
+        return f"{super().extra_repr()}, products of int16"
 
 
 def inverted_residual_layer(
@@ -199,7 +208,7 @@ def inverted_residual_layer(
     dtype: torch.dtype,
     products: torch.dtype,
     typical_input: Sequence[int],
-) -> nn.Module | None:
+) -> BlockLayer | None:
     """The layer that computes a block; None where there is none, or single ones are faster.
 
     Args:

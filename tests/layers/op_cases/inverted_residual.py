@@ -29,6 +29,28 @@ class Call(NamedTuple):
     limit: float = 1.0
 
 
+class Block(NamedTuple):
+    """Maps, and weights and what is added of each convolution."""
+
+    maps: Tensor
+    expansion: tuple[Tensor, Tensor]
+    depthwise: tuple[Tensor, Tensor]
+    projection: tuple[Tensor, Tensor]
+
+
+def block(shape: tuple[int, int, int, int], between: int, outputs: int) -> Block:
+    """Random numbers whose results are of the size of 1, some of them beyond the limit of 1."""
+    generator, channels = seeded(0), shape[1]
+
+    def drawn(*sides: int) -> tuple[Tensor, Tensor]:
+        weight = torch.randn(sides, generator=generator) / max(prod(sides[1:]), 1) ** 0.5
+        return weight, torch.randn(sides[0], generator=generator) / 2
+
+    maps = torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last)
+    kernels = ((between, channels, 1, 1), (between, 1, 3, 3), (outputs, between, 1, 1))
+    return Block(maps, *(drawn(*sides) for sides in kernels))
+
+
 def call(
     shape: tuple[int, int, int, int],
     between: int,
@@ -37,23 +59,13 @@ def call(
     expands: bool = True,
     **rest: Any,
 ) -> Call:
-    """Random numbers whose results are of the size of 1, some of them beyond the limit."""
-    generator, channels = seeded(0), shape[1]
-
-    def drawn(*sides: int) -> tuple[Tensor, Tensor]:
-        weight = torch.randn(sides, generator=generator) / max(prod(sides[1:]), 1) ** 0.5
-        return weight, torch.randn(sides[0], generator=generator) / 2
-
-    maps = torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last)
-    packed = pack_inverted_residual(
-        drawn(between, channels, 1, 1) if expands else None,
-        drawn(between, 1, 3, 3),
-        drawn(outputs, between, 1, 1),
-    )
+    """What ``block`` draws, with a limit of 1."""
+    maps, expansion, *others = block(shape, between, outputs)
+    packed = pack_inverted_residual(expansion if expands else None, *others)
     return Call(maps, *packed, outputs, **rest)
 
 
-_SHAPES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
+SHAPES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
     "one-cell": ((1, 1, 1, 1), 1, 1),
     "one-row": ((1, 16, 1, 9), 32, 16),
     "one-column": ((2, 16, 7, 1), 32, 16),
@@ -71,7 +83,7 @@ _SHAPES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
 
 
 def _made(name: str, **rest: Any) -> Callable[[torch.dtype], Call]:
-    return lambda dtype: call(*_SHAPES[name], **rest)
+    return lambda dtype: call(*SHAPES[name], **rest)
 
 
 def _unexpanded(channels: int, **rest: Any) -> Callable[[torch.dtype], Call]:
@@ -81,7 +93,7 @@ def _unexpanded(channels: int, **rest: Any) -> Callable[[torch.dtype], Call]:
 def _bfloat16(name: str, **rest: Any) -> Callable[[torch.dtype], Call]:
     def arguments(dtype: torch.dtype) -> Call:
         del dtype
-        made = call(*_SHAPES[name], **rest)
+        made = call(*SHAPES[name], **rest)
         return made._replace(input=made.input.bfloat16())
 
     return arguments
@@ -102,7 +114,7 @@ def _first(dtype: torch.dtype) -> Call:
 CASES = (
     *(
         OpCase(f"{name}-stride-{stride}", "inverted_residual", made, tolerance=64)
-        for name in _SHAPES
+        for name in SHAPES
         for stride in (1, 2)
         for made in [_made(name, stride=stride)]
     ),

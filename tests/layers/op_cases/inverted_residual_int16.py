@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.layers import pack_inverted_residual_int16
-from tests.layers.op_cases.case import OpCase, Refusal, seeded
+from tests.layers.op_cases.case import OpCase, Refusal
+from tests.layers.op_cases.inverted_residual import SHAPES, block
 
 _TOLERANCE = 2**14
 
@@ -29,36 +30,13 @@ class Call(NamedTuple):
 
 
 def call(shape: tuple[int, int, int, int], between: int, outputs: int, **rest: Any) -> Call:
-    """Random numbers whose results are of the size of 1, some of them beyond the limit."""
-    generator, channels = seeded(0), shape[1]
-
-    def drawn(*sides: int) -> tuple[Tensor, Tensor]:
-        size = max(torch.Size(sides[1:]).numel(), 1) ** 0.5
-        weight = torch.randn(sides, generator=generator) / size
-        return weight, torch.randn(sides[0], generator=generator) / 2
-
-    maps = torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last)
-    packed = pack_inverted_residual_int16(
-        drawn(between, channels, 1, 1), drawn(between, 1, 3, 3), drawn(outputs, between, 1, 1), 1.0
-    )
-    return Call(maps, *packed, outputs, **rest)
+    """What ``block`` draws, with a limit of 1."""
+    maps, *parts = block(shape, between, outputs)
+    return Call(maps, *pack_inverted_residual_int16(*parts, limit=1.0), outputs, **rest)
 
 
-_SHAPES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
-    "one-cell": ((1, 1, 1, 1), 1, 1),
-    "one-row": ((1, 16, 1, 9), 32, 16),
-    "one-column": ((2, 16, 7, 1), 32, 16),
-    "even": ((1, 16, 6, 8), 96, 24),
-    "odd": ((1, 24, 7, 9), 144, 32),
-    # Groups of 1 to 4 vectors of 16 channels between, and of those that leave.
-    **{f"{e}-between": ((1, 16, 5, 6), e, 16) for e in (17, 48, 64, 160)},
-    **{f"{k}-outputs": ((1, 16, 5, 6), 32, k) for k in (15, 40, 64, 65)},
-    **{f"{c}-inputs": ((1, c, 5, 6), 32, 16) for c in (2, 15, 33, 130)},
-    # Rows in parts, a few of them at a time, and bands that begin within an image.
-    "wide": ((1, 8, 9, 403), 192, 16),
-    "high": ((1, 8, 133, 21), 64, 16),
-    "many-images": ((30, 16, 3, 4), 32, 16),
-}
+# Twice as many numbers fit between; and many channels that come in.
+_SHAPES = SHAPES | {"wide": ((1, 8, 9, 403), 192, 16), "130-inputs": ((1, 130, 5, 6), 32, 16)}
 
 
 def _made(name: str, **rest: Any) -> Callable[[torch.dtype], Call]:
