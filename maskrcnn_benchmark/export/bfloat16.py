@@ -1,24 +1,28 @@
-"""Whether a file of 16 bits is as close to its model as TEST.INFERENCE_MODE bf16 is.
+"""Whether a file of 16 bits is as close to its model as the same rounding in PyTorch is.
 
 Rounding to 8 bits moves boxes and scores, and decides which of two objects suppresses the other;
-how far depends on the model. Both the file and the mode are compared with the model as it is, on
-the same photos: a detection is found again by one of its class whose box has an IoU of at least
-0.75 with its own, and whose score is within 0.1. The file passes if it loses no more than 1.5 times
-the detections that the mode loses, and 2 % of all; and if corners, scores and mask IoUs of its
-median detection are no more than 1.5 times as far off, and 0.1 px, 1e-3, 0.01; of keypoints, which
-lie on pixels of their boxes, and 0.5 px.
+how far depends on the model. The yardstick is what rounds as the file may: of our own operators
+TEST.INFERENCE_MODE bf16, which keeps more bits than PyTorch's layers do, of all others PyTorch's
+autocast. Both are compared with the model as it is, on the same photos: a detection is found again
+by one of its class whose box has an IoU of at least 0.75 with its own, and whose score is within
+0.1. The file passes if it loses no more than 1.5 times the detections that the yardstick loses, and
+2 % of all; and if corners, scores and mask IoUs of its median detection are no more than 1.5 times
+as far off, and 0.1 px, 1e-3, 0.01; of keypoints, which lie on pixels of their boxes, and 0.5 px.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
+from maskrcnn_benchmark.engine.modes.fast import check_bfloat16
+from maskrcnn_benchmark.export.parts import keep_last_layers
 from maskrcnn_benchmark.export.program import Run
 from maskrcnn_benchmark.export.source import Source
 from maskrcnn_benchmark.export.verify import (
@@ -30,6 +34,7 @@ from maskrcnn_benchmark.export.verify import (
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import boxlist_iou
+from maskrcnn_benchmark.structures.image_list import ImageList
 
 logger = logging.getLogger(__name__)
 
@@ -92,38 +97,60 @@ def make_bfloat16_check(source: Source) -> Callable[[Run, Photos], Closeness]:
     Raises:
         ConfigError: this processor does not compute in bfloat16.
     """
-    return partial(_verify, source, INFERENCE_MODES[_MODE](source.model, torch.device("cpu")))
+    return partial(_verify, source, make_yardstick(source))
 
 
-def _verify(source: Source, mode: Detect, run: Run, photos: Photos) -> Closeness:
-    by_file, by_mode = [], []
+def make_yardstick(source: Source) -> Detect:
+    """What finds the detections of a model with the rounding that its file may have.
+
+    Raises:
+        ConfigError: this processor does not compute in bfloat16.
+    """
+    device = torch.device("cpu")
+    if source.metadata.operators == "own":
+        return INFERENCE_MODES[_MODE](source.model, device)
+    check_bfloat16(device)
+    twin = copy.deepcopy(source.model)
+    stage: Any = twin.rpn
+    keep_last_layers(stage.head)
+
+    def detect(images: ImageList) -> list[BoxList]:
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            found: list[BoxList] = twin(images)
+        return found
+
+    return detect
+
+
+def _verify(source: Source, yardstick: Detect, run: Run, photos: Photos) -> Closeness:
+    by_file, by_rounding = [], []
     for name, photo in photos:
         expected = source.detect(photo)
         with torch.no_grad():
-            found = mode(source.inputs(photo))[0].resize(photo.size)
-        by_mode.append(measure(found, expected))
+            found = yardstick(source.inputs(photo))[0].resize(photo.size)
+        by_rounding.append(measure(found, expected))
         by_file.append(measure(detect_with(source, run, photo), expected))
         logger.info("%s (%d x %d px): %s", name, *photo.size, by_file[-1])
-    of_file, of_mode = join(by_file), join(by_mode)
+    of_file, of_rounding = join(by_file), join(by_rounding)
     check_something(of_file.detections)
-    logger.info("TEST.INFERENCE_MODE %s: %s", _MODE, of_mode)
-    judge(of_file, of_mode)
+    logger.info("The same rounding in PyTorch: %s", of_rounding)
+    judge(of_file, of_rounding)
     return of_file
 
 
-def judge(of_file: Closeness, of_mode: Closeness) -> None:
-    """Raise NotTheSameError unless the file is as close as the mode, within the limits."""
-    is_close = of_file.lost <= _FACTOR * of_mode.lost + LOST * of_file.detections
+def judge(of_file: Closeness, of_rounding: Closeness) -> None:
+    """Raise NotTheSameError unless the file is as close as the yardstick, within the limits."""
+    is_close = of_file.lost <= _FACTOR * of_rounding.lost + LOST * of_file.detections
     # Of a file that finds nothing again nothing is known.
     is_close = is_close and len(of_file.gaps) > 0
-    if is_close and len(of_mode.gaps):
-        triples = zip(of_file.medians(), of_mode.medians(), LIMITS, strict=True)
+    if is_close and len(of_rounding.gaps):
+        triples = zip(of_file.medians(), of_rounding.medians(), LIMITS, strict=True)
         # What is no number is not close.
         is_close = all(mine <= _FACTOR * theirs + limit for mine, theirs, limit in triples)
     if not is_close:
         raise NotTheSameError(
-            f"the file is less close to the model than TEST.INFERENCE_MODE {_MODE} is: it finds "
-            f"{of_file}; the mode {of_mode}"
+            "the file is less close to the model than the same rounding in PyTorch: it finds "
+            f"{of_file}; PyTorch {of_rounding}"
         )
 
 

@@ -78,6 +78,13 @@ class _InFloat32(nn.Module):
         return found
 
 
+def keep_last_layers(head: nn.Module) -> None:
+    """Let the last convolutions of a dense head compute in float32, whatever is around it."""
+    for name, layer in head.named_children():
+        if name in _LAST_LAYERS:
+            setattr(head, name, _InFloat32(layer))
+
+
 class DensePartInBFloat16(nn.Module):
     """The dense part with all but the last convolutions in bfloat16; its maps are float32.
 
@@ -88,9 +95,7 @@ class DensePartInBFloat16(nn.Module):
     def __init__(self, part: DensePart) -> None:
         super().__init__()
         self.part = copy.deepcopy(part)
-        for name, layer in self.part.head.named_children():
-            if name in _LAST_LAYERS:
-                setattr(self.part.head, name, _InFloat32(layer))
+        keep_last_layers(self.part.head)
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -132,3 +132,35 @@ def test_maps_leave_in_float32_and_the_last_layers_compute_in_it():
     hidden = head.tower.bfloat16()(images.bfloat16()).float()
     expected = torch.nn.functional.conv2d(hidden, head.bbox_pred.weight, head.bbox_pred.bias)
     torch.testing.assert_close(deltas, expected)
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rpn = torch.nn.Module()
+        self.rpn.head = Head()
+
+    def forward(self, images):
+        return [self.rpn.head([images])[0][0]]
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
+)
+def test_files_for_other_runtimes_are_held_to_the_rounding_of_autocast():
+    model, images = Model(), torch.rand(1, 3, 5, 6)
+    source = SimpleNamespace(model=model, metadata=SimpleNamespace(operators="standard"))
+    with torch.no_grad():
+        found = bfloat16.make_yardstick(source)(images)[0]
+        expected = model(images)[0]
+        # The model itself is left as it is.
+        assert model.rpn.head.seen == [torch.float32]
+        rounded = parts.DensePartInBFloat16(
+            parts.DensePart(
+                SimpleNamespace(rpn=model.rpn, backbone=torch.nn.Sequential(torch.nn.Flatten(0, 0)))
+            )
+        ).part.head
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(found, rounded([images])[0][0], rtol=0, atol=0)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.02

@@ -24,11 +24,7 @@ def detect_in_bfloat16(model: nn.Module, device: torch.device) -> Detect:
     Raises:
         ConfigError: the device does not compute in bfloat16.
     """
-    if not _computes_in_bfloat16(device):
-        raise ConfigError(
-            f"TEST.INFERENCE_MODE: 'bf16' needs a device that computes in bfloat16, which {device} "
-            "is not; use 'fast' or 'plain'"
-        )
+    check_bfloat16(device)
     in_integers = WinogradConv2d.has_kernel(device, torch.int16)
     products = torch.int16 if in_integers else torch.float32
     return rewrite(model, device, torch.bfloat16, products)
@@ -51,7 +47,14 @@ def detect_in_int16(model: nn.Module, device: torch.device) -> Detect:
     return rewrite(model, device, torch.float32, torch.int16)
 
 
-def _computes_in_bfloat16(device: torch.device) -> bool:
+def check_bfloat16(device: torch.device) -> None:
+    """Raise ConfigError unless a device has instructions for bfloat16."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        computes = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        computes = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if not computes:
+        raise ConfigError(
+            f"TEST.INFERENCE_MODE: 'bf16' needs a device that computes in bfloat16, which {device} "
+            "is not; use 'fast' or 'plain'"
+        )
