@@ -82,9 +82,7 @@ struct Steps {
 // most = the greater of magnitudes, as bits; NaN and infinity are greater than all numbers.
 template <typename R>
 CM_ALWAYS_INLINE void keep_greatest(const typename R::Vector& values, typename R::Words& most) {
-  typename R::Words words;
-  std::memcpy(&words, &values, sizeof(words));
-  words &= 0x7fffffff;
+  const typename R::Words words = (typename R::Words)values & 0x7fffffff;
   most = words > most ? words : most;
 }
 
@@ -109,10 +107,7 @@ CM_ALWAYS_INLINE void store_integers(typename R::Vector values, const Steps& ste
   if (!steps.finite) values = typename R::Vector{};
   // Of numbers between 2^23 and 2^24 the last bits are the integer.
   values = values * steps.steps + 12582912.0f;
-  typename R::Words words;
-  std::memcpy(&words, &values, sizeof(words));
-  const auto integers = __builtin_convertvector(words, typename R::Halves);
-  std::memcpy(target, &integers, sizeof(integers));
+  store_register(__builtin_convertvector((typename R::Words)values, typename R::Halves), target);
 }
 
 // sums += products of one pair of channels, for kRows rows and V registers of output channels.
@@ -122,7 +117,7 @@ CM_ALWAYS_INLINE void add_pair(typename R::Words (&sums)[kRows][V], const int16_
   using Words = typename R::Words;
   Words factors[V];
   for (int v = 0; v < V; ++v) {
-    std::memcpy(&factors[v], weight + v * 2 * R::kLanes, sizeof(Words));
+    load_register(weight + v * 2 * R::kLanes, factors[v]);
   }
   for (int row = 0; row < kRows; ++row) {
     uint32_t pair;

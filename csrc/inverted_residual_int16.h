@@ -29,7 +29,7 @@ constexpr int64_t kPairsOfRow = 4;
 template <typename R>
 CM_ALWAYS_INLINE void to_integers(typename R::Vector values, typename R::Words& words) {
   values += 12582912.0f;
-  std::memcpy(&words, &values, sizeof(words));
+  words = (typename R::Words)values;
 }
 
 // The same for sums of what is between, within its limits.
@@ -87,8 +87,8 @@ CM_ALWAYS_INLINE bool round_cells(const Rounding<E>& rounding) {
     for (int64_t c = 0; c < rounding.room; c += R::kLanes) {
       R::load_first(cell + c, channels - c, values);
       to_integers<R>(is_spoiled ? Vector{} : values * steps, words);
-      const auto halves = __builtin_convertvector(words, typename R::Halves);
-      std::memcpy(rounding.integers + i * rounding.room + c, &halves, sizeof(halves));
+      store_register(__builtin_convertvector(words, typename R::Halves),
+                     rounding.integers + i * rounding.room + c);
     }
   }
   return any;
@@ -117,7 +117,7 @@ CM_ALWAYS_INLINE void multiply_pairs(const IntegerProduct& product, int64_t cell
   for (int64_t pair = 0; pair < product.num_pairs; ++pair) {
     Words factors[V];
     for (int v = 0; v < V; ++v) {
-      std::memcpy(&factors[v], weight + v * 2 * R::kLanes, sizeof(Words));
+      load_register(weight + v * 2 * R::kLanes, factors[v]);
     }
     for (int m = 0; m < M; ++m) {
       uint32_t both;
@@ -157,7 +157,7 @@ struct ExpandCells {
         to_steps<R>(sums[m + 1][v], scale * expansion.cell_scales[cell + m + 1], offset, right);
         const uint32_t there = cell + m + 1 < product.num_cells ? 0xffff0000 : 0;
         const Words both = (left & 0xffff) | (right << 16 & there);
-        std::memcpy(target + m / 2 * S * kVector + v * R::kLanes, &both, sizeof(both));
+        store_register(both, target + m / 2 * S * kVector + v * R::kLanes);
       }
     }
   }
@@ -253,10 +253,10 @@ CM_ALWAYS_INLINE void filter_words(const IntegerFilter& filter, int64_t row, int
       const int16_t* weight = filter.weight + 2 * (kPairsOfRow * i * width + k);
       Words taps[kPairsOfRow], words[kColumns];
       for (int j = 0; j < (kStride == 1 ? kPairsOfRow : 2); ++j) {
-        std::memcpy(&taps[j], weight + 2 * j * width, sizeof(Words));
+        load_register(weight + 2 * j * width, taps[j]);
       }
       for (int j = 0; j < kColumns; ++j) {
-        std::memcpy(&words[j], values + j * width, sizeof(Words));
+        load_register(values + j * width, words[j]);
       }
       if constexpr (kStride == 1) {
         for (int n = 0; n < N; n += 2) {
@@ -278,8 +278,7 @@ CM_ALWAYS_INLINE void filter_words(const IntegerFilter& filter, int64_t row, int
     for (int n = 0; n < N; ++n) {
       Words steps;
       to_steps<R>(sums[n], scale, offset, steps);
-      const auto halves = __builtin_convertvector(steps, typename R::Halves);
-      std::memcpy(target + n * width + k, &halves, sizeof(halves));
+      store_register(__builtin_convertvector(steps, typename R::Halves), target + n * width + k);
     }
   }
 }

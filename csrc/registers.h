@@ -30,16 +30,14 @@ struct Registers {
   using Halves = typename IntegersOf<kBytes>::Halves;
 
   static CM_ALWAYS_INLINE void store(const Vector& vector, float* values) {
-    std::memcpy(values, &vector, sizeof(vector));
+    store_register(vector, values);
   }
   // The nearest numbers, of two the even ones; NaN stays NaN.
   static CM_ALWAYS_INLINE void store(const Vector& vector, BFloat16* values) {
-    Words words;
-    std::memcpy(&words, &vector, sizeof(words));
+    const Words words = (Words)vector;
     const Words rounded = words + 0x7fff + (words >> 16 & 1), nan = Words{} + 0x7fc00000;
     const Words chosen = (vector == vector ? rounded : nan) >> 16;
-    const Halves halves = __builtin_convertvector(chosen, Halves);
-    std::memcpy(values, &halves, sizeof(halves));
+    store_register(__builtin_convertvector(chosen, Halves), values);
   }
 
   // The first `count` numbers, and zeros after them; zeros alone where there are none.
