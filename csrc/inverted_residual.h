@@ -129,6 +129,7 @@ CM_ALWAYS_INLINE void multiply_cells(const Product& product, int64_t cell, int64
   Vector sums[M][V];
   const float* start = product.starts + k;
   if (!kExpands) start += cell * product.start_stride;
+  CM_UNROLL
   for (int m = 0; m < M; ++m) {
     for (int v = 0; v < V; ++v) load_vector(start + v * R::kLanes, sums[m][v]);
     if (!kExpands) start += product.start_stride;
@@ -142,6 +143,7 @@ CM_ALWAYS_INLINE void multiply_cells(const Product& product, int64_t cell, int64
   for (const float* end = values[0] + product.depth; values[0] < end;) {
     Vector factors[V];
     for (int v = 0; v < V; ++v) load_vector(weight + v * R::kLanes, factors[v]);
+    CM_UNROLL
     for (int m = 0; m < M; ++m) {
       const float value = values[m / 3][m % 3 * stride];
       for (int v = 0; v < V; ++v) sums[m][v] += value * factors[v];
@@ -150,6 +152,7 @@ CM_ALWAYS_INLINE void multiply_cells(const Product& product, int64_t cell, int64
     weight += S * kVector;
   }
   float* target = product.targets + cell * product.target_stride + k;
+  CM_UNROLL
   for (int m = 0; m < M; ++m) {
     for (int v = 0; v < V; ++v) {
       if (kExpands) clamp(product.limit, sums[m][v]);

@@ -111,7 +111,9 @@ CM_ALWAYS_INLINE void multiply_pairs(const IntegerProduct& product, int64_t cell
   using Words = typename R::Words;
   const int16_t* values = product.values + cell * product.value_stride;
   const int16_t* weight = product.weight + 2 * k;
+  CM_UNROLL
   for (int m = 0; m < M; ++m) {
+    CM_UNROLL
     for (int v = 0; v < V; ++v) sums[m][v] = Words{};
   }
   for (int64_t pair = 0; pair < product.num_pairs; ++pair) {
@@ -119,10 +121,12 @@ CM_ALWAYS_INLINE void multiply_pairs(const IntegerProduct& product, int64_t cell
     for (int v = 0; v < V; ++v) {
       load_register(weight + v * 2 * R::kLanes, factors[v]);
     }
+    CM_UNROLL
     for (int m = 0; m < M; ++m) {
       uint32_t both;
       std::memcpy(&both, values + m * product.value_stride, sizeof(both));
       const Words wide = Words{} + both;
+      CM_UNROLL
       for (int v = 0; v < V; ++v) Pairs<R>::add(sums[m][v], wide, factors[v]);
     }
     values += 2;
@@ -147,10 +151,12 @@ struct ExpandCells {
     Words sums[M][V];
     multiply_pairs<Pairs, R, S, V, M>(product, cell, k, sums);
     uint32_t* target = expansion.words + cell / 2 * S * kVector + k;
+    CM_UNROLL
     for (int v = 0; v < V; ++v) {
       Vector scale, offset;
       load_vector(product.scales + k + v * R::kLanes, scale);
       load_vector(product.offsets + k + v * R::kLanes, offset);
+      CM_UNROLL
       for (int m = 0; m < M; m += 2) {
         Words left, right;
         to_steps<R>(sums[m][v], scale * expansion.cell_scales[cell + m], offset, left);
@@ -180,10 +186,12 @@ struct ProjectCells {
     const IntegerProduct& product = projection.product;
     Words sums[M][V];
     multiply_pairs<Pairs, R, S, V, M>(product, cell, k, sums);
+    CM_UNROLL
     for (int v = 0; v < V; ++v) {
       Vector scale, offset, before;
       load_vector(product.scales + k + v * R::kLanes, scale);
       load_vector(product.offsets + k + v * R::kLanes, offset);
+      CM_UNROLL
       for (int m = 0; m < M; ++m) {
         float* target = projection.sums + (cell + m) * projection.stride + k + v * R::kLanes;
         before = offset;

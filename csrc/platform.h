@@ -29,6 +29,16 @@
 #define CM_ALWAYS_INLINE inline
 #endif
 
+// Before a loop of a constant number of turns over arrays that shall become registers: GCC 11 turns
+// it into a row of statements too late for that, if nobody says so.
+#if defined(__clang__)
+#define CM_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define CM_UNROLL _Pragma("GCC unroll 16")
+#else
+#define CM_UNROLL
+#endif
+
 // Asks for the line of the cache that an address lies in, to read it soon, or to write to it. The
 // address may be one where nothing is.
 CM_ALWAYS_INLINE void prefetch_to_read(const void* address) {
