@@ -62,6 +62,7 @@ class Plan:
         torch: version of the PyTorch built against, None if nothing is built.
         archs: compute capabilities of the CUDA kernels.
         missing: why not every operator is compiled; empty if they are.
+        processor: what a processor must have to run the library; nothing: any of its kind runs it.
     """
 
     mode: str
@@ -69,6 +70,7 @@ class Plan:
     torch: str | None = None
     archs: tuple[str, ...] = ()
     missing: str = ""
+    processor: tuple[str, ...] = ()
 
     def without_cuda(self, reason: str) -> "Plan":
         """The same for the CPU alone."""
@@ -114,7 +116,8 @@ def make_plan(mode: str) -> Plan:
     torch = attempt(look_for_cpu, None if mode == "auto" else mode)
     if isinstance(torch, toolchain.Obstacle):
         return plan.without_library(str(torch))
-    plan = replace(plan, devices=("cpu",), torch=torch.version)
+    needs = toolchain.needed_features(toolchain.cxx_command(torch))
+    plan = replace(plan, devices=("cpu",), torch=torch.version, processor=needs)
     if mode == "cpu":
         return plan.without_cuda("CENTERMASK_BUILD=cpu left the CUDA kernels out")
 
@@ -129,7 +132,15 @@ def make_plan(mode: str) -> Plan:
 
 
 def announce(plan: Plan) -> None:
-    """Say loudly what auto mode leaves out; a mode that asked for it says nothing."""
+    """Say what processors a library is for if not for all, and loudly what auto mode leaves out.
+
+    A mode that asked for less says nothing.
+    """
+    if plan.processor:
+        sys.stdout.write(
+            f"centermask: building for processors with {plan.processor[-1]} alone; GCC 12 and "
+            "newer build for all at once (CXX=g++-12). See INSTALL.md.\n"
+        )
     if plan.mode != "auto" or not plan.missing:
         return
     what = "the CUDA operators" if plan.devices else "compiled operators"

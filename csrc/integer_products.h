@@ -102,12 +102,13 @@ CM_ALWAYS_INLINE Steps steps_to(const typename R::Words& most) {
 }
 
 template <typename R>
-CM_ALWAYS_INLINE void store_integers(typename R::Vector values, const Steps& steps,
+CM_ALWAYS_INLINE void store_integers(const typename R::Vector& values, const Steps& steps,
                                      int16_t* target) {
-  if (!steps.finite) values = typename R::Vector{};
+  typename R::Vector scaled{};
+  if (steps.finite) scaled = values * steps.steps;
   // Of numbers between 2^23 and 2^24 the last bits are the integer.
-  values = values * steps.steps + 12582912.0f;
-  store_register(__builtin_convertvector((typename R::Words)values, typename R::Halves), target);
+  scaled += 12582912.0f;
+  store_register(__builtin_convertvector((typename R::Words)scaled, typename R::Halves), target);
 }
 
 // sums += products of one pair of channels, for kRows rows and V registers of output channels.

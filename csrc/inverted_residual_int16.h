@@ -27,9 +27,8 @@ constexpr int64_t kPairsOfRow = 4;
 
 // From numbers to the bits of floats whose lower halves are the nearest integers.
 template <typename R>
-CM_ALWAYS_INLINE void to_integers(typename R::Vector values, typename R::Words& words) {
-  values += 12582912.0f;
-  words = (typename R::Words)values;
+CM_ALWAYS_INLINE void to_integers(const typename R::Vector& values, typename R::Words& words) {
+  words = (typename R::Words)(values + 12582912.0f);
 }
 
 // The same for sums of what is between, within its limits.

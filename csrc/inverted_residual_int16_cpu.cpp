@@ -1,5 +1,7 @@
 // Inverted residual blocks by inverted_residual_int16.h. Every result is the same sum whatever the
 // number of threads and wherever bands of rows begin.
+#include "contracted.h"
+
 #include "inverted_residual_int16.h"
 
 #include <algorithm>

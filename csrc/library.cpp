@@ -78,3 +78,9 @@ STABLE_TORCH_LIBRARY(CM_NAMESPACE, m) {
   m.def("winograd_pack(Tensor weight, bool turned) -> Tensor");
   m.def("winograd_conv3x3_weight_grad(Tensor grad, Tensor input, int padding) -> Tensor");
 }
+
+// Bytes of the widest registers that CPU kernels were compiled for and this processor has: 64, 32,
+// or 0 for narrower ones. Not an operator, as Python asks before it chooses among these.
+extern "C" __attribute__((visibility("default"))) int centermask_register_bytes() {
+  return has_wide_registers() ? 64 : has_registers() ? 32 : 0;
+}

@@ -62,7 +62,7 @@ CM_ALWAYS_INLINE void prefetch_to_write(const void* address) {
 // A function marked so is compiled once for each of these instruction sets and the loader picks
 // the widest that the processor has: fast here, portable everywhere. What it calls must be
 // CM_ALWAYS_INLINE to be compiled along. Tests define it as nothing, to build one level at a time.
-// Needs GCC (clang names no x86-64 levels here) and glibc.
+// Needs GCC 12 and glibc; for other compilers toolchain.py names one level for all of the library.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__) && \
     !defined(CM_TARGET_CLONES)
 #if __GNUC__ >= 12 && defined(__linux__) && __has_include(<gnu/libc-version.h>)
@@ -77,13 +77,22 @@ CM_ALWAYS_INLINE void prefetch_to_write(const void* address) {
 
 // A function marked so is compiled for registers of 64 bytes, whatever the processor; it must be
 // called only where has_wide_registers() says so. Compiled for one level alone, it is as the rest.
+// What is not so marked is compiled for registers of 32 bytes, where has_registers() says so.
 #if defined(CM_HAS_TARGET_CLONES)
 #define CM_TARGET_WIDE __attribute__((target("arch=x86-64-v4")))
 inline bool has_wide_registers() { return __builtin_cpu_supports("x86-64-v4"); }
+inline bool has_registers() { return __builtin_cpu_supports("x86-64-v3"); }
 #else
 #define CM_TARGET_WIDE
 inline bool has_wide_registers() {
 #if defined(__AVX512F__)
+  return true;
+#else
+  return false;
+#endif
+}
+inline bool has_registers() {
+#if defined(__AVX2__) && defined(__FMA__)
   return true;
 #else
   return false;

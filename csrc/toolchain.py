@@ -6,6 +6,7 @@ the installed release matters.
 """
 
 import os
+import platform
 import re
 import runpy
 import shlex
@@ -52,6 +53,38 @@ NVCC_GATE_FLAGS = [
     "-Werror=all-warnings",
     "-Xptxas=--verbose,--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error",
 ]
+
+
+# Macro of compilers -> the instructions that they then use, in Linux' words.
+_FEATURES = {
+    "__AVX__": "avx",
+    "__AVX2__": "avx2",
+    "__BMI__": "bmi1",
+    "__BMI2__": "bmi2",
+    "__F16C__": "f16c",
+    "__FMA__": "fma",
+    "__LZCNT__": "abm",
+    "__MOVBE__": "movbe",
+    "__AVX512F__": "avx512f",
+    "__AVX512BW__": "avx512bw",
+    "__AVX512CD__": "avx512cd",
+    "__AVX512DQ__": "avx512dq",
+    "__AVX512VL__": "avx512vl",
+    "__AVX512VNNI__": "avx512_vnni",
+    "__AVX512BF16__": "avx512_bf16",
+    "__AVX512VBMI__": "avx512vbmi",
+    "__AVX512VBMI2__": "avx512_vbmi2",
+    "__AVX512IFMA__": "avx512ifma",
+    "__AVX512FP16__": "avx512_fp16",
+}
+_LEVEL_3 = frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"))
+_LEVEL_4 = _LEVEL_3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+# Options, and what processors need for them, the best first.
+_LEVELS = (
+    (("-march=x86-64-v4", "-mavx512vnni"), _LEVEL_4 | {"avx512_vnni"}),
+    (("-march=x86-64-v4",), _LEVEL_4),
+    (("-march=x86-64-v3",), _LEVEL_3),
+)
 
 
 class Obstacle(Exception):  # noqa: N818 - it is an answer, not always an error
@@ -185,9 +218,57 @@ def target() -> str:
 
 def cxx_command(torch: Torch) -> list[str]:
     """Command that compiles a .cpp file, without the files' names."""
-    extra = shlex.split(os.environ.get("CXXFLAGS", ""))
     include = f"-isystem{torch.folder / 'include'}"
-    return [*compiler(), *COMMON_FLAGS, *CXX_FLAGS, target(), include, *extra]
+    flags = [*COMMON_FLAGS, *CXX_FLAGS, *processor_flags()]
+    return [*compiler(), *flags, target(), include, *_extra_flags()]
+
+
+def _extra_flags() -> list[str]:
+    return shlex.split(os.environ.get("CXXFLAGS", ""))
+
+
+def processor_flags() -> list[str]:
+    """Options that make the compiler use the vector instructions of this machine's processor.
+
+    None where it compiles for several processors at once (platform.h), where CXX or CXXFLAGS name
+    one, and on other processors than x86-64.
+    """
+    words = [*compiler(), *_extra_flags()]
+    if platform.machine() != "x86_64" or any(word.startswith("-march=") for word in words):
+        return []
+    macros = _macros([*words, "-include", str(SOURCES / "platform.h")])
+    if "CM_HAS_TARGET_CLONES" in macros:
+        return []
+    here = processor_features()
+    for flags, needs in _LEVELS:
+        if needs <= here and _macros([*words, *flags]):
+            # Left to itself clang splits registers of 64 bytes, and then has too few.
+            is_clang = "__clang__" in macros and needs >= _LEVEL_4
+            return [*flags, "-mprefer-vector-width=512"] if is_clang else [*flags]
+    return []
+
+
+def _macros(command: Sequence[str]) -> set[str]:
+    """Names that are defined for a file without contents; none if the compiler refuses."""
+    ask = [*command, "-dM", "-E", "-x", "c++", os.devnull]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return set(re.findall(r"^#define (\w+)", done.stdout if done.returncode == 0 else "", re.M))
+
+
+def processor_features() -> frozenset[str]:
+    """What this machine's processor has, in Linux' words; nothing where Linux does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found[1].split() if found else ())
+
+
+def needed_features(command: Sequence[str]) -> tuple[str, ...]:
+    """What a processor must have for what a command compiles, in Linux' words; mostly nothing."""
+    macros = _macros(command)
+    return tuple(feature for macro, feature in _FEATURES.items() if macro in macros)
 
 
 def nvcc_command(torch: Torch, archs: Iterable[str]) -> list[str]:
@@ -240,9 +321,8 @@ def build_library(torch: Torch, archs: Sequence[str], folder: Path, library: Pat
         compile_step(path, nvcc_command(torch, archs), folder)
         for path in (sorted(SOURCES.rglob("*.cu")) if archs else ())
     ]
-    steps += [
-        compile_step(path, cxx_command(torch), folder) for path in sorted(SOURCES.rglob("*.cpp"))
-    ]
+    command = cxx_command(torch)
+    steps += [compile_step(path, command, folder) for path in sorted(SOURCES.rglob("*.cpp"))]
     run_steps(steps)
     library.parent.mkdir(parents=True, exist_ok=True)
     command = link_command(torch, archs)

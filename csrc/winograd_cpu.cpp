@@ -1,5 +1,7 @@
 // 3 x 3 convolutions by winograd.h. Every result is the same sum whatever the number of threads and
 // wherever blocks of tiles begin.
+#include "contracted.h"
+
 #include "winograd.h"
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 // Weights of 3 x 3 convolutions for winograd_conv3x3, and their gradient, by winograd_training.h.
 // Every result is the same sum whatever the number of threads.
+#include "contracted.h"
+
 #include "winograd_training.h"
 
 #include <algorithm>

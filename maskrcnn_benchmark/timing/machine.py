@@ -11,13 +11,18 @@ import torch
 
 
 def processor() -> str:
-    """Name of the processor and its widest vector instructions."""
+    """Name of the processor, family and model, as names hide them, and its widest instructions."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    facts = {
+        key.strip(): value.strip() for key, _, value in (each.partition(":") for each in lines)
+    }
+    words = [facts.get("model name", platform.machine())]
+    if "cpu family" in facts:
+        words.append(f"family {facts['cpu family']} model {facts['model']}")
+    return ", ".join([*words, torch.backends.cpu.get_cpu_capability()])
 
 
 def circumstances() -> str:

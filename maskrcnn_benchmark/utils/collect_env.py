@@ -32,6 +32,7 @@ def collect_env_info() -> str:
         "CUDA": describe_cuda(),
         "operators": describe_operators(ops_status()),
         "kernels": describe_kernels(ops_status()),
+        "registers": describe_registers(ops_status()),
         "their build": describe_build(ops_status().build),
         **{package: _version(package) for package in _PACKAGES},
     }
@@ -67,6 +68,13 @@ def describe_kernels(status: OpsStatus) -> str:
     return "; ".join(f"{name}: {where}" for name, where in devices.items())
 
 
+def describe_registers(status: OpsStatus) -> str:
+    """What the kernels for the CPU compute in, and what follows if that is little."""
+    if status.register_bytes:
+        return f"{status.register_bytes} bytes"
+    return "less than 32 bytes: convolutions are PyTorch's"
+
+
 def describe_build(build: BuildRecord | None) -> str:
     """How the operators were built, and why not all of them."""
     if build is None:
@@ -76,6 +84,8 @@ def describe_build(build: BuildRecord | None) -> str:
         text += f", against PyTorch {build.torch}, for {' and '.join(build.devices)}"
     if build.archs:
         text += f" (compute capabilities {', '.join(build.archs)})"
+    if build.processor:
+        text += f", for processors with {build.processor[-1]} alone"
     return f"{text}; left out: {build.missing}" if build.missing else text
 
 

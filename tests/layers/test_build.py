@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from torch.backends.cpu import get_cpu_capability as capability
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,6 +139,7 @@ def test_auto_builds_the_cpu_part_when_there_is_no_nvcc(monkeypatch, tmp_path):
 
     monkeypatch.setattr(setup.toolchain, "find_torch", lambda: torch)
     monkeypatch.setattr(setup.toolchain, "find_nvcc", no_nvcc)
+    monkeypatch.setenv("CXXFLAGS", "-march=x86-64")
     plan = setup.make_plan("auto")
     assert plan == setup.Plan("auto", ("cpu",), "2.14.1+cu130", (), "nvcc was not found")
     with pytest.warns(RuntimeWarning, match="CUDA operators.*nvcc"):
@@ -166,6 +169,57 @@ def test_a_cuda_failure_leaves_the_cpu_part(monkeypatch, tmp_path):
     assert builder.plan.devices == ("cpu",)
     with pytest.raises(SystemExit, match="CENTERMASK_BUILD=cuda: "):
         setup.Builder(setup.replace(plan, mode="cuda")).build(tmp_path, library)
+
+
+OF_LEVEL_3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
+OF_LEVEL_4 = OF_LEVEL_3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+IN_512 = "-mprefer-vector-width=512"
+
+
+@pytest.mark.parametrize(
+    ("macros", "refuses", "has", "flags"),
+    [
+        (["CM_HAS_TARGET_CLONES"], "nothing", OF_LEVEL_4, []),
+        ([], "nothing", OF_LEVEL_4 | {"avx512_vnni"}, ["-march=x86-64-v4", "-mavx512vnni"]),
+        ([], "nothing", OF_LEVEL_4, ["-march=x86-64-v4"]),
+        ([], "v4", OF_LEVEL_4, ["-march=x86-64-v3"]),
+        ([], "march", OF_LEVEL_4, []),
+        ([], "nothing", OF_LEVEL_4 - {"fma"}, []),
+        (["__clang__"], "nothing", OF_LEVEL_4, ["-march=x86-64-v4", IN_512]),
+        (["__clang__"], "nothing", OF_LEVEL_3, ["-march=x86-64-v3"]),
+        ([], "nothing", set(), []),
+    ],
+)
+def test_compilers_for_one_processor_alone_compile_for_this_one(
+    tmp_path, monkeypatch, macros, refuses, has, flags
+):
+    lines = "".join(f"#define {name} 1\\n" for name in ["__cplusplus", *macros])
+    script = f"case \"$*\" in *{refuses}*) exit 1;; esac\nprintf '{lines}'"
+    monkeypatch.setenv("CXX", str(program(tmp_path, "c++", script)))
+    monkeypatch.delenv("CXXFLAGS", raising=False)
+    monkeypatch.setattr(toolchain.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(toolchain, "processor_features", lambda: frozenset(has))
+    assert toolchain.processor_flags() == flags
+    torch = toolchain.Torch(tmp_path, "2.14.1", None)
+    assert [word for word in toolchain.cxx_command(torch) if word in flags] == flags
+    # What users name comes first.
+    monkeypatch.setenv("CXXFLAGS", "-march=x86-64")
+    assert toolchain.processor_flags() == []
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or shutil.which("c++") is None, reason="needs a compiler"
+)
+def test_the_record_tells_what_the_library_needs():
+    assert toolchain.needed_features(["c++", "-march=x86-64"]) == ()
+    assert set(toolchain.needed_features(["c++", "-march=x86-64-v3"])) == OF_LEVEL_3
+    assert set(toolchain.needed_features(["c++", "-march=x86-64-v4"])) == OF_LEVEL_4
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux alone tells")
+def test_what_the_processor_has_is_what_the_record_asks_for():
+    expected = {"AVX512": OF_LEVEL_4, "AVX2": OF_LEVEL_3}
+    assert expected.get(capability(), set()) <= toolchain.processor_features()
 
 
 def test_without_torch_the_message_tells_the_command(monkeypatch):

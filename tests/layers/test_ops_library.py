@@ -1,6 +1,8 @@
 """Why the compiled library is used or not: what ``ops_status()`` says."""
 
 import json
+import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,15 +94,48 @@ def test_a_broken_record_counts_as_none(package, text):
 def test_why_cuda_is_not_compiled(package, monkeypatch):
     (package / "_C.abi3.so").touch()
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    monkeypatch.setattr(library, "_register_bytes", lambda path: 32)
     reasons = []
     for record in ({**CPU, "missing": "nvcc was not found"}, {}):
         (package / "_build.json").write_text(json.dumps(record))
         found = library.load_library({})
         assert found.compiled
         assert not found.cuda
+        assert found.register_bytes == 32
         reasons.append(found.cuda_reason)
     assert_names(reasons[0], "CUDA", "nvcc was not found")
     assert_names(reasons[1], "CUDA")
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="what it has Linux alone tells")
+def test_a_processor_without_what_the_library_needs_does_not_load_it(package, monkeypatch):
+    path = package / "_C.abi3.so"
+    path.touch()
+    loaded = []
+    monkeypatch.setattr(torch.ops, "load_library", loaded.append)
+    found = status(package, {**CPU, "processor": ["avx1024f"]})
+    assert_names(found.reason, "avx1024f", str(path), "python setup.py build_ext --inplace")
+    assert found.build.processor == ("avx1024f",)
+    assert loaded == []
+    assert found.register_bytes == 0
+
+
+def test_a_library_that_does_not_tell_its_registers_is_of_other_sources(package, monkeypatch):
+    (package / "_C.abi3.so").touch()
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    monkeypatch.setattr(library, "_register_bytes", lambda path: None)
+    with pytest.raises(ImportError, match="centermask_register_bytes"):
+        library.load_library({})
+
+
+@pytest.mark.skipif(not _ops.STATUS.compiled, reason=_ops.STATUS.reason)
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="on other processors the library counts no registers"
+)
+def test_registers_are_those_of_the_processor_that_the_library_was_compiled_for():
+    expected = {"AVX512": (64,), "AVX2": (32,), "DEFAULT": (0,)}
+    widest = expected.get(torch.backends.cpu.get_cpu_capability(), (0, 32, 64))
+    assert _ops.STATUS.register_bytes in widest
 
 
 def test_cuda_without_kernels_warns_once():

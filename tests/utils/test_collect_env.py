@@ -44,6 +44,11 @@ def test_says_which_kernels_there_are():
     assert collect_env.describe_kernels(status(kernels={})) == "none"
 
 
+def test_says_what_they_compute_in():
+    assert "64" in collect_env.describe_registers(status(register_bytes=64))
+    assert "PyTorch" in collect_env.describe_registers(status(register_bytes=0))
+
+
 def test_says_how_they_were_built():
     both = BuildRecord("cuda", ("cpu", "cuda"), "2.14.1+cu130", ("8.0", "9.0+PTX"), "")
     assert collect_env.describe_build(both) == (
@@ -53,6 +58,8 @@ def test_says_how_they_were_built():
     assert collect_env.describe_build(status().build) == (
         "CENTERMASK_BUILD=auto, against PyTorch 2.14.1, for cpu; left out: nvcc was not found"
     )
+    here = BuildRecord("cpu", ("cpu",), "2.14.1", (), "", ("avx2", "avx512f"))
+    assert "avx512f" in collect_env.describe_build(here)
     none = BuildRecord("auto", (), None, (), "no compiler")
     assert collect_env.describe_build(none) == "CENTERMASK_BUILD=auto; left out: no compiler"
     assert collect_env.describe_build(None).startswith("unknown")

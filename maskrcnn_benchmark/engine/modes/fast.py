@@ -49,12 +49,14 @@ def detect_in_int16(model: nn.Module, device: torch.device) -> Detect:
 
 def check_bfloat16(device: torch.device) -> None:
     """Raise ConfigError unless a device has instructions for bfloat16."""
-    if device.type == "cuda":
-        computes = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        computes = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if not computes:
+    if not _computes_in_bfloat16(device):
         raise ConfigError(
             f"TEST.INFERENCE_MODE: 'bf16' needs a device that computes in bfloat16, which {device} "
             "is not; use 'fast' or 'plain'"
         )
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -28,7 +28,8 @@ _PACKED_TYPES = (torch.float32, torch.bfloat16)
 # It groups output channels by 16, 32, 48 or 64. Where 48 fits beside 32 or 64, which one it
 # takes depends on the size of the maps; for kernels of one cell it may take 48 for any number.
 _AMBIGUOUS_CHANNELS = 48
-_WINOGRAD_PROCESSORS = ("AVX2", "AVX512")
+# Bytes of the registers that make minimal filtering fast: AVX2.
+_LEAST_REGISTERS = 32
 # Types of maps and of products, and from how many input and output channels and tiles of 4 x 4
 # cells on it is faster than oneDNN. In 16 bits, where that one is twice as fast, weights have to
 # serve more tiles each time they are read.
@@ -271,8 +272,7 @@ class WinogradConv2d(nn.Module):
             return False
         if products is torch.int16:
             return "cpu" in ops_status().kernels.get("winograd_conv3x3_int16", ())
-        capability = torch.backends.cpu.get_cpu_capability()
-        return capability in _WINOGRAD_PROCESSORS and ops_status().compiled
+        return ops_status().register_bytes >= _LEAST_REGISTERS
 
     @staticmethod
     def suits(

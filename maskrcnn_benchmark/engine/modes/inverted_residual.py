@@ -22,6 +22,8 @@ from maskrcnn_benchmark.layers import (
     pack_inverted_residual_int16,
 )
 
+# Bytes of the registers that make it fast: AVX512.
+_LEAST_REGISTERS = 64
 _LIMITS = {Activation.RELU: math.inf, Activation.RELU6: 6.0}
 # From so many numbers between on, by the type of the maps, it is faster than one after the other.
 # oneDNN computes twice as fast in 16 bits, but waits for memory where the cache is too small.
@@ -99,8 +101,7 @@ class InvertedResidual(BlockLayer):
 
         With AVX2 oneDNN is faster.
         """
-        capability = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
-        return capability == "AVX512" and ops_status().compiled
+        return device.type == "cpu" and ops_status().register_bytes == _LEAST_REGISTERS
 
     @staticmethod
     def suits(

@@ -1,7 +1,9 @@
 """Loading of the compiled library."""
 
+import ctypes
 import json
 import os
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +17,7 @@ OPS_VARIABLE = "CENTERMASK_OPS"
 """Environment variable; "reference" leaves a compiled library unused."""
 
 _MINIMUM_TORCH = (2, 10)  # What csrc/toolchain.py compiles for.
+_REGISTER_BYTES = "centermask_register_bytes"
 _BUILD_HINT = "build it with `python setup.py build_ext --inplace` (see INSTALL.md)"
 
 
@@ -27,6 +30,7 @@ class BuildRecord(NamedTuple):
         torch: version of the PyTorch that the library was built against, None without a library.
         archs: compute capabilities of the CUDA kernels, such as "9.0+PTX".
         missing: why not every operator was compiled; empty if they were.
+        processor: what a processor must have to run the library, such as "avx2"; (): any runs it.
     """
 
     mode: str
@@ -34,6 +38,7 @@ class BuildRecord(NamedTuple):
     torch: str | None
     archs: tuple[str, ...]
     missing: str
+    processor: tuple[str, ...] = ()
 
 
 class OpsStatus(NamedTuple):
@@ -47,6 +52,8 @@ class OpsStatus(NamedTuple):
         cuda_reason: why CUDA tensors use compiled kernels or not.
         kernels: operator -> the devices, of "cpu" and "cuda", that the library computes it on.
         build: how the package was built, None if that is unknown.
+        register_bytes: of the widest registers that the library's CPU kernels use here: 64, 32, or
+            0 for narrower ones, with which its convolutions are slow, and without the library.
     """
 
     compiled: bool
@@ -56,6 +63,7 @@ class OpsStatus(NamedTuple):
     cuda_reason: str
     kernels: Mapping[str, tuple[str, ...]]
     build: BuildRecord | None
+    register_bytes: int = 0
 
 
 def _package() -> Path:
@@ -78,6 +86,7 @@ def read_build_record() -> BuildRecord | None:
             torch=facts["torch"],
             archs=tuple(facts["archs"]),
             missing=facts["missing"],
+            processor=tuple(facts.get("processor", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -107,9 +116,11 @@ def load_library(schemas: Mapping[str, str]) -> OpsStatus:
         torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except OSError as error:
         return _not_loaded(_reason_of_failure(str(library), error), build)
-    if stale := schema_differences(schemas):
-        message = f"{library} was built from other sources ({', '.join(stale)}); {_BUILD_HINT}"
-        raise ImportError(message)
+    stale = schema_differences(schemas)
+    register_bytes = _register_bytes(library)
+    if stale or register_bytes is None:
+        names = ", ".join(stale or [_REGISTER_BYTES])
+        raise ImportError(f"{library} was built from other sources ({names}); {_BUILD_HINT}")
     kernels = {name: _compiled_devices(name) for name in schemas}
     cuda = any("cuda" in devices for devices in kernels.values())
     return OpsStatus(
@@ -120,11 +131,29 @@ def load_library(schemas: Mapping[str, str]) -> OpsStatus:
         cuda_reason=_reason_of_cuda(cuda, build),
         kernels=kernels,
         build=build,
+        register_bytes=register_bytes,
     )
 
 
 def _not_loaded(reason: str, build: BuildRecord | None) -> OpsStatus:
     return OpsStatus(False, False, None, reason, reason, {}, build)
+
+
+def _register_bytes(library: Path | None) -> int | None:
+    """What the library says of its registers; None if it says nothing."""
+    function = getattr(ctypes.CDLL(str(library)), _REGISTER_BYTES, None)
+    return None if function is None else int(function())
+
+
+def _missing_features(build: BuildRecord | None) -> list[str]:
+    """What the library's kernels need and this processor has not, as far as Linux tells."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return []
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    here = found[1].split() if found else []
+    return [each for each in (build.processor if build and here else ()) if each not in here]
 
 
 def _compiled_devices(name: str) -> tuple[str, ...]:
@@ -147,6 +176,11 @@ def _reason_against(library: Path | None, build: BuildRecord | None) -> str | No
     if tuple(int(part) for part in installed.split(".")[:2]) < _MINIMUM_TORCH:
         wanted = ".".join(map(str, _MINIMUM_TORCH))
         return f"torch {installed} is older than {wanted}, the first that {library} can load in"
+    if lacking := _missing_features(build):
+        return (
+            f"{library} was compiled for processors with {', '.join(lacking)}, which this one has "
+            f"not; {_BUILD_HINT}"
+        )
     return None
 
 
