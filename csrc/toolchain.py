@@ -55,16 +55,17 @@ NVCC_GATE_FLAGS = [
 ]
 
 
-# Macro of compilers -> the instructions that they then use, in Linux' words.
+# Macro of compilers -> the instructions that they then use, in Linux' words; the last that a library
+# needs says what processors it is for.
 _FEATURES = {
     "__AVX__": "avx",
-    "__AVX2__": "avx2",
     "__BMI__": "bmi1",
     "__BMI2__": "bmi2",
     "__F16C__": "f16c",
     "__FMA__": "fma",
     "__LZCNT__": "abm",
     "__MOVBE__": "movbe",
+    "__AVX2__": "avx2",
     "__AVX512F__": "avx512f",
     "__AVX512BW__": "avx512bw",
     "__AVX512CD__": "avx512cd",

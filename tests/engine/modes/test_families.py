@@ -58,11 +58,11 @@ def test_products_of_integers_give_the_plain_detections_nearly(case, mode):
         assert found.fields() == expected.fields()
         assert abs(len(found) - len(expected)) <= 1
         distances, order = differences(found, expected)
-        # Measured: medians up to 0.09 px, and 47 of 50; deep networks of random weights make
-        # roundings grow, and others may be the last that are kept.
+        # Measured: medians up to 0.09 px, and 47 of 50, with another compiler's roundings 4 of 5;
+        # deep networks of random weights make them grow, and others may be the last that are kept.
         close = distances < 0.5
         assert distances.median() < 0.15
-        assert close.float().mean() >= 0.9
+        assert (~close).sum() <= max(1, len(close) // 10)
         for name in {"scores", "objectness", "mask_scores"} & set(found.fields()):
             values, plain = found.get_field(name), expected.get_field(name)[order]
             # Measured: 7.4e-3. Masks of boxes as large as the limit between two levels of the
