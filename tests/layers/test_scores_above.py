@@ -1,3 +1,4 @@
+import importlib
 import math
 
 import pytest
@@ -6,6 +7,9 @@ import torch
 from maskrcnn_benchmark.layers import ops_status, scores_above
 from tests.layers.inputs import implementations
 from tests.layers.op_cases.scores_above import LAYOUTS
+
+# The function hides it in the package.
+module = importlib.import_module("maskrcnn_benchmark.layers.scores_above")
 
 KERNELS = implementations("scores_above")
 implementation = pytest.mark.parametrize("compute", KERNELS.values(), ids=KERNELS)
@@ -84,3 +88,45 @@ def test_types(dtype, precise):
 def test_gradients_are_not_asked_for():
     logits = torch.zeros(1, 2, 3, 3, requires_grad=True)
     assert not scores_above(logits, 2, 0.1).scores.requires_grad
+
+
+def pyramid(num_images, sizes=((5, 7), (3, 4), (1, 1)), dtype=torch.float32):
+    """Logits of two predictions of a cell and three classes."""
+    generator = torch.Generator().manual_seed(num_images)
+    return [torch.randn(num_images, 6, *hw, generator=generator).to(dtype) * 4 for hw in sizes]
+
+
+@pytest.mark.parametrize("find", ["_find_by_level", "_find_at_once"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("num_images", [0, 1, 3])
+def test_each_image_of_each_level_has_its_own(find, num_images, dtype):
+    logits = pyramid(num_images, dtype=dtype)
+    found = getattr(module, find)(logits, 3, 0.4)
+    assert [len(of_level) for of_level in found] == [num_images] * len(logits)
+    for of_level, level in zip(found, logits, strict=True):
+        for image, each in enumerate(of_level):
+            alone = scores_above(level[image : image + 1], 3, 0.4)
+            assert torch.equal(each.images, torch.full_like(alone.images, image))
+            assert torch.equal(each.locations, alone.locations)
+            assert torch.equal(each.classes, alone.classes)
+            torch.testing.assert_close(each.scores, alone.scores, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("find", ["_find_by_level", "_find_at_once"])
+def test_levels_and_images_may_have_none(find):
+    logits = pyramid(2, ((2, 3), (0, 4), (1, 2)))
+    logits[0].fill_(-9)
+    logits[2][0].fill_(math.nan)
+    logits[2][1].fill_(9)
+    found = getattr(module, find)(logits, 3, 0.5)
+    assert [[len(each.scores) for each in level] for level in found] == [[0, 0], [0, 0], [0, 12]]
+    assert found[2][1].locations.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+def test_levels_of_other_images_are_refused():
+    with pytest.raises(ValueError, match="logits"):
+        module.scores_of_images([pyramid(2)[0], pyramid(3)[1]], 3, 0.5)
+    with pytest.raises(ValueError, match="logits"):
+        module.scores_of_images([], 3, 0.5)
+    with pytest.raises(ValueError, match="num_classes"):
+        module.scores_of_images(pyramid(2), 4, 0.5)

@@ -5,7 +5,6 @@ Shapes: N images, K candidates of one image on one level.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from maskrcnn_benchmark.layers import nms_mask
 from maskrcnn_benchmark.layers.pixel import LEGACY_PIXEL_OFFSET
-from maskrcnn_benchmark.layers.scores_above import ScoresAbove, scores_above
 from maskrcnn_benchmark.modeling.postprocessing import is_among_best, sort_by_score
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.boxlist_ops import has_least_size
@@ -83,30 +81,6 @@ def each_level(
         ]
 
     return decode
-
-
-def scores_of_images(
-    logits: Sequence[Tensor], num_classes: int, threshold: float
-) -> list[list[ScoresAbove]]:
-    """Of each level the scores above a threshold of each image.
-
-    It waits for a GPU once a level and, for several images, once more.
-
-    Args:
-        logits: per level (N, D * C, Hi, Wi).
-        num_classes: C.
-        threshold: as of ``scores_above``.
-    """
-    found = [scores_above(level, num_classes, threshold) for level in logits]
-    num_images = len(logits[0])
-    if num_images == 1:
-        return [[level] for level in found]
-    firsts = torch.arange(num_images + 1, device=logits[0].device)
-    bounds = torch.stack([torch.searchsorted(level.images, firsts) for level in found]).tolist()
-    return [
-        [ScoresAbove(*(field[first:last] for field in level)) for first, last in pairwise(of_level)]
-        for level, of_level in zip(found, bounds, strict=True)
-    ]
 
 
 class Selection:

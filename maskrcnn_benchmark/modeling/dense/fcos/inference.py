@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config.convention import ScoreRule
-from maskrcnn_benchmark.layers.scores_above import ScoresAbove
+from maskrcnn_benchmark.layers.scores_above import ScoresAbove, scores_of_images
 from maskrcnn_benchmark.modeling.dense.selection import (
     Candidates,
     Levels,
     SelectionSettings,
-    scores_of_images,
 )
 
 
