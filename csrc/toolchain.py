@@ -55,8 +55,8 @@ NVCC_GATE_FLAGS = [
 ]
 
 
-# Macro of compilers -> the instructions that they then use, in Linux' words; the last of those that a
-# library needs says what processors it is for.
+# Macro of compilers -> the instructions that they then use, in Linux' words. The last of those that
+# a library needs says what processors it is for.
 _FEATURES = {
     "__AVX__": "avx",
     "__BMI__": "bmi1",
