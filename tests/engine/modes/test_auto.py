@@ -30,6 +30,12 @@ def test_less_precision_must_be_faster_and_shown_to_be_exact(other, expected):
     assert choose([FAST, other]).mode == expected
 
 
+def test_what_is_exact_by_design_needs_no_boxes_but_has_to_be_the_fastest():
+    plain = Trial("plain", 0.8, 0.0, 0.0, 0)
+    assert choose([plain, FAST._replace(num_boxes=0)]) is plain
+    assert choose([plain, FAST._replace(seconds=0.5, num_boxes=0)]).mode == "fast"
+
+
 def test_comparison():
     expected = random_boxlist(6)
     order = torch.tensor([3, 1, 0, 2, 5, 4])
