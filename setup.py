@@ -132,15 +132,7 @@ def make_plan(mode: str) -> Plan:
 
 
 def announce(plan: Plan) -> None:
-    """Say what processors a library is for if not for all, and loudly what auto mode leaves out.
-
-    A mode that asked for less says nothing.
-    """
-    if plan.processor:
-        sys.stdout.write(
-            f"centermask: building for processors with {plan.processor[-1]} alone; GCC 12 and "
-            "newer build for all at once (CXX=g++-12). See INSTALL.md.\n"
-        )
+    """Say loudly what auto mode leaves out; a mode that asked for it says nothing."""
     if plan.mode != "auto" or not plan.missing:
         return
     what = "the CUDA operators" if plan.devices else "compiled operators"
@@ -233,6 +225,11 @@ def commands(builder: Builder) -> dict[str, Any]:
 def setup_arguments() -> dict[str, Any]:
     """What this build adds to pyproject.toml."""
     plan = make_plan(build_mode())
+    if plan.processor:
+        sys.stderr.write(
+            f"centermask: the library is for processors with {plan.processor[-1]} alone "
+            "(INSTALL.md, What is built)\n"
+        )
     announce(plan)
     arguments: dict[str, Any] = {"cmdclass": commands(Builder(plan))}
     if plan.devices:

@@ -55,29 +55,16 @@ NVCC_GATE_FLAGS = [
 ]
 
 
-# Macro of compilers -> the instructions that they then use, in Linux' words. The last of those that
-# a library needs says what processors it is for.
-_FEATURES = {
-    "__AVX__": "avx",
-    "__BMI__": "bmi1",
-    "__BMI2__": "bmi2",
-    "__F16C__": "f16c",
-    "__FMA__": "fma",
-    "__LZCNT__": "abm",
-    "__MOVBE__": "movbe",
-    "__AVX2__": "avx2",
-    "__AVX512F__": "avx512f",
-    "__AVX512BW__": "avx512bw",
-    "__AVX512CD__": "avx512cd",
-    "__AVX512DQ__": "avx512dq",
-    "__AVX512VL__": "avx512vl",
-    "__AVX512VNNI__": "avx512_vnni",
-    "__AVX512BF16__": "avx512_bf16",
-    "__AVX512VBMI__": "avx512vbmi",
-    "__AVX512VBMI2__": "avx512_vbmi2",
-    "__AVX512IFMA__": "avx512ifma",
-    "__AVX512FP16__": "avx512_fp16",
-}
+# Middle of a macro of compilers : the instructions that they then use, in Linux' words. The last
+# of those that a library needs says what processors it is for.
+_FEATURES = """
+    SSE3:pni SSSE3:ssse3 SSE4_1:sse4_1 SSE4_2:sse4_2 POPCNT:popcnt FMA4:fma4 XOP:xop AVX:avx
+    BMI:bmi1 BMI2:bmi2 F16C:f16c FMA:fma LZCNT:abm MOVBE:movbe GFNI:gfni VAES:vaes AVX2:avx2
+    AVXVNNI:avx_vnni AVX512CD:avx512cd AVX512DQ:avx512dq AVX512VL:avx512vl AVX512BW:avx512bw
+    AVX512VBMI:avx512vbmi AVX512VBMI2:avx512_vbmi2 AVX512IFMA:avx512ifma AVX512BITALG:avx512_bitalg
+    AVX512VPOPCNTDQ:avx512_vpopcntdq AVX512BF16:avx512_bf16 AVX512FP16:avx512_fp16 AVX512F:avx512f
+    AVX512VNNI:avx512_vnni
+"""
 _LEVEL_3 = frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"))
 _LEVEL_4 = _LEVEL_3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 # Options, and what processors need for them, the best first.
@@ -86,6 +73,8 @@ _LEVELS = (
     (("-march=x86-64-v4",), _LEVEL_4),
     (("-march=x86-64-v3",), _LEVEL_3),
 )
+# Beginnings of options by which users choose instructions themselves.
+_CHOOSING = ("-march=", "-mcpu=", "-mavx", "-msse", "-mfma", "-mno-")
 
 
 class Obstacle(Exception):  # noqa: N818 - it is an answer, not always an error
@@ -231,22 +220,26 @@ def _extra_flags() -> list[str]:
 def processor_flags() -> list[str]:
     """Options that make the compiler use the vector instructions of this machine's processor.
 
-    None where it compiles for several processors at once (platform.h), where CXX or CXXFLAGS name
-    one, and on other processors than x86-64.
+    None of these where it compiles for several processors at once (platform.h), where CXXFLAGS
+    choose instructions, and on other processors than x86-64.
     """
     words = [*compiler(), *_extra_flags()]
-    if platform.machine() != "x86_64" or any(word.startswith("-march=") for word in words):
-        return []
-    macros = _macros([*words, "-include", str(SOURCES / "platform.h")])
-    if "CM_HAS_TARGET_CLONES" in macros:
-        return []
+    chosen: Sequence[str] = ()
+    if platform.machine() == "x86_64" and not any(word.startswith(_CHOOSING) for word in words):
+        platform_macros = _macros([*words, "-include", str(SOURCES / "platform.h")])
+        if "CM_HAS_TARGET_CLONES" not in platform_macros:
+            chosen = _best_level(words)
+    # Left to itself clang splits registers of 64 bytes, and then has too few.
+    splits = _macros([*words, *chosen]) >= {"__clang__", "__AVX512F__"}
+    return [*(["-mprefer-vector-width=512"] if splits else []), *chosen]
+
+
+def _best_level(words: Sequence[str]) -> Sequence[str]:
     here = processor_features()
     for flags, needs in _LEVELS:
         if needs <= here and _macros([*words, *flags]):
-            # Left to itself clang splits registers of 64 bytes, and then has too few.
-            is_clang = "__clang__" in macros and needs >= _LEVEL_4
-            return [*flags, "-mprefer-vector-width=512"] if is_clang else [*flags]
-    return []
+            return flags
+    return ()
 
 
 def _macros(command: Sequence[str]) -> set[str]:
@@ -269,7 +262,8 @@ def processor_features() -> frozenset[str]:
 def needed_features(command: Sequence[str]) -> tuple[str, ...]:
     """What a processor must have for what a command compiles, in Linux' words; mostly nothing."""
     macros = _macros(command)
-    return tuple(feature for macro, feature in _FEATURES.items() if macro in macros)
+    pairs = (pair.split(":") for pair in _FEATURES.split())
+    return tuple(feature for middle, feature in pairs if f"__{middle}__" in macros)
 
 
 def nvcc_command(torch: Torch, archs: Iterable[str]) -> list[str]:

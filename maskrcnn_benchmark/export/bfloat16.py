@@ -3,11 +3,12 @@
 Rounding to 8 bits moves boxes and scores, and decides which of two objects suppresses the other;
 how far depends on the model. The yardstick is what rounds as the file may: of our own operators
 TEST.INFERENCE_MODE bf16, which keeps more bits than PyTorch's layers do, of all others PyTorch's
-autocast. Both are compared with the model as it is, on the same photos: a detection is found again
-by one of its class whose box has an IoU of at least 0.75 with its own, and whose score is within
-0.1. The file passes if it loses no more than 1.5 times the detections that the yardstick loses, and
-2 % of all; and if corners, scores and mask IoUs of its median detection are no more than 1.5 times
-as far off, and 0.1 px, 1e-3, 0.01; of keypoints, which lie on pixels of their boxes, and 0.5 px.
+autocast, in heads for boxes, too, where some files round less. Both are compared with the model as
+it is, on the same photos: a detection is found again by one of its class whose box has an IoU of at
+least 0.75 with its own, and whose score is within 0.1. The file passes if it loses no more than 1.5
+times the detections that the yardstick loses, and 2 % of all; and if corners, scores and mask IoUs
+of its median detection are no more than 1.5 times as far off, and 0.1 px, 1e-3, 0.01; of keypoints,
+which lie on pixels of their boxes, and 0.5 px.
 """
 
 import copy

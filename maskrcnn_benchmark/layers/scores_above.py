@@ -66,11 +66,13 @@ def scores_of_images(
     Raises:
         ValueError: as by ``scores_above``; no level, or another number of images on one of them.
     """
-    if not logits or len({len(level) for level in logits}) > 1:
-        got = [tuple(level.shape) for level in logits]
-        raise ValueError(f"logits: expected levels of the same images, got {got}")
     for level in logits:
         _check(level, num_classes)
+    if len({(len(level), level.dtype, level.device) for level in logits}) != 1:
+        got = [(tuple(level.shape), level.dtype, level.device) for level in logits]
+        raise ValueError(
+            f"logits: expected levels of the same images, of one type and device, got {got}"
+        )
     find = _find_by_level if _has_kernel(logits[0].device) else _find_at_once
     return find(logits, num_classes, threshold)
 
@@ -101,8 +103,9 @@ def _find_at_once(
     """The same from all scores of all levels, which are counted before they are looked for."""
     precise = torch.promote_types(logits[0].dtype, torch.float32)
     rows = [level.detach().permute(0, 2, 3, 1).flatten(1) for level in logits]
-    scores = torch.cat(rows, dim=1).to(precise).sigmoid()
     sizes = [row.shape[1] for row in rows]
+    scores = torch.cat(rows, dim=1).to(precise).sigmoid_()
+    del rows
     num_scores = sum(sizes)
     is_above = scores > threshold
     counted = torch.stack(

@@ -185,7 +185,7 @@ IN_512 = "-mprefer-vector-width=512"
         ([], "v4", OF_LEVEL_4, ["-march=x86-64-v3"]),
         ([], "march", OF_LEVEL_4, []),
         ([], "nothing", OF_LEVEL_4 - {"fma"}, []),
-        (["__clang__"], "nothing", OF_LEVEL_4, ["-march=x86-64-v4", IN_512]),
+        (["__clang__", "__AVX512F__"], "nothing", OF_LEVEL_4, [IN_512, "-march=x86-64-v4"]),
         (["__clang__"], "nothing", OF_LEVEL_3, ["-march=x86-64-v3"]),
         ([], "nothing", set(), []),
     ],
@@ -201,10 +201,12 @@ def test_compilers_for_one_processor_alone_compile_for_this_one(
     monkeypatch.setattr(toolchain, "processor_features", lambda: frozenset(has))
     assert toolchain.processor_flags() == flags
     torch = toolchain.Torch(tmp_path, "2.14.1", None)
-    assert [word for word in toolchain.cxx_command(torch) if word in flags] == flags
-    # What users name comes first.
-    monkeypatch.setenv("CXXFLAGS", "-march=x86-64")
-    assert toolchain.processor_flags() == []
+    command = toolchain.cxx_command(torch)
+    assert [word for word in command if word.startswith(("-march=", "-mavx", IN_512))] == flags
+    # What users choose is not chosen for them.
+    for word in ("-march=x86-64", "-mavx2", "-mno-avx512f"):
+        monkeypatch.setenv("CXXFLAGS", word)
+        assert [flag for flag in toolchain.processor_flags() if flag != IN_512] == []
 
 
 @pytest.mark.skipif(
@@ -212,8 +214,12 @@ def test_compilers_for_one_processor_alone_compile_for_this_one(
 )
 def test_the_record_tells_what_the_library_needs():
     assert toolchain.needed_features(["c++", "-march=x86-64"]) == ()
-    assert set(toolchain.needed_features(["c++", "-march=x86-64-v3"])) == OF_LEVEL_3
-    assert set(toolchain.needed_features(["c++", "-march=x86-64-v4"])) == OF_LEVEL_4
+    of_level_3 = toolchain.needed_features(["c++", "-march=x86-64-v3"])
+    assert of_level_3[-1] == "avx2"
+    assert set(of_level_3) >= OF_LEVEL_3
+    of_level_4 = toolchain.needed_features(["c++", "-march=x86-64-v4"])
+    assert of_level_4[-1] == "avx512f"
+    assert set(of_level_4) >= OF_LEVEL_4 | set(of_level_3)
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux alone tells")

@@ -1,8 +1,7 @@
 """Why the compiled library is used or not: what ``ops_status()`` says."""
 
 import json
-import platform
-from pathlib import Path
+import os
 
 import pytest
 import torch
@@ -107,17 +106,28 @@ def test_why_cuda_is_not_compiled(package, monkeypatch):
     assert_names(reasons[1], "CUDA")
 
 
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="what it has Linux alone tells")
 def test_a_processor_without_what_the_library_needs_does_not_load_it(package, monkeypatch):
     path = package / "_C.abi3.so"
     path.touch()
     loaded = []
     monkeypatch.setattr(torch.ops, "load_library", loaded.append)
-    found = status(package, {**CPU, "processor": ["avx1024f"]})
-    assert_names(found.reason, "avx1024f", str(path), "python setup.py build_ext --inplace")
-    assert found.build.processor == ("avx1024f",)
+    monkeypatch.setattr(library, "_processor_features", lambda: frozenset(("fma", "avx2")))
+    found = status(package, {**CPU, "processor": ["avx2", "avx512f"]})
+    assert "avx2" not in found.reason
+    assert_names(found.reason, "avx512f", str(path), "python setup.py build_ext --inplace")
+    assert found.build.processor == ("avx2", "avx512f")
     assert loaded == []
     assert found.register_bytes == 0
+
+
+@pytest.mark.parametrize("has", [("fma", "avx2"), ()])
+def test_where_nothing_is_lacking_or_told_the_library_is_loaded(package, monkeypatch, has):
+    (package / "_C.abi3.so").touch()
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    monkeypatch.setattr(library, "_register_bytes", lambda path: 32)
+    monkeypatch.setattr(library, "_processor_features", lambda: frozenset(has))
+    (package / "_build.json").write_text(json.dumps({**CPU, "processor": ["avx2"]}))
+    assert library.load_library({}).compiled
 
 
 def test_a_library_that_does_not_tell_its_registers_is_of_other_sources(package, monkeypatch):
@@ -130,12 +140,16 @@ def test_a_library_that_does_not_tell_its_registers_is_of_other_sources(package,
 
 @pytest.mark.skipif(not _ops.STATUS.compiled, reason=_ops.STATUS.reason)
 @pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="on other processors the library counts no registers"
+    "ATEN_CPU_CAPABILITY" in os.environ, reason="PyTorch was told what the processor is"
 )
 def test_registers_are_those_of_the_processor_that_the_library_was_compiled_for():
-    expected = {"AVX512": (64,), "AVX2": (32,), "DEFAULT": (0,)}
-    widest = expected.get(torch.backends.cpu.get_cpu_capability(), (0, 32, 64))
-    assert _ops.STATUS.register_bytes in widest
+    found, needs = _ops.STATUS.register_bytes, set(getattr(_ops.STATUS.build, "processor", ()))
+    if needs:
+        assert found == (64 if "avx512f" in needs else 32 if {"avx2", "fma"} <= needs else 0)
+    else:
+        # For all levels, or for none.
+        widest = {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 0)
+        assert found in (0, widest)
 
 
 def test_cuda_without_kernels_warns_once():

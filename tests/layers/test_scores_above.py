@@ -112,6 +112,16 @@ def test_each_image_of_each_level_has_its_own(find, num_images, dtype):
             torch.testing.assert_close(each.scores, alone.scores, rtol=1e-6, atol=0)
 
 
+def test_logits_stay_as_they_are():
+    (logits,) = pyramid(1, ((3, 4),))
+    before = logits.clone()
+    found = module._find_at_once([logits.contiguous(memory_format=torch.channels_last)], 3, 0.5)
+    assert torch.equal(logits, before)
+    assert len(found[0][0].scores) > 0
+    module._find_at_once([logits], 1, 0.5)
+    assert torch.equal(logits, before)
+
+
 @pytest.mark.parametrize("find", ["_find_by_level", "_find_at_once"])
 def test_levels_and_images_may_have_none(find):
     logits = pyramid(2, ((2, 3), (0, 4), (1, 2)))
@@ -128,5 +138,7 @@ def test_levels_of_other_images_are_refused():
         module.scores_of_images([pyramid(2)[0], pyramid(3)[1]], 3, 0.5)
     with pytest.raises(ValueError, match="logits"):
         module.scores_of_images([], 3, 0.5)
+    with pytest.raises(ValueError, match="logits"):
+        module.scores_of_images([pyramid(2)[0], pyramid(2)[1].double()], 3, 0.5)
     with pytest.raises(ValueError, match="num_classes"):
         module.scores_of_images(pyramid(2), 4, 0.5)

@@ -147,13 +147,18 @@ def _register_bytes(library: Path | None) -> int | None:
 
 def _missing_features(build: BuildRecord | None) -> list[str]:
     """What the library's kernels need and this processor has not, as far as Linux tells."""
+    here = _processor_features()
+    return [each for each in (build.processor if build and here else ()) if each not in here]
+
+
+def _processor_features() -> frozenset[str]:
+    """What this processor has, in Linux' words; nothing where nobody tells."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return []
+        return frozenset()
     found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    here = found[1].split() if found else []
-    return [each for each in (build.processor if build and here else ()) if each not in here]
+    return frozenset(found[1].split() if found else ())
 
 
 def _compiled_devices(name: str) -> tuple[str, ...]:
