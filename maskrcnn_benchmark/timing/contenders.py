@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import CfgNode
 from maskrcnn_benchmark.data.collate_batch import pad_together
-from maskrcnn_benchmark.data.image_io import read_image
+from maskrcnn_benchmark.data.image_io import read_image, read_size
 from maskrcnn_benchmark.data.transforms import (
     build_pixel_normalizer,
     build_pixel_transforms,
+    make_needed_side,
     make_size_divisor,
 )
 from maskrcnn_benchmark.engine.modes import INFERENCE_MODES, Detect
@@ -32,6 +33,7 @@ class Inputs:
         transform: ``transform(photo, None)`` returns a (3, H, W) tensor and ``None``.
         normalizer: what the model wants done with 8-bit pixels.
         divisor: sides are padded to multiples of it; 0 leaves them.
+        needed_side: px of the shorter side that suffice for ``transform``; None: all there are.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Inputs:
         transform: Callable[[Image.Image, None], tuple[Any, Any]],
         normalizer: PixelNormalizer | None,
         divisor: int,
+        needed_side: int | None = None,
     ) -> None:
+        self.needed_side = needed_side
         self.transform = transform
         self.normalizer = normalizer
         self.divisor = divisor
@@ -55,11 +59,16 @@ class Inputs:
             transform=build_pixel_transforms(ours, is_train=False),
             normalizer=build_pixel_normalizer(ours),
             divisor=make_size_divisor(cfg),
+            needed_side=make_needed_side(ours, is_train=False),
         )
+
+    def read(self, path: Path) -> Image.Image:
+        """The photo in a file, or a smaller version that suffices, as an evaluation reads it."""
+        return read_image(path, needed_side=self.needed_side)
 
     def of_files(self, paths: Photos) -> Tensor:
         """The normalised batch (N, 3, H, W) of the photos in some files."""
-        return self(read_image(path) for path in paths).tensors
+        return self(map(self.read, paths)).tensors
 
     def __call__(self, photos: Iterable[Image.Image]) -> ImageList:
         """The normalised batch of some photos."""
@@ -101,9 +110,10 @@ class Contender:
         times.clear()
         with torch.no_grad():
             with times.stage("decode"):
-                photos = [read_image(path) for path in paths]
+                photos = [self.inputs.read(path) for path in paths]
+                sizes = [read_size(path) for path in paths]
             with times.stage("resize"):
-                images, sizes = self.inputs(photos), [photo.size for photo in photos]
+                images = self.inputs(photos)
                 # Large photos would take as much memory as the network.
                 del photos
             with times.stage("selection"):
