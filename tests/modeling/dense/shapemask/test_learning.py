@@ -15,7 +15,9 @@ SMALL = {
     "INPUT.MIN_SIZE_TEST": 128,
     "DATALOADER.SIZE_DIVISIBILITY": 128,
     "SOLVER.IMS_PER_BATCH": 2,
-    "SOLVER.MAX_ITER": 90,
+    # After 90 masks of one object overlap by 0.44 with one processor, by over 0.5 with another.
+    # After 120 all by 0.88 and more.
+    "SOLVER.MAX_ITER": 120,
     "SOLVER.BASE_LR": 0.003,
     "SOLVER.WARMUP_ITERS": 10,
 }
