@@ -150,6 +150,8 @@ def test_registers_are_those_of_the_processor_that_the_library_was_compiled_for(
         # For all levels, or for none.
         widest = {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 0)
         assert found in (0, widest)
+    if "cpu" in _ops.STATUS.kernels["winograd_conv3x3_int16"]:
+        assert found == 64
 
 
 def test_cuda_without_kernels_warns_once():

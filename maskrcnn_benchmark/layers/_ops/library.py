@@ -153,6 +153,7 @@ def _missing_features(build: BuildRecord | None) -> list[str]:
 
 def _processor_features() -> frozenset[str]:
     """What this processor has, in Linux' words; nothing where nobody tells."""
+    # As in csrc/toolchain.py, which builds without this package, and is not installed with it.
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -12,11 +12,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.config.convention import ScoreRule
 from maskrcnn_benchmark.layers.scores_above import ScoresAbove, scores_of_images
-from maskrcnn_benchmark.modeling.dense.selection import (
-    Candidates,
-    Levels,
-    SelectionSettings,
-)
+from maskrcnn_benchmark.modeling.dense.selection import Candidates, Levels, SelectionSettings
 
 
 def decode_boxes(locations: Tensor, ltrb: Tensor) -> Tensor:

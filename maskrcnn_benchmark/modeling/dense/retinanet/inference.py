@@ -11,11 +11,7 @@ from torch import Tensor
 from maskrcnn_benchmark.layers.scores_above import ScoresAbove, scores_of_images
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.dense.levels import flatten_levels
-from maskrcnn_benchmark.modeling.dense.selection import (
-    Candidates,
-    Levels,
-    SelectionSettings,
-)
+from maskrcnn_benchmark.modeling.dense.selection import Candidates, Levels, SelectionSettings
 
 
 def decode_levels(
